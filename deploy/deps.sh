@@ -25,7 +25,7 @@ END
 
 # The first name of an alternative (a|b) that is installed counts; else the first that the distribution has is installed.
 build_packages=(
-        build-essential meson ninja-build pkg-config 'libllhttp-dev|libhttp-parser-dev'
+        build-essential meson ninja-build pkg-config 'libhttp-parser-dev|libllhttp-dev'
         libevent-dev libssl-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libhiredis-dev
         libutf8proc-dev libpcre2-dev liblinear-dev zlib1g-dev libfaiss-dev libopenblas-dev
         ca-certificates curl openssl

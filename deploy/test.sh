@@ -1,0 +1,171 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Everything that CI runs: three builds (plain, ASan+UBSan, TSan), their unit, router and scenario suites, the fuzz corpora as
+# plain tests, the borders between folders and a router built outside of the tree.  A line for each suite; the last line is
+# the sum over all of them.  A build that fails, a suite that has no tests and a sanitizer's report count as failures.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+usage() {
+        cat <<'END'
+usage: deploy/test.sh [--quick | --no-sanitizers] [--no-deps] [--scenario=ARGS]
+
+  --quick           the plain build and its suites only, scenarios marked slow left out
+  --no-sanitizers   the plain build and all of its suites
+  --no-deps         do not run deploy/deps.sh first
+  --scenario=ARGS   further arguments for pytest, for example --scenario='-k tls -x'
+  --help            this text
+
+Build folders are build-ci, build-asan and build-tsan, logs are in the folder logs of each.  Exit status 0: all passed.
+END
+}
+
+quick=no sanitizers=yes deps=yes scenario=()
+for arg; do
+        case $arg in
+        --help | -h) usage; exit 0 ;;
+        --quick) quick=yes sanitizers=no ;;
+        --no-sanitizers) sanitizers=no ;;
+        --no-deps) deps=no ;;
+        --scenario=*) read -r -a scenario <<<"${arg#--scenario=}" ;;
+        *) echo "test.sh: unknown argument '$arg' (see --help)" >&2; exit 2 ;;
+        esac
+done
+
+cd "$(dirname "$0")/.."
+root=$PWD
+passed=0 failed=0 began=$SECONDS
+
+# count BUILD SUITE PASSED FAILED SKIPPED: one line, and into the sum.
+count() {
+        local skipped=
+
+        (($5 == 0)) || skipped=", $5 skipped"
+        printf '%-11s %-12s %4d passed, %d failed%s  (%d s)\n' "$1" "$2" "$3" "$4" "$skipped" $((SECONDS - began))
+        passed=$((passed + $3)) failed=$((failed + $4))
+}
+
+# show LOG: the end of a log, so that a CI page is enough to see what failed.
+show() {
+        echo "---- the end of ${1#"$root"/}"
+        tail -n "${2:-60}" "$1" | cut -c1-400
+        echo "----"
+}
+
+# build NAME DIR MESON-OPTION...: configures (again, if the options changed) and compiles.
+build() {
+        local name=$1 dir=$2 log=$2/logs/build.log
+
+        shift 2
+        mkdir -p "$dir/logs"
+        if { if [[ -f $dir/build.ninja ]]; then meson setup --reconfigure "$dir" "$@"; else meson setup "$dir" "$@"; fi &&
+                ninja -C "$dir"; } >"$log" 2>&1; then
+                printf '%-11s %-12s done  (%d s)\n' "$name" build $((SECONDS - began))
+        else
+                show "$log"
+                count "$name" build 0 1 0
+                return 1
+        fi
+}
+
+# suites NAME DIR MULTIPLIER SUITE...: runs meson's tests.
+suites() {
+        local name=$1 dir=$2 patience=$3 log=$2/logs/meson-test.log suite counts before=$failed
+
+        shift 3
+        rm -f "$dir"/meson-logs/testlog.json
+        ${run[@]+"${run[@]}"} meson test -C "$dir" --no-rebuild --print-errorlogs -t "$patience" "${@/#/--suite=}" >"$log" 2>&1 || true
+        while read -r suite counts; do
+                count "$name" "$suite" $counts
+        done < <("$python" deploy/tally.py meson "$dir/meson-logs/testlog.json" "$@")
+        ((failed == before)) || show "$log" 150
+}
+
+# scenarios NAME DIR PYTEST-ARGUMENT...: runs the scenario suite against the programs of DIR.
+scenarios() {
+        local name=$1 dir=$2 log=$2/logs/scenario.log junit=$2/logs/scenario.xml before=$failed
+
+        shift 2
+        rm -f "$junit"
+        if [[ ! -x $venv/bin/pytest ]]; then
+                echo "no pytest: see build-ci/logs/venv.log"
+                count "$name" scenario 0 1 0
+                return
+        fi
+        POINTSMAN_BUILD=$root/$dir ${run[@]+"${run[@]}"} timeout -k 10 900 "$venv/bin/python" -m pytest tests/scenario -q \
+                -p no:cacheprovider --junitxml="$junit" "$@" ${scenario[@]+"${scenario[@]}"} >"$log" 2>&1 || true
+        count "$name" scenario $("$python" deploy/tally.py pytest "$junit")
+        ((failed == before)) || show "$log" 150
+}
+
+# reports NAME DIR: what a sanitizer wrote, also in processes whose exit status nobody looked at.
+reports() {
+        local f n=0
+
+        for f in "$2"/logs/report.*; do
+                [[ -f $f ]] || continue
+                n=$((n + 1))
+                ((n > 5)) || show "$f" 80
+        done
+        count "$1" reports $((n == 0)) "$n" 0
+}
+
+venv_make() {
+        mkdir -p build-ci/logs
+        [[ ! -f $venv/ready ]] || return 0
+        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'openai>=1.50,<3'; } \
+                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready" || show build-ci/logs/venv.log 20
+}
+
+marker() { grep -rqs "mark\.$1\b" tests/scenario; }
+
+venv=$root/build-ci/venv
+run=()
+[[ $deps == no ]] || deploy/deps.sh
+python=$(command -v python3)
+venv_make
+
+slow=()
+[[ $quick == no ]] || slow=(-m "not slow")
+if build plain build-ci -Dwerror=true --buildtype=debugoptimized; then
+        suites plain build-ci 2 unit router fuzz-corpus borders example
+        scenarios plain build-ci ${slow[@]+"${slow[@]}"}
+fi
+
+if [[ $sanitizers == yes ]]; then
+        log_to=$root/build-asan/logs/report
+        rm -f "$log_to".*
+        export ASAN_OPTIONS=log_path=$log_to:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
+        export UBSAN_OPTIONS=log_path=$log_to:halt_on_error=1:print_stacktrace=1
+        if build asan+ubsan build-asan -Db_sanitize=address,undefined --buildtype=debugoptimized; then
+                suites asan+ubsan build-asan 5 unit router fuzz-corpus
+                scenarios asan+ubsan build-asan
+                reports asan+ubsan build-asan
+        fi
+        unset ASAN_OPTIONS UBSAN_OPTIONS
+
+        log_to=$root/build-tsan/logs/report
+        rm -f "$log_to".*
+        export TSAN_OPTIONS=log_path=$log_to:suppressions=$root/deploy/tsan.supp:second_deadlock_stack=1:history_size=4
+        # ThreadSanitizer of this compiler does not know the widest address randomisation of newer kernels.
+        if setarch "$(uname -m)" -R true 2>/dev/null; then
+                run=(setarch "$(uname -m)" -R)
+        fi
+        if build tsan build-tsan -Db_sanitize=thread --buildtype=debugoptimized; then
+                if grep -q '[":]threaded"' build-tsan/meson-info/intro-tests.json; then
+                        suites tsan build-tsan 5 threaded
+                else
+                        suites tsan build-tsan 5 unit router
+                fi
+                if marker tsan; then
+                        scenarios tsan build-tsan -m tsan
+                else
+                        scenarios tsan build-tsan -m "not slow"
+                fi
+                reports tsan build-tsan
+        fi
+fi
+
+echo "$passed passed, $failed failed"
+((failed == 0))

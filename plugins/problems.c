@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is wrong with a file, collected so that one run shows all of it, and the small questions that every message asks: where
+ * does this value stand, which key comes nearest to the one that was written.
+ *
+ * A line is "file:line:column: path: text".  Parts that are not known are left out.  Above the maximum only the number is kept,
+ * so a file of a million mistakes costs the memory of the first few.
+ */
+#include "options.h"
+
+#include "base.h"
+
+#define LINE_MAX_BYTES 1024
+#define NEAREST_MAX 64
+
+struct problems {
+        size_t count, max, used, room;
+        char *text;
+        char overflow[64]; /* the last line, when there were more than max */
+};
+
+struct problems *problems_create(size_t max)
+{
+        struct problems *p = calloc(1, sizeof *p);
+
+        if (p)
+                p->max = max;
+        return p;
+}
+
+void problems_destroy(struct problems *p)
+{
+        if (!p)
+                return;
+        free(p->text);
+        free(p);
+}
+
+/* Makes room for n more bytes, the overflow line and a NUL. */
+static bool make_room(struct problems *p, size_t n)
+{
+        size_t need = p->used + n + sizeof p->overflow + 1, room = MAX(p->room, (size_t)1024);
+        char *grown;
+
+        if (need <= p->room)
+                return true;
+        while (room < need)
+                room *= 2;
+        grown = realloc(p->text, room);
+        if (!grown)
+                return false;
+        p->text = grown;
+        p->room = room;
+        return true;
+}
+
+static size_t put_place(char *line, size_t size, const struct node *at, const char *path)
+{
+        int n = 0;
+
+        if (at && at->file && at->line > 0)
+                n = snprintf(line, size, "%.300s:%d:%d: ", at->file, at->line, at->column);
+        else if (at && at->file)
+                n = snprintf(line, size, "%.300s: ", at->file);
+        if (path && *path)
+                n += snprintf(line + n, size - (size_t)n, "%.300s: ", path);
+        return (size_t)n;
+}
+
+void problems_add(struct problems *p, const struct node *at, const char *path, const char *fmt, ...)
+{
+        char line[LINE_MAX_BYTES];
+        size_t n;
+        va_list args;
+
+        if (p->count++ >= p->max)
+                return;
+        n = put_place(line, sizeof line, at, path);
+        va_start(args, fmt);
+        (void)vsnprintf(line + n, sizeof line - n, fmt, args);
+        va_end(args);
+        n = strlen(line);
+        for (size_t i = 0; i < n; i++) /* one mistake is one line, whatever stood in the file */
+                if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+                        line[i] = '?';
+        if (!make_room(p, n + 1)) {
+                p->max = 0; /* no memory: from here on they are only counted */
+                return;
+        }
+        memcpy(p->text + p->used, line, n);
+        p->used += n;
+        p->text[p->used++] = '\n';
+        p->text[p->used] = '\0';
+}
+
+size_t problems_count(const struct problems *p)
+{
+        return p->count;
+}
+
+const char *problems_text(const struct problems *p)
+{
+        size_t shown = MIN(p->count, p->max);
+
+        if (!p->text)
+                return p->count ? "mistakes were found, but there is no memory to list them\n" : "";
+        if (p->count > shown) /* make_room() kept the bytes for this line */
+                (void)snprintf(p->text + p->used, p->room - p->used, "... and %zu more\n", p->count - shown);
+        return p->text;
+}
+
+struct node *node_get(const struct node *map, const char *key)
+{
+        if (!map || map->kind != NODE_MAP)
+                return NULL;
+        for (size_t i = 0; i < map->n; i++)
+                if (map->keys[i] && map->keys[i]->text && strcmp(map->keys[i]->text, key) == 0)
+                        return map->items[i];
+        return NULL;
+}
+
+static int fold(char c)
+{
+        if (c >= 'A' && c <= 'Z')
+                return c - 'A' + 'a';
+        return c == '-' ? '_' : c;
+}
+
+/* Edits (insert, delete, replace, swap of neighbours) between two names, both at most NEAREST_MAX long. */
+static size_t edits(const char *a, size_t na, const char *b, size_t nb)
+{
+        size_t row[3][NEAREST_MAX + 1];
+        size_t *before = row[0], *last = row[1], *now = row[2];
+
+        for (size_t j = 0; j <= nb; j++)
+                last[j] = j;
+        for (size_t i = 1; i <= na; i++) {
+                size_t *spare = before;
+
+                now[0] = i;
+                for (size_t j = 1; j <= nb; j++) {
+                        size_t cost = fold(a[i - 1]) == fold(b[j - 1]) ? 0 : 1;
+
+                        now[j] = MIN(MIN(last[j], now[j - 1]) + 1, last[j - 1] + cost);
+                        if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) && fold(a[i - 2]) == fold(b[j - 1]))
+                                now[j] = MIN(now[j], before[j - 2] + 1);
+                }
+                before = last;
+                last = now;
+                now = spare;
+        }
+        return last[nb];
+}
+
+const char *options_nearest(const char *wrong, const char *const *known, size_t n)
+{
+        size_t length = strlen(wrong), best = MAX((size_t)1, length / 3) + 1;
+        const char *nearest = NULL;
+
+        if (length == 0 || length > NEAREST_MAX)
+                return NULL;
+        for (size_t i = 0; i < n; i++) {
+                size_t there = known[i] ? strlen(known[i]) : 0, distance;
+
+                if (there == 0 || there > NEAREST_MAX)
+                        continue;
+                distance = edits(wrong, length, known[i], there);
+                if (distance < best && distance < there) { /* not every letter may have changed */
+                        best = distance;
+                        nearest = known[i];
+                }
+        }
+        return nearest;
+}

@@ -59,7 +59,7 @@ as_root() {
         elif command -v sudo >/dev/null; then
                 sudo "$@"
         else
-                fail "'$1' needs root, and there is no sudo: run this script as root"
+                fail "this needs root, and there is no sudo: run this script as root"
         fi
 }
 
@@ -102,11 +102,12 @@ packages_install() {
 
         mapfile -t missing < <(missing_of "$@")
         ((${#missing[@]})) || return 0
-        say "installing ${missing[*]}"
+        say "missing: ${missing[*]}"
         apt update >/dev/null || fail "'apt-get update' failed"
         for want in "${missing[@]}"; do
                 chosen+=("$(choose "$want")")
         done
+        say "installing ${chosen[*]}"
         apt install --no-install-recommends "${chosen[@]}" >"$work/apt.log" 2>&1 || {
                 tail -n 30 "$work/apt.log" >&2
                 fail "'apt-get install ${chosen[*]}' failed"

@@ -44,6 +44,7 @@ fi
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 root=$(mktemp -d "${TMPDIR:-/tmp}/pointsman-root.XXXXXX")
+chmod 755 "$root" # other users live in it too
 finish() {
         local status=$?
 
@@ -100,6 +101,7 @@ echo "   $(git -C "$root/src" log -1 --format='%h %s'); $((SECONDS - began)) s"
 carried=()
 while IFS= read -r -d '' pair; do
         case ${pair,,} in
+        pip_find_links=*) ;; # folders of this machine
         http_proxy=* | https_proxy=* | no_proxy=* | pip_*=* | port=*) carried+=("$pair") ;;
         esac
 done < <(env -0)

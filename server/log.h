@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log.h - one line an event, logfmt or JSON, to standard error.
+ *
+ * A line is built field by field into a bounded buffer.  Lines of a worker (requests) gather in its log_buffer and go out when
+ * it is full, after 100 ms, or at once from `warn` up; lines of other threads go out at once.  Control characters and invalid
+ * UTF-8 in values are escaped, so that nobody can forge a line.  Times are UTC, RFC 3339 with milliseconds.  When standard
+ * error takes nothing (a full pipe that does not block), lines are dropped and counted.
+ */
+#ifndef PM_LOG_H
+#define PM_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pm_router.h"
+
+struct event_base;
+struct log_buffer;
+
+enum log_format { LOG_LOGFMT, LOG_JSON };
+
+/* Main thread, before others start or at a reload; any thread sees it soon. */
+void log_setup(enum pm_level least, enum log_format format);
+bool log_wants(enum pm_level level);
+uint64_t log_dropped(void); /* lines, since the start */
+
+/* Of one thread, that of base.  NULL: no memory. */
+struct log_buffer *log_buffer_create(struct event_base *base);
+void log_buffer_flush(struct log_buffer *b);
+void log_buffer_destroy(struct log_buffer *b);
+
+/* A line in the making; lives on the stack.  A value above 1 KiB (msg: 2 KiB) is cut and ends in "..."; a line above its size
+ * is cut at a field; both say cut=true. */
+struct log_line {
+        struct log_buffer *to; /* NULL: written at once */
+        enum pm_level level;
+        bool on;               /* the level is wanted */
+        bool json, cut;
+        size_t n;
+        char text[4096];
+};
+
+void log_begin(struct log_line *l, struct log_buffer *to, enum pm_level level, const char *msg);
+void log_str(struct log_line *l, const char *key, struct pm_str value); /* empty values are left out */
+void log_text(struct log_line *l, const char *key, const char *value);  /* NULL or "": left out */
+void log_int(struct log_line *l, const char *key, int64_t value);
+void log_real(struct log_line *l, const char *key, double value);
+void log_end(struct log_line *l);
+
+/* The short way: log_msg(NULL, PM_WARN, "cannot reach '%s': %s", ...). */
+void log_msg(struct log_buffer *to, enum pm_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#endif

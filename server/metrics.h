@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * metrics.h - counters and histograms, one shard a worker, summed when someone scrapes.
+ *
+ * A shard is written by its worker alone with relaxed atomic stores and read by any thread.  Series with a name (experts,
+ * routers, routes, tenants) are interned on the main thread while a generation is built, live as long as the process and keep
+ * their numbers over reloads.
+ */
+#ifndef PM_METRICS_H
+#define PM_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct evbuffer;
+struct metrics_shard;
+
+enum metrics_family { METRICS_EXPERT, METRICS_ROUTER, METRICS_ROUTE, METRICS_TENANT, METRICS_FAMILIES };
+
+/* Main thread.  The index of a name in its family: small, stable, shared by equal names; -ENOSPC above 4096 names. */
+int metrics_intern(enum metrics_family family, const char *name);
+
+struct metrics_shard *metrics_shard_create(void); /* known to metrics_write() from now on */
+void metrics_shard_destroy(struct metrics_shard *s); /* its numbers are kept in the totals */
+
+/* The durations that are kept as histograms, in microseconds (log-spaced buckets 10 us .. 600 s). */
+enum metrics_time {
+        METRICS_ADMIT, METRICS_PARSE, METRICS_ROUTE_STEP, METRICS_FORWARD, METRICS_RELAY, /* steps */
+        METRICS_TOTAL,       /* whole request */
+        METRICS_OVERHEAD,    /* total less the time spent waiting for experts and the client */
+        METRICS_FIRST_TOKEN, /* request's arrival to the first byte of the answer */
+        METRICS_TIMES
+};
+void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us);
+
+/* Ends of requests by status and API ("chat", "completions", "responses", "embeddings", "route", "models", "other"). */
+enum metrics_api { METRICS_CHAT, METRICS_COMPLETIONS, METRICS_RESPONSES, METRICS_EMBEDDINGS, METRICS_ROUTE_API, METRICS_OTHER, METRICS_APIS };
+void metrics_request(struct metrics_shard *s, enum metrics_api api, int status);
+void metrics_client_left(struct metrics_shard *s);
+void metrics_stream_cut(struct metrics_shard *s); /* an answer that did not reach its end */
+
+/* One attempt at an expert. */
+enum metrics_attempt { ATTEMPT_OK, ATTEMPT_CONNECT, ATTEMPT_TIMEOUT, ATTEMPT_RESET, ATTEMPT_STATUS_4XX, ATTEMPT_STATUS_429, ATTEMPT_STATUS_5XX, ATTEMPT_CUT, ATTEMPT_CANCELLED, METRICS_ATTEMPTS };
+void metrics_attempt(struct metrics_shard *s, int expert, enum metrics_attempt end, int64_t first_us, int64_t total_us);
+void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out, double usd);
+
+/* One router's answer to one query. */
+enum metrics_decision { ROUTER_DECIDED, ROUTER_PASSED, ROUTER_FAILED, ROUTER_BROKEN, ROUTER_DEADLINE, ROUTER_CANCELLED, METRICS_DECISIONS };
+void metrics_router(struct metrics_shard *s, int router, enum metrics_decision end, int64_t us);
+void metrics_stall(struct metrics_shard *s, int router); /* a step above 5 ms */
+void metrics_route(struct metrics_shard *s, int route, int defaulted);
+void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
+
+/* Any thread: sums over all shards, for the administrator's view. */
+void metrics_expert_attempts(int expert, uint64_t out[METRICS_ATTEMPTS]);
+void metrics_router_decisions(int router, uint64_t out[METRICS_DECISIONS]);
+const char *metrics_attempt_name(enum metrics_attempt end);
+const char *metrics_decision_name(enum metrics_decision end);
+
+/* Gauges that others own: called on the scraping thread while writing. */
+struct metrics_gauges {
+        unsigned workers, connections, in_flight;
+        size_t pool_waiting;
+        uint64_t generation, reloads, reload_failures;
+};
+/* Prometheus text format 0.0.4, all families, with process memory (resident, private) and start time.  Any thread. */
+void metrics_write(struct evbuffer *out, const struct metrics_gauges *g);
+#endif

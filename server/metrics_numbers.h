@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * metrics_numbers.h - how the numbers lie: between metrics.c, which counts, and metrics_write.c, which writes.
+ */
+#ifndef PM_METRICS_NUMBERS_H
+#define PM_METRICS_NUMBERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "metrics.h"
+
+#define METRICS_NAMES 4096
+#define METRICS_CHUNK 64
+#define METRICS_STATUSES 600 /* 0: anything out of range */
+#define METRICS_TIME_BOUNDS 24
+#define METRICS_TOKEN_BOUNDS 11
+
+typedef _Atomic uint64_t counter;
+
+extern const int64_t metrics_time_bounds[METRICS_TIME_BOUNDS], metrics_token_bounds[METRICS_TOKEN_BOUNDS];
+
+/* Only counters inside, so that shards can be added up without knowing what they mean. */
+struct times {
+        counter buckets[METRICS_TIME_BOUNDS + 1], sum;
+};
+
+struct tokens {
+        counter buckets[METRICS_TOKEN_BOUNDS + 1], sum;
+};
+
+struct expert_numbers {
+        counter attempts[METRICS_ATTEMPTS];
+        struct times first, total;
+        struct tokens in, out;
+        counter cost; /* nano-USD */
+};
+
+struct router_numbers {
+        counter decisions[METRICS_DECISIONS], stalls;
+        struct times time;
+};
+
+struct route_numbers {
+        counter routed, defaulted;
+};
+
+struct tenant_numbers {
+        counter admitted, refused;
+};
+
+struct metrics_shard {
+        struct metrics_shard *next;
+        _Atomic(counter *) named[METRICS_FAMILIES][METRICS_NAMES / METRICS_CHUNK];
+        struct plain_numbers {
+                struct times times[METRICS_TIMES];
+                counter client_left, stream_cut;
+                counter requests[METRICS_STATUSES][METRICS_APIS];
+        } plain;
+};
+
+/* The sum of all shards at one time. */
+struct metrics_totals {
+        struct metrics_shard *sum;
+        struct {
+                size_t n;
+                char **escaped; /* names as label values */
+        } names[METRICS_FAMILIES];
+};
+
+int metrics_totals_init(struct metrics_totals *t); /* 0 or -ENOMEM; finish in any case */
+void metrics_totals_finish(struct metrics_totals *t);
+/* The numbers of the i-th name; zeros if nobody counted any. */
+const void *metrics_totals_of(const struct metrics_totals *t, enum metrics_family f, size_t i);
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The numbers as Prometheus reads them (text format 0.0.4): one function a group of families, each of which is opened by its
+ * HELP and TYPE lines once.
+ */
+#include <event2/buffer.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+
+#include "log.h"
+#include "metrics_numbers.h"
+
+#include "base.h"
+
+static const char *const api_names[METRICS_APIS] = {
+        [METRICS_CHAT] = "chat", [METRICS_COMPLETIONS] = "completions", [METRICS_RESPONSES] = "responses",
+        [METRICS_EMBEDDINGS] = "embeddings", [METRICS_ROUTE_API] = "route", [METRICS_OTHER] = "other",
+};
+static inline uint64_t get(const counter *c)
+{
+        return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+static void family(struct evbuffer *out, const char *name, const char *type, const char *help)
+{
+        (void)evbuffer_add_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void gauge(struct evbuffer *out, const char *name, const char *type, const char *help, double value)
+{
+        family(out, name, type, help);
+        (void)evbuffer_add_printf(out, "%s %.15g\n", name, value);
+}
+
+/* Buckets up to each bound, then sum and count; `labels` without braces, may be empty. */
+static void histogram(struct evbuffer *out, const char *name, const char *labels, const counter *buckets, const int64_t *bounds,
+                      size_t n, double unit, uint64_t sum)
+{
+        const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
+        uint64_t count = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                count += get(&buckets[i]);
+                (void)evbuffer_add_printf(out, "%s_bucket{%s%sle=\"%.9g\"} %" PRIu64 "\n", name, labels, comma,
+                                          (double)bounds[i] * unit, count);
+        }
+        count += get(&buckets[n]);
+        (void)evbuffer_add_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, comma, count);
+        (void)evbuffer_add_printf(out, "%s_sum%s%s%s %.15g\n", name, open, labels, close, (double)sum * unit);
+        (void)evbuffer_add_printf(out, "%s_count%s%s%s %" PRIu64 "\n", name, open, labels, close, count);
+}
+
+static void write_times(struct evbuffer *out, const char *name, const char *labels, const struct times *t)
+{
+        histogram(out, name, labels, t->buckets, metrics_time_bounds, METRICS_TIME_BOUNDS, 1e-6, get(&t->sum));
+}
+
+/* `key="name"`, heap; names may be long. */
+static char *label(const char *key, const char *value)
+{
+        char *text;
+
+        return asprintf(&text, "%s=\"%s\"", key, value) < 0 ? NULL : text;
+}
+
+static void write_requests(struct evbuffer *out, const struct metrics_totals *t)
+{
+        static const char *const steps[] = { [METRICS_ADMIT] = "step=\"admit\"", [METRICS_PARSE] = "step=\"parse\"",
+                                             [METRICS_ROUTE_STEP] = "step=\"route\"", [METRICS_FORWARD] = "step=\"forward\"",
+                                             [METRICS_RELAY] = "step=\"relay\"" };
+        const struct plain_numbers *p = &t->sum->plain;
+
+        family(out, "pointsman_requests_total", "counter", "Requests answered, by API and status.");
+        for (int status = 0; status < METRICS_STATUSES; status++)
+                for (int api = 0; api < METRICS_APIS; api++) {
+                        uint64_t n = get(&p->requests[status][api]);
+
+                        if (n)
+                                (void)evbuffer_add_printf(out, "pointsman_requests_total{api=\"%s\",status=\"%d\"} %" PRIu64 "\n",
+                                                          api_names[api], status, n);
+                }
+        gauge(out, "pointsman_client_left_total", "counter", "Requests whose client left before the answer's end.",
+              (double)get(&p->client_left));
+        gauge(out, "pointsman_streams_cut_total", "counter", "Answers that did not reach their end.", (double)get(&p->stream_cut));
+        family(out, "pointsman_step_duration_seconds", "histogram", "Time spent in each step of a request.");
+        for (size_t i = 0; i < LENGTH_OF(steps); i++)
+                write_times(out, "pointsman_step_duration_seconds", steps[i], &p->times[i]);
+        family(out, "pointsman_request_duration_seconds", "histogram", "Whole requests.");
+        write_times(out, "pointsman_request_duration_seconds", "", &p->times[METRICS_TOTAL]);
+        family(out, "pointsman_overhead_seconds", "histogram", "Whole requests less the waiting for experts and clients.");
+        write_times(out, "pointsman_overhead_seconds", "", &p->times[METRICS_OVERHEAD]);
+        family(out, "pointsman_first_token_seconds", "histogram", "From a request's arrival to the first byte of its answer.");
+        write_times(out, "pointsman_first_token_seconds", "", &p->times[METRICS_FIRST_TOKEN]);
+}
+
+static void write_experts(struct evbuffer *out, const struct metrics_totals *t)
+{
+        const size_t n = t->names[METRICS_EXPERT].n;
+        char **const label_of = t->names[METRICS_EXPERT].escaped;
+
+        family(out, "pointsman_expert_attempts_total", "counter", "Attempts at experts, by how they ended.");
+        for (size_t i = 0; i < n; i++) {
+                const struct expert_numbers *e = metrics_totals_of(t, METRICS_EXPERT, i);
+
+                for (int k = 0; k < METRICS_ATTEMPTS; k++)
+                        (void)evbuffer_add_printf(out, "pointsman_expert_attempts_total{expert=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+                                                  label_of[i], metrics_attempt_name((enum metrics_attempt)k), get(&e->attempts[k]));
+        }
+        family(out, "pointsman_expert_first_byte_seconds", "histogram", "From an attempt's start to the answer's first byte.");
+        for (size_t i = 0; i < n; i++) {
+                CLEANUP(free_p) char *l = label("expert", label_of[i]);
+
+                write_times(out, "pointsman_expert_first_byte_seconds", l ? l : "",
+                            &((const struct expert_numbers *)metrics_totals_of(t, METRICS_EXPERT, i))->first);
+        }
+        family(out, "gen_ai_client_operation_duration_seconds", "histogram", "Attempts at experts, whole.");
+        for (size_t i = 0; i < n; i++) {
+                CLEANUP(free_p) char *l = label("gen_ai_request_model", label_of[i]);
+
+                write_times(out, "gen_ai_client_operation_duration_seconds", l ? l : "",
+                            &((const struct expert_numbers *)metrics_totals_of(t, METRICS_EXPERT, i))->total);
+        }
+        family(out, "gen_ai_client_token_usage", "histogram", "Tokens of an answer, as the expert reports them.");
+        for (size_t i = 0; i < n; i++) {
+                const struct expert_numbers *e = metrics_totals_of(t, METRICS_EXPERT, i);
+
+                for (int output = 0; output < 2; output++) {
+                        const struct tokens *k = output ? &e->out : &e->in;
+                        CLEANUP(free_p) char *l = NULL;
+
+                        if (asprintf(&l, "gen_ai_request_model=\"%s\",gen_ai_token_type=\"%s\"", label_of[i],
+                                     output ? "output" : "input") < 0)
+                                l = NULL;
+                        histogram(out, "gen_ai_client_token_usage", l ? l : "", k->buckets, metrics_token_bounds,
+                                  METRICS_TOKEN_BOUNDS, 1, get(&k->sum));
+                }
+        }
+        family(out, "pointsman_expert_cost_usd_total", "counter", "Cost by the configured prices, in US dollars.");
+        for (size_t i = 0; i < n; i++)
+                (void)evbuffer_add_printf(out, "pointsman_expert_cost_usd_total{expert=\"%s\"} %.15g\n", label_of[i],
+                                          (double)get(&((const struct expert_numbers *)metrics_totals_of(t, METRICS_EXPERT, i))->cost) *
+                                                  1e-9);
+}
+
+static void write_routers(struct evbuffer *out, const struct metrics_totals *t)
+{
+        const size_t n = t->names[METRICS_ROUTER].n;
+        char **const label_of = t->names[METRICS_ROUTER].escaped;
+
+        family(out, "pointsman_router_decisions_total", "counter", "Answers of routers, by kind.");
+        for (size_t i = 0; i < n; i++) {
+                const struct router_numbers *r = metrics_totals_of(t, METRICS_ROUTER, i);
+
+                for (int k = 0; k < METRICS_DECISIONS; k++)
+                        (void)evbuffer_add_printf(out, "pointsman_router_decisions_total{router=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+                                                  label_of[i], metrics_decision_name((enum metrics_decision)k), get(&r->decisions[k]));
+        }
+        family(out, "pointsman_router_duration_seconds", "histogram", "From asking a router to its answer.");
+        for (size_t i = 0; i < n; i++) {
+                CLEANUP(free_p) char *l = label("router", label_of[i]);
+
+                write_times(out, "pointsman_router_duration_seconds", l ? l : "",
+                            &((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->time);
+        }
+        family(out, "pointsman_router_stalls_total", "counter", "Steps of routers that held a worker for more than 5 ms.");
+        for (size_t i = 0; i < n; i++)
+                (void)evbuffer_add_printf(out, "pointsman_router_stalls_total{router=\"%s\"} %" PRIu64 "\n", label_of[i],
+                                          get(&((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->stalls));
+}
+
+static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_totals *t)
+{
+        family(out, "pointsman_routes_total", "counter", "Requests routed, by route and by who decided.");
+        for (size_t i = 0; i < t->names[METRICS_ROUTE].n; i++) {
+                const struct route_numbers *r = metrics_totals_of(t, METRICS_ROUTE, i);
+                const char *name = t->names[METRICS_ROUTE].escaped[i];
+
+                (void)evbuffer_add_printf(out, "pointsman_routes_total{route=\"%s\",decision=\"computed\"} %" PRIu64 "\n"
+                                               "pointsman_routes_total{route=\"%s\",decision=\"default\"} %" PRIu64 "\n",
+                                          name, get(&r->routed), name, get(&r->defaulted));
+        }
+        family(out, "pointsman_tenant_requests_total", "counter", "Requests of tenants, by whether they were let in.");
+        for (size_t i = 0; i < t->names[METRICS_TENANT].n; i++) {
+                const struct tenant_numbers *r = metrics_totals_of(t, METRICS_TENANT, i);
+                const char *name = t->names[METRICS_TENANT].escaped[i];
+
+                (void)evbuffer_add_printf(out, "pointsman_tenant_requests_total{tenant=\"%s\",result=\"admitted\"} %" PRIu64 "\n"
+                                               "pointsman_tenant_requests_total{tenant=\"%s\",result=\"refused\"} %" PRIu64 "\n",
+                                          name, get(&r->admitted), name, get(&r->refused));
+        }
+}
+
+static size_t read_small(const char *path, char *out, size_t size)
+{
+        CLEANUP(close_p) int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
+
+        out[n < 0 ? 0 : n] = '\0';
+        return n < 0 ? 0 : (size_t)n;
+}
+
+/* Seconds since 1970, from the kernel's notion of when this process began. */
+static double start_time(void)
+{
+        char text[1024], *p;
+        struct timespec boot, now;
+        double ticks = 0;
+
+        if (!read_small("/proc/self/stat", text, sizeof text) || !(p = strrchr(text, ')')))
+                return 0;
+        for (int field = 2; field < 22; field++) { /* the 22nd is the start, in ticks since boot */
+                p = strchr(p, ' ');
+                if (!p)
+                        return 0;
+                p++;
+        }
+        ticks = strtod(p, NULL);
+        (void)clock_gettime(CLOCK_BOOTTIME, &boot);
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        return (double)now.tv_sec - (double)boot.tv_sec + ((double)now.tv_nsec - (double)boot.tv_nsec) * 1e-9 +
+               ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+static void write_process(struct evbuffer *out)
+{
+        struct timespec cpu;
+        char text[256], *p = text;
+        double pages[3] = { 0 }; /* all, resident, shared with a file or others */
+        const double page = (double)sysconf(_SC_PAGESIZE);
+
+        (void)read_small("/proc/self/statm", text, sizeof text);
+        for (size_t i = 0; i < LENGTH_OF(pages); i++)
+                pages[i] = strtod(p, &p);
+        (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+        gauge(out, "process_resident_memory_bytes", "gauge", "Resident memory.", pages[1] * page);
+        gauge(out, "process_virtual_memory_bytes", "gauge", "Virtual memory.", pages[0] * page);
+        gauge(out, "pointsman_memory_private_bytes", "gauge", "Resident memory that belongs to no file and to nobody else.",
+              (pages[1] - pages[2]) * page);
+        gauge(out, "process_cpu_seconds_total", "counter", "CPU time, user and system.",
+              (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9);
+        gauge(out, "process_start_time_seconds", "gauge", "Start of the process, seconds since 1970.", start_time());
+}
+
+void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
+{
+        struct metrics_totals t;
+
+        if (metrics_totals_init(&t) == 0) {
+                write_requests(out, &t);
+                write_experts(out, &t);
+                write_routers(out, &t);
+                write_routes_and_tenants(out, &t);
+        }
+        metrics_totals_finish(&t);
+        gauge(out, "pointsman_in_flight", "gauge", "Requests running.", g->in_flight);
+        gauge(out, "pointsman_connections", "gauge", "Client connections open.", g->connections);
+        gauge(out, "pointsman_workers", "gauge", "Event loops.", g->workers);
+        gauge(out, "pointsman_pool_waiting", "gauge", "Jobs waiting for a thread of the CPU pool.", (double)g->pool_waiting);
+        gauge(out, "pointsman_generation", "gauge", "Number of the configuration in force.", (double)g->generation);
+        gauge(out, "pointsman_reloads_total", "counter", "Reloads that took effect.", (double)g->reloads);
+        gauge(out, "pointsman_reload_failures_total", "counter", "Reloads that were refused.", (double)g->reload_failures);
+        gauge(out, "pointsman_log_lines_dropped_total", "counter", "Log lines that standard error did not take.",
+              (double)log_dropped());
+        family(out, "pointsman_build_info", "gauge", "The version.");
+        (void)evbuffer_add_printf(out, "pointsman_build_info{version=\"%s\"} 1\n", PM_VERSION);
+        write_process(out);
+}

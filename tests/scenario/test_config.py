@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration's mistakes: all in one run, each with its place, what was found and what would be right."""
+import re
+
+import pytest
+
+from harness import run
+
+GOOD = """\
+listen: 127.0.0.1:8080
+experts:
+  alpha:
+    endpoints: [http://127.0.0.1:9001/v1]
+routes:
+  auto: {default: alpha}
+"""
+
+
+def check(tmp_path, text, env=None):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    status, out, err = run("check", "-c", file, env=env)
+    return status, out + err
+
+
+def test_a_good_file(tmp_path):
+    status, said = check(tmp_path, GOOD)
+    assert status == 0, said
+
+
+def test_every_mistake_in_one_run_with_its_place(tmp_path):
+    status, said = check(tmp_path, """\
+lisden: 127.0.0.1:8080
+workers: many
+limits:
+  body: -1
+  heat_time: 3s
+experts:
+  alpha:
+    endpoint: [http://127.0.0.1:9001/v1]
+  beta:
+    endpoints: [ftp://127.0.0.1/v1]
+    breaker: {failures: 0.5}
+routes:
+  auto: {default: alfa, fallbacks: 10000}
+""")
+    assert status == 1
+    for line, what in ((1, "lisden"), (2, "workers"), (4, "body"), (5, "heat_time"), (8, "endpoint"), (10, "ftp"), (11, "failures"),
+                       (13, "alfa"), (13, "fallbacks")):
+        assert re.search(rf"c\.yaml:{line}:\d+: .*{what}", said), f"line {line}: {what} is missing in\n{said}"
+    for near in ("listen", "head_time", "endpoints", "alpha"):
+        assert re.search(rf"did you mean '{near}'", said), f"'{near}' was near\n{said}"
+
+
+ONE = {
+    "two keys alike": ("experts:\n  a: {endpoints: [http://h/v1]}\n  a: {endpoints: [http://h/v1]}\n", ":3:", "a"),
+    "no expert": ("listen: 127.0.0.1:0\n", "", "expert"),
+    "an endpoint without host": ("experts: {a: {endpoints: ['http:///v1']}}\n", ":1:", "endpoints"),
+    "no endpoint": ("experts: {a: {endpoints: []}}\n", ":1:", "endpoints"),
+    "a time without unit": ("limits: {head_time: soon}\nexperts: {a: {endpoints: [http://h/v1]}}\n", ":1:", "head_time"),
+    "an address": ("listen: nowhere\nexperts: {a: {endpoints: [http://h/v1]}}\n", ":1:", "nowhere"),
+    "a certificate that is not there": ("listen: {address: '127.0.0.1:0', tls: {certificate: no.pem, key: no.key}}\n"
+                                        "experts: {a: {endpoints: [http://h/v1]}}\n", ":1:", "no.pem"),
+    "a variable that is not set": ("experts: {a: {endpoints: [http://h/v1], key: '${NOT_SET_AT_ALL}'}}\n", ":1:", "NOT_SET_AT_ALL"),
+    "a router without plugin": ("experts: {a: {endpoints: [http://h/v1]}}\nrouters: {r: {k: 5}}\n", ":2:", "plugin"),
+    "a router that is not there": ("experts: {a: {endpoints: [http://h/v1]}}\nroutes: {auto: {routers: [r]}}\n", ":2:", "r"),
+    "a route named like an expert": ("experts: {a: {endpoints: [http://h/v1]}}\nroutes: {a: {default: a}}\n", ":2:", "a"),
+    "a short key": ("experts: {a: {endpoints: [http://h/v1]}}\ntenants: {t: {keys: [short]}}\n", ":2:", "keys"),
+    "a header that breaks out": ('experts: {a: {endpoints: [http://h/v1], headers: ["X-A: 1\\r\\nHost: evil"]}}\n', ":1:", "headers"),
+    "tabs": ("experts:\n\ta: 1\n", ":2:", ""),
+    "a list": ("- 1\n- 2\n", ":1:", ""),
+    "aliases without end": ("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+                            "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n", ":", ""),
+    "binary": ("\x00\x01\x02", ":", ""),
+    "nesting": ("a: " + "[" * 2000 + "]" * 2000 + "\n", ":", ""),
+}
+
+
+@pytest.mark.parametrize("mistake", ONE)
+def test_one_mistake(tmp_path, mistake):
+    text, place, names = ONE[mistake]
+    status, said = check(tmp_path, text)
+    assert status == 1 and f"c.yaml{place}" in said and names in said, said
+    assert "nitializer" not in said
+
+
+def test_variables(tmp_path):
+    text = "listen: '${WHERE:-127.0.0.1:8080}'\nexperts: {alpha: {endpoints: ['${BACKEND}/v1']}}\n"
+
+    assert check(tmp_path, text, {"BACKEND": "http://127.0.0.1:9001"})[0] == 0
+    status, said = check(tmp_path, text, {"BACKEND": "nonsense"})
+    assert status == 1 and "nonsense" in said
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    status, out, err = run("check", "-c", tmp_path / "none.yaml")
+    assert status == 1 and "none.yaml" in out + err
+
+
+def test_serve_refuses_what_check_refuses(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD + "lisden: 1\n")
+    status, out, err = run("serve", "-c", file)
+    assert status == 1 and "lisden" in out + err
+
+
+@pytest.mark.parametrize("arguments, wanted", [(["version"], 0), (["describe"], 0), (["--help"], 0), ([], 2), (["nonsense"], 2), (["serve"], 2)])
+def test_arguments(arguments, wanted):
+    status, out, err = run(*arguments)
+    assert (status == 0) == (wanted == 0) and out + err

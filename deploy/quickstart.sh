@@ -93,8 +93,7 @@ say "packages"
 deploy/deps.sh --no-tests
 
 say "build"
-{ if [[ -f build/build.ninja ]]; then meson setup --reconfigure build --buildtype=release; else meson setup build --buildtype=release; fi &&
-        ninja -C build; } >"$logs/build.log" 2>&1 || fail "the build failed" "$logs/build.log"
+{ { [[ -f build/build.ninja ]] || meson setup build --buildtype=release; } && ninja -C build; } >"$logs/build.log" 2>&1 || fail "the build failed" "$logs/build.log"
 echo "build/server/pointsman: $(build/server/pointsman version | head -n 1)"
 
 say "mock experts"
@@ -195,14 +194,14 @@ cat <<END
                                               messages=[{"role": "user", "content": "Why is the sky blue?"}]):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
 
-== real models: name their endpoints in a copy of $config, under experts:
+== real models: cp $config configs/my.yaml, and name their endpoints there, under experts:
 
     my-expert: {endpoints: [http://127.0.0.1:11434/v1], model: "llama3.1:8b"}             # Ollama
     my-expert: {endpoints: [http://127.0.0.1:8081/v1]}                                    # llama.cpp: llama-server --port 8081
     my-expert: {endpoints: [http://127.0.0.1:8000/v1], model: Qwen/Qwen2.5-7B-Instruct}   # vLLM
     my-expert: {endpoints: [https://api.example.com/v1], model: their-model, key: "\${EXAMPLE_API_KEY}"}  # a provider
 
-  build/server/pointsman check -c my.yaml && build/server/pointsman serve -c my.yaml
+  build/server/pointsman check -c configs/my.yaml && build/server/pointsman serve -c configs/my.yaml
 END
 status=0
 wait "$gateway" || status=$?

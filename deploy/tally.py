@@ -55,7 +55,8 @@ def meson(path, suites):
     except (OSError, ValueError):
         tests = []
     for test in tests:
-        names = [name.split(":")[-1] for name in test.get("suite", [])]
+        # "project:suite+suite / test"
+        names = test.get("name", "").split(" / ")[0].split(":")[-1].split("+")
         for suite in suites:
             if suite in names:
                 sums[suite] = [a + b for a, b in zip(sums[suite], cases(test))]

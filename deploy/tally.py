@@ -13,7 +13,7 @@ import re
 import sys
 import xml.etree.ElementTree as xml
 
-SYNTHESIS = re.compile(r"Synthesis:.*?Tested:\D*(\d+).*?Passing:\D*(\d+).*?Failing:\D*(\d+).*?Crashing:\D*(\d+)")
+SYNTHESIS = re.compile(r"Tested:\D*(\d+) \| Passing:\D*(\d+) \| Failing:\D*(\d+)(?: \| Crashing:\D*(\d+))?")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 TAP = re.compile(r"^(not ok|ok)\b(.*)$", re.M)
 
@@ -29,8 +29,8 @@ def cases(test):
     passed = failed = skipped = 0
     for tested, passing, failing, crashing in SYNTHESIS.findall(text):
         passed += int(passing)
-        failed += int(failing) + int(crashing)
-        skipped += int(tested) - int(passing) - int(failing) - int(crashing)
+        failed += int(failing) + int(crashing or 0)
+        skipped += int(tested) - int(passing) - int(failing) - int(crashing or 0)
     if not passed + failed and re.search(r"^1\.\.\d+", text, re.M):
         for verdict, rest in TAP.findall(text):
             if "# skip" in rest.lower():

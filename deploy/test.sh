@@ -76,7 +76,7 @@ suites() {
 
         shift 3
         rm -f "$dir"/meson-logs/testlog.json
-        ${run[@]+"${run[@]}"} meson test -C "$dir" --no-rebuild --print-errorlogs -t "$patience" "${@/#/--suite=}" >"$log" 2>&1 || true
+        ${env[@]+"${env[@]}"} ${run[@]+"${run[@]}"} meson test -C "$dir" --no-rebuild --print-errorlogs -t "$patience" "${@/#/--suite=}" >"$log" 2>&1 || true
         while read -r suite counts; do
                 count "$name" "$suite" $counts
         done < <("$python" deploy/tally.py meson "$dir/meson-logs/testlog.json" "$@")
@@ -100,7 +100,7 @@ scenarios() {
         ((failed == before)) || show "$log" 150
 }
 
-# reports NAME DIR: what a sanitizer wrote, also in processes whose exit status nobody looked at.
+# reports NAME DIR: what a sanitizer wrote, also in children whose exit status nobody looked at.
 reports() {
         local f n=0
 
@@ -119,10 +119,9 @@ venv_make() {
                 >build-ci/logs/venv.log 2>&1 && touch "$venv/ready" || show build-ci/logs/venv.log 20
 }
 
-marker() { grep -rqs "mark\.$1\b" tests/scenario; }
-
 venv=$root/build-ci/venv
-run=()
+# run: a program that runs others; env: that, with settings for meson's suites only.
+run=() env=()
 [[ $deps == no ]] || deploy/deps.sh
 python=$(command -v python3)
 venv_make
@@ -135,10 +134,12 @@ if build plain build-ci -Dwerror=true --buildtype=debugoptimized; then
 fi
 
 if [[ $sanitizers == yes ]]; then
-        log_to=$root/build-asan/logs/report
-        rm -f "$log_to".*
-        export ASAN_OPTIONS=log_path=$log_to:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
-        export UBSAN_OPTIONS=log_path=$log_to:halt_on_error=1:print_stacktrace=1
+        # Scenarios read the reports of their own processes; of the programs that meson runs they go to files.
+        mkdir -p build-asan/logs build-tsan/logs
+        rm -f build-asan/logs/report.* build-tsan/logs/report.*
+        export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
+        export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+        env=(env "ASAN_OPTIONS=$ASAN_OPTIONS:log_path=$root/build-asan/logs/report")
         if build asan+ubsan build-asan -Db_sanitize=address,undefined --buildtype=debugoptimized; then
                 suites asan+ubsan build-asan 5 unit router fuzz-corpus
                 scenarios asan+ubsan build-asan
@@ -146,25 +147,15 @@ if [[ $sanitizers == yes ]]; then
         fi
         unset ASAN_OPTIONS UBSAN_OPTIONS
 
-        log_to=$root/build-tsan/logs/report
-        rm -f "$log_to".*
-        export TSAN_OPTIONS=log_path=$log_to:suppressions=$root/deploy/tsan.supp:second_deadlock_stack=1:history_size=4
+        export TSAN_OPTIONS=suppressions=$root/deploy/tsan.supp:second_deadlock_stack=1:history_size=4
+        env=(env "TSAN_OPTIONS=$TSAN_OPTIONS:log_path=$root/build-tsan/logs/report")
         # ThreadSanitizer of this compiler does not know the widest address randomisation of newer kernels.
         if setarch "$(uname -m)" -R true 2>/dev/null; then
                 run=(setarch "$(uname -m)" -R)
         fi
-        # Criterion does not start under ThreadSanitizer: tests/tsan has a criterion.h that does.
-        if build tsan build-tsan -Db_sanitize=thread -Dc_args="-I$root/tests/tsan" --buildtype=debugoptimized; then
-                if grep -q '[":]threaded"' build-tsan/meson-info/intro-tests.json; then
-                        suites tsan build-tsan 5 threaded
-                else
-                        suites tsan build-tsan 5 unit router
-                fi
-                if marker tsan; then
-                        scenarios tsan build-tsan -m tsan
-                else
-                        scenarios tsan build-tsan -m "not slow"
-                fi
+        if build tsan build-tsan -Db_sanitize=thread --buildtype=debugoptimized; then
+                suites tsan build-tsan 5 threaded
+                scenarios tsan build-tsan -m tsan
                 reports tsan build-tsan
         fi
 fi

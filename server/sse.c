@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sse.c - events split where they lie, and one walk over what they say.
+ *
+ * The splitter remembers how far it has looked, so a byte is looked at once however the event arrives; bytes are moved only when
+ * an event does not lie in one piece.  Nearly all events are one "data:" line and "\n\n": those cost two memchr and no more.
+ */
+#include "sse.h"
+
+#include <event2/buffer.h>
+
+#include "json.h"
+
+#include "base.h"
+
+#define DEPTH 512 /* nesting in an answer: the reader's own limit */
+
+void sse_init(struct sse *s, size_t max)
+{
+        *s = (struct sse){ .max = max };
+}
+
+/* ---- where an event ends ------------------------------------------------------------------------------------------------ */
+/* The end of the first empty line of p[0..n), or 0; goes on where the last call stopped. */
+static size_t find_end(struct sse *s, const char *p, size_t n)
+{
+        const char *lf = NULL;
+        size_t at = s->scanned, lf_at = 0;
+        bool lf_known = false;
+
+        while (at < n) {
+                const char *cr;
+                size_t end, next;
+
+                if (!lf_known || (lf && lf_at < at)) {
+                        lf = memchr(p + at, '\n', n - at);
+                        lf_at = lf ? (size_t)(lf - p) : n;
+                        lf_known = true;
+                }
+                cr = memchr(p + at, '\r', lf_at - at);
+                if (cr) {
+                        end = (size_t)(cr - p);
+                        if (end + 1 == n) {
+                                s->scanned = end; /* \r, and \n may follow */
+                                return 0;
+                        }
+                        next = p[end + 1] == '\n' ? end + 2 : end + 1;
+                } else if (lf) {
+                        end = lf_at;
+                        next = end + 1;
+                } else {
+                        break;
+                }
+                if (end == s->line) {
+                        s->scanned = s->line = 0;
+                        return next;
+                }
+                at = s->line = next;
+        }
+        s->scanned = n;
+        return 0;
+}
+
+/* ---- what it holds ------------------------------------------------------------------------------------------------------ */
+struct line {
+        const char *p;
+        size_t n;      /* without its ending */
+        size_t ending; /* 0, 1 or 2 */
+};
+
+static bool line_step(struct pm_str *rest, struct line *ret)
+{
+        const char *lf, *cr;
+        size_t n;
+
+        if (rest->n == 0)
+                return false;
+        lf = memchr(rest->p, '\n', rest->n);
+        n = lf ? (size_t)(lf - rest->p) : rest->n;
+        cr = memchr(rest->p, '\r', n);
+        ret->p = rest->p;
+        if (cr) {
+                ret->n = (size_t)(cr - rest->p);
+                ret->ending = lf == cr + 1 ? 2 : 1;
+        } else {
+                ret->n = n;
+                ret->ending = lf ? 1 : 0;
+        }
+        rest->p += ret->n + ret->ending;
+        rest->n -= ret->n + ret->ending;
+        return true;
+}
+
+/* The value of "name: value", one space dropped; false: another field. */
+static inline bool field(const struct line *l, const char *name, size_t n_name, struct pm_str *ret)
+{
+        size_t skip = n_name;
+
+        if (l->n < n_name || memcmp(l->p, name, n_name) != 0)
+                return false;
+        if (l->n > n_name) {
+                if (l->p[n_name] != ':')
+                        return false;
+                skip = l->n > n_name + 1 && l->p[n_name + 1] == ' ' ? n_name + 2 : n_name + 1;
+        }
+        *ret = (struct pm_str){ l->p + skip, l->n - skip };
+        return true;
+}
+
+/*
+ * Several data lines: the event is written anew with the other lines first, then all data as one line, of the same length as
+ * before, since every joined line loses at least "data:" and gains one space.
+ */
+static int join(char *raw, size_t n)
+{
+        CLEANUP(free_p) char *copy = malloc(n);
+        struct pm_str rest, value;
+        size_t used = 0, tail, pad;
+        struct line l;
+        bool first = true;
+
+        if (!copy)
+                return -ENOMEM;
+        rest = (struct pm_str){ raw, n };
+        while (line_step(&rest, &l) && l.n > 0)
+                if (!field(&l, "data", 4, &value)) {
+                        memcpy(copy + used, l.p, l.n);
+                        used += l.n;
+                        copy[used++] = '\n';
+                }
+        tail = rest.n + (l.n == 0 ? l.ending : 0);
+        rest = (struct pm_str){ raw, n };
+        while (line_step(&rest, &l) && l.n > 0) {
+                if (!field(&l, "data", 4, &value))
+                        continue;
+                memcpy(copy + used, first ? "data:" : " ", first ? 5 : 1);
+                used += first ? 5 : 1;
+                memcpy(copy + used, value.p, value.n);
+                used += value.n;
+                first = false;
+        }
+        /* What is left over becomes spaces; then the line's own ending and the empty line. */
+        assert(used + tail < n);
+        pad = n - used - tail;
+        memset(copy + used, ' ', pad);
+        used += pad;
+        if (tail > 0 || raw[n - 1] == '\n' || raw[n - 1] == '\r')
+                copy[used - 1] = '\n';
+        memcpy(copy + used, raw + n - tail, tail);
+        memcpy(raw, copy, n);
+        return 0;
+}
+
+static int read_fields(char *raw, size_t n, struct sse_event *ret)
+{
+        struct sse_event e = { .raw = { raw, n } };
+        struct pm_str rest = { raw, n }, value;
+        unsigned n_data = 0;
+        struct line l;
+
+        while (line_step(&rest, &l)) {
+                if (field(&l, "data", 4, &value)) {
+                        e.data = value;
+                        n_data++;
+                } else if (field(&l, "event", 5, &value)) {
+                        e.name = value;
+                }
+        }
+        if (n_data > 1) {
+                int r = join(raw, n);
+
+                return r < 0 ? r : read_fields(raw, n, ret);
+        }
+        e.done = e.data.n == 6 && memcmp(e.data.p, "[DONE]", 6) == 0;
+        *ret = e;
+        return 1;
+}
+
+int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *ret)
+{
+        size_t total = evbuffer_get_length(in), n, end;
+        char *p;
+
+        if (total == 0)
+                return 0;
+        n = MIN(evbuffer_get_contiguous_space(in), total);
+        for (;;) {
+                p = (char *)evbuffer_pullup(in, (ev_ssize_t)n);
+                if (!p)
+                        return -ENOMEM;
+                if (n > s->scanned) {
+                        end = find_end(s, p, n);
+                        if (end > 0)
+                                break;
+                }
+                if (n == total) {
+                        if (total > s->max)
+                                return -EMSGSIZE;
+                        if (!ended)
+                                return 0;
+                        s->scanned = s->line = 0;
+                        end = total;
+                        break;
+                }
+                if (n > s->max)
+                        return -EMSGSIZE;
+                /* Twice as much each time, so that an event of many pieces is not moved at each of them. */
+                n = MIN(total, 2 * n + 4096);
+        }
+        if (end > s->max)
+                return -EMSGSIZE;
+        if (LIKELY(end > 8 && memcmp(p, "data: ", 6) == 0 && p[end - 1] == '\n' && p[end - 2] == '\n' &&
+                   !memchr(p, '\n', end - 2) && !memchr(p, '\r', end - 2))) {
+                *ret = (struct sse_event){ .raw = { p, end }, .data = { p + 6, end - 8 } };
+                ret->done = end == 14 && memcmp(p + 6, "[DONE]", 6) == 0;
+                return 1;
+        }
+        return read_fields(p, end, ret);
+}
+
+/* ---- what a chunk says -------------------------------------------------------------------------------------------------- */
+/* A key is compared in the plain; only a longer one can be the same with escapes. */
+#define KEY_IS(key, text)                                                                                                       \
+        (((key).n == sizeof(text) - 1 && memcmp((key).p, text, sizeof(text) - 1) == 0) ||                                         \
+         UNLIKELY((key).n > sizeof(text) - 1 && memchr((key).p, '\\', (key).n) && json_equal(key, text)))
+
+/* Takes the next value.  Is it something other than null, false, "", [] and {}? */
+static bool take_something(struct json *j)
+{
+        struct pm_str v = json_take(j);
+        size_t i = 1;
+
+        switch (json_type(v)) {
+        case JSON_NONE:
+        case JSON_NULL:
+        case JSON_FALSE:
+                return false;
+        case JSON_STRING:
+                return v.n > 2;
+        case JSON_OBJECT:
+        case JSON_ARRAY:
+                while (i < v.n - 1 && (v.p[i] == ' ' || v.p[i] == '\n' || v.p[i] == '\r' || v.p[i] == '\t'))
+                        i++;
+                return i < v.n - 1;
+        case JSON_NUMBER:
+        case JSON_TRUE:
+                break;
+        }
+        return true;
+}
+
+static void take_name(struct json *j, struct pm_str *ret)
+{
+        struct pm_str v = json_take(j);
+
+        if (json_type(v) == JSON_STRING && v.n > 2 && !memchr(v.p, '\\', v.n))
+                *ret = (struct pm_str){ v.p + 1, v.n - 2 };
+}
+
+static int64_t take_tokens(struct json *j)
+{
+        int64_t n;
+
+        return json_int(json_take(j), &n) && n >= 0 ? n : -1;
+}
+
+/* Goes into the object that comes next; anything else is passed over. */
+static bool enter_object(struct json *j)
+{
+        if (json_peek(j) == JSON_OBJECT)
+                return json_enter(j);
+        (void)json_take(j);
+        return false;
+}
+
+static void read_usage(struct json *j, struct sse_facts *f)
+{
+        struct pm_str key;
+
+        if (!enter_object(j))
+                return;
+        f->has_usage = true;
+        while (json_more(j, &key)) {
+                if (KEY_IS(key, "prompt_tokens") || KEY_IS(key, "input_tokens"))
+                        f->tokens_in = take_tokens(j);
+                else if (KEY_IS(key, "completion_tokens") || KEY_IS(key, "output_tokens"))
+                        f->tokens_out = take_tokens(j);
+                else
+                        (void)json_take(j);
+        }
+}
+
+/* A delta or a message: whatever is more than the role is content (text, reasoning, refusal, tool calls, audio, ...). */
+static void read_delta(struct json *j, struct sse_facts *f)
+{
+        struct pm_str key;
+
+        if (!enter_object(j))
+                return;
+        while (json_more(j, &key)) {
+                bool something = take_something(j);
+
+                f->content |= something && !KEY_IS(key, "role");
+        }
+}
+
+static void read_choice(struct json *j, struct sse_facts *f)
+{
+        struct pm_str key, value;
+
+        f->has_choices = true;
+        if (!enter_object(j))
+                return;
+        while (json_more(j, &key)) {
+                if (KEY_IS(key, "delta") || KEY_IS(key, "message")) {
+                        read_delta(j, f);
+                } else if (KEY_IS(key, "finish_reason")) {
+                        value = json_take(j);
+                        f->finished |= json_type(value) == JSON_STRING && value.n > 2;
+                } else if (KEY_IS(key, "text")) {
+                        f->content |= take_something(j);
+                } else {
+                        (void)json_take(j);
+                }
+        }
+}
+
+static void read_choices(struct json *j, struct sse_facts *f)
+{
+        struct pm_str none;
+
+        if (json_peek(j) != JSON_ARRAY) {
+                (void)json_take(j);
+                return;
+        }
+        if (json_enter(j))
+                while (json_more(j, &none))
+                        read_choice(j, f);
+}
+
+/* The object inside the events of /responses; its status is also said by the event's type. */
+static void read_response(struct json *j, struct sse_facts *f)
+{
+        struct pm_str key;
+
+        if (!enter_object(j))
+                return;
+        while (json_more(j, &key)) {
+                if (KEY_IS(key, "usage"))
+                        read_usage(j, f);
+                else if (KEY_IS(key, "id"))
+                        take_name(j, &f->id);
+                else if (KEY_IS(key, "model"))
+                        take_name(j, &f->model);
+                else if (KEY_IS(key, "error"))
+                        f->error |= take_something(j);
+                else
+                        (void)json_take(j);
+        }
+}
+
+/* response.output_text.delta and its many siblings: all that bring content end in .delta. */
+static bool is_delta(struct pm_str type)
+{
+        return type.n > 7 && memcmp(type.p + type.n - 7, ".delta\"", 7) == 0;
+}
+
+static void read_object(struct json *j, struct sse_facts *f)
+{
+        struct pm_str key, type = { 0 }, status = { 0 };
+        bool delta = false, output = false;
+
+        while (json_more(j, &key)) {
+                if (KEY_IS(key, "id"))
+                        take_name(j, &f->id);
+                else if (KEY_IS(key, "model"))
+                        take_name(j, &f->model);
+                else if (KEY_IS(key, "choices"))
+                        read_choices(j, f);
+                else if (KEY_IS(key, "usage"))
+                        read_usage(j, f);
+                else if (KEY_IS(key, "error"))
+                        f->error |= take_something(j);
+                else if (KEY_IS(key, "object"))
+                        f->error |= json_string_is(json_take(j), "error");
+                else if (KEY_IS(key, "type"))
+                        type = json_take(j);
+                else if (KEY_IS(key, "delta"))
+                        delta = take_something(j);
+                else if (KEY_IS(key, "response"))
+                        read_response(j, f);
+                else if (KEY_IS(key, "status"))
+                        status = json_take(j);
+                else if (KEY_IS(key, "output")) {
+                        output = json_peek(j) == JSON_ARRAY;
+                        f->content |= take_something(j) && output;
+                }
+                else
+                        (void)json_take(j);
+        }
+        if (type.n > 0) {
+                f->finished |= json_string_is(type, "response.completed") || json_string_is(type, "response.incomplete");
+                f->error |= json_string_is(type, "error") || json_string_is(type, "response.failed");
+                f->content |= delta && is_delta(type);
+        }
+        if (output) {
+                /* a whole answer of /responses */
+                f->finished |= json_string_is(status, "completed") || json_string_is(status, "incomplete");
+                f->error |= json_string_is(status, "failed");
+        }
+}
+
+void sse_read_answer(struct pm_str body, struct sse_facts *ret)
+{
+        struct sse_facts f = { .tokens_in = -1, .tokens_out = -1 };
+        struct json j;
+
+        *ret = f;
+        json_start(&j, body, DEPTH);
+        if (json_peek(&j) != JSON_OBJECT || !json_enter(&j))
+                return;
+        read_object(&j, &f);
+        f.json = json_finish(&j) == 0;
+        if (f.json)
+                *ret = f;
+}
+
+void sse_read(const struct sse_event *e, struct sse_facts *ret)
+{
+        sse_read_answer(e->data, ret);
+        if (e->name.n == 5 && memcmp(e->name.p, "error", 5) == 0)
+                ret->error = true;
+}

@@ -2,8 +2,8 @@
 /*
  * mock.h - the parts of mock-expert, a scripted OpenAI-compatible server.
  *
- * expert.c reads the command line and owns the threads; serve.c speaks HTTP on bufferevents; answer.c makes what an expert would say;
- * fault.c says what goes wrong; book.c keeps what was asked, for the tests that compare.
+ * expert.c reads the command line and owns the threads; serve.c (requests in) and reply.c (answers out) speak HTTP on bufferevents;
+ * answer.c makes what an expert would say; fault.c says what goes wrong; book.c keeps what was asked, for the tests that compare.
  */
 #ifndef MOCK_H
 #define MOCK_H

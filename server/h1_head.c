@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every byte of an accepted head is either a name, a colon, a value, blank space around a value, or a line's CR LF: whatever is
+ * something else was leniency of the grammar library, and is refused here.  Names and values are looked at by words of eight
+ * bytes, since this runs for each header of each message.
+ */
+#include "h1_head.h"
+
+#include <ctype.h>
+
+#include "base.h"
+
+static int refuse(const char **why, int status, const char *sentence)
+{
+        *why = sentence;
+        return status;
+}
+
+static uint64_t word(const char *p)
+{
+        uint64_t w;
+
+        memcpy(&w, p, sizeof w);
+        return w;
+}
+
+/* Lower-cases letters; '-' stays, and nothing else that a name may hold becomes a letter or '-'. */
+#define FOLD 0x2020202020202020u
+
+static bool same_name(const char *p, const char *lower, size_t n)
+{
+        size_t i;
+
+        for (i = 0; i + 8 <= n; i += 8)
+                if ((word(p + i) | FOLD) != word(lower + i))
+                        return false;
+        if (i == n)
+                return true;
+        return n >= 8 ? (word(p + n - 8) | FOLD) == word(lower + n - 8)
+                      : (((word(p) | FOLD) ^ word(lower)) & ((UINT64_C(1) << (8 * n)) - 1)) == 0;
+}
+
+static bool same_text(struct pm_str s, const char *lower)
+{
+        size_t n = strlen(lower);
+
+        return s.n == n && strncasecmp(s.p, lower, n) == 0;
+}
+
+/* Is the token in a comma-separated list? */
+static bool has_token(struct pm_str list, const char *token)
+{
+        const char *p = list.p, *end = list.p + list.n;
+
+        while (p < end) {
+                const char *comma = memchr(p, ',', (size_t)(end - p));
+                const char *to = comma ? comma : end;
+                const char *next = comma ? comma + 1 : end;
+
+                while (p < to && (*p == ' ' || *p == '\t'))
+                        p++;
+                while (p < to && (to[-1] == ' ' || to[-1] == '\t'))
+                        to--;
+                if (same_text((struct pm_str){ p, (size_t)(to - p) }, token))
+                        return true;
+                p = next;
+        }
+        return false;
+}
+
+struct facts {
+        unsigned hosts;
+        bool encoded, close, keep;
+};
+
+static int read_length(struct h1_head *d, struct pm_str v, const char **why)
+{
+        int64_t length = 0;
+
+        if (d->has_length)
+                return refuse(why, 400, "more than one Content-Length");
+        if (v.n == 0 || v.n > 18)
+                return refuse(why, v.n ? 413 : 400, v.n ? "Content-Length is beyond all limits" : "Content-Length is empty");
+        for (size_t i = 0; i < v.n; i++) {
+                if (v.p[i] < '0' || v.p[i] > '9')
+                        return refuse(why, 400, "Content-Length is not a decimal number");
+                length = length * 10 + (v.p[i] - '0');
+        }
+        d->has_length = true;
+        d->length = length;
+        return 0;
+}
+
+/* The headers that matter here are told by length, then by name. */
+static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, const char **why)
+{
+        const char *p = x->name.p;
+
+        switch (x->name.n) {
+        case 4:
+                if (same_name(p, "host\0\0\0\0", 4))
+                        f->hosts++;
+                break;
+        case 6:
+                if (same_name(p, "expect\0\0", 6))
+                        d->expect_continue = same_text(x->value, "100-continue");
+                break;
+        case 7:
+                if (same_name(p, "upgrade\0", 7))
+                        d->upgrade = true;
+                break;
+        case 10:
+                if (same_name(p, "connection", 10)) {
+                        f->close |= has_token(x->value, "close");
+                        f->keep |= has_token(x->value, "keep-alive");
+                }
+                break;
+        case 14:
+                if (same_name(p, "content-length", 14))
+                        return read_length(d, x->value, why);
+                break;
+        case 17:
+                if (same_name(p, "transfer-encoding", 17)) {
+                        if (f->encoded || !same_text(x->value, "chunked"))
+                                return refuse(why, 501, "a Transfer-Encoding other than one 'chunked'");
+                        f->encoded = true;
+                }
+                break;
+        default:
+                break;
+        }
+        return 0;
+}
+
+static bool blank(const char *from, const char *to)
+{
+        for (; from < to; from++)
+                if (*from != ' ' && *from != '\t')
+                        return false;
+        return true;
+}
+
+static bool has_space(const char *p, size_t n)
+{
+        for (size_t i = 0; i < n; i += 8) {
+                uint64_t x = word(p + i) ^ FOLD;
+
+                if (n - i < 8)
+                        x |= UINT64_MAX << (8 * (n - i));
+                if ((x - UINT64_C(0x0101010101010101)) & ~x & UINT64_C(0x8080808080808080))
+                        return true;
+        }
+        return false;
+}
+
+/* Bytes that a value may not hold: the grammar library looks at most of them, but not at the first of a value. */
+static bool has_control(const char *p, size_t n)
+{
+        for (size_t i = 0; i < n; i += 8) {
+                uint64_t x = word(p + i), del = x ^ UINT64_C(0x7f7f7f7f7f7f7f7f), low, gone;
+
+                low = (x - FOLD) & ~x;
+                gone = (del - UINT64_C(0x0101010101010101)) & ~del;
+                if (LIKELY(!((low | gone) & UINT64_C(0x8080808080808080))))
+                        continue;
+                for (size_t j = i; j < MIN(n, i + 8); j++)
+                        if (((unsigned char)p[j] < 0x20 && p[j] != '\t') || p[j] == 0x7f)
+                                return true;
+        }
+        return false;
+}
+
+/* One header line, raw[s->name .. next).  Whatever is neither name, colon, value nor space around it is a second meaning. */
+static int take_line(const struct h1_raw *r, const struct h1_span *s, uint32_t next, struct h1_header *ret, const char **why)
+{
+        const char *name = r->raw + s->name, *colon = name + s->name_n, *end = r->raw + next - 2;
+        const char *value = s->value_n ? r->raw + s->value : end;
+        const char *value_end = value + s->value_n;
+
+        if (end[0] != '\r' || end[1] != '\n')
+                return refuse(why, 400, "a line does not end with CR LF");
+        if (has_space(name, s->name_n) || *colon != ':')
+                return refuse(why, 400, "a space in a header's name, or before its colon");
+        if (!blank(colon + 1, value) || !blank(value_end, end))
+                return refuse(why, 400, "a header is folded over several lines");
+        while (value < value_end && (*value == ' ' || *value == '\t'))
+                value++;
+        while (value < value_end && (value_end[-1] == ' ' || value_end[-1] == '\t'))
+                value_end--;
+        if (has_control(value, (size_t)(value_end - value)))
+                return refuse(why, 400, "a control character in a header's value");
+        *ret = (struct h1_header){ { name, s->name_n }, { value, (size_t)(value_end - value) } };
+        return 0;
+}
+
+/* "POST /path?query HTTP/1.1" CR LF, with single spaces.  *ret: where the headers begin. */
+static int take_request_line(const struct h1_raw *r, struct h1_head *d, uint32_t *ret, const char **why)
+{
+        const char *target = r->raw + r->target, *end = target + r->target_n;
+        const char *path = target, *query = NULL;
+
+        if (r->target_n > H1_TARGET_MAX)
+                return refuse(why, 414, "the request's target is longer than 8 KiB");
+        if ((size_t)(r->raw + r->n - end) < 11 || memcmp(end, " HTTP/1.", 8) != 0 || memcmp(end + 9, "\r\n", 2) != 0) {
+                if (*end == '\r' || (memcmp(end, " HTTP/", 6) == 0 && end[6] != '1'))
+                        return refuse(why, 505, "the HTTP version is not 1.0 or 1.1");
+                return refuse(why, 400, "the request line is not 'METHOD TARGET HTTP/1.1' with single spaces and CR LF");
+        }
+        if (end[8] != '0' && end[8] != '1')
+                return refuse(why, 505, "the HTTP version is not 1.0 or 1.1");
+        if (r->target < 2 || target[-1] != ' ' || target[-2] == ' ')
+                return refuse(why, 400, "the request line is not 'METHOD TARGET HTTP/1.1' with single spaces and CR LF");
+        for (const char *p = target; p < end; p++) {
+                unsigned char c = (unsigned char)*p;
+
+                if (c <= 0x20 || c >= 0x7f || c == '#')
+                        return refuse(why, 400, "the request's target holds a byte that must be percent-encoded");
+                if (c == '?' && !query)
+                        query = p;
+        }
+        if (*target != '/' && *target != '*') { /* http://host/path */
+                const char *slashes = memmem(target, r->target_n, "://", 3);
+                const char *to = query ? query : end;
+
+                if (!slashes || slashes > to)
+                        return refuse(why, 400, "the request's target is neither a path nor a URL");
+                slashes = memchr(slashes + 3, '/', (size_t)(to - slashes - 3));
+                path = slashes ? slashes : to;
+        }
+        d->minor = end[8] - '0';
+        d->method = r->method;
+        d->method_text = (struct pm_str){ r->raw, r->target - 1 };
+        d->target = (struct pm_str){ target, r->target_n };
+        d->path = (struct pm_str){ path, (size_t)((query ? query : end) - path) };
+        d->query = query ? (struct pm_str){ query + 1, (size_t)(end - query - 1) } : (struct pm_str){ end, 0 };
+        if (d->path.n == 0)
+                d->path = (struct pm_str){ "/", 1 };
+        *ret = r->target + r->target_n + 11;
+        return 0;
+}
+
+static int take_status_line(const struct h1_raw *r, struct h1_head *d, uint32_t *ret, const char **why)
+{
+        const char *lf = memchr(r->raw, '\n', r->n);
+
+        if (!lf || lf - r->raw < 13 || lf[-1] != '\r' || memcmp(r->raw, "HTTP/1.", 7) != 0 || r->raw[8] != ' ' ||
+            (r->raw[7] != '0' && r->raw[7] != '1') || r->status < 100 || r->status > 999 ||
+            !isdigit((unsigned char)r->raw[11]) || (r->raw[12] != ' ' && r->raw[12] != '\r'))
+                return refuse(why, 400, "the status line is not 'HTTP/1.1 CODE REASON' with CR LF");
+        d->minor = r->raw[7] - '0';
+        d->status = r->status;
+        *ret = (uint32_t)(lf + 1 - r->raw);
+        return 0;
+}
+
+static int take_headers(const struct h1_raw *r, struct h1_head *d, uint32_t at, struct facts *f, const char **why)
+{
+        uint32_t last = (uint32_t)r->n - 2;
+        int e;
+
+        if (r->raw[last] != '\r' || r->raw[last + 1] != '\n')
+                return refuse(why, 400, "a line does not end with CR LF");
+        for (size_t i = 0; i < r->n_spans; i++) {
+                const struct h1_span *s = &r->spans[i];
+
+                if (s->name != at)
+                        return refuse(why, 400, "a header line does not begin with a name");
+                at = i + 1 < r->n_spans ? s[1].name : last;
+                e = take_line(r, s, at, &r->headers[i], why);
+                if (e == 0)
+                        e = learn(d, f, &r->headers[i], why);
+                if (e != 0)
+                        return e;
+        }
+        if (at != last)
+                return refuse(why, 400, "a header line does not begin with a name");
+        d->headers = r->headers;
+        d->n_headers = r->n_spans;
+        return 0;
+}
+
+/* How the message ends, as far as its head says. */
+static int take_framing(const struct h1_raw *r, struct h1_head *d, const struct facts *f, const char **why)
+{
+        bool request = r->side == H1_REQUESTS;
+
+        if (f->encoded && d->has_length)
+                return refuse(why, 400, "both Content-Length and Transfer-Encoding");
+        if (f->encoded && d->minor == 0)
+                return refuse(why, 400, "Transfer-Encoding in HTTP/1.0");
+        if (request && (f->hosts > 1 || (f->hosts == 0 && d->minor == 1)))
+                return refuse(why, 400, f->hosts ? "more than one Host" : "the Host header is missing");
+        d->chunked = f->encoded;
+        d->keep_alive = d->minor == 1 ? !f->close : f->keep && !f->close;
+        d->expect_continue = d->expect_continue && request && d->minor == 1;
+        return 0;
+}
+
+int h1_head_take(const struct h1_raw *r, struct h1_head *ret, const char **why)
+{
+        struct facts f = { 0 };
+        uint32_t at;
+        int e;
+
+        *ret = (struct h1_head){ .length = -1 };
+        e = r->side == H1_REQUESTS ? take_request_line(r, ret, &at, why) : take_status_line(r, ret, &at, why);
+        if (e == 0)
+                e = take_headers(r, ret, at, &f, why);
+        return e ? e : take_framing(r, ret, &f, why);
+}
+
+const char *h1_reason(int status)
+{
+        switch (status) {
+        case 100: return "Continue";
+        case 200: return "OK";
+        case 201: return "Created";
+        case 202: return "Accepted";
+        case 204: return "No Content";
+        case 206: return "Partial Content";
+        case 301: return "Moved Permanently";
+        case 302: return "Found";
+        case 304: return "Not Modified";
+        case 307: return "Temporary Redirect";
+        case 308: return "Permanent Redirect";
+        case 400: return "Bad Request";
+        case 401: return "Unauthorized";
+        case 402: return "Payment Required";
+        case 403: return "Forbidden";
+        case 404: return "Not Found";
+        case 405: return "Method Not Allowed";
+        case 406: return "Not Acceptable";
+        case 408: return "Request Timeout";
+        case 409: return "Conflict";
+        case 411: return "Length Required";
+        case 413: return "Content Too Large";
+        case 414: return "URI Too Long";
+        case 415: return "Unsupported Media Type";
+        case 417: return "Expectation Failed";
+        case 422: return "Unprocessable Content";
+        case 429: return "Too Many Requests";
+        case 431: return "Request Header Fields Too Large";
+        case 499: return "Client Closed Request";
+        case 500: return "Internal Server Error";
+        case 501: return "Not Implemented";
+        case 502: return "Bad Gateway";
+        case 503: return "Service Unavailable";
+        case 504: return "Gateway Timeout";
+        case 505: return "HTTP Version Not Supported";
+        case 529: return "Overloaded";
+        default: return status < 200 ? "Informational" : status < 300 ? "Success" : status < 400 ? "Redirect"
+                        : status < 500 ? "Client Error" : "Server Error";
+        }
+}

@@ -36,7 +36,7 @@ def gateway_config(folder, expert, category):
         "log": {"requests": True},
         "experts": {"alpha": {"endpoints": [f"http://127.0.0.1:{expert}/v1"]}},
         "routers": {"by_rules": {"plugin": "rules", "rules": [
-            {"header": {"x-bench": "never"}, "expert": "alpha"}, {"keywords": ["roof", "ground"], "expert": "alpha"}]}},
+            {"headers": [{"name": "x-tier", "value": "gold"}], "expert": "alpha"}, {"keywords": ["roof", "ground"], "expert": "alpha"}]}},
         "routes": {"rules": {"routers": ["by_rules"], "default": "alpha", "deadline": "1s"}},
     }
     if category:

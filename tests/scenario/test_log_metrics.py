@@ -114,7 +114,6 @@ def test_health(plain_world):
         with gateway.wire() as wire:
             head = wire.request("HEAD", path).head()
             assert head.status == 200
-    assert gateway.request_lines(0) is not None
 
 
 def test_models(plain_world):
@@ -153,7 +152,7 @@ def test_headers_of_an_answer(world):
                      "x-pointsman-overhead-us"):
             assert head.get(name), name
         assert head["x-pointsman-decision"] == "default"
-        assert "route;dur=" in head["server-timing"] or "route;" in head["server-timing"]
+        assert "route;dur=" in head["server-timing"]
     assert gateway.chat("alpha").headers["x-pointsman-decision"] == "named"
 
 

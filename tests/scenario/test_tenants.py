@@ -77,7 +77,7 @@ def test_what_needs_a_key(plain_world, path):
     if path == "/metrics":  # names of tenants are in it
         assert gateway.get(path).status in (200, 401, 404)
         return
-    assert gateway.get(path).status in (401, 404) if path == "/v1/nothing" else gateway.get(path).status == 401
+    assert gateway.get(path).status in ((401, 404) if path == "/v1/nothing" else (401,))
     assert gateway.get("/healthz").status == 200, "a load balancer has no key"
 
 
@@ -124,7 +124,6 @@ def test_a_tenant_sees_and_uses_what_it_may(plain_world):
     assert gateway.chat("beta", headers=bearer(GLOBEX)).status == 200
     routed = gateway.chat("auto", headers=bearer(ACME))
     assert routed.status >= 400 or routed.headers["x-pointsman-expert"] == "alpha"
-    assert all(b'"beta"' not in r["body"] or r["head"] for r in mock.requests("alpha"))
     assert mock.count("beta") == 1, "only globex's request reached it"
 
 
@@ -187,10 +186,9 @@ def test_a_listener_beyond_loopback_needs_keys(plain_world):
 
     status, out, err = check()
     assert status != 0 and "open" in out + err and "0.0.0.0" in out + err
-    assert check(open=True)[0] == 0
+    assert run("serve", "-c", file)[0] != 0
     assert check(tenants=tenants())[0] == 0
-    status, _, err = run("serve", "-c", file) if False else check()
-    assert status != 0
+    assert check(open=True)[0] == 0
     gateway = plain_world.gateway({**config, "open": True})
     assert gateway.chat("alpha").status == 200
 
@@ -200,7 +198,7 @@ def test_several_listeners_and_a_picked_port(plain_world):
     config = plain_world.config(mock)
     gateway = plain_world.gateway({**config, "listen": [config["listen"], {"address": "127.0.0.1:0"}]})
 
-    lines = until("both are logged", lambda: [x for x in gateway.log(msg="listening") if x["address"] != "x"][1:] and gateway.log(msg="listening"))
+    lines = until("both are logged", lambda: (got := gateway.log(msg="listening"))[1:] and got)
     ports = {int(x["address"].rsplit(":", 1)[1]) for x in lines}
     assert gateway.port in ports and 0 not in ports and len(ports) == 2
     picked = (ports - {gateway.port}).pop()

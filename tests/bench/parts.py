@@ -159,4 +159,4 @@ def instructions_by_object(file):
 def short(path):
     base = Path(path).name
     base = re.sub(r"^lib", "", re.sub(r"[-.]so.*|-\d[\d.]*\.so.*", "", base)) if ".so" in base else base
-    return {"event_core-2.1": "libevent", "event_openssl-2.1": "libevent", "http_parser": "http-parser", "c": "libc", "ld-linux-x86-64": "ld.so"}.get(base, base)
+    return {"event_core": "libevent", "event_openssl": "libevent", "event_pthreads": "libevent", "http_parser": "http-parser", "c": "libc", "ld-linux-x86-64": "ld.so"}.get(base, base)

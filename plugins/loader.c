@@ -7,9 +7,9 @@
  * plugin's table is a prefix of ours: it is copied into one of our size, and what it did not know is zero, which means "absent".
  */
 #include <dlfcn.h>
-#include <sys/stat.h>
 
 #include "loader.h"
+#include "loader_file.h"
 #include "options.h"
 
 #include "base.h"
@@ -79,13 +79,13 @@ static int check_table(const char *file, const struct pm_router *t, char *why, s
 
 static int find_entry(const char *file, pm_router_entry **ret, char *why, size_t n)
 {
-        struct stat st;
         void *handle, *symbol;
+        char what[256];
+        int r;
 
-        if (stat(file, &st) < 0)
-                return refuse(errno == ENOENT ? -ENOENT : -errno, why, n, "cannot open plugin '%s': %s", file, ERRNO_TEXT(errno));
-        if (!S_ISREG(st.st_mode))
-                return refuse(-ENOEXEC, why, n, "cannot open plugin '%s': it is not a file", file);
+        r = loader_check_file(file, what, sizeof what);
+        if (r < 0)
+                return refuse(r, why, n, "cannot load plugin '%s': %s", file, what);
         handle = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
         if (!handle)
                 return refuse(-ENOEXEC, why, n, "cannot load plugin '%s': %s", file, dlerror());

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Returns a step that no move made.  how: zero (all bits 0), forged (a made-up ticket), or stale (the ticket of its last
- * step, which was good then).  Each query must fail, and the log name this router. */
+/* Returns a step that no move made.  how: zero (all bits 0), forged (a made-up ticket), stale (the ticket of its last
+ * step, which was good then), or other (a move is made, but another step returned).  Each query must fail, and the log name this router. */
 #include "pm_router.h"
 
 struct never {
@@ -8,7 +8,7 @@ struct never {
 };
 
 static const struct pm_option options[] = {
-        PM_CHOICE_OPTION(struct never, how, "how", "zero", "zero|forged|stale", "what is returned in place of a move"),
+        PM_CHOICE_OPTION(struct never, how, "how", "zero", "zero|forged|stale|other", "what is returned in place of a move"),
         PM_END_OPTION
 };
 
@@ -29,6 +29,8 @@ static pm_step route(void *self, struct pm_query *q)
                 q->state = kept = pm_alloc(q, sizeof *kept);
                 return *kept = pm_embed(q, "any", q->text, again);
         }
+        if (n->how == 3)
+                (void)pm_pass(q);
         return (pm_step){ n->how ? 0x1234567812345678u : 0 };
 }
 

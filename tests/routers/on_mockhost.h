@@ -45,7 +45,7 @@ static inline int on_open(struct on *o, const char *folder, const char *name, co
         json_t *value = json ? json_loads(json, 0, &error) : NULL;
         int r;
 
-        cr_assert(!json || value, "%s: %s", json, error.text);
+        cr_assert(!json || value, "%s: %s", json ? json : "", error.text);
         if (!with.experts) {
                 with.experts = three_experts;
                 with.n_experts = LENGTH_OF(three_experts);

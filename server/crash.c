@@ -5,8 +5,6 @@
  */
 #include "crash.h"
 
-#include <signal.h>
-
 #include "loader.h"
 
 #include "base.h"
@@ -67,4 +65,14 @@ void crash_setup(void)
         (void)sigemptyset(&action.sa_mask);
         for (size_t i = 0; i < LENGTH_OF(fatal); i++)
                 (void)sigaction(fatal[i], &action, &former[i]);
+}
+
+void crash_block_signals(sigset_t *before)
+{
+        sigset_t all;
+
+        (void)sigfillset(&all);
+        for (size_t i = 0; i < LENGTH_OF(fatal); i++)
+                (void)sigdelset(&all, fatal[i]); /* blocked, they would kill without a word */
+        (void)pthread_sigmask(SIG_SETMASK, &all, before);
 }

@@ -135,6 +135,14 @@ static void write_experts(struct evbuffer *out, const struct metrics_totals *t)
                                   METRICS_TOKEN_BOUNDS, 1, get(&k->sum));
                 }
         }
+        family(out, "pointsman_expert_tokens_total", "counter", "Tokens, as the expert reports them.");
+        for (size_t i = 0; i < n; i++) {
+                const struct expert_numbers *e = metrics_totals_of(t, METRICS_EXPERT, i);
+
+                (void)evbuffer_add_printf(out, "pointsman_expert_tokens_total{expert=\"%s\",type=\"input\"} %" PRIu64 "\n"
+                                               "pointsman_expert_tokens_total{expert=\"%s\",type=\"output\"} %" PRIu64 "\n",
+                                          label_of[i], get(&e->in.sum), label_of[i], get(&e->out.sum));
+        }
         family(out, "pointsman_expert_cost_usd_total", "counter", "Cost by the configured prices, in US dollars.");
         for (size_t i = 0; i < n; i++)
                 (void)evbuffer_add_printf(out, "pointsman_expert_cost_usd_total{expert=\"%s\"} %.15g\n", label_of[i],

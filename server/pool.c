@@ -8,7 +8,6 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 #include "crash.h"
@@ -112,15 +111,14 @@ static void *pool_main(void *arg)
 struct pool *pool_create(unsigned threads)
 {
         struct pool *p = calloc(1, sizeof *p + threads * sizeof p->threads[0]);
-        sigset_t all, before;
+        sigset_t former;
 
         assert(threads > 0);
         if (!p)
                 return NULL;
         pthread_mutex_init(&p->lock, NULL);
         pthread_cond_init(&p->work, NULL);
-        (void)sigfillset(&all);
-        (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
+        crash_block_signals(&former);
         for (; p->n < threads; p->n++) {
                 char name[16];
 
@@ -129,7 +127,7 @@ struct pool *pool_create(unsigned threads)
                 (void)snprintf(name, sizeof name, "pool/%u", p->n);
                 (void)pthread_setname_np(p->threads[p->n], name);
         }
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
         if (p->n < threads) {
                 pool_destroy(p);
                 return NULL;

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A table of paths over evhttp.  Each handler makes one JSON value; the state of experts and the sums of counters are read where
+ * they lie, so what is shown is what workers see.
+ */
+#include "admin.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <jansson.h>
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+#include <stdatomic.h>
+
+#include "config.h"
+#include "expert.h"
+#include "gateway.h"
+#include "listen.h"
+#include "loader.h"
+#include "log.h"
+#include "metrics.h"
+
+#include "base.h"
+
+#define HEADERS_MAX (16 * 1024)
+#define BODY_MAX (16 * 1024)
+#define TIME_MAX_S 30
+
+struct admin {
+        struct gateway *gateway;
+        struct evhttp *http;
+        struct evhttp_request *reloading; /* who waits for a reload's end; NULL: nobody, or left */
+};
+
+static const char page[] =
+#include "admin_page.inc"
+        ;
+
+/* ---- answers ------------------------------------------------------------------------------------------------------------ */
+static void answer(struct evhttp_request *req, int status, const char *type, struct evbuffer *body)
+{
+        struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+
+        (void)evhttp_add_header(headers, "Content-Type", type);
+        (void)evhttp_add_header(headers, "Cache-Control", "no-store");
+        (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+        evhttp_send_reply(req, status, NULL, body);
+}
+
+/* Takes o. */
+static void answer_json(struct evhttp_request *req, int status, json_t *o)
+{
+        struct evbuffer *body = evbuffer_new();
+        char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+
+        json_decref(o);
+        if (body && text) {
+                (void)evbuffer_add_printf(body, "%s\n", text);
+                answer(req, status, "application/json", body);
+        } else {
+                evhttp_send_error(req, 500, NULL);
+        }
+        free(text);
+        if (body)
+                evbuffer_free(body);
+}
+
+static void answer_error(struct evhttp_request *req, int status, const char *message)
+{
+        answer_json(req, status, json_pack("{s:{s:s}}", "error", "message", message));
+}
+
+/* The lengths are hidden by hashing, the contents by comparing in constant time. */
+static bool token_fits(const struct generation *g, struct evhttp_request *req)
+{
+        const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
+        unsigned char a[SHA256_DIGEST_LENGTH], b[SHA256_DIGEST_LENGTH];
+
+        if (!g->admin_token || !*g->admin_token)
+                return false;
+        if (!given || strncasecmp(given, "Bearer ", 7) != 0)
+                given = "Bearer ";
+        (void)SHA256((const unsigned char *)given + 7, strlen(given + 7), a);
+        (void)SHA256((const unsigned char *)g->admin_token, strlen(g->admin_token), b);
+        return CRYPTO_memcmp(a, b, sizeof a) == 0 && given[7];
+}
+
+/* ---- what is shown ------------------------------------------------------------------------------------------------------ */
+static json_t *endpoint_to_json(const struct endpoint *p, int64_t now)
+{
+        const struct endpoint_state *s = p->state;
+        int64_t until = atomic_load_explicit(&s->open_until_us, memory_order_relaxed);
+
+        return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "url", p->url, "transport", p->plain ? "plain" : "curl", "breaker",
+                         until == 0 ? "closed" : until > now ? "open" : "half-open",
+                         "failures", (json_int_t)atomic_load_explicit(&s->failures, memory_order_relaxed),
+                         "opened", (json_int_t)atomic_load_explicit(&s->opened, memory_order_relaxed),
+                         "in_flight", (json_int_t)atomic_load_explicit(&s->in_flight, memory_order_relaxed));
+}
+
+static json_t *expert_to_json(const struct expert *e)
+{
+        const int64_t now = now_us();
+        uint64_t counts[METRICS_ATTEMPTS];
+        json_t *endpoints = json_array(), *attempts = json_object();
+        bool down = atomic_load_explicit(&e->state->down, memory_order_relaxed) != 0;
+
+        for (size_t i = 0; i < e->n_endpoints; i++)
+                (void)json_array_append_new(endpoints, endpoint_to_json(e->endpoints[i], now));
+        metrics_expert_attempts(e->metric, counts);
+        for (int k = 0; k < METRICS_ATTEMPTS; k++)
+                (void)json_object_set_new(attempts, metrics_attempt_name((enum metrics_attempt)k), json_integer((json_int_t)counts[k]));
+        return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:o, s:o}", "name", e->name, "model", e->model, "health",
+                         down ? "down" : expert_available(e, now) ? "up" : "unavailable",
+                         "in_flight", (json_int_t)atomic_load_explicit(&e->state->in_flight, memory_order_relaxed),
+                         "first_token_ms", (double)atomic_load_explicit(&e->state->first_us, memory_order_relaxed) / 1000,
+                         "price_in", e->price_in, "price_out", e->price_out, "endpoints", endpoints, "attempts", attempts);
+}
+
+static void show_experts(struct admin *a, struct evhttp_request *req)
+{
+        const struct generation *g = gateway_generation(a->gateway);
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < g->n_experts; i++)
+                (void)json_array_append_new(list, expert_to_json(g->experts[i]));
+        answer_json(req, 200, json_pack("{s:o}", "experts", list));
+}
+
+static json_t *router_to_json(const struct router *r)
+{
+        uint64_t counts[METRICS_DECISIONS];
+        json_t *decisions = json_object();
+
+        metrics_router_decisions(r->metric, counts);
+        for (int k = 0; k < METRICS_DECISIONS; k++)
+                (void)json_object_set_new(decisions, metrics_decision_name((enum metrics_decision)k),
+                                          json_integer((json_int_t)counts[k]));
+        return json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:i, s:i, s:o}", "name", r->name, "plugin", r->table->name, "version",
+                         r->table->version, "summary", r->table->summary, "file", r->plugin->file, "waiting",
+                         (int)atomic_load_explicit(&r->pool.waiting, memory_order_relaxed), "abi_minor", (int)r->table->minor,
+                         "decisions", decisions);
+}
+
+static void show_routers(struct admin *a, struct evhttp_request *req)
+{
+        const struct generation *g = gateway_generation(a->gateway);
+        json_t *routers = json_array(), *routes = json_array();
+
+        for (size_t i = 0; i < g->n_routers; i++)
+                (void)json_array_append_new(routers, router_to_json(g->routers[i]));
+        for (size_t i = 0; i < g->n_routes; i++) {
+                const struct route *r = g->routes[i];
+                json_t *names = json_array();
+
+                for (size_t k = 0; k < r->n_routers; k++)
+                        (void)json_array_append_new(names, json_string(r->routers[k]->name));
+                (void)json_array_append_new(routes, json_pack("{s:s, s:o, s:s?, s:I}", "name", r->name, "routers", names, "default",
+                                                              r->preset ? r->preset->name : NULL,
+                                                              "deadline_ms", (json_int_t)r->deadline_ms));
+        }
+        answer_json(req, 200, json_pack("{s:o, s:o}", "routers", routers, "routes", routes));
+}
+
+static void show_config(struct admin *a, struct evhttp_request *req)
+{
+        char *text = config_to_json(gateway_generation(a->gateway));
+        struct evbuffer *body = evbuffer_new();
+
+        if (text && body) {
+                (void)evbuffer_add_printf(body, "%s\n", text);
+                answer(req, 200, "application/json", body);
+        } else {
+                evhttp_send_error(req, 500, NULL);
+        }
+        free(text);
+        if (body)
+                evbuffer_free(body);
+}
+
+static void show_generation(struct admin *a, struct evhttp_request *req)
+{
+        const struct generation *g = gateway_generation(a->gateway);
+        struct metrics_gauges now;
+
+        gateway_gauges(a->gateway, &now);
+        answer_json(req, 200, json_pack("{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:s, s:b}", "generation",
+                                        (json_int_t)g->number, "file", g->file, "digest", g->digest,
+                                        "loaded_at", (json_int_t)g->loaded_at, "uptime_s", (json_int_t)gateway_uptime_s(a->gateway),
+                                        "reloads", (json_int_t)now.reloads, "reload_failures", (json_int_t)now.reload_failures,
+                                        "workers", (int)now.workers, "in_flight", (int)now.in_flight,
+                                        "connections", (int)now.connections, "version", PM_VERSION,
+                                        "ready", gateway_ready(a->gateway)));
+}
+
+static void show_metrics(struct admin *a, struct evhttp_request *req)
+{
+        struct evbuffer *body = evbuffer_new();
+        struct metrics_gauges now;
+
+        if (!body) {
+                evhttp_send_error(req, 500, NULL);
+                return;
+        }
+        gateway_gauges(a->gateway, &now);
+        metrics_write(body, &now);
+        answer(req, 200, "text/plain; version=0.0.4; charset=utf-8", body);
+        evbuffer_free(body);
+}
+
+static void show_health(struct admin *a, struct evhttp_request *req)
+{
+        (void)a;
+        answer_json(req, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+/* ---- what is done ------------------------------------------------------------------------------------------------------- */
+static json_t *lines_to_json(const char *lines)
+{
+        json_t *list = json_array();
+
+        while (*lines) {
+                size_t n = strcspn(lines, "\n");
+
+                if (n)
+                        (void)json_array_append_new(list, json_stringn(lines, n));
+                lines += n + (lines[n] == '\n');
+        }
+        return list;
+}
+
+static void on_reloaded(void *arg, bool ok, uint64_t number, const char *mistakes)
+{
+        struct admin *a = arg;
+        struct evhttp_request *req = TAKE(a->reloading);
+
+        if (!req) /* the client has left */
+                return;
+        evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
+        if (ok)
+                answer_json(req, 200, json_pack("{s:I}", "generation", (json_int_t)number));
+        else
+                answer_json(req, 422, json_pack("{s:I, s:{s:s}, s:o}", "generation", (json_int_t)number, "error", "message",
+                                                "the file was refused, nothing has changed", "mistakes", lines_to_json(mistakes)));
+}
+
+static void on_reloader_left(struct evhttp_connection *connection, void *arg)
+{
+        struct admin *a = arg;
+
+        (void)connection;
+        a->reloading = NULL;
+}
+
+static void do_reload(struct admin *a, struct evhttp_request *req)
+{
+        if (a->reloading || gateway_reload(a->gateway, on_reloaded, a) < 0) {
+                answer_error(req, 409, "a reload is running, or the gateway is about to stop");
+                return;
+        }
+        a->reloading = req;
+        evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_reloader_left, a);
+}
+
+static void set_expert(struct admin *a, struct evhttp_request *req, const char *name)
+{
+        const struct expert *e = generation_expert(gateway_generation(a->gateway), (struct pm_str){ name, strlen(name) });
+        const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
+        int64_t down;
+
+        if (!e) {
+                answer_error(req, 404, "no expert of that name");
+                return;
+        }
+        if (query && strcmp(query, "state=up") == 0) {
+                down = 0;
+        } else if (query && strcmp(query, "state=down") == 0) {
+                down = 1;
+        } else {
+                answer_error(req, 400, "say ?state=up or ?state=down");
+                return;
+        }
+        atomic_store(&e->state->down, down);
+        log_msg(NULL, PM_INFO, "expert '%s' is %s, by the administrator", e->name, down ? "down" : "up");
+        answer_json(req, 200, expert_to_json(e));
+}
+
+/* ---- paths -------------------------------------------------------------------------------------------------------------- */
+static const struct {
+        const char *path;
+        enum evhttp_cmd_type method;
+        void (*run)(struct admin *a, struct evhttp_request *req);
+} paths[] = {
+        { "/admin/experts", EVHTTP_REQ_GET, show_experts },
+        { "/admin/routers", EVHTTP_REQ_GET, show_routers },
+        { "/admin/config", EVHTTP_REQ_GET, show_config },
+        { "/admin/generation", EVHTTP_REQ_GET, show_generation },
+        { "/admin/reload", EVHTTP_REQ_POST, do_reload },
+        { "/metrics", EVHTTP_REQ_GET, show_metrics },
+        { "/healthz", EVHTTP_REQ_GET, show_health },
+};
+
+static void wrong_method(struct evhttp_request *req, enum evhttp_cmd_type right)
+{
+        const char *name = right == EVHTTP_REQ_GET ? "GET" : "POST";
+        char text[32];
+
+        (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", name);
+        (void)snprintf(text, sizeof text, "only %s here", name);
+        answer_error(req, 405, text);
+}
+
+static void show_page(struct evhttp_request *req)
+{
+        struct evbuffer *body = evbuffer_new();
+
+        (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Security-Policy",
+                                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+                                "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+        if (!body) {
+                evhttp_send_error(req, 500, NULL);
+                return;
+        }
+        (void)evbuffer_add_reference(body, page, sizeof page - 1, NULL, NULL);
+        answer(req, 200, "text/html; charset=utf-8", body);
+        evbuffer_free(body);
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+        static const char experts[] = "/admin/experts/";
+        const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+        const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+        enum evhttp_cmd_type method = evhttp_request_get_command(req);
+        struct admin *a = arg;
+
+        if (path && strcmp(path, "/") == 0 && method == EVHTTP_REQ_GET) {
+                show_page(req);
+                return;
+        }
+        if (!token_fits(gateway_generation(a->gateway), req)) {
+                (void)evhttp_add_header(evhttp_request_get_output_headers(req), "WWW-Authenticate", "Bearer");
+                answer_error(req, 401, "the administrator's token is wanted: Authorization: Bearer TOKEN");
+                return;
+        }
+        for (size_t i = 0; path && i < LENGTH_OF(paths); i++)
+                if (strcmp(path, paths[i].path) == 0) {
+                        if (method == paths[i].method)
+                                paths[i].run(a, req);
+                        else
+                                wrong_method(req, paths[i].method);
+                        return;
+                }
+        if (path && strncmp(path, experts, sizeof experts - 1) == 0) {
+                CLEANUP(free_p) char *name = evhttp_uridecode(path + sizeof experts - 1, 0, NULL);
+
+                if (method != EVHTTP_REQ_POST)
+                        wrong_method(req, EVHTTP_REQ_POST);
+                else
+                        set_expert(a, req, name ? name : "");
+                return;
+        }
+        answer_error(req, 404, "no such path");
+}
+
+int admin_create(struct gateway *g, struct event_base *base, const char *address, struct problems *p, struct admin **ret)
+{
+        struct admin *a = calloc(1, sizeof *a);
+        char name[LISTEN_NAME_MAX];
+        int fd = -1, r = -ENOMEM;
+
+        if (!a)
+                return r;
+        a->gateway = g;
+        a->http = evhttp_new(base);
+        if (a->http)
+                r = listen_open(address, 1, p, &fd, name);
+        if (r == 0 && !evhttp_accept_socket_with_handle(a->http, fd)) {
+                (void)close(fd);
+                r = -ENOMEM;
+        }
+        if (r < 0) {
+                admin_destroy(a);
+                return r;
+        }
+        evhttp_set_max_headers_size(a->http, HEADERS_MAX);
+        evhttp_set_max_body_size(a->http, BODY_MAX);
+        evhttp_set_timeout(a->http, TIME_MAX_S);
+        evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
+        evhttp_set_gencb(a->http, on_request, a);
+        log_msg(NULL, PM_INFO, "admin listening on %s", name);
+        *ret = a;
+        return 0;
+}
+
+void admin_destroy(struct admin *a)
+{
+        if (!a)
+                return;
+        if (a->http)
+                evhttp_free(a->http);
+        free(a);
+}

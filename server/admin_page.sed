@@ -1,0 +1,4 @@
+# A text as the lines of a C string.
+s/\\/\\\\/g
+s/"/\\"/g
+s/.*/"&\\n"/

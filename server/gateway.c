@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start, reload, drain and stop.  The main loop does nothing for requests: it has signals, the administrator's listener, and an
+ * inbox to which workers say that they are drained and generations that nobody holds them any more.
+ */
+#include "gateway.h"
+
+#include <curl/curl.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+
+#include "admin.h"
+#include "config.h"
+#include "listen.h"
+#include "log.h"
+#include "metrics.h"
+#include "options.h"
+#include "pool.h"
+#include "precheck.h"
+#include "worker.h"
+
+#include "base.h"
+
+#define PROBLEMS_MAX 200
+
+/* A generation and its way home. */
+struct held {
+        struct message retired;
+        struct generation *g;
+        struct held *next;
+};
+
+struct gateway {
+        struct gateway_options options;
+        struct event_base *base;
+        struct inbox inbox;
+        struct event *term, *interrupt, *hangup, *drain_limit;
+        struct pool *pool;
+        struct worker **workers;
+        _Atomic unsigned n_workers;    /* stored after workers[] has them: the first may serve while others are made */
+        unsigned not_drained;
+        struct admin *admin;
+        int64_t started_us;
+
+        pthread_mutex_t lock;          /* the list, because gauges are read on any thread */
+        struct held *generations;
+        struct generation *current;    /* we hold it */
+        uint64_t loaded;               /* number of the last that was tried */
+
+        struct precheck *checking;
+        bool again;                    /* a hangup came while checking */
+        gateway_reloaded *reloaded;
+        void *reloaded_arg;
+
+        _Atomic bool ready;
+        bool draining;
+        _Atomic uint64_t number, reloads, failures;
+};
+
+/* ---- generations -------------------------------------------------------------------------------------------------------- */
+static void on_retired(struct message *m, void *owner)
+{
+        struct held *h = CONTAINER_OF(m, struct held, retired);
+        struct gateway *g = owner;
+
+        pthread_mutex_lock(&g->lock);
+        for (struct held **p = &g->generations; *p; p = &(*p)->next)
+                if (*p == h) {
+                        *p = h->next;
+                        break;
+                }
+        pthread_mutex_unlock(&g->lock);
+        log_msg(NULL, PM_DEBUG, "generation %" PRIu64 " is closed", h->g->number);
+        generation_destroy(h->g);
+        free(h);
+}
+
+/* Any thread: the last holder has let go. */
+static void retire(struct generation *gen, void *arg)
+{
+        struct gateway *g = arg;
+        struct held *h;
+
+        pthread_mutex_lock(&g->lock);
+        for (h = g->generations; h && h->g != gen;)
+                h = h->next;
+        pthread_mutex_unlock(&g->lock);
+        assert(h);
+        inbox_post(&g->inbox, &h->retired);
+}
+
+static int load(struct gateway *g, struct problems *p, struct generation **ret)
+{
+        struct held *h = calloc(1, sizeof *h);
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        r = generation_load(g->options.file, g->loaded + 1, p, &h->g);
+        if (r < 0) {
+                free(h);
+                return r;
+        }
+        g->loaded++;
+        h->retired.deliver = on_retired;
+        h->g->retired = retire;
+        h->g->retired_arg = g;
+        pthread_mutex_lock(&g->lock);
+        h->next = g->generations;
+        g->generations = h;
+        pthread_mutex_unlock(&g->lock);
+        *ret = h->g;
+        return 0;
+}
+
+static void take_into_force(struct gateway *g, struct generation *gen)
+{
+        g->current = gen;
+        log_setup((enum pm_level)gen->log_level,
+                  (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
+        atomic_store_explicit(&g->number, gen->number, memory_order_relaxed);
+}
+
+struct generation *gateway_generation(const struct gateway *g)
+{
+        return g->current;
+}
+
+/* One line of the log for each line of text. */
+static void log_lines(enum pm_level level, const char *before, const char *lines)
+{
+        while (*lines) {
+                size_t n = strcspn(lines, "\n");
+
+                if (n)
+                        log_msg(NULL, level, "%s%.*s", before, (int)MIN(n, 2000), lines);
+                lines += n + (lines[n] == '\n');
+        }
+}
+
+/* ---- reload ------------------------------------------------------------------------------------------------------------- */
+static void reload_end(struct gateway *g, bool ok, const char *mistakes)
+{
+        gateway_reloaded *done = TAKE(g->reloaded);
+
+        atomic_fetch_add_explicit(ok ? &g->reloads : &g->failures, 1, memory_order_relaxed);
+        if (ok) {
+                log_msg(NULL, PM_INFO, "reloaded, generation %" PRIu64 " is in force", g->current->number);
+        } else {
+                log_lines(PM_ERROR, "reload: ", mistakes);
+                log_msg(NULL, PM_ERROR, "reload refused, generation %" PRIu64 " stays in force", g->current->number);
+        }
+        if (done)
+                done(g->reloaded_arg, ok, g->current->number, mistakes);
+        if (TAKE(g->again) && !g->draining)
+                (void)gateway_reload(g, NULL, NULL);
+}
+
+/* What is fixed while the process runs is said, not passed over in silence. */
+static void say_what_waits(const struct generation *a, const struct generation *b)
+{
+        bool listeners = a->n_listeners != b->n_listeners;
+
+        for (size_t i = 0; !listeners && i < a->n_listeners; i++)
+                listeners = strcmp(a->listeners[i].address, b->listeners[i].address) != 0 ||
+                            !a->listeners[i].tls.certificate != !b->listeners[i].tls.certificate;
+        if (listeners)
+                log_msg(NULL, PM_WARN, "reload: 'listen' has changed, which takes a restart, using the old listeners");
+        if (!a->admin.address != !b->admin.address || (a->admin.address && strcmp(a->admin.address, b->admin.address) != 0))
+                log_msg(NULL, PM_WARN, "reload: 'admin.address' has changed, which takes a restart, using the old one");
+        if (a->workers != b->workers || a->pool_threads != b->pool_threads)
+                log_msg(NULL, PM_WARN, "reload: 'workers' or 'pool.threads' has changed, which takes a restart, using the old numbers");
+}
+
+static void on_checked(void *arg, bool ok, const char *lines)
+{
+        struct gateway *g = arg;
+        struct generation *new, *old = g->current;
+        struct problems *p;
+        int r;
+
+        g->checking = NULL;
+        if (!ok) {
+                reload_end(g, false, lines);
+                return;
+        }
+        p = problems_create(PROBLEMS_MAX);
+        r = p ? load(g, p, &new) : -ENOMEM;
+        if (r < 0) {
+                reload_end(g, false, p && problems_count(p) ? problems_text(p) : "out of memory\n");
+                problems_destroy(p);
+                return;
+        }
+        problems_destroy(p);
+        say_what_waits(old, new);
+        for (unsigned i = 0; i < g->n_workers; i++)
+                if (worker_post_generation(g->workers[i], new) < 0)
+                        log_msg(NULL, PM_ERROR, "worker %u goes on with the old configuration: out of memory", i);
+        take_into_force(g, new);
+        generation_release(old);
+        reload_end(g, true, "");
+}
+
+int gateway_reload(struct gateway *g, gateway_reloaded *done, void *arg)
+{
+        int r;
+
+        if (g->checking || g->draining)
+                return -EBUSY;
+        g->reloaded = done;
+        g->reloaded_arg = arg;
+        log_msg(NULL, PM_INFO, "reloading %s", g->options.file);
+        r = precheck_start(g->base, g->options.file, on_checked, g, &g->checking);
+        if (r < 0) {
+                char text[160];
+
+                (void)snprintf(text, sizeof text, "cannot start the check: %s\n", ERRNO_TEXT(r));
+                reload_end(g, false, text);
+        }
+        return 0;
+}
+
+static void on_hangup(evutil_socket_t sig, short what, void *arg)
+{
+        struct gateway *g = arg;
+
+        (void)sig, (void)what;
+        if (gateway_reload(g, NULL, NULL) < 0)
+                g->again = true;
+}
+
+/* ---- drain and stop ----------------------------------------------------------------------------------------------------- */
+static void on_drained(struct message *m, void *owner)
+{
+        struct gateway *g = owner;
+
+        (void)m;
+        assert(g->not_drained > 0);
+        if (--g->not_drained == 0)
+                (void)event_base_loopbreak(g->base);
+}
+
+static void on_drain_limit(evutil_socket_t fd, short what, void *arg)
+{
+        struct gateway *g = arg;
+        struct metrics_gauges now;
+
+        (void)fd, (void)what;
+        gateway_gauges(g, &now);
+        log_msg(NULL, PM_WARN, "limits.drain_time has passed, cutting %u requests", now.in_flight);
+        (void)event_base_loopbreak(g->base);
+}
+
+static void on_stop(evutil_socket_t sig, short what, void *arg)
+{
+        struct gateway *g = arg;
+        struct metrics_gauges now;
+        int64_t ms = g->current->limits.drain_time;
+
+        (void)what;
+        gateway_gauges(g, &now);
+        if (g->draining) {
+                log_msg(NULL, PM_WARN, "signal %d again, cutting %u requests", (int)sig, now.in_flight);
+                (void)event_base_loopbreak(g->base);
+                return;
+        }
+        g->draining = true;
+        atomic_store_explicit(&g->ready, false, memory_order_relaxed);
+        log_msg(NULL, PM_INFO, "signal %d, draining: %u requests may run for another %" PRId64 " ms", (int)sig, now.in_flight, ms);
+        g->not_drained = g->n_workers;
+        for (unsigned i = 0; i < g->n_workers; i++)
+                worker_post_drain(g->workers[i]);
+        (void)event_add(g->drain_limit, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
+}
+
+/* ---- what others ask ---------------------------------------------------------------------------------------------------- */
+int64_t gateway_uptime_s(const struct gateway *g)
+{
+        return (now_us() - g->started_us) / 1000000;
+}
+
+bool gateway_ready(const struct gateway *g)
+{
+        return atomic_load_explicit(&g->ready, memory_order_relaxed);
+}
+
+void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
+{
+        struct gateway *g = (struct gateway *)(uintptr_t)const_g; /* for the lock only */
+        const unsigned workers = atomic_load(&g->n_workers);
+        int64_t holders = 0;
+
+        pthread_mutex_lock(&g->lock);
+        for (const struct held *h = g->generations; h; h = h->next)
+                holders += atomic_load_explicit(&h->g->holders, memory_order_relaxed);
+        pthread_mutex_unlock(&g->lock);
+        holders -= 1 + (int64_t)workers; /* the rest are requests */
+        *out = (struct metrics_gauges){
+                .workers = workers,
+                .in_flight = (unsigned)MAX(holders, 0),
+                .pool_waiting = pool_waiting(g->pool),
+                .generation = atomic_load_explicit(&g->number, memory_order_relaxed),
+                .reloads = atomic_load_explicit(&g->reloads, memory_order_relaxed),
+                .reload_failures = atomic_load_explicit(&g->failures, memory_order_relaxed),
+        };
+        for (unsigned i = 0; i < workers; i++)
+                out->connections += worker_connections(g->workers[i]);
+}
+
+/* ---- start -------------------------------------------------------------------------------------------------------------- */
+static unsigned cores(void)
+{
+        cpu_set_t set;
+
+        return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static void on_libevent(int severity, const char *text)
+{
+        log_msg(NULL, severity >= EVENT_LOG_ERR ? PM_ERROR : severity == EVENT_LOG_WARN ? PM_WARN : PM_DEBUG, "libevent: %s", text);
+}
+
+/* What belongs to the process and must be in order before the first thread. */
+static int process_setup(void)
+{
+        struct sigaction ignore = { .sa_handler = SIG_IGN };
+        struct rlimit files;
+
+        (void)sigaction(SIGPIPE, &ignore, NULL);
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+                files.rlim_cur = files.rlim_max;
+                (void)setrlimit(RLIMIT_NOFILE, &files);
+        }
+        event_set_log_callback(on_libevent);
+        json_object_seed(0);
+        return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : -ENOMEM;
+}
+
+static int signals_create(struct gateway *g)
+{
+        g->term = evsignal_new(g->base, SIGTERM, on_stop, g);
+        g->interrupt = evsignal_new(g->base, SIGINT, on_stop, g);
+        g->hangup = evsignal_new(g->base, SIGHUP, on_hangup, g);
+        g->drain_limit = evtimer_new(g->base, on_drain_limit, g);
+        if (!g->term || !g->interrupt || !g->hangup || !g->drain_limit || event_add(g->term, NULL) < 0 ||
+            event_add(g->interrupt, NULL) < 0 || event_add(g->hangup, NULL) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+/* All sockets of all listeners, worker by worker in *ret; every address that cannot be had is in p. */
+static int listeners_open(struct gateway *g, unsigned workers, struct problems *p, int **ret)
+{
+        const size_t n = g->current->n_listeners;
+        CLEANUP(free_p) int *fds = calloc(workers * n, sizeof *fds), *column = calloc(workers, sizeof *column);
+        CLEANUP(free_p) char *names = calloc(n, LISTEN_NAME_MAX);
+
+        if (!fds || !column || !names)
+                return -ENOMEM;
+        for (size_t i = 0; i < workers * n; i++)
+                fds[i] = -1;
+        for (size_t i = 0; i < n; i++) {
+                if (listen_open(g->current->listeners[i].address, workers, p, column, names + i * LISTEN_NAME_MAX) < 0)
+                        continue;
+                for (unsigned w = 0; w < workers; w++)
+                        fds[w * n + i] = column[w];
+        }
+        if (problems_count(p)) {
+                for (size_t i = 0; i < workers * n; i++)
+                        close_p(&fds[i]);
+                return -EADDRINUSE; /* or the admin listener's */
+        }
+        for (size_t i = 0; i < n; i++) {
+                struct log_line l;
+
+                log_begin(&l, NULL, PM_INFO, "listening");
+                log_text(&l, "address", names + i * LISTEN_NAME_MAX);
+                log_text(&l, "tls", g->current->listeners[i].tls.certificate ? "true" : "false");
+                log_end(&l);
+        }
+        *ret = TAKE(fds);
+        return 0;
+}
+
+/* fds is used up in any case. */
+static int workers_start(struct gateway *g, unsigned n, const int *fds, struct problems *p)
+{
+        const size_t listeners = g->current->n_listeners;
+        int r = 0;
+
+        g->workers = calloc(n, sizeof(struct worker *));
+        if (!g->workers)
+                r = -ENOMEM;
+        for (unsigned i = 0; i < n; i++) {
+                const struct worker_setup setup = { .gateway = g, .id = i, .generation = g->current, .pool = g->pool,
+                                                    .fds = fds + i * listeners, .n_fds = listeners,
+                                                    .home = &g->inbox, .drained = on_drained };
+                const char *why;
+
+                if (r < 0) {
+                        for (size_t k = 0; k < listeners; k++)
+                                (void)close(setup.fds[k]);
+                        continue;
+                }
+                g->workers[i] = worker_create(&setup, &why);
+                if (g->workers[i]) {
+                        atomic_store(&g->n_workers, i + 1);
+                } else {
+                        problems_add(p, NULL, "", "cannot start worker %u: %s", i, why);
+                        r = -EINVAL;
+                }
+        }
+        return r;
+}
+
+static int start(struct gateway *g, struct problems *p)
+{
+        CLEANUP(free_p) int *fds = NULL;
+        struct generation *gen;
+        unsigned workers;
+        int r;
+
+        if (process_setup() < 0)
+                return -ENOMEM;
+        r = load(g, p, &gen);
+        if (r < 0)
+                return r;
+        take_into_force(g, gen);
+        workers = gen->workers > 0 ? (unsigned)gen->workers : cores();
+        g->pool = pool_create(gen->pool_threads > 0 ? (unsigned)gen->pool_threads : cores());
+        if (!g->pool)
+                return -EAGAIN;
+        r = signals_create(g);
+        if (r < 0)
+                return r;
+        if (gen->admin.address && gen->admin_token && *gen->admin_token)
+                (void)admin_create(g, g->base, gen->admin.address, p, &g->admin);
+        r = listeners_open(g, workers, p, &fds); /* all addresses that cannot be had are named together */
+        if (r < 0)
+                return r;
+        return workers_start(g, workers, fds, p);
+}
+
+static void stop(struct gateway *g)
+{
+        const unsigned n = atomic_load(&g->n_workers);
+
+        for (unsigned i = 0; i < n; i++)
+                worker_stop(g->workers[i]);
+        pool_destroy(TAKE(g->pool)); /* its jobs go home to the workers' inboxes */
+        for (unsigned i = 0; i < n; i++)
+                worker_destroy(g->workers[i]);
+        atomic_store(&g->n_workers, 0);
+        free(TAKE(g->workers));
+        precheck_cancel(TAKE(g->checking));
+        if (g->reloaded)
+                TAKE(g->reloaded)(g->reloaded_arg, false, g->current->number, "the gateway stops\n");
+        admin_destroy(g->admin);
+        if (g->current)
+                generation_release(g->current);
+        inbox_finish(&g->inbox); /* closes the generations */
+        if (g->term)
+                event_free(g->term);
+        if (g->interrupt)
+                event_free(g->interrupt);
+        if (g->hangup)
+                event_free(g->hangup);
+        if (g->drain_limit)
+                event_free(g->drain_limit);
+}
+
+int gateway_run(const struct gateway_options *o)
+{
+        struct gateway g = { .options = *o, .started_us = now_us() };
+        struct problems *p = problems_create(PROBLEMS_MAX);
+        int r = -ENOMEM;
+
+        log_setup(PM_INFO, (enum log_format)MAX(o->log_format, 0));
+        pthread_mutex_init(&g.lock, NULL);
+        g.base = event_base_new();
+        if (p && g.base && inbox_init(&g.inbox, g.base, &g) == 0) {
+                r = start(&g, p);
+                if (r == 0) {
+                        atomic_store_explicit(&g.ready, true, memory_order_relaxed);
+                        log_msg(NULL, PM_INFO, "ready: version " PM_VERSION ", %u workers, %zu experts, %zu routers", atomic_load(&g.n_workers),
+                                g.current->n_experts, g.current->n_routers);
+                        (void)event_base_dispatch(g.base);
+                }
+                stop(&g);
+        }
+        if (r < 0) {
+                log_lines(PM_ERROR, "", p && problems_count(p) ? problems_text(p) : ERRNO_TEXT(r));
+                log_msg(NULL, PM_ERROR, "not started");
+        } else {
+                log_msg(NULL, PM_INFO, "stopped");
+        }
+        problems_destroy(p);
+        if (g.base)
+                event_base_free(g.base);
+        pthread_mutex_destroy(&g.lock);
+        curl_global_cleanup();
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

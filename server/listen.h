@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * listen.h - listening sockets: addresses into file descriptors, one for each worker.
+ *
+ * The kernel spreads connections over the sockets of one address (SO_REUSEPORT), so workers share no queue.  The first socket of
+ * an address is bound without that option: a second gateway on the same address is an error, not a silent half of the traffic.
+ */
+#ifndef PM_LISTEN_H
+#define PM_LISTEN_H
+
+#include <stddef.h>
+
+struct problems;
+
+/* Room for "[address]:port". */
+#define LISTEN_NAME_MAX 64
+
+/*
+ * Opens n sockets on "host:port", "[v6]:port" or "localhost:port"; with port 0 the first picks one for all.  name (LISTEN_NAME_MAX
+ * bytes) gets the address as bound.  0; -errno, then nothing is open and p says why.
+ */
+int listen_open(const char *address, size_t n, struct problems *p, int *fds, char *name);
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A transfer whose whole answer is wanted.  There is no second attempt here: a router that asks has a fraction of a second, and
+ * knows better than we do what to do when an answer does not come.
+ */
+#include "ask.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+
+#include "base.h"
+#include "expert.h"
+#include "upstream.h"
+
+static void ended(struct ask *a, int status, const char *fmt, ...) PRINTF(3, 4);
+static void ended(struct ask *a, int status, const char *fmt, ...)
+{
+        va_list args;
+
+        assert(!a->done);
+        a->done = true;
+        a->status = status;
+        va_start(args, fmt);
+        vsnprintf(a->error, sizeof a->error, fmt, args);
+        va_end(args);
+        worker_wake(a->worker, a->owner);
+}
+
+/* Gives the endpoint back and lets the transfer go. */
+static void give_back(struct ask *a, enum expert_verdict v)
+{
+        struct transfer *t = TAKE(a->transfer);
+        int64_t first = 0;
+
+        if (a->timer)
+                event_free(TAKE(a->timer));
+        worker_unwake(a->worker, &a->wake);
+        if (t && t->first_byte_us)
+                first = t->first_byte_us - t->opened_us;
+        upstream_close(t);
+        if (a->endpoint)
+                expert_done(a->expert, TAKE(a->endpoint), v, first, 0, now_us());
+}
+
+static void take_reply(struct ask *a)
+{
+        struct transfer *t = a->transfer;
+        size_t n = evbuffer_get_length(t->in);
+        char *p;
+        int code = t->status;
+
+        p = arena_alloc(a->arena, n + 1);
+        if (!p) {
+                give_back(a, EXPERT_NEUTRAL);
+                ended(a, PM_ETOOBIG, "no memory for a reply of %zu bytes", n);
+                return;
+        }
+        evbuffer_remove(t->in, p, n);
+        p[n] = 0;
+        a->http_status = code;
+        a->reply = (struct pm_str){ p, n };
+        give_back(a, code >= 500 ? EXPERT_BAD : code == 429 ? EXPERT_BUSY : code >= 400 ? EXPERT_NEUTRAL : EXPERT_GOOD);
+        if (code >= 200 && code < 300)
+                ended(a, PM_OK, "%s", "");
+        else
+                ended(a, PM_EUPSTREAM, "'%s' answered %d", a->expert->name, code);
+}
+
+static void on_change(void *arg)
+{
+        struct ask *a = arg;
+        struct transfer *t = a->transfer;
+
+        if (a->done)
+                return;
+        if (evbuffer_get_length(t->in) > a->max_reply) {
+                give_back(a, EXPERT_NEUTRAL);
+                ended(a, PM_ETOOBIG, "the reply is longer than %zu bytes", a->max_reply);
+                return;
+        }
+        switch (t->state) {
+        case TRANSFER_OPENING:
+        case TRANSFER_HEAD:
+                return;
+        case TRANSFER_DONE:
+                take_reply(a);
+                return;
+        case TRANSFER_FAILED:
+                break;
+        }
+
+        bool slow = t->error == TRANSFER_FIRST_TIME || t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_CONNECT_TIME;
+        char why[sizeof t->error_text];
+
+        snprintf(why, sizeof why, "%s", t->error_text);
+        give_back(a, EXPERT_BAD);
+        ended(a, slow ? PM_ETIMEOUT : PM_EUNREACHABLE, "'%s': %s", a->expert->name, why);
+}
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+        struct ask *a = arg;
+
+        (void)fd;
+        (void)what;
+        if (a->done)
+                return;
+        give_back(a, EXPERT_NEUTRAL); /* our limit, not necessarily the expert's fault */
+        ended(a, PM_ETIMEOUT, "'%s' did not answer in time", a->expert->name);
+}
+
+void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake *owner, struct expert *e, const char *path,
+               struct pm_str body, int64_t timeout_ms, size_t max_reply)
+{
+        static const char headers[] = "Content-Type: application/json\r\nAccept: application/json\r\n";
+        struct timeval limit = { timeout_ms / 1000, (timeout_ms % 1000) * 1000 };
+        union { const char *from; void *to; } bytes = { body.p };
+        unsigned index;
+
+        *a = (struct ask){ .worker = w, .arena = arena, .owner = owner, .expert = e, .max_reply = max_reply };
+        a->wake = (struct wake){ .fn = on_change, .arg = a };
+        a->body = (struct iovec){ bytes.to, body.n };
+        a->endpoint = expert_pick(e, 0, now_us(), &index);
+        if (!a->endpoint) {
+                ended(a, PM_EUNREACHABLE, "no endpoint of '%s' is available", e->name);
+                return;
+        }
+        a->timer = evtimer_new(w->base, on_time, a);
+        if (!a->timer || evtimer_add(a->timer, &limit) < 0) {
+                give_back(a, EXPERT_NEUTRAL);
+                ended(a, PM_EBUSY, "no memory for a timer");
+                return;
+        }
+        a->transfer = upstream_open(w->upstream,
+                                    &(struct upstream_call){ .endpoint = a->endpoint, .path = path,
+                                                             .headers = { headers, sizeof headers - 1 },
+                                                             .body = &a->body, .n_body = 1, .connect_ms = MIN(e->connect_ms, timeout_ms),
+                                                             .first_ms = timeout_ms, .idle_ms = timeout_ms,
+                                                             .high_water = max_reply + 1, .head_max = 65536 },
+                                    &a->wake);
+        if (!a->transfer) {
+                give_back(a, EXPERT_NEUTRAL);
+                ended(a, PM_EBUSY, "no memory for a transfer");
+        }
+}
+
+void ask_cancel(struct ask *a)
+{
+        if (!a->worker)
+                return;
+        give_back(a, EXPERT_NEUTRAL);
+        a->done = true;
+}

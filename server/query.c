@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The only walker of the client's JSON.  Members that pointsman does not know are proved to be JSON and otherwise left alone; the
+ * known ones are checked for their type, because a wrong one would be read differently by us and by the expert.  For the same
+ * reason a known member may stand in the body only once: parsers differ on which of two counts.
+ */
+#include "query.h"
+
+#include "base.h"
+#include "js.h"
+
+struct reader {
+        struct js j;
+        struct arena *arena;
+        const struct query_limits *limits;
+        struct query *q;
+        struct query_error *why;
+        size_t room; /* of q->turns */
+};
+
+static int wrong(struct reader *r, const char *param, const char *fmt, ...) PRINTF(3, 4);
+static int wrong(struct reader *r, const char *param, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        r->why->message = arena_vprintf(r->arena, fmt, args);
+        va_end(args);
+        if (!r->why->message)
+                r->why->message = "the request is invalid";
+        r->why->param = param;
+        return -EINVAL;
+}
+
+/* The grammar's own error, with line and column for people and the offset for programs. */
+static int not_json(struct reader *r)
+{
+        size_t line = 1, column = 1;
+
+        for (const char *p = r->j.start; p < r->j.at; p++) {
+                column++;
+                if (*p == '\n') {
+                        line++;
+                        column = 1;
+                }
+        }
+        return wrong(r, NULL, "the body is not valid JSON: %s (line %zu, column %zu, byte %zu of %zu)", r->j.why, line, column,
+                     (size_t)(r->j.at - r->j.start), (size_t)(r->j.end - r->j.start));
+}
+
+static const char *type_name(struct pm_str value)
+{
+        switch (js_type(value)) {
+        case JS_OBJECT:
+                return "an object";
+        case JS_ARRAY:
+                return "an array";
+        case JS_STRING:
+                return "a string";
+        case JS_NUMBER:
+                return "a number";
+        case JS_TRUE:
+        case JS_FALSE:
+                return "a boolean";
+        case JS_NULL:
+                return "null";
+        case JS_NONE:
+                break;
+        }
+        return "nothing";
+}
+
+static bool is_bool(struct pm_str v)
+{
+        return js_type(v) == JS_TRUE || js_type(v) == JS_FALSE;
+}
+
+static int once(struct reader *r, struct pm_str *place, struct pm_str value, const char *name)
+{
+        if (place->p)
+                return wrong(r, name, "'%s' stands in the body twice", name);
+        *place = value;
+        return 0;
+}
+
+static struct query_turn *add_turn(struct reader *r)
+{
+        struct query *q = r->q;
+
+        if (q->n_turns == r->room) {
+                size_t room = r->room ? 2 * r->room : 4;
+                struct query_turn *more = arena_alloc(r->arena, room * sizeof *more);
+
+                if (!more)
+                        return NULL;
+                if (q->n_turns)
+                        memcpy(more, q->turns, q->n_turns * sizeof *more);
+                q->turns = more;
+                r->room = room;
+        }
+        q->turns[q->n_turns] = (struct query_turn){ 0 };
+        return &q->turns[q->n_turns++];
+}
+
+static const char *place_of(struct reader *r, const char *list, const char *member)
+{
+        const char *s = arena_printf(r->arena, "%s[%zu]%s%s", list, r->q->n_turns - 1, member ? "." : "", member ? member : "");
+
+        return s ? s : list;
+}
+
+/* One element of `messages`, or of a Responses `input` list; `loose` items (function calls and the like) need no role. */
+static int read_turn(struct reader *r, const char *list, bool loose)
+{
+        struct query_turn *t = add_turn(r);
+        struct pm_str key, tool_calls = { 0 };
+
+        if (!t)
+                return wrong(r, list, "the conversation needs more memory than one request may use");
+        if (!js_enter(&r->j)) {
+                struct pm_str v = js_take(&r->j);
+
+                return r->j.error ? not_json(r) : wrong(r, place_of(r, list, NULL), "expected an object, found %s", type_name(v));
+        }
+        while (js_more(&r->j, &key)) {
+                struct pm_str v = js_take(&r->j);
+
+                if (r->j.error)
+                        break;
+                if (js_equal(key, "role")) {
+                        if (t->role.p)
+                                return wrong(r, place_of(r, list, "role"), "'role' stands here twice");
+                        t->role = v;
+                } else if (js_equal(key, "content")) {
+                        if (t->content.p)
+                                return wrong(r, place_of(r, list, "content"), "'content' stands here twice");
+                        t->content = v;
+                } else if (js_equal(key, "tool_calls") || js_equal(key, "function_call") || js_equal(key, "refusal") ||
+                           js_equal(key, "audio")) {
+                        tool_calls = v;
+                }
+        }
+        if (r->j.error)
+                return not_json(r);
+        if (!t->role.p && loose)
+                return 0;
+        if (js_type(t->role) != JS_STRING)
+                return wrong(r, place_of(r, list, "role"), "expected a string, found %s", type_name(t->role));
+        switch (js_type(t->content)) {
+        case JS_STRING:
+        case JS_ARRAY:
+                return 0;
+        case JS_NONE:
+        case JS_NULL:
+                if (loose || tool_calls.p || js_string_is(t->role, "assistant") || js_string_is(t->role, "function"))
+                        return 0;
+                /* fall through */
+        default:
+                return wrong(r, place_of(r, list, "content"), "expected a string or an array of parts, found %s",
+                             type_name(t->content));
+        }
+}
+
+static int read_turns(struct reader *r, const char *list, bool loose)
+{
+        struct pm_str key;
+
+        js_enter(&r->j);
+        while (js_more(&r->j, &key)) {
+                if (r->q->n_turns >= r->limits->messages)
+                        return wrong(r, list, "more than %zu entries", r->limits->messages);
+                if (loose && js_peek(&r->j) == JS_STRING) {
+                        struct query_turn *t = add_turn(r);
+
+                        if (!t)
+                                return wrong(r, list, "the request needs more memory than one request may use");
+                        t->content = js_take(&r->j);
+                        continue;
+                }
+
+                int e = read_turn(r, list, loose);
+
+                if (e < 0)
+                        return e;
+        }
+        return r->j.error ? not_json(r) : 0;
+}
+
+/* `prompt` of completions and `input` of embeddings: a string, strings, or tokens, which say nothing to a router. */
+static int read_plain(struct reader *r, const char *name)
+{
+        struct pm_str v, key;
+
+        if (js_peek(&r->j) == JS_ARRAY) {
+                js_enter(&r->j);
+                while (js_more(&r->j, &key)) {
+                        v = js_take(&r->j);
+                        if (r->j.error)
+                                break;
+                        if (js_type(v) == JS_NUMBER || js_type(v) == JS_ARRAY)
+                                continue;
+                        if (js_type(v) != JS_STRING)
+                                return wrong(r, name, "expected strings or tokens in the list, found %s", type_name(v));
+
+                        struct query_turn *t = add_turn(r);
+
+                        if (!t)
+                                return wrong(r, name, "the request needs more memory than one request may use");
+                        t->content = v;
+                }
+                return r->j.error ? not_json(r) : 0;
+        }
+        v = js_take(&r->j);
+        if (r->j.error)
+                return not_json(r);
+        if (js_type(v) == JS_NULL && r->q->api == EXPERT_COMPLETIONS)
+                return 0;
+        if (js_type(v) != JS_STRING)
+                return wrong(r, name, "expected a string or a list, found %s", type_name(v));
+
+        struct query_turn *t = add_turn(r);
+
+        if (!t)
+                return wrong(r, name, "the request needs more memory than one request may use");
+        t->content = v;
+        return 0;
+}
+
+static int read_responses_input(struct reader *r)
+{
+        struct query_turn *t;
+        struct pm_str v;
+
+        if (js_peek(&r->j) == JS_ARRAY)
+                return read_turns(r, "input", true);
+        v = js_take(&r->j);
+        if (r->j.error)
+                return not_json(r);
+        if (js_type(v) != JS_STRING)
+                return wrong(r, "input", "expected a string or an array of items, found %s", type_name(v));
+        t = add_turn(r);
+        if (!t)
+                return wrong(r, "input", "the request needs more memory than one request may use");
+        t->content = v;
+        return 0;
+}
+
+/* The member that carries the conversation; *seen keeps it from standing there twice. */
+static int read_conversation(struct reader *r, const char *name, bool *seen)
+{
+        if (*seen)
+                return wrong(r, name, "'%s' stands in the body twice", name);
+        *seen = true;
+        switch (r->q->api) {
+        case EXPERT_CHAT:
+                if (js_peek(&r->j) != JS_ARRAY) {
+                        struct pm_str v = js_take(&r->j);
+
+                        return r->j.error ? not_json(r) : wrong(r, name, "expected an array of messages, found %s", type_name(v));
+                }
+                return read_turns(r, name, false);
+        case EXPERT_RESPONSES:
+                return read_responses_input(r);
+        case EXPERT_COMPLETIONS:
+        case EXPERT_EMBEDDINGS:
+                break;
+        }
+        return read_plain(r, name);
+}
+
+static int check_stream_options(struct reader *r)
+{
+        struct query *q = r->q;
+        struct pm_str v;
+
+        if (!q->stream_options.p || js_type(q->stream_options) == JS_NULL)
+                return 0;
+        if (js_type(q->stream_options) != JS_OBJECT)
+                return wrong(r, "stream_options", "expected an object, found %s", type_name(q->stream_options));
+        v = js_member(q->stream_options, "include_usage");
+        if (v.p && !is_bool(v) && js_type(v) != JS_NULL)
+                return wrong(r, "stream_options.include_usage", "expected a boolean, found %s", type_name(v));
+        q->wants_usage = js_type(v) == JS_TRUE;
+        return 0;
+}
+
+static const char *conversation_name(enum expert_api api)
+{
+        switch (api) {
+        case EXPERT_CHAT:
+                return "messages";
+        case EXPERT_COMPLETIONS:
+                return "prompt";
+        case EXPERT_RESPONSES:
+        case EXPERT_EMBEDDINGS:
+                break;
+        }
+        return "input";
+}
+
+/* `route_body`: /v1/route, where the model may be missing. */
+static int parse(struct pm_str body, enum expert_api api, const struct query_limits *limits, struct arena *a, bool route_body,
+                 struct query *ret, struct query_error *why)
+{
+        struct query q = { .api = api, .body = body };
+        struct reader r = { .arena = a, .limits = limits, .q = &q, .why = why };
+        const char *conversation = conversation_name(api);
+        struct pm_str key, stream = { 0 };
+        bool seen = false;
+        int e = 0;
+
+        *why = (struct query_error){ 0 };
+        js_start(&r.j, body, limits->depth);
+        if (js_peek(&r.j) != JS_OBJECT) {
+                struct pm_str v = js_take(&r.j);
+
+                if (body.n == 0)
+                        return wrong(&r, NULL, "the body is empty; a JSON object is needed");
+                return r.j.error || js_finish(&r.j) < 0 ? not_json(&r)
+                                                          : wrong(&r, NULL, "the body must be a JSON object, found %s", type_name(v));
+        }
+        js_enter(&r.j);
+        while (e == 0 && js_more(&r.j, &key)) {
+                if (js_equal(key, conversation)) {
+                        e = read_conversation(&r, conversation, &seen);
+                        continue;
+                }
+
+                struct pm_str v = js_take(&r.j);
+
+                if (r.j.error)
+                        break;
+                if (js_equal(key, "model"))
+                        e = once(&r, &q.model_value, v, "model");
+                else if (js_equal(key, "stream"))
+                        e = once(&r, &stream, v, "stream");
+                else if (js_equal(key, "stream_options"))
+                        e = once(&r, &q.stream_options, v, "stream_options");
+        }
+        if (e < 0)
+                return e;
+        if (js_finish(&r.j) < 0)
+                return not_json(&r);
+
+        if (!q.model_value.p && route_body) {
+                q.model = (struct pm_str){ "auto", 4 };
+        } else {
+                if (!q.model_value.p)
+                        return wrong(&r, "model", "'model' is required: \"auto\", a route or an expert (GET /v1/models lists them)");
+                if (js_type(q.model_value) != JS_STRING)
+                        return wrong(&r, "model", "expected a string, found %s", type_name(q.model_value));
+                q.model = js_text(q.model_value, a);
+                if (q.model.n == 0)
+                        return wrong(&r, "model", "'model' is empty");
+        }
+        if (stream.p && !is_bool(stream) && js_type(stream) != JS_NULL)
+                return wrong(&r, "stream", "expected a boolean, found %s", type_name(stream));
+        q.stream = js_type(stream) == JS_TRUE;
+        if (!seen && api != EXPERT_COMPLETIONS && api != EXPERT_RESPONSES)
+                return wrong(&r, conversation, "'%s' is required", conversation);
+        if (api == EXPERT_CHAT && q.n_turns == 0)
+                return wrong(&r, conversation, "'messages' is empty; at least one is needed");
+        e = check_stream_options(&r);
+        if (e == 0)
+                *ret = q;
+        return e;
+}
+
+int query_parse(struct pm_str body, enum expert_api api, const struct query_limits *limits, struct arena *a, struct query *ret,
+                struct query_error *why)
+{
+        return parse(body, api, limits, a, false, ret, why);
+}
+
+int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret, size_t *ret_n,
+                      bool *ret_list, struct query_error *why)
+{
+        struct query *list, one;
+        struct pm_str messages;
+        int e;
+
+        /* which of the shapes is it?  Prove the text first. */
+        if (js_check(body, limits->depth, NULL, NULL) == 0)
+                messages = js_member(js_trim(body), "messages");
+        else
+                messages = (struct pm_str){ 0 };
+        e = parse(body, messages.p ? EXPERT_CHAT : EXPERT_EMBEDDINGS, limits, a, true, &one, why);
+        if (e < 0)
+                return e;
+        *ret_list = !messages.p && js_type(js_member(js_trim(body), "input")) == JS_ARRAY;
+        if (!*ret_list) {
+                list = arena_alloc(a, sizeof *list);
+                if (!list) {
+                        *why = (struct query_error){ .message = "no memory" };
+                        return -EINVAL;
+                }
+                one.api = EXPERT_CHAT;
+                *list = one;
+                *ret = list;
+                *ret_n = 1;
+                return 0;
+        }
+        if (one.n_turns == 0 || one.n_turns > limits->messages) {
+                *why = (struct query_error){ .message = arena_printf(a, "expected 1 to %zu texts in 'input', found %zu", limits->messages, one.n_turns),
+                                             .param = "input" };
+                return -EINVAL;
+        }
+        list = arena_alloc(a, one.n_turns * sizeof *list);
+        if (!list) {
+                *why = (struct query_error){ .message = "no memory" };
+                return -EINVAL;
+        }
+        for (size_t i = 0; i < one.n_turns; i++) {
+                list[i] = one;
+                list[i].api = EXPERT_CHAT;
+                list[i].turns = &one.turns[i];
+                list[i].n_turns = 1;
+        }
+        *ret = list;
+        *ret_n = one.n_turns;
+        return 0;
+}
+
+/* The text parts of an array of parts, joined by newlines. */
+static int join_parts(struct pm_str content, struct arena *a, struct pm_str *ret)
+{
+        struct js j;
+        struct pm_str key;
+        char *out = arena_alloc(a, content.n);
+        size_t n = 0;
+
+        if (!out)
+                return -ENOMEM;
+        js_start(&j, content, 512);
+        js_enter(&j);
+        while (js_more(&j, &key)) {
+                struct pm_str part = js_take(&j);
+                struct pm_str text = js_type(part) == JS_STRING ? part : js_member(part, "text");
+
+                if (js_type(text) != JS_STRING)
+                        continue;
+                if (n)
+                        out[n++] = '\n';
+                n += js_unescape(text, out + n);
+        }
+        *ret = (struct pm_str){ out, n };
+        return 0;
+}
+
+static int text_of(struct pm_str content, struct arena *a, struct pm_str *ret)
+{
+        *ret = (struct pm_str){ 0 };
+        if (js_type(content) == JS_ARRAY)
+                return join_parts(content, a, ret);
+        if (js_type(content) != JS_STRING)
+                return 0;
+        *ret = js_text(content, a);
+        return ret->p ? 0 : -ENOMEM;
+}
+
+int query_texts(const struct query *q, struct arena *a, struct pm_query *pm)
+{
+        struct pm_message *messages = arena_alloc(a, (q->n_turns + 1) * sizeof *messages);
+        const struct pm_message **list = arena_alloc(a, (q->n_turns + 1) * sizeof *list);
+
+        if (!messages || !list)
+                return -ENOMEM;
+        pm->text = (struct pm_str){ 0 };
+        for (size_t i = 0; i < q->n_turns; i++) {
+                struct pm_message *m = &messages[i];
+
+                list[i] = m;
+                m->role = (struct pm_str){ "user", 4 };
+                if (q->turns[i].role.p && text_of(q->turns[i].role, a, &m->role) < 0)
+                        return -ENOMEM;
+                if (text_of(q->turns[i].content, a, &m->text) < 0)
+                        return -ENOMEM;
+                if (m->role.n == 4 && memcmp(m->role.p, "user", 4) == 0)
+                        pm->text = m->text;
+        }
+        pm->messages = list;
+        pm->n_messages = q->n_turns;
+        pm->body = q->body;
+        return 0;
+}
+
+/* ---- splicing ---- */
+
+struct edit {
+        size_t at, skip;  /* in the body */
+        struct pm_str with;
+};
+
+struct splice {
+        struct edit *edits;
+        size_t n, room;
+        struct arena *arena;
+};
+
+static int add_edit(struct splice *s, size_t at, size_t skip, struct pm_str with)
+{
+        size_t i;
+
+        if (!with.p)
+                return -ENOMEM;
+        if (s->n == s->room) {
+                size_t room = s->room ? 2 * s->room : 8;
+                struct edit *more = arena_alloc(s->arena, room * sizeof *more);
+
+                if (!more)
+                        return -ENOMEM;
+                if (s->n)
+                        memcpy(more, s->edits, s->n * sizeof *more);
+                s->edits = more;
+                s->room = room;
+        }
+        for (i = 0; skip && i < s->n; i++)
+                if (s->edits[i].at == at && s->edits[i].skip) { /* the same member again: the last one counts */
+                        s->edits[i].with = with;
+                        return 0;
+                }
+        for (i = s->n; i > 0 && s->edits[i - 1].at > at; i--)
+                s->edits[i] = s->edits[i - 1];
+        s->edits[i] = (struct edit){ at, skip, with };
+        s->n++;
+        return 0;
+}
+
+static struct pm_str quoted(struct arena *a, const char *before, const char *text, const char *after)
+{
+        size_t n = strlen(text), b = strlen(before), c = strlen(after);
+        char *out = arena_alloc(a, b + 6 * n + c + 2);
+        size_t m;
+
+        if (!out)
+                return (struct pm_str){ 0 };
+        memcpy(out, before, b);
+        out[b] = '"';
+        m = b + 1 + js_escape((struct pm_str){ text, n }, out + b + 1);
+        out[m++] = '"';
+        memcpy(out + m, after, c);
+        return (struct pm_str){ out, m + c };
+}
+
+static struct pm_str literal(const char *s)
+{
+        return (struct pm_str){ s, strlen(s) };
+}
+
+static int splice_usage(const struct query *q, struct splice *s, size_t open)
+{
+        struct pm_str so = q->stream_options, v;
+
+        if (!q->stream || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || q->wants_usage)
+                return 0;
+        if (!so.p)
+                return add_edit(s, open, 0, literal("\"stream_options\":{\"include_usage\":true},"));
+        if (js_type(so) != JS_OBJECT)
+                return add_edit(s, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
+        v = js_member(so, "include_usage");
+        if (v.p)
+                return add_edit(s, (size_t)(v.p - q->body.p), v.n, literal("true"));
+        for (size_t i = 1; i < so.n; i++)
+                if (so.p[i] == '"')
+                        return add_edit(s, (size_t)(so.p + 1 - q->body.p), 0, literal("\"include_usage\":true,"));
+        return add_edit(s, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
+}
+
+/* Two raw names, either of which may have escapes. */
+static bool same_name(struct pm_str a, struct pm_str b, struct arena *arena)
+{
+        struct pm_str x, y;
+
+        if (a.n == b.n && memcmp(a.p, b.p, a.n) == 0)
+                return true;
+        if (!memchr(a.p, '\\', a.n) && !memchr(b.p, '\\', b.n))
+                return false;
+        x = js_text((struct pm_str){ a.p - 1, a.n + 2 }, arena);
+        y = js_text((struct pm_str){ b.p - 1, b.n + 2 }, arena);
+        return x.p && y.p && x.n == y.n && memcmp(x.p, y.p, x.n) == 0;
+}
+
+static int splice_extra(const struct query *q, const char *extra, struct splice *s, size_t open)
+{
+        struct pm_str e = literal(extra), name, key;
+        struct js j, b;
+
+        if (js_check(e, 64, NULL, NULL) < 0)
+                return -EINVAL;
+        e = js_trim(e);
+        js_start(&j, e, 64);
+        if (js_peek(&j) != JS_OBJECT)
+                return -EINVAL;
+        js_enter(&j);
+        while (js_more(&j, &name)) {
+                struct pm_str value = js_take(&j), there = { 0 };
+                int err;
+
+                if (js_equal(name, "model") || js_equal(name, "stream") || js_equal(name, "stream_options"))
+                        continue; /* ours to say */
+                js_start(&b, q->body, 512);
+                js_enter(&b);
+                while (js_more(&b, &key)) {
+                        struct pm_str v = js_take(&b);
+
+                        if (same_name(key, name, s->arena))
+                                there = v;
+                }
+                if (there.p) {
+                        err = add_edit(s, (size_t)(there.p - q->body.p), there.n, value);
+                } else {
+                        char *m = arena_alloc(s->arena, name.n + value.n + 4);
+
+                        if (!m)
+                                return -ENOMEM;
+                        m[0] = '"';
+                        memcpy(m + 1, name.p, name.n);
+                        memcpy(m + 1 + name.n, "\":", 2);
+                        memcpy(m + 3 + name.n, value.p, value.n);
+                        m[3 + name.n + value.n] = ',';
+                        err = add_edit(s, open, 0, (struct pm_str){ m, name.n + value.n + 4 });
+                }
+                if (err < 0)
+                        return err;
+        }
+        return 0;
+}
+
+int query_splice(const struct query *q, const char *model, const char *extra, struct arena *a, struct iovec **ret, size_t *ret_n)
+{
+        struct splice s = { .arena = a };
+        size_t open = (size_t)(js_trim(q->body).p - q->body.p) + 1, at = 0, n = 0;
+        struct iovec *out;
+        int e = 0;
+
+        if (q->model_value.p && !js_string_is(q->model_value, model))
+                e = add_edit(&s, (size_t)(q->model_value.p - q->body.p), q->model_value.n, quoted(a, "", model, ""));
+        if (e == 0)
+                e = splice_usage(q, &s, open);
+        if (e == 0 && extra)
+                e = splice_extra(q, extra, &s, open);
+        if (e < 0)
+                return e;
+        out = arena_alloc(a, (2 * s.n + 1) * sizeof *out);
+        if (!out)
+                return -ENOMEM;
+        for (size_t i = 0; i < s.n; i++) {
+                const struct edit *d = &s.edits[i];
+                union { const char *from; void *to; } body = { q->body.p + at }, with = { d->with.p };
+
+                if (d->at > at)
+                        out[n++] = (struct iovec){ body.to, d->at - at };
+                out[n++] = (struct iovec){ with.to, d->with.n };
+                at = d->at + d->skip;
+        }
+        if (at < q->body.n) {
+                union { const char *from; void *to; } rest = { q->body.p + at };
+
+                out[n++] = (struct iovec){ rest.to, q->body.n - at };
+        }
+        *ret = out;
+        *ret_n = n;
+        return 0;
+}

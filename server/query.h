@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * query.h - the client's body: understood, not rebuilt.
+ *
+ * query_parse() goes over the bytes once, proves that they are JSON of the shape that the API asks for, and keeps the places of
+ * the members that matter.  query_splice() says how to send the same bytes on with only those members changed: pieces of the
+ * client's own body with a few new ones between them.  Nothing is re-serialised.
+ */
+#ifndef PM_QUERY_H
+#define PM_QUERY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "arena.h"
+#include "expert.h"
+#include "pm_router.h"
+
+struct query_limits {
+        size_t depth, messages;
+};
+
+/* A turn as it lies in the body: values with quotes or brackets. */
+struct query_turn {
+        struct pm_str role, content;
+};
+
+struct query {
+        enum expert_api api;
+        struct pm_str body;
+        struct pm_str model;          /* its text */
+        bool stream;
+        bool wants_usage;             /* stream_options.include_usage was true */
+        struct pm_str model_value;    /* its place, with quotes */
+        struct pm_str stream_options; /* its place; p NULL: not there */
+        struct query_turn *turns;     /* messages, input items, prompts */
+        size_t n_turns;
+};
+
+/* What is wrong with a body, in the terms of the OpenAI error object. */
+struct query_error {
+        const char *message; /* in the arena, or static */
+        const char *param;   /* "messages[2].content"; NULL: none */
+        const char *code;    /* NULL: none */
+};
+
+/* 0, or -EINVAL with *why.  q points into body and a. */
+int query_parse(struct pm_str body, enum expert_api api, const struct query_limits *limits, struct arena *a, struct query *ret,
+                struct query_error *why);
+
+/* Bodies of /v1/route: a chat request, {"input": text} or {"input": [text, ...]}; `model` may be missing (then "auto").
+ * *ret has n queries, one for each text. */
+int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret, size_t *ret_n,
+                      bool *ret_list, struct query_error *why);
+
+/* Fills text, messages, n_messages and body of a pm_query.  0 or -ENOMEM. */
+int query_texts(const struct query *q, struct arena *a, struct pm_query *pm);
+
+/*
+ * The pieces to send to an expert that calls itself `model`: the client's body with `model` replaced, usage asked for in streams of
+ * /chat/completions and /completions, and the members of `extra` (one JSON object, may be NULL) put in place of those of the
+ * same name or added.  Pieces point into the body and the arena.  0, -ENOMEM, or -EINVAL: extra is no JSON object.
+ */
+int query_splice(const struct query *q, const char *model, const char *extra, struct arena *a, struct iovec **ret, size_t *ret_n);
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Heads and errors.  Header lines are put together by hand: they are written for each request, and printf would cost more than
+ * parsing the request did.
+ */
+#include <event2/buffer.h>
+
+#include "base.h"
+#include "js.h"
+#include "request_parts.h"
+
+/* A bounded text in the making; what does not fit is left out whole, never cut. */
+struct text {
+        char *p;
+        size_t n, room;
+};
+
+static void put(struct text *t, const char *s, size_t n)
+{
+        if (t->room - t->n < n)
+                return;
+        memcpy(t->p + t->n, s, n);
+        t->n += n;
+}
+
+#define PUT(t, literal) put((t), "" literal, sizeof(literal) - 1)
+
+static void put_int(struct text *t, int64_t v)
+{
+        char digits[24], *end = digits + sizeof digits, *at = end;
+        uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+
+        do
+                *--at = (char)('0' + u % 10);
+        while (u /= 10);
+        if (v < 0)
+                *--at = '-';
+        put(t, at, (size_t)(end - at));
+}
+
+/* 0.000 to 1.000 */
+static void put_share(struct text *t, double v)
+{
+        int64_t thousandths = (int64_t)(v * 1000 + .5);
+        char digits[4] = { '.', (char)('0' + thousandths / 100 % 10), (char)('0' + thousandths / 10 % 10), (char)('0' + thousandths % 10) };
+
+        put_int(t, thousandths / 1000);
+        put(t, digits, 4);
+}
+
+/* Microseconds as milliseconds with three places. */
+static void put_ms(struct text *t, int64_t us)
+{
+        char digits[4] = { '.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10) };
+
+        put_int(t, us / 1000);
+        put(t, digits, 4);
+}
+
+/* One header line; bytes that a header may not carry become '?'. */
+static void put_header(struct text *t, const char *name, size_t name_n, const char *value, size_t n)
+{
+        if (t->room - t->n < name_n + n + 4)
+                return;
+        put(t, name, name_n);
+        put(t, ": ", 2);
+        for (size_t i = 0; i < n; i++) {
+                unsigned char c = (unsigned char)value[i];
+
+                t->p[t->n++] = (char)(c < 0x20 || c > 0x7E ? '?' : c);
+        }
+        put(t, "\r\n", 2);
+}
+
+#define HEADER(t, name, value) put_header((t), name, sizeof(name) - 1, (value), strlen(value))
+
+static const char *how_name(enum decision_how how)
+{
+        return how == DECISION_COMPUTED ? "computed" : how == DECISION_NAMED ? "named" : "default";
+}
+
+static bool passes(struct pm_str name)
+{
+        static const char ratelimit[] = "x-ratelimit-";
+
+        return name.n > sizeof ratelimit && (name.p[0] | 0x20) == 'x' && strncasecmp(name.p, ratelimit, sizeof ratelimit - 1) == 0;
+}
+
+struct pm_str reply_headers(struct request *r, const struct transfer *t)
+{
+        const struct decision *d = &r->decision;
+        const struct expert *e = r->attempt.expert ? r->attempt.expert : d->expert;
+        struct text out = { .room = 2048 };
+        int64_t now = now_us();
+
+        out.p = arena_alloc(&r->arena, out.room);
+        if (!out.p)
+                return (struct pm_str){ 0 };
+        put_header(&out, "x-request-id", 12, r->id.p, r->id.n);
+        PUT(&out, "openai-processing-ms: ");
+        put_int(&out, (now - r->began) / 1000);
+        PUT(&out, "\r\n");
+        if (e) {
+                HEADER(&out, "x-pointsman-expert", e->name);
+                HEADER(&out, "x-pointsman-decision", how_name(d->how));
+        }
+        if (d->router)
+                HEADER(&out, "x-pointsman-router", d->router->name);
+        if (d->category)
+                HEADER(&out, "x-pointsman-category", d->category);
+        if (d->confidence > 0) {
+                PUT(&out, "x-pointsman-confidence: ");
+                put_share(&out, d->confidence);
+                PUT(&out, "\r\n");
+        }
+        if (d->reason)
+                HEADER(&out, "x-pointsman-reason", d->reason);
+        if (r->attempts) {
+                PUT(&out, "x-pointsman-attempts: ");
+                put_int(&out, r->attempts);
+                PUT(&out, "\r\n");
+        }
+        PUT(&out, "x-pointsman-overhead-us: ");
+        put_int(&out, now - r->began - r->waited_us - r->body_us);
+        PUT(&out, "\r\nserver-timing: parse;dur=");
+        put_ms(&out, r->spent[STEP_parse]);
+        PUT(&out, ", route;dur=");
+        put_ms(&out, r->spent[STEP_route]);
+        PUT(&out, ", expert;dur=");
+        put_ms(&out, r->waited_us);
+        PUT(&out, "\r\n");
+        for (size_t i = 0; t && i < t->n_headers; i++)
+                if (passes(t->headers[i].name))
+                        put_header(&out, t->headers[i].name.p, t->headers[i].name.n, t->headers[i].value.p, t->headers[i].value.n);
+        return (struct pm_str){ out.p, out.n };
+}
+
+static const char *type_of_status(int status)
+{
+        switch (status) {
+        case 401:
+                return "authentication_error";
+        case 403:
+                return "permission_error";
+        case 429:
+                return "rate_limit_error";
+        default:
+                return status >= 500 ? "server_error" : "invalid_request_error";
+        }
+}
+
+static void put_quoted(struct text *t, const char *s)
+{
+        if (!s) {
+                PUT(t, "null");
+                return;
+        }
+        PUT(t, "\"");
+        t->n += js_escape((struct pm_str){ s, strlen(s) }, t->p + t->n);
+        PUT(t, "\"");
+}
+
+struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message)
+{
+        struct text t = { .room = 256 + 6 * (strlen(message) + (param ? strlen(param) : 0) + (code ? strlen(code) : 0)) };
+
+        t.p = arena_alloc(a, t.room);
+        if (!t.p)
+                return (struct pm_str){ 0 };
+        PUT(&t, "{\"error\":{\"message\":");
+        put_quoted(&t, message);
+        PUT(&t, ",\"type\":");
+        put_quoted(&t, type_of_status(status));
+        PUT(&t, ",\"param\":");
+        put_quoted(&t, param);
+        PUT(&t, ",\"code\":");
+        put_quoted(&t, code);
+        PUT(&t, "}}");
+        return (struct pm_str){ t.p, t.n };
+}
+
+/* Lines that only errors have. */
+static void put_retry(struct request *r, struct text *t, int status)
+{
+        if ((status == 429 || status == 502 || status == 503 || status == 504)) {
+                PUT(t, "retry-after: ");
+                put_int(t, r->retry_after_s > 0 ? r->retry_after_s : 1);
+                PUT(t, "\r\n");
+        }
+        if (r->attempts && status >= 500)
+                PUT(t, "x-should-retry: false\r\n"); /* we have retried already */
+}
+
+enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
+{
+        static const char last_words[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+        struct text lines = { .room = 2048 + 256 };
+        struct pm_str body = { 0 }, common;
+        const char *message;
+        va_list args;
+
+        va_start(args, fmt);
+        message = arena_vprintf(&r->arena, fmt, args);
+        va_end(args);
+        r->error = message ? message : "out of memory";
+        r->end = r->end ? r->end : status >= 500 ? "failed" : "refused";
+        r->status = status;
+        body = reply_error_body(&r->arena, status, param, code, r->error);
+        common = reply_headers(r, NULL);
+        lines.p = arena_alloc(&r->arena, lines.room);
+        if (!body.p || !lines.p)
+                body = (struct pm_str){ last_words, sizeof last_words - 1 };
+        if (lines.p) {
+                put(&lines, common.p, common.n);
+                put_retry(r, &lines, status);
+                if (status == 401)
+                        PUT(&lines, "www-authenticate: Bearer\r\n");
+                if (status == 405 && r->ours) {
+                        PUT(&lines, "allow: ");
+                        if (r->ours->method == H1_GET)
+                                PUT(&lines, "GET, HEAD\r\n");
+                        else
+                                PUT(&lines, "POST\r\n");
+                }
+        }
+        http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = { lines.p, lines.n } }, body);
+        r->bytes_out = (int64_t)body.n;
+        r->begun = true;
+        return request_answered(r);
+}
+
+enum next reply_json(struct request *r, int status, struct pm_str body)
+{
+        r->status = status;
+        r->end = "ok";
+        http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = reply_headers(r, NULL) }, body);
+        r->bytes_out = (int64_t)body.n;
+        r->begun = true;
+        return request_answered(r);
+}
+
+enum next reply_buffer(struct request *r, int status, const char *content_type, struct evbuffer *body)
+{
+        r->status = status;
+        r->end = "ok";
+        r->bytes_out = (int64_t)evbuffer_get_length(body);
+        http_reply_buffer(r->conn, &(struct http_reply){ .status = status, .content_type = content_type, .headers = reply_headers(r, NULL) }, body);
+        r->begun = true;
+        return request_answered(r);
+}
+
+struct pm_str reply_error_event(struct request *r, const char *code, const char *message)
+{
+        struct pm_str error = reply_error_body(&r->arena, 500, NULL, code, message);
+        struct text t = { .room = 512 + error.n + 6 * strlen(message) };
+
+        t.p = arena_alloc(&r->arena, t.room);
+        if (!t.p || !error.p)
+                return (struct pm_str){ 0 };
+        if (r->query.api == EXPERT_RESPONSES) {
+                PUT(&t, "event: error\ndata: {\"type\":\"error\",\"code\":");
+                put_quoted(&t, code);
+                PUT(&t, ",\"message\":");
+                put_quoted(&t, message);
+                PUT(&t, ",\"param\":null}\n\n");
+        } else {
+                PUT(&t, "data: ");
+                put(&t, error.p, error.n);
+                PUT(&t, "\n\n");
+        }
+        return (struct pm_str){ t.p, t.n };
+}

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One request, from top to bottom.
+ *
+ * A request is a table of steps.  Each says GO (the next one), WAIT (something was started that will wake us) or DONE.  It waits for
+ * at most one thing at a time; request_drop() undoes that one thing.  What http.c, the routers and the transports tell us is
+ * recorded, and the loop runs the steps.
+ */
+#include "request_parts.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <sys/random.h>
+
+#include "base.h"
+#include "js.h"
+#include "log.h"
+#include "tenant.h"
+
+enum {
+        MEMORY_BESIDE_BODY = 32 << 20, /* what routing may use of a request's arena, apart from four times the body */
+        BODY_IN_ARENA = 64 << 10
+};
+
+static enum next request_admit(struct request *r);
+static enum next request_parse(struct request *r);
+static enum next request_route(struct request *r);
+static enum next request_settle(struct request *r);
+static void request_free(struct request *r);
+static void request_release(struct request *r);
+
+static const struct {
+        enum next (*run)(struct request *r);
+        enum metrics_time metric;
+} steps[STEPS] = {
+#define X(step, metric, help) [STEP_##step] = { request_##step, metric },
+        REQUEST_STEPS(X)
+#undef X
+};
+
+/* The loop acts: called by the worker when something woke us. */
+static void request_run(void *arg)
+{
+        struct request *r = arg;
+        enum next next = GO;
+
+        while (next == GO) {
+                enum step at = r->at;
+
+                next = steps[at].run(r);
+                if (next == GO) {
+                        int64_t now = now_us();
+
+                        r->spent[at] += now - r->entered;
+                        r->entered = now;
+                        if (r->at == at)
+                                r->at++;
+                }
+        }
+        if (next == DONE) {
+                struct http_conn *c = r->conn;
+
+                request_free(r);
+                http_request_over(c);
+        }
+}
+
+enum next request_answered(struct request *r)
+{
+        r->ended = true;
+        r->at = STEP_settle;
+        return GO;
+}
+
+/* ---- 1. admit: key, quota, size ---- */
+
+static const struct endpoint_of_ours *find_ours(struct pm_str path)
+{
+        for (size_t i = 0; i < n_our_endpoints; i++) {
+                const struct endpoint_of_ours *o = &our_endpoints[i];
+                size_t n = strlen(o->path);
+
+                if (path.n >= n && memcmp(path.p, o->path, n) == 0 && (o->prefix ? path.n > n : path.n == n))
+                        return o;
+        }
+        return NULL;
+}
+
+static enum next check_key(struct request *r)
+{
+        const struct tenants *all = r->generation->tenants;
+        struct tenant *t;
+
+        if (!all || r->ours->open)
+                return GO;
+        t = tenants_find(all, h1_header(r->head, "authorization"));
+        if (!t)
+                return reply_error(r, 401, NULL, "invalid_api_key", "the API key is missing or not valid");
+        if (!tenant_enter(t)) {
+                metrics_tenant(r->worker->metrics, t->metric, 1);
+                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
+                                   t->name, t->max_in_flight);
+        }
+        metrics_tenant(r->worker->metrics, t->metric, 0);
+        r->tenant = t;
+        return GO;
+}
+
+static enum next check_body(struct request *r)
+{
+        const struct h1_head *h = r->head;
+        struct pm_str coding = h1_header(h, "content-encoding");
+
+        if (!h->has_length && !h->chunked)
+                return reply_error(r, 411, NULL, "length_required", "a body is needed, with Content-Length or Transfer-Encoding: chunked");
+        if (coding.n && !(coding.n == 8 && strncasecmp(coding.p, "identity", 8) == 0))
+                return reply_error(r, 415, NULL, "unsupported_encoding", "Content-Encoding '%.*s' is not supported; send the JSON as it is",
+                                   (int)MIN(coding.n, 40), coding.p);
+        if (h->length > r->generation->limits.body)
+                return reply_error(r, 413, NULL, "body_too_large", "the body has %" PRId64 " bytes; limits.body allows %" PRId64, h->length,
+                                   r->generation->limits.body);
+        if (h->expect_continue)
+                http_continue(r->conn);
+        return GO;
+}
+
+static enum next request_admit(struct request *r)
+{
+        const struct h1_head *h = r->head;
+        enum h1_method method = h->method == H1_HEAD_METHOD ? H1_GET : h->method;
+
+        r->ours = find_ours(h->path);
+        if (!r->ours)
+                return reply_error(r, 404, NULL, "unknown_url", "there is nothing at %.*s", (int)MIN(h->path.n, 200), h->path.p);
+        if (method != r->ours->method)
+                return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->ours->path,
+                                   r->ours->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);
+        if (check_key(r) == GO && r->ended)
+                return GO; /* refused */
+        return r->ours->local ? r->ours->local(r) : check_body(r);
+}
+
+/* ---- 2. parse: the body, then who is meant by `model` ---- */
+
+static enum next bad_body(struct request *r, const struct query_error *why)
+{
+        return reply_error(r, 400, why->param, why->code, "%s", why->message ? why->message : "the request is invalid");
+}
+
+static enum next no_such_model(struct request *r)
+{
+        struct pm_str m = r->query.model;
+
+        return reply_error(r, 404, "model", "model_not_found", "there is no model '%.*s' here, or not for this key; GET /v1/models lists them",
+                           (int)MIN(m.n, 200), m.p);
+}
+
+/* An expert's name goes straight there, a route's name asks the routers. */
+static enum next resolve_model(struct request *r)
+{
+        const struct generation *g = r->generation;
+        struct expert *e = generation_expert(g, r->query.model);
+        const struct route *route = e ? NULL : generation_route(g, r->query.model);
+
+        if (e ? !tenant_may_use(r->tenant, e) : !route || !tenant_may_ask(r->tenant, route))
+                return no_such_model(r);
+        if (e && r->ours->api && !(e->apis & r->ours->api))
+                return reply_error(r, 400, "model", "unsupported_api", "expert '%s' does not offer %s", e->name, r->ours->path);
+        r->asked = route;
+        if (e)
+                r->decision = (struct decision){ .how = DECISION_NAMED, .expert = e };
+        return GO;
+}
+
+static enum next request_parse(struct request *r)
+{
+        const struct limits *l = &r->generation->limits;
+        struct query_limits limits = { .depth = (size_t)l->depth, .messages = (size_t)l->messages };
+        struct pm_str body = { r->body, r->body_n };
+        struct query_error why;
+
+        if (r->body_status)
+                return reply_error(r, r->body_status, NULL, r->body_status == 413 ? "body_too_large" : NULL, "%s", r->body_why);
+        if (!r->body_end)
+                return WAIT;
+        if (!body.p)
+                body.p = "";
+        if (!r->ours->api) {
+                if (query_parse_route(body, &limits, &r->arena, &r->queries, &r->n_queries, &r->query_list, &why) < 0)
+                        return bad_body(r, &why);
+                r->query = r->queries[0];
+        } else if (query_parse(body, r->ours->api, &limits, &r->arena, &r->query, &why) < 0) {
+                return bad_body(r, &why);
+        }
+        r->entered = MAX(r->entered, r->began + r->body_us); /* waiting for the client is not parsing */
+        return resolve_model(r);
+}
+
+/* ---- 3. route: ask the routers ---- */
+
+/* /v1/route: the decision and why, without calling an expert. */
+static bool explain(struct request *r)
+{
+        const struct decision *d = &r->decision;
+        json_t *o, *fallbacks = json_array();
+        char *text;
+
+        for (size_t i = 0; i < d->n_fallbacks; i++)
+                json_array_append_new(fallbacks, json_string(d->fallbacks[i]->name));
+        o = json_pack("{s:s, s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:{s:I, s:I}}", "object", "route", "model", r->query.model.p,
+                      r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
+                      d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
+                      "decision", d->how == DECISION_COMPUTED ? "computed" : d->how == DECISION_NAMED ? "named" : "default", "steps_us",
+                      "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
+        text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+        json_decref(o);
+        if (!r->routed)
+                r->routed = evbuffer_new();
+        if (!text || !r->routed) {
+                free(text);
+                return false;
+        }
+        if (r->query_list)
+                evbuffer_add_printf(r->routed, "%s", r->query_at ? "," : "{\"object\":\"list\",\"data\":[");
+        evbuffer_add(r->routed, text, strlen(text));
+        free(text);
+        return true;
+}
+
+/* A pool job that had outlived its request's need is back. */
+static void orphan_back(void *arg)
+{
+        struct request *r = arg;
+
+        r->orphans--;
+        if (r->over && r->orphans == 0)
+                request_release(r);
+}
+
+static void end_routing(struct request *r)
+{
+        if (r->routing && !routing_finish(r->routing, orphan_back, r))
+                r->orphans++;
+        r->routing = NULL;
+}
+
+/* GO with r->decision, or WAIT. */
+static enum next ask_routers(struct request *r)
+{
+        if (!r->asked)
+                return GO; /* an expert was named */
+        if (!r->routing) {
+                struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
+                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake };
+
+                r->routing = arena_alloc(&r->arena, sizeof *r->routing);
+                if (!r->routing)
+                        return reply_error(r, 503, NULL, NULL, "no memory for routing");
+                routing_start(r->routing, &call);
+        }
+        if (!r->routing->done)
+                return WAIT;
+        r->decision = r->routing->decision;
+        metrics_route(r->worker->metrics, r->asked->metric, r->decision.how == DECISION_DEFAULT);
+        end_routing(r);
+        return GO;
+}
+
+static enum next request_route(struct request *r)
+{
+        for (;;) {
+                if (ask_routers(r) == WAIT)
+                        return WAIT;
+                if (r->ended || !r->queries)
+                        return GO;
+                if (!explain(r))
+                        return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
+                if (++r->query_at == r->n_queries)
+                        break;
+                r->query = r->queries[r->query_at];
+                r->entered = now_us();
+        }
+        if (r->query_list)
+                evbuffer_add(r->routed, "]}", 2);
+        return reply_buffer(r, 200, "application/json", r->routed);
+}
+
+/* ---- 4. forward: forward.c    5. relay: relay.c ---- */
+
+/* ---- 6. settle: everything that is counted ---- */
+
+static double cost_of(const struct expert *e, int64_t in, int64_t out)
+{
+        return (e->price_in * (double)MAX(in, 0) + e->price_out * (double)MAX(out, 0)) / 1e6;
+}
+
+static void observe(struct request *r, const struct expert *e, double cost, int64_t total_us)
+{
+        const struct router *router = r->decision.router;
+        struct pm_outcome o = {
+                .size = sizeof o, .id = r->id, .expert = e ? e->name : NULL, .category = r->decision.category, .http_status = r->status,
+                .tokens_in = r->tokens_in, .tokens_out = r->tokens_out, .total_ms = (double)total_us / 1000, .cost = cost,
+                .first_token_ms = r->first_token ? (double)(r->first_token - r->began) / 1000 : 0,
+                .complete = r->end && strcmp(r->end, "ok") == 0,
+        };
+
+        if (router && router->table->observe && e)
+                router->table->observe(router->self, &o);
+}
+
+static void log_request(struct request *r, const struct expert *e, int64_t total_us)
+{
+        static const char *const keys[STEPS] = {
+#define X(step, metric, help) #step "_us",
+                REQUEST_STEPS(X)
+#undef X
+        };
+        const struct decision *d = &r->decision;
+        struct pm_str client_id = h1_header(r->head, "x-client-request-id");
+        struct log_line l;
+
+        log_begin(&l, r->worker->log, PM_INFO, "request");
+        log_str(&l, "id", r->id);
+        log_str(&l, "client_id", client_id);
+        log_text(&l, "tenant", r->tenant ? r->tenant->name : NULL);
+        log_str(&l, "method", r->head->method_text);
+        log_str(&l, "path", r->head->path);
+        log_str(&l, "model", r->query.model);
+        log_text(&l, "route", r->asked ? r->asked->name : NULL);
+        log_text(&l, "router", d->router ? d->router->name : NULL);
+        log_text(&l, "category", d->category);
+        if (d->confidence > 0)
+                log_real(&l, "confidence", d->confidence);
+        if (e) {
+                log_text(&l, "expert", e->name);
+                log_text(&l, "decision", d->how == DECISION_COMPUTED ? "computed" : d->how == DECISION_NAMED ? "named" : "default");
+                log_int(&l, "attempts", r->attempts);
+        }
+        log_int(&l, "status", r->status);
+        if (r->query.stream)
+                log_text(&l, "stream", "true");
+        log_int(&l, "bytes_in", (int64_t)r->body_n);
+        log_int(&l, "bytes_out", r->bytes_out);
+        if (r->tokens_in >= 0)
+                log_int(&l, "tokens_in", r->tokens_in);
+        if (r->tokens_out >= 0)
+                log_int(&l, "tokens_out", r->tokens_out);
+        if (r->first_token)
+                log_int(&l, "ttft_us", r->first_token - r->began);
+        log_int(&l, "total_us", total_us);
+        for (int i = 0; i < STEP_settle; i++)
+                if (r->spent[i])
+                        log_int(&l, keys[i], r->spent[i]);
+        log_text(&l, "client", http_peer(r->conn));
+        log_text(&l, "end", r->end);
+        log_text(&l, "error", r->error);
+        log_end(&l);
+}
+
+static enum next request_settle(struct request *r)
+{
+        struct metrics_shard *m = r->worker->metrics;
+        const struct expert *e = r->attempt.expert ? r->attempt.expert : r->attempts ? r->decision.expert : NULL;
+        int64_t total = now_us() - r->began;
+        double cost;
+
+        if (!r->end)
+                r->end = "ok";
+        for (int i = 0; i < STEP_settle; i++)
+                if (r->spent[i])
+                        metrics_time(m, steps[i].metric, r->spent[i]);
+        metrics_time(m, METRICS_TOTAL, total);
+        metrics_time(m, METRICS_OVERHEAD, MAX(total - r->waited_us - r->body_us - r->spent[STEP_relay], 0));
+        if (r->first_token)
+                metrics_time(m, METRICS_FIRST_TOKEN, r->first_token - r->began);
+        metrics_request(m, r->ours ? r->ours->metric : METRICS_OTHER, r->status);
+        if (e) {
+                cost = cost_of(e, r->tokens_in, r->tokens_out);
+                if (r->tokens_in >= 0 || r->tokens_out >= 0)
+                        metrics_tokens(m, e->metric, MAX(r->tokens_in, 0), MAX(r->tokens_out, 0), cost);
+                observe(r, e, cost, total);
+        }
+        if (r->generation->log_requests && log_wants(PM_INFO))
+                log_request(r, e, total);
+        return DONE;
+}
+
+/* ---- birth, news and the ways out ---- */
+
+/* Unique for the life of the process and, by its prefix, among processes: req_<8 random><worker><number>, in hexadecimal. */
+static struct pm_str new_id(struct worker *w, struct arena *a)
+{
+        static _Thread_local uint32_t prefix;
+        static const char digits[] = "0123456789abcdef";
+        char *p = arena_alloc(a, 24);
+        uint64_t n = ++w->requests;
+
+        if (!p)
+                return (struct pm_str){ "req_", 4 };
+        while (prefix == 0)
+                if (getrandom(&prefix, sizeof prefix, 0) != sizeof prefix)
+                        prefix = (uint32_t)now_us();
+        memcpy(p, "req_", 4);
+        for (int i = 0; i < 8; i++)
+                p[4 + i] = digits[prefix >> (28 - 4 * i) & 15];
+        p[12] = digits[w->id >> 4 & 15];
+        p[13] = digits[w->id & 15];
+        for (int i = 0; i < 10; i++)
+                p[14 + i] = digits[n >> (36 - 4 * i) & 15];
+        return (struct pm_str){ p, 24 };
+}
+
+struct request *request_begin(struct worker *w, struct http_conn *c, const struct h1_head *head)
+{
+        struct generation *g = w->generation;
+        struct arena arena;
+        struct request *r;
+
+        arena_init(&arena, &w->arenas, (size_t)(4 * g->limits.body) + MEMORY_BESIDE_BODY);
+        r = arena_zalloc(&arena, sizeof *r);
+        if (!r) {
+                arena_finish(&arena);
+                return NULL;
+        }
+        r->arena = arena;
+        r->worker = w;
+        r->conn = c;
+        r->generation = generation_take(g);
+        r->head = head;
+        r->wake = (struct wake){ .fn = request_run, .arg = r };
+        r->tokens_in = r->tokens_out = -1;
+        r->began = r->entered = now_us();
+        r->deadline = r->began + g->limits.request_time * 1000;
+        r->id = new_id(w, &r->arena);
+        worker_wake(w, &r->wake);
+        return r;
+}
+
+static bool body_grow(struct request *r, size_t need)
+{
+        size_t room = MAX(2 * r->body_room, MAX(need, 1024));
+        char *p;
+
+        if (r->head->has_length && need <= (size_t)r->head->length)
+                room = MIN(MAX(room, MIN((size_t)r->head->length, BODY_IN_ARENA)), (size_t)r->head->length);
+        if (room <= BODY_IN_ARENA) {
+                p = arena_alloc(&r->arena, room);
+                if (p && r->body_n)
+                        memcpy(p, r->body, r->body_n);
+        } else if (r->body_heap) {
+                p = realloc(r->body, room);
+        } else {
+                p = malloc(room);
+                if (p && r->body_n)
+                        memcpy(p, r->body, r->body_n);
+        }
+        if (!p)
+                return false;
+        r->body_heap = room > BODY_IN_ARENA;
+        r->body = p;
+        r->body_room = room;
+        return true;
+}
+
+void request_body(struct request *r, const char *p, size_t n)
+{
+        if (r->ended || r->body_status || n == 0)
+                return;
+        if (r->body_n + n > (size_t)r->generation->limits.body) {
+                r->body_status = 413;
+                r->body_why = arena_printf(&r->arena, "the body has more than %" PRId64 " bytes, which is limits.body", r->generation->limits.body);
+        } else if (r->body_n + n > r->body_room && !body_grow(r, r->body_n + n)) {
+                r->body_status = 503;
+                r->body_why = "no memory for the body";
+        }
+        if (r->body_status) {
+                if (!r->body_why)
+                        r->body_why = "the body is too large";
+                worker_wake(r->worker, &r->wake);
+                return;
+        }
+        memcpy(r->body + r->body_n, p, n);
+        r->body_n += n;
+}
+
+void request_body_end(struct request *r)
+{
+        r->body_end = true;
+        r->body_us = now_us() - r->began;
+        worker_wake(r->worker, &r->wake);
+}
+
+void request_body_failed(struct request *r, int status, const char *why)
+{
+        if (r->ended || r->body_status)
+                return;
+        r->body_status = status;
+        r->body_why = why;
+        worker_wake(r->worker, &r->wake);
+}
+
+void request_drained(struct request *r)
+{
+        worker_wake(r->worker, &r->wake);
+}
+
+void request_drop(struct request *r, enum request_drop_why why)
+{
+        static const char *const ends[] = { [DROP_CLIENT_LEFT] = "client_left", [DROP_DEADLINE] = "deadline",
+                                            [DROP_SHUTDOWN] = "shutdown", [DROP_CLIENT_STUCK] = "client_stuck" };
+
+        r->spent[r->at] += now_us() - r->entered;
+        if (!r->end || strcmp(r->end, "ok") == 0)
+                r->end = ends[why];
+        if (why == DROP_CLIENT_LEFT)
+                metrics_client_left(r->worker->metrics);
+        if (!r->status)
+                r->status = 499;
+        attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
+        (void)request_settle(r);
+        request_free(r);
+}
+
+/* The memory goes, at once or when a pool job that works on it is back. */
+static void request_release(struct request *r)
+{
+        struct arena arena;
+        struct generation *g = r->generation;
+
+        if (r->body_heap)
+                free(r->body);
+        if (r->routed)
+                evbuffer_free(r->routed);
+        arena = r->arena; /* it holds the request itself */
+        arena_finish(&arena);
+        generation_release(g);
+}
+
+static void request_free(struct request *r)
+{
+        attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
+        if (r->timer)
+                event_free(TAKE(r->timer));
+        if (r->tenant)
+                tenant_leave(TAKE(r->tenant));
+        worker_unwake(r->worker, &r->wake);
+        end_routing(r);
+        r->over = true;
+        if (r->orphans == 0)
+                request_release(r);
+}
+
+void request_refuse(struct worker *w, struct http_conn *c, int status, const char *why)
+{
+        struct arena a;
+        struct pm_str body;
+        struct log_line l;
+
+        arena_init(&a, &w->arenas, 65536);
+        body = reply_error_body(&a, status, NULL, NULL, why);
+        http_reply(c, &(struct http_reply){ .status = status, .content_type = "application/json", .close = true }, body);
+        arena_finish(&a);
+        metrics_request(w->metrics, METRICS_OTHER, status);
+        log_begin(&l, w->log, PM_INFO, "request");
+        log_int(&l, "status", status);
+        log_text(&l, "client", http_peer(c));
+        log_text(&l, "end", "refused");
+        log_text(&l, "error", why);
+        log_end(&l);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request_parts.h - struct request, for the files that carry its steps.
+ *
+ * request.c has the steps and reads from top to bottom; forward.c chooses and judges attempts, relay.c passes the answer on,
+ * reply.c writes heads and errors, local.c answers what needs no expert.  Nobody else includes this.
+ */
+#ifndef PM_REQUEST_PARTS_H
+#define PM_REQUEST_PARTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "config.h"
+#include "expert.h"
+#include "http.h"
+#include "metrics.h"
+#include "query.h"
+#include "request.h"
+#include "route.h"
+#include "sse.h"
+#include "upstream.h"
+#include "worker.h"
+
+struct event;
+struct tenant;
+
+enum next { GO, WAIT, DONE };
+
+#define REQUEST_STEPS(X)                                                        \
+        X(admit,   METRICS_ADMIT,      "key, quota, size: no I/O")              \
+        X(parse,   METRICS_PARSE,      "JSON body into a query")                \
+        X(route,   METRICS_ROUTE_STEP, "ask the routers; deadline; default")    \
+        X(forward, METRICS_FORWARD,    "open the upstream transfer, fall back") \
+        X(relay,   METRICS_RELAY,      "bytes to the client, with back-pressure") \
+        X(settle,  METRICS_TIMES,      "usage, observe, metrics, one log line")
+
+enum step {
+#define X(name, metric, help) STEP_##name,
+        REQUEST_STEPS(X)
+#undef X
+        STEPS
+};
+
+/* One try at one endpoint. */
+struct attempt {
+        struct expert *expert;
+        struct endpoint *endpoint;  /* reserved: expert_done() gives it back */
+        struct transfer *transfer;
+};
+
+struct request {
+        struct worker *worker;
+        struct http_conn *conn;
+        struct generation *generation;
+        struct arena arena;
+        struct wake wake;
+        enum step at;
+
+        /* what was asked */
+        const struct h1_head *head;
+        const struct endpoint_of_ours *ours; /* which of our paths */
+        struct pm_str id;
+        struct tenant *tenant;
+        char *body;
+        size_t body_n, body_room;
+        bool body_heap, body_end;
+        int body_status;             /* it will not come: the HTTP status to answer */
+        const char *body_why;
+        struct query query;
+
+        /* /v1/route: many texts, one answer */
+        struct query *queries;
+        size_t n_queries, query_at;
+        bool query_list;
+        struct evbuffer *routed;
+
+        /* where it goes */
+        const struct route *asked;   /* NULL: the client named an expert */
+        struct routing *routing;
+        unsigned orphans;            /* routings whose pool job still works on our memory */
+        bool over;                   /* only the orphans keep us */
+        struct decision decision;
+
+        /* how it gets there */
+        struct attempt attempt;
+        unsigned attempts;
+        size_t turn;                 /* in decision.expert, fallbacks... */
+        unsigned tries;              /* at this expert */
+        uint64_t tried;              /* endpoints of this expert, a bit each */
+        bool waited;                 /* for a Retry-After, once */
+        struct event *timer;
+        struct iovec *pieces;        /* the body for this expert */
+        size_t n_pieces;
+        struct pm_str upstream_headers;
+        const char *failed_why;      /* the last attempt's failure, a clause */
+        int failed_status;           /* what to answer if no attempt is left */
+        const char *failed_code;
+        int64_t retry_after_s;       /* to tell the client; 0: unknown */
+
+        /* what came back */
+        bool begun;                  /* the reply's head is out: no other expert can answer any more */
+        bool streaming;              /* begun in pieces, or server-sent events */
+        bool finished;               /* a finish reason has come */
+        bool ended;                  /* the reply is complete or cut: nothing more goes out */
+        struct sse sse;
+        int status;                  /* as answered; 0: nothing was */
+        int64_t tokens_in, tokens_out;
+        int64_t bytes_out;
+        const char *end;             /* "ok", "client_left", "cut", ...; NULL: still running */
+        const char *error;           /* for the log */
+
+        /* when: now_us() */
+        int64_t began, entered, deadline;
+        int64_t spent[STEPS];
+        int64_t waited_us;           /* for experts, so far */
+        int64_t body_us;             /* for the client's body */
+        int64_t first_token;
+};
+
+/* One of our own paths. */
+struct endpoint_of_ours {
+        const char *path;
+        bool prefix;                 /* the path goes on: /v1/models/{id} */
+        enum h1_method method;
+        enum expert_api api;         /* of those that are forwarded; 0: answered by us */
+        enum metrics_api metric;
+        bool open;                   /* needs no key */
+        enum next (*local)(struct request *r); /* answered at once, without a body */
+};
+extern const struct endpoint_of_ours our_endpoints[];
+extern const size_t n_our_endpoints;
+
+/* Steps that have files of their own. */
+enum next request_forward(struct request *r);
+enum next request_relay(struct request *r);
+/* The transfer failed after it had begun to answer, but nothing has gone out to the client: judge it as any failed attempt. */
+enum next forward_failed(struct request *r, enum metrics_attempt how, enum expert_verdict v, int status, const char *code,
+                         const char *why);
+/* Ends the attempt in hand, if there is one: closes its transfer, gives the endpoint back, counts. */
+void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdict v, int64_t retry_us);
+
+/* The reply is out or under way; settle comes next. */
+enum next request_answered(struct request *r);
+
+/* ---- reply.c ---- */
+
+/* The OpenAI error object.  `type` NULL: by status.  Then request_answered(). */
+enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
+        __attribute__((format(printf, 5, 6)));
+/* A JSON text of ours. */
+enum next reply_json(struct request *r, int status, struct pm_str body);
+enum next reply_buffer(struct request *r, int status, const char *content_type, struct evbuffer *body);
+/* Our header lines for an answer that an expert gave (or that /v1/route explains). */
+struct pm_str reply_headers(struct request *r, const struct transfer *t);
+/* An error event for a stream that has begun, in the API's own shape. */
+struct pm_str reply_error_event(struct request *r, const char *code, const char *message);
+/* The error object alone; in the arena. */
+struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message);
+#endif

@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host side of pm_router.h.  A move only records what the router wants; route_advance() carries it out when the step has
+ * returned.  So a router is never entered twice at once, one operation is in flight, and cancelling means undoing that one.
+ */
+#include "route.h"
+
+#include <event2/event.h>
+
+#include "ask.h"
+#include "base.h"
+#include "config.h"
+#include "embed.h"
+#include "h1.h"
+#include "js.h"
+#include "loader.h"
+#include "log.h"
+#include "metrics.h"
+#include "query.h"
+#include "tenant.h"
+
+enum {
+        STEPS_MAX = 64,          /* of one router for one query; a router that goes on and on is broken */
+        ALLOC_MAX = 16 << 20,
+        STALL_US = 5000,
+        SAY_AGAIN_US = 60000000,
+        CALL_MS = 2000,
+        REPLY_MAX = 1 << 20
+};
+
+/* The first five are endings. */
+enum move {
+        NO_MOVE,
+        DECIDE,
+        PASS,
+        FAIL,
+        REFUSED, /* a decision that cannot be followed; text says why */
+        EMBED,
+        CALL,
+        OFFLOAD,
+        TWO_MOVES,
+        BROKEN
+};
+#define LAST_ENDING REFUSED
+
+static struct routing *routing_of(struct pm_query *q)
+{
+        return CONTAINER_OF(q, struct routing, query);
+}
+
+/* ---- moves: they record ---- */
+
+static pm_step record(struct routing *x, enum move m)
+{
+        x->move = x->move == NO_MOVE ? m : TWO_MOVES;
+        return (pm_step){ x->ticket };
+}
+
+static pm_step refuse(struct routing *x, const char *fmt, ...) PRINTF(2, 3);
+static pm_step refuse(struct routing *x, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        x->text = arena_vprintf(x->call.arena, fmt, args);
+        va_end(args);
+        return record(x, REFUSED);
+}
+
+static struct expert *candidate(const struct routing *x, const char *name)
+{
+        for (size_t i = 0; name && i < x->query.n_experts; i++)
+                if (strcmp(x->experts[i]->name, name) == 0)
+                        return x->experts[i];
+        return NULL;
+}
+
+static bool copy_text(struct arena *a, const char **text)
+{
+        if (*text)
+                *text = arena_strndup(a, *text, strlen(*text));
+        return *text != NULL;
+}
+
+static bool listed(struct expert *const *list, size_t n, const struct expert *e)
+{
+        for (size_t i = 0; i < n; i++)
+                if (list[i] == e)
+                        return true;
+        return false;
+}
+
+static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
+{
+        struct routing *x = routing_of(q);
+        struct decision *got = &x->decision;
+        struct arena *a = x->call.arena;
+        struct expert *e = candidate(x, d->expert);
+        size_t n = 0;
+
+        if (x->move != NO_MOVE)
+                return record(x, DECIDE);
+        if (!e)
+                return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered", d->expert ? d->expert : "(NULL)",
+                              q->n_experts);
+        if (d->extra) {
+                struct pm_str extra = { d->extra, strlen(d->extra) };
+
+                if (js_check(extra, 64, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT)
+                        return refuse(x, "its 'extra' is not a JSON object");
+        }
+        while (d->fallbacks && d->fallbacks[n])
+                n++;
+        *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = d->category,
+                                  .reason = d->reason, .extra = d->extra, .confidence = d->confidence };
+        copy_text(a, &got->category);
+        copy_text(a, &got->reason);
+        if (d->extra && !copy_text(a, &got->extra))
+                return refuse(x, "no memory for its 'extra'");
+        got->fallbacks = arena_alloc(a, (n + 1) * sizeof(struct expert *));
+        for (size_t i = 0; got->fallbacks && i < n; i++) {
+                struct expert *f = candidate(x, d->fallbacks[i]);
+
+                if (f && f != e && !listed(got->fallbacks, got->n_fallbacks, f))
+                        got->fallbacks[got->n_fallbacks++] = f;
+        }
+        return record(x, DECIDE);
+}
+
+static pm_step host_candidates(struct pm_query *q, const struct pm_item *const *items, size_t n)
+{
+        (void)items;
+        (void)n;
+        return refuse(routing_of(q), "answered a chat query with candidates");
+}
+
+static pm_step host_pass(struct pm_query *q)
+{
+        return record(routing_of(q), PASS);
+}
+
+static pm_step host_fail(struct pm_query *q, const char *fmt, ...) PRINTF(2, 3);
+static pm_step host_fail(struct pm_query *q, const char *fmt, ...)
+{
+        struct routing *x = routing_of(q);
+        va_list args;
+
+        va_start(args, fmt);
+        x->text = arena_vprintf(x->call.arena, fmt, args);
+        va_end(args);
+        return record(x, FAIL);
+}
+
+static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str text, pm_step_fn *then)
+{
+        struct routing *x = routing_of(q);
+
+        if (!then)
+                return refuse(x, "pm_embed without a step to go on with");
+        x->text = encoder ? arena_strndup(x->call.arena, encoder, strlen(encoder)) : "";
+        x->to_embed = text; /* moved on before the step's memory can go: all memory ends with the query */
+        x->then = then;
+        return record(x, EMBED);
+}
+
+static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_call *c)
+{
+        struct routing *x = routing_of(q);
+        struct arena *a = x->call.arena;
+
+        if (!then)
+                return refuse(x, "pm_call without a step to go on with");
+        x->pm_call = *c;
+        if (!x->pm_call.path)
+                x->pm_call.path = "/chat/completions";
+        x->pm_call.path = arena_strndup(a, x->pm_call.path, strlen(x->pm_call.path));
+        x->pm_call.body.p = arena_strndup(a, c->body.p ? c->body.p : "", c->body.n);
+        x->asked = generation_expert(x->call.generation, (struct pm_str){ c->expert, c->expert ? strlen(c->expert) : 0 });
+        x->then = then;
+        return record(x, CALL);
+}
+
+static pm_step host_offload(struct pm_query *q, void (*work)(void *job), void *job, pm_step_fn *then)
+{
+        struct routing *x = routing_of(q);
+
+        if (!then || !work)
+                return refuse(x, "pm_offload without work or without a step to go on with");
+        x->work = work;
+        x->work_arg = job;
+        x->then = then;
+        return record(x, OFFLOAD);
+}
+
+static void *host_alloc(struct pm_query *q, size_t n)
+{
+        return n > ALLOC_MAX ? NULL : arena_zalloc(routing_of(q)->call.arena, n);
+}
+
+static int host_defer(struct pm_query *q, void (*fn)(void *arg), void *arg)
+{
+        return arena_defer(routing_of(q)->call.arena, fn, arg) < 0 ? -1 : 0;
+}
+
+static void say(struct routing *x, enum pm_level level, const char *what)
+{
+        struct log_line l;
+
+        log_begin(&l, x->call.worker->log, level, what);
+        log_str(&l, "id", x->call.id);
+        log_text(&l, "router", x->router ? x->router->name : NULL);
+        log_end(&l);
+}
+
+static void host_log(struct pm_query *q, enum pm_level level, const char *fmt, ...) PRINTF(3, 4);
+static void host_log(struct pm_query *q, enum pm_level level, const char *fmt, ...)
+{
+        char text[1024];
+        va_list args;
+
+        if (!log_wants(level))
+                return;
+        va_start(args, fmt);
+        vsnprintf(text, sizeof text, fmt, args);
+        va_end(args);
+        say(routing_of(q), level, text);
+}
+
+static struct pm_str host_header(struct pm_query *q, const char *name)
+{
+        struct routing *x = routing_of(q);
+        const struct h1_head *h = x->call.head;
+        struct pm_str all = { 0 };
+        size_t n = strlen(name);
+
+        for (size_t i = 0; h && i < h->n_headers; i++) {
+                const struct h1_header *one = &h->headers[i];
+
+                if (one->name.n != n || strncasecmp(one->name.p, name, n) != 0)
+                        continue;
+                if (!all.p) {
+                        all = one->value;
+                } else {
+                        char *joined = arena_printf(x->call.arena, "%.*s, %.*s", (int)all.n, all.p, (int)one->value.n, one->value.p);
+
+                        if (joined)
+                                all = (struct pm_str){ joined, strlen(joined) };
+                }
+        }
+        return all;
+}
+
+static const struct pm_host host = {
+        .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
+        .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail, .embed = host_embed,
+        .call = host_call, .offload = host_offload, .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header,
+};
+
+/* ---- the loop: it acts ---- */
+
+static void route_advance(struct routing *x, pm_step_fn *step);
+static void ask_next(struct routing *x);
+
+static uint64_t new_ticket(void)
+{
+        static _Thread_local uint64_t n;
+
+        if (n == 0)
+                n = (uint64_t)now_us() * 0x9E3779B97F4A7C15ull | 1;
+        n += 0x9E3779B97F4A7C15ull | 1;
+        return n ? n : new_ticket();
+}
+
+static int64_t step_begins(struct routing *x)
+{
+        int64_t now = now_us();
+
+        x->move = NO_MOVE;
+        x->ticket = new_ticket();
+        x->query.left_ms = MAX((x->deadline_us - now) / 1000, 0);
+        loader_running(x->router->name);
+        return now;
+}
+
+/* One line a minute for each router and worker: `said` is when the last one was. */
+static bool may_say(int64_t *said, int64_t now)
+{
+        if (*said && now - *said < SAY_AGAIN_US)
+                return false;
+        *said = now;
+        return true;
+}
+
+static void step_ends(struct routing *x, int64_t began)
+{
+        static _Thread_local int64_t said;
+        int64_t now = now_us();
+        char text[160];
+
+        loader_running(NULL);
+        if (now - began < STALL_US)
+                return;
+        metrics_stall(x->call.worker->metrics, x->router->metric);
+        if (!may_say(&said, now))
+                return;
+        snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms; longer work belongs in pm_offload",
+                 x->router->name, x->call.worker->id, (double)(now - began) / 1000);
+        say(x, PM_WARN, text);
+}
+
+static void end_router(struct routing *x, enum metrics_decision how)
+{
+        metrics_router(x->call.worker->metrics, x->router->metric, how, now_us() - x->asked_us);
+}
+
+static struct expert *preset_of(const struct routing *x)
+{
+        const struct route *r = x->call.route;
+
+        return r->preset && listed(x->experts, x->query.n_experts, r->preset) ? r->preset
+               : x->query.n_experts ? x->experts[0] : NULL;
+}
+
+/* After the router's own fallbacks come the default and the other candidates, up to the route's limit. */
+static void complete_fallbacks(struct routing *x)
+{
+        struct decision *d = &x->decision;
+        size_t most = (size_t)MAX(x->call.route->fallbacks, 0), n = 0;
+        struct expert **all = arena_alloc(x->call.arena, (d->n_fallbacks + x->query.n_experts + 1) * sizeof(struct expert *));
+        struct expert *preset = preset_of(x);
+
+        if (!all)
+                return;
+        for (size_t i = 0; i < d->n_fallbacks; i++)
+                all[n++] = d->fallbacks[i];
+        if (preset && preset != d->expert && !listed(all, n, preset))
+                all[n++] = preset;
+        for (size_t i = 0; i < x->query.n_experts; i++)
+                if (x->experts[i] != d->expert && !listed(all, n, x->experts[i]))
+                        all[n++] = x->experts[i];
+        d->fallbacks = all;
+        d->n_fallbacks = MIN(n, most);
+}
+
+static void finished(struct routing *x)
+{
+        if (x->decision.expert)
+                complete_fallbacks(x);
+        x->done = true;
+        if (x->timer)
+                event_free(TAKE(x->timer));
+        worker_wake(x->call.worker, x->call.owner);
+}
+
+static void decide_default(struct routing *x, const char *reason)
+{
+        x->decision = (struct decision){ .how = DECISION_DEFAULT, .expert = preset_of(x), .reason = reason };
+        finished(x);
+}
+
+static void route_end(struct routing *x, enum move how)
+{
+        static _Thread_local int64_t said;
+        char text[512];
+
+        switch (how) {
+        case DECIDE:
+                end_router(x, ROUTER_DECIDED);
+                finished(x);
+                return;
+        case PASS:
+                end_router(x, ROUTER_PASSED);
+                ask_next(x);
+                return;
+        case FAIL:
+                end_router(x, ROUTER_FAILED);
+                snprintf(text, sizeof text, "router '%s' failed: %s", x->router->name, x->text ? x->text : "(no memory for its reason)");
+                break;
+        case REFUSED:
+                end_router(x, ROUTER_BROKEN);
+                snprintf(text, sizeof text, "router '%s' is refused: it %s", x->router->name, x->text ? x->text : "ran out of memory");
+                break;
+        default:
+                end_router(x, ROUTER_BROKEN);
+                snprintf(text, sizeof text, "router '%s' is broken: %s", x->router->name,
+                         x->move == TWO_MOVES ? "it made two moves in one step"
+                         : x->steps > STEPS_MAX ? "it took more than 64 steps for one query"
+                                                : "it returned without a move");
+                break;
+        }
+        x->decision = (struct decision){ 0 };
+        if (may_say(&said, now_us()) || log_wants(PM_DEBUG))
+                say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
+        ask_next(x);
+}
+
+/* ---- continuations ---- */
+
+static void job_done(struct pool_job *j)
+{
+        struct routing *x = j->arg;
+
+        x->job = NULL;
+        if (x->orphan) {
+                x->free_me(x->free_arg);
+                return;
+        }
+        if (x->done)
+                return; /* the deadline came first */
+        x->query.status = PM_OK;
+        route_advance(x, x->then);
+}
+
+static void job_work(void *arg)
+{
+        struct routing *x = arg;
+
+        loader_running(x->router->name);
+        x->work(x->work_arg);
+        loader_running(NULL);
+}
+
+static void operation_done(void *arg)
+{
+        struct routing *x = arg;
+
+        if (x->embed && x->embed->done) {
+                struct embed *e = TAKE(x->embed);
+
+                x->query.status = e->status;
+                x->query.http_status = e->ask.http_status;
+                x->query.vector = e->vector;
+                x->query.dim = e->dim;
+                if (e->status < 0)
+                        x->text = e->error;
+        } else if (x->ask && x->ask->done) {
+                struct ask *a = TAKE(x->ask);
+
+                x->query.status = a->status;
+                x->query.http_status = a->http_status;
+                x->query.reply = a->reply;
+        } else {
+                return;
+        }
+        route_advance(x, x->then);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+        struct routing *x = arg;
+        const char *reason;
+
+        (void)fd;
+        (void)what;
+        if (x->done)
+                return;
+        if (x->embed)
+                embed_cancel(TAKE(x->embed));
+        if (x->ask)
+                ask_cancel(TAKE(x->ask));
+        if (x->job && pool_withdraw(x->call.worker->pool, x->job))
+                x->job = NULL;
+        end_router(x, ROUTER_DEADLINE);
+        reason = arena_printf(x->call.arena, "router '%s' did not answer within %" PRId64 " ms", x->router->name,
+                              x->call.route->deadline_ms);
+        decide_default(x, reason);
+}
+
+static bool arm_deadline(struct routing *x)
+{
+        int64_t left = MAX(x->deadline_us - now_us(), 0);
+        struct timeval t = { left / 1000000, left % 1000000 };
+
+        if (x->timer)
+                return true;
+        x->timer = evtimer_new(x->call.worker->base, on_deadline, x);
+        return x->timer && evtimer_add(x->timer, &t) == 0;
+}
+
+/* 0: it is under way.  Else the status that the router is told at once. */
+static int start_embed(struct routing *x)
+{
+        const struct embedder *by = generation_embedder(x->call.generation, x->text ? x->text : "");
+
+        if (!by)
+                return PM_EINVAL;
+        x->embed = arena_alloc(x->call.arena, sizeof *x->embed);
+        if (!x->embed)
+                return PM_EBUSY;
+        embed_start(x->embed, x->call.worker, x->call.arena, &x->wake, by, x->to_embed, MAX(x->query.left_ms, 1));
+        return 0;
+}
+
+static int start_call(struct routing *x)
+{
+        const struct pm_call *c = &x->pm_call;
+        int64_t limit = c->timeout_ms > 0 ? c->timeout_ms : CALL_MS;
+
+        if (!x->asked)
+                return PM_EINVAL;
+        x->ask = arena_alloc(x->call.arena, sizeof *x->ask);
+        if (!x->ask || !c->path || !c->body.p) {
+                x->ask = NULL;
+                return PM_EBUSY;
+        }
+        ask_start(x->ask, x->call.worker, x->call.arena, &x->wake, x->asked, c->path, c->body, MAX(MIN(limit, x->query.left_ms), 1),
+                  c->max_reply ? c->max_reply : REPLY_MAX);
+        return 0;
+}
+
+static int start_offload(struct routing *x)
+{
+        /* a new one each time: the last may still be on its way out of the pool's hands */
+        struct pool_job *j = arena_zalloc(x->call.arena, sizeof *j);
+        union { const struct router *from; struct router *to; } router = { x->router }; /* its share of the queue is counted there */
+
+        if (!j)
+                return PM_EBUSY;
+        j->work = job_work;
+        j->done = job_done;
+        j->arg = x;
+        j->inbox = &x->call.worker->inbox;
+        j->customer = &router.to->pool;
+        if (pool_submit(x->call.worker->pool, j) < 0)
+                return PM_EBUSY;
+        x->job = j;
+        return 0;
+}
+
+static int move_start(struct routing *x)
+{
+        x->query.http_status = 0;
+        x->query.reply = (struct pm_str){ 0 };
+        x->query.vector = NULL;
+        x->query.dim = 0;
+        if (!arm_deadline(x))
+                return PM_EBUSY;
+        switch (x->move) {
+        case EMBED:
+                return start_embed(x);
+        case CALL:
+                return start_call(x);
+        default:
+                return start_offload(x);
+        }
+}
+
+static void route_advance(struct routing *x, pm_step_fn *step)
+{
+        union { void *to; } self = { x->router->self };
+
+        for (;;) {
+                int64_t began = step_begins(x);
+                pm_step got = step(self.to, &x->query);
+
+                step_ends(x, began);
+                if (got.ticket != x->ticket || x->move == NO_MOVE || x->move == TWO_MOVES || ++x->steps > STEPS_MAX) {
+                        route_end(x, BROKEN);
+                        return;
+                }
+                if (x->move <= LAST_ENDING) {
+                        route_end(x, (enum move)x->move);
+                        return;
+                }
+                x->query.status = move_start(x);
+                if (x->query.status == 0)
+                        return; /* the loop calls us again */
+                step = x->then;
+        }
+}
+
+static void ask_next(struct routing *x)
+{
+        const struct route *r = x->call.route;
+
+        while (x->next < r->n_routers && !r->routers[x->next]->table->route)
+                x->next++; /* it only recommends */
+        if (x->next >= r->n_routers) {
+                decide_default(x, r->n_routers ? "no router decided" : "the route has no routers");
+                return;
+        }
+        if (now_us() >= x->deadline_us) {
+                decide_default(x, "the route's deadline has passed");
+                return;
+        }
+        x->router = r->routers[x->next++];
+        x->steps = 0;
+        x->asked_us = now_us();
+        x->query.state = NULL;
+        x->query.status = PM_OK;
+        route_advance(x, x->router->table->route);
+}
+
+int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
+                     struct expert ***ret, size_t *ret_n)
+{
+        struct expert **list = arena_alloc(a, (route->n_experts + 1) * sizeof(struct expert *));
+        int64_t now = now_us();
+        size_t n = 0;
+
+        if (!list)
+                return -ENOMEM;
+        for (size_t i = 0; i < route->n_experts; i++) {
+                struct expert *e = route->experts[i];
+
+                if (e->apis & api && tenant_may_use(tenant, e) && expert_available(e, now))
+                        list[n++] = e;
+        }
+        *ret = list;
+        *ret_n = n;
+        return 0;
+}
+
+/* What routers see of the candidates, as they are now. */
+static int show_experts(struct routing *x)
+{
+        size_t n = x->query.n_experts;
+        struct pm_expert *shown = arena_alloc(x->call.arena, (n + 1) * sizeof *shown);
+        const struct pm_expert **list = arena_alloc(x->call.arena, (n + 1) * sizeof *list);
+
+        if (!shown || !list)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                const struct expert *e = x->experts[i];
+
+                list[i] = &shown[i];
+                shown[i] = (struct pm_expert){
+                        .name = e->name, .price_in = e->price_in, .price_out = e->price_out, .context = e->context,
+                        .first_token_ms = (double)__atomic_load_n(&e->state->first_us, __ATOMIC_RELAXED) / 1000,
+                        .in_flight = __atomic_load_n(&e->state->in_flight, __ATOMIC_RELAXED),
+                };
+        }
+        x->query.experts = list;
+        return 0;
+}
+
+void routing_start(struct routing *x, const struct routing_call *call)
+{
+        const struct tenant *t = call->tenant;
+
+        *x = (struct routing){ .call = *call, .deadline_us = now_us() + call->route->deadline_ms * 1000 };
+        x->wake = (struct wake){ .fn = operation_done, .arg = x };
+        x->query = (struct pm_query){
+                .size = sizeof(struct pm_query), .kind = PM_CHAT, .host = &host, .id = call->id,
+                .tenant = { t ? t->name : "", t ? strlen(t->name) : 0 }, .model = call->query->model,
+        };
+        if (route_candidates(call->route, t, call->query->api, call->arena, &x->experts, &x->query.n_experts) < 0 ||
+            query_texts(call->query, call->arena, &x->query) < 0 || show_experts(x) < 0) {
+                x->query.n_experts = 0;
+                decide_default(x, "no memory left for routing");
+                return;
+        }
+        if (x->query.n_experts == 0) {
+                decide_default(x, "no expert is available");
+                return;
+        }
+        ask_next(x);
+}
+
+bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg)
+{
+        if (!x->call.worker)
+                return true;
+        worker_unwake(x->call.worker, &x->wake);
+        worker_unwake(x->call.worker, x->call.owner);
+        if (x->timer)
+                event_free(TAKE(x->timer));
+        if (!x->done && x->router)
+                end_router(x, ROUTER_CANCELLED);
+        x->done = true;
+        if (x->embed)
+                embed_cancel(TAKE(x->embed));
+        if (x->ask)
+                ask_cancel(TAKE(x->ask));
+        if (!x->job || pool_withdraw(x->call.worker->pool, x->job))
+                return true;
+        x->orphan = true;
+        x->free_me = free_me;
+        x->free_arg = arg;
+        return false;
+}

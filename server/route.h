@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * route.h - runs the routers of a route over one query: steps, moves, deadline, stall watch.
+ *
+ * Lives inside its owner, who is woken once, when `done` has become true, unless routing_start() ends with it true already.
+ */
+#ifndef PM_ROUTE_H
+#define PM_ROUTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "expert.h"
+#include "pm_router.h"
+#include "pool.h"
+#include "worker.h"
+
+struct embed;
+struct ask;
+struct event;
+struct generation;
+struct h1_head;
+struct query;
+struct route;
+struct router;
+struct tenant;
+
+enum decision_how { DECISION_COMPUTED, DECISION_DEFAULT, DECISION_NAMED };
+
+struct decision {
+        enum decision_how how;
+        struct expert *expert;     /* NULL: none is available */
+        struct expert **fallbacks; /* best first, none twice */
+        size_t n_fallbacks;
+        const struct router *router; /* who decided; NULL for the default and for named experts */
+        const char *category, *reason, *extra; /* may be NULL; in the arena */
+        double confidence;
+};
+
+/* What is asked. */
+struct routing_call {
+        struct worker *worker;
+        struct generation *generation;
+        struct arena *arena;
+        const struct h1_head *head;  /* for pm_header; NULL: none */
+        const struct tenant *tenant; /* NULL: no keys are configured */
+        const struct route *route;
+        const struct query *query;
+        struct pm_str id;
+        struct wake *owner;
+};
+
+struct routing {
+        struct pm_query query; /* what routers see */
+        struct routing_call call;
+        struct expert **experts; /* as query.experts, in the same order */
+        size_t next;           /* in the route's routers */
+        const struct router *router; /* who is asked now */
+        int64_t asked_us, deadline_us;
+        struct event *timer;
+        struct wake wake;      /* an operation has ended */
+
+        int move;              /* of this step, enum in route.c */
+        uint64_t ticket;
+        unsigned steps;
+        pm_step_fn *then;
+        const char *text;      /* of a failure, or an encoder's name */
+        struct expert *asked;  /* pm_call */
+        struct pm_call pm_call;
+        struct pm_str to_embed;
+        void (*work)(void *);
+        void *work_arg;
+        const struct pm_decision *answer; /* copied into the arena */
+
+        struct ask *ask;       /* the one operation in flight */
+        struct embed *embed;
+        struct pool_job *job;
+        bool orphan;           /* ended, but the job still runs on our memory */
+        void (*free_me)(void *arg);
+        void *free_arg;
+
+        bool done;
+        struct decision decision;
+};
+
+/* Asks the first router.  The call's pointers must live until routing_finish() has said true (or called free_me). */
+void routing_start(struct routing *x, const struct routing_call *call);
+
+/* Undoes what is in flight and ends it.  True: its memory may go.  False: a pool job still works on it; free_me(arg) is called
+ * on this worker, outside of anything, when it may. */
+bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg);
+
+/* The experts a request could go to: of this API, allowed to the tenant, available. *ret in the arena.  0 or -ENOMEM. */
+int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
+                     struct expert ***ret, size_t *ret_n);
+#endif

@@ -325,8 +325,7 @@ static void on_libevent(int severity, const char *text)
         log_msg(NULL, severity >= EVENT_LOG_ERR ? PM_ERROR : severity == EVENT_LOG_WARN ? PM_WARN : PM_DEBUG, "libevent: %s", text);
 }
 
-/* What belongs to the process and must be in order before the first thread. */
-static int process_setup(void)
+int gateway_prepare(void)
 {
         struct sigaction ignore = { .sa_handler = SIG_IGN };
         struct rlimit files;
@@ -425,7 +424,7 @@ static int start(struct gateway *g, struct problems *p)
         unsigned workers;
         int r;
 
-        if (process_setup() < 0)
+        if (gateway_prepare() < 0)
                 return -ENOMEM;
         r = load(g, p, &gen);
         if (r < 0)

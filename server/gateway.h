@@ -20,6 +20,8 @@ struct gateway_options {
         int log_format; /* enum log_format; -1: as the file says */
 };
 
+/* What belongs to the process and must be in order before the first thread.  0 or -ENOMEM; gateway_run() does it itself. */
+int gateway_prepare(void);
 /* Serves until it is told to stop.  The process's exit status. */
 int gateway_run(const struct gateway_options *o);
 

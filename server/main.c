@@ -11,6 +11,7 @@
 #include "loader.h"
 #include "log.h"
 #include "options.h"
+#include "preview.h"
 #include "tenant.h"
 
 #include "base.h"
@@ -53,6 +54,13 @@ static int check(const struct arguments *a)
         }
         problems_destroy(p);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int route(const struct arguments *a)
+{
+        if (a->rest && strcmp(a->rest, "-") != 0)
+                return preview_run(a->config, a->rest, NULL, stdout);
+        return preview_run(a->config, NULL, stdin, stdout);
 }
 
 static int describe(const struct arguments *a)
@@ -139,6 +147,10 @@ static const struct command commands[] = {
           "Exit status 0 if the file is in order; else 1, with every mistake on standard error, one a line:\n"
           "file:line:column: where: what was found and what would be right.\n",
           true, false, false, check },
+        { "route", "-c FILE [TEXT|-]", "show what the routers decide about a text, or about each line of standard input",
+          "A line for each: expert, router, category, confidence, time in microseconds, the text's beginning.  The route is `auto`,\n"
+          "or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
+          true, false, true, route },
         { "describe", "[PLUGIN.so]", "print the reference of the configuration, or of a router's options",
           "Markdown on standard output.\n",
           false, false, true, describe },
@@ -204,7 +216,7 @@ static int parse(const struct command *c, int argc, char **argv, struct argument
                                 (void)snprintf(why, size, "--log is logfmt or json, not '%.100s'", value);
                                 return -EINVAL;
                         }
-                } else if (c->rest && !a.rest && argv[i][0] != '-') {
+                } else if (c->rest && !a.rest && (argv[i][0] != '-' || argv[i][1] == '\0')) {
                         a.rest = argv[i];
                 } else {
                         (void)snprintf(why, size, "unexpected argument '%.200s'", argv[i]);

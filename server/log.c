@@ -263,6 +263,8 @@ static size_t measure(const char *text, size_t n, bool *quote)
         const unsigned char *p = (const unsigned char *)text, *end = p + n;
         size_t extra = 2;
 
+        while (p < end && class_of(*p) == 1) /* most values are nothing else */
+                p++;
         *quote = n == 0;
         while (p < end) {
                 unsigned c = class_of(*p);

@@ -289,7 +289,7 @@ static uint32_t end_votes(const struct language *l, const char *word, size_t n)
 {
         size_t at = n;
 
-        for (int letters = 0; letters < 3; letters++)
+        for (int letters = 0; letters < 3 && at > 0; letters++)
                 do
                         at--;
                 while (at > 0 && ((unsigned char)word[at] & 0xc0) == 0x80);

@@ -53,6 +53,26 @@ void worker_unwake(struct worker *w, struct wake *k)
         k->pprev = NULL;
 }
 
+/* For whoever scrapes: after each turn that ran something, and each second as long as there are connections. */
+static void publish_connections(struct worker *w)
+{
+        static const struct timeval second = { 1, 0 };
+        unsigned n = w->http ? http_connections(w->http) : 0;
+
+        atomic_store_explicit(&w->connections, n, memory_order_relaxed);
+        if (n && !w->counting)
+                w->counting = event_add(w->count, &second) == 0;
+}
+
+static void on_count(evutil_socket_t fd, short what, void *arg)
+{
+        struct worker *w = arg;
+
+        (void)fd, (void)what;
+        w->counting = false;
+        publish_connections(w);
+}
+
 static void run_pass(struct worker *w)
 {
         struct wake *k;
@@ -74,7 +94,7 @@ static void on_run(evutil_socket_t fd, short what, void *arg)
         if (what & EV_TIMEOUT)
                 w->passes = 0;
         run_pass(w);
-        atomic_store_explicit(&w->connections, http_connections(w->http), memory_order_relaxed);
+        publish_connections(w);
         if (!w->ready)
                 w->passes = 0;
         else if (++w->passes < PASSES_IN_A_ROW)
@@ -98,7 +118,7 @@ static void on_drain_poll(evutil_socket_t fd, short what, void *arg)
         struct worker *w = arg;
 
         (void)fd, (void)what;
-        atomic_store_explicit(&w->connections, http_connections(w->http), memory_order_relaxed);
+        publish_connections(w);
         if (http_connections(w->http) == 0)
                 inbox_post(w->home, &w->drained);
         else
@@ -199,9 +219,10 @@ static int loop_create(struct worker *w)
                 return -ENOMEM;
         w->run = event_new(w->base, -1, 0, on_run, w);
         w->drain_poll = event_new(w->base, -1, 0, on_drain_poll, w);
+        w->count = event_new(w->base, -1, 0, on_count, w);
         w->log = log_buffer_create(w->base);
         w->metrics = metrics_shard_create();
-        if (!w->run || !w->drain_poll || !w->log || !w->metrics)
+        if (!w->run || !w->drain_poll || !w->count || !w->log || !w->metrics)
                 return -ENOMEM;
         return inbox_init(&w->inbox, w->base, w);
 }
@@ -276,6 +297,8 @@ void worker_destroy(struct worker *w)
                 event_free(w->run);
         if (w->drain_poll)
                 event_free(w->drain_poll);
+        if (w->count)
+                event_free(w->count);
         generation_release(w->generation);
         arena_pool_finish(&w->arenas);
         if (w->base)

@@ -46,7 +46,8 @@ struct worker {
         /* worker.c's own */
         struct wake mark;              /* the end of the pass that runs */
         pthread_t thread;
-        struct event *drain_poll;
+        struct event *drain_poll, *count;
+        bool counting;
         unsigned passes;               /* of `run`, one after another, without a look at the sockets */
         _Atomic unsigned connections;
         struct inbox *home;
@@ -81,6 +82,6 @@ int worker_post_generation(struct worker *w, struct generation *g);
 /* Main thread: stop listening, close resting connections, finish running requests; the gateway is told when none is left. */
 void worker_post_drain(struct worker *w);
 
-/* Any thread: connections open at the end of the last turn that ran something. */
+/* Any thread: connections open, at most a second ago. */
 unsigned worker_connections(const struct worker *w);
 #endif

@@ -1,80 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A host in one file: the loop that runs steps, the functions that a step may call, and the operations that they start.
+ * Queries and the loop that runs their steps; mockhost_moves.c has what a step may call.
  *
  * A move only notes what is wanted; the loop carries it out after the step has returned, as the gateway does.  `in_step` is true
  * while a step runs: a host function that is called at any other time (from an offload's work, from a deferred function) is a
  * mistake of the router and is told, where a real host could only crash.
  */
 #include <jansson.h>
-#include <pthread.h>
-#include <stdatomic.h>
 
 #include "loader.h"
-#include "mockhost.h"
-#include "scrap.h"
+#include "mockhost_parts.h"
 
 #include "base.h"
-
-#define ALLOC_MAX ((size_t)16 << 20)
-
-enum move {
-        NO_MOVE,
-        DECIDE,
-        CANDIDATES,
-        PASS,
-        FAIL,
-        LAST_ENDING = FAIL,
-        EMBED,
-        CALL,
-        OFFLOAD,
-        TWO_MOVES
-};
-
-struct deferred {
-        void (*fn)(void *arg);
-        void *arg;
-        struct deferred *before;
-};
-
-struct mockhost {
-        const struct pm_router *router;
-        const char *instance;
-        struct mock_setup setup;
-        struct scrap *memory;
-        void *self;
-        const struct pm_expert **experts;
-        const char **expert_names;
-        atomic_uint_fast64_t tickets;
-        char *why; /* of the open() that runs */
-        size_t why_n;
-        bool refused;
-        char *log;
-        size_t log_n;
-};
-
-/* One query on its way.  `query` is what the router sees. */
-struct run {
-        struct pm_query query;
-        struct mockhost *h;
-        const struct mock_ask *ask;
-        struct mock_result *result;
-        struct scrap *memory;
-        uint64_t ticket;
-        enum move move;
-        pm_step_fn *then;
-        const char *encoder;
-        struct pm_str text;
-        struct pm_call call;
-        void (*work)(void *job);
-        void *job;
-        struct deferred *deferred;
-        unsigned operations, defers;
-        atomic_bool in_step, misused;
-        char *log;
-        size_t log_n;
-        double began;
-};
 
 static double clock_us(void)
 {
@@ -82,45 +19,6 @@ static double clock_us(void)
 
         clock_gettime(CLOCK_MONOTONIC, &t);
         return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-/* The run behind a query; notes calls that come when no step runs. */
-static struct run *run_of(struct pm_query *q)
-{
-        struct run *r = CONTAINER_OF(q, struct run, query);
-
-        if (!atomic_load(&r->in_step))
-                atomic_store(&r->misused, true);
-        return r;
-}
-
-static PRINTF(4, 0) void append_line(char **log, size_t *n, enum pm_level level, const char *fmt, va_list args)
-{
-        static const char *const names[] = { "debug", "info", "warn", "error" };
-        char line[1024];
-        int head = snprintf(line, sizeof line, "%s: ", level >= PM_DEBUG && level <= PM_ERROR ? names[level - 1] : "unknown level");
-        char *grown;
-        size_t length;
-
-        (void)vsnprintf(line + head, sizeof line - (size_t)head - 1, fmt, args);
-        length = strlen(line);
-        line[length++] = '\n';
-        grown = realloc(*log, *n + length + 1);
-        assert(grown);
-        memcpy(grown + *n, line, length);
-        *log = grown;
-        *n += length;
-        grown[*n] = '\0';
-}
-
-static const char *keep(struct run *r, const char *text)
-{
-        return text ? scrap_text(r->memory, text, strlen(text)) : NULL;
-}
-
-static struct pm_str keep_str(struct run *r, struct pm_str s)
-{
-        return (struct pm_str){ scrap_text(r->memory, s.p, s.n), s.n };
 }
 
 static PRINTF(2, 3) const char *format(struct run *r, const char *fmt, ...)
@@ -131,287 +29,7 @@ static PRINTF(2, 3) const char *format(struct run *r, const char *fmt, ...)
         va_start(args, fmt);
         (void)vsnprintf(text, sizeof text, fmt, args);
         va_end(args);
-        return keep(r, text);
-}
-
-/* ---- what a step may call ------------------------------------------------------------------------------------------------- */
-
-/* Notes a move.  False for the second one of a step, whose arguments no longer matter. */
-static bool moved(struct run *r, enum move move)
-{
-        r->move = r->move == NO_MOVE ? move : TWO_MOVES;
-        return r->move == move;
-}
-
-static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
-{
-        struct run *r = run_of(q);
-        struct mock_result *o = r->result;
-        const char **fallbacks;
-        size_t n = 0;
-
-        if (!moved(r, DECIDE))
-                return (pm_step){ r->ticket };
-        o->expert = keep(r, d->expert);
-        o->category = keep(r, d->category);
-        o->reason = keep(r, d->reason);
-        o->extra = keep(r, d->extra);
-        o->confidence = d->confidence;
-        while (d->fallbacks && d->fallbacks[n])
-                n++;
-        fallbacks = scrap_alloc(r->memory, (n + 1) * sizeof *fallbacks);
-        for (size_t i = 0; i < n; i++)
-                for (size_t k = 0; k < q->n_experts; k++)
-                        if (strcmp(q->experts[k]->name, d->fallbacks[i]) == 0)
-                                fallbacks[o->n_fallbacks++] = q->experts[k]->name;
-        o->fallbacks = fallbacks;
-        return (pm_step){ r->ticket };
-}
-
-static pm_step host_candidates(struct pm_query *q, const struct pm_item *const *items, size_t n)
-{
-        struct run *r = run_of(q);
-
-        if (moved(r, CANDIDATES)) {
-                r->result->items = items;
-                r->result->n_items = n;
-        }
-        return (pm_step){ r->ticket };
-}
-
-static pm_step host_pass(struct pm_query *q)
-{
-        struct run *r = run_of(q);
-
-        (void)moved(r, PASS);
-        return (pm_step){ r->ticket };
-}
-
-static PRINTF(2, 3) pm_step host_fail(struct pm_query *q, const char *fmt, ...)
-{
-        struct run *r = run_of(q);
-        char text[512];
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(text, sizeof text, fmt, args);
-        va_end(args);
-        if (moved(r, FAIL))
-                r->result->text = keep(r, text);
-        return (pm_step){ r->ticket };
-}
-
-static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str text, pm_step_fn *then)
-{
-        struct run *r = run_of(q);
-
-        if (moved(r, EMBED)) {
-                r->encoder = keep(r, encoder);
-                r->text = keep_str(r, text);
-                r->then = then;
-        }
-        return (pm_step){ r->ticket };
-}
-
-static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_call *c)
-{
-        struct run *r = run_of(q);
-
-        if (moved(r, CALL)) {
-                r->call = *c;
-                r->call.expert = keep(r, c->expert);
-                r->call.path = keep(r, c->path ? c->path : "/chat/completions");
-                r->call.body = keep_str(r, c->body);
-                r->call.max_reply = c->max_reply ? c->max_reply : (size_t)1 << 20;
-                r->then = then;
-        }
-        return (pm_step){ r->ticket };
-}
-
-static pm_step host_offload(struct pm_query *q, void (*work)(void *job), void *job, pm_step_fn *then)
-{
-        struct run *r = run_of(q);
-
-        if (moved(r, OFFLOAD)) {
-                r->work = work;
-                r->job = job;
-                r->then = then;
-        }
-        return (pm_step){ r->ticket };
-}
-
-static void *host_alloc(struct pm_query *q, size_t n)
-{
-        struct run *r = run_of(q);
-
-        if (n > (r->h->setup.alloc_max ? r->h->setup.alloc_max : ALLOC_MAX))
-                return NULL;
-        r->result->allocated += n;
-        return scrap_alloc(r->memory, n);
-}
-
-static int host_defer(struct pm_query *q, void (*fn)(void *arg), void *arg)
-{
-        struct run *r = run_of(q);
-        struct deferred *d;
-
-        if (++r->defers == r->ask->faults.defer_at) {
-                fn(arg);
-                return -1;
-        }
-        d = scrap_alloc(r->memory, sizeof *d);
-        *d = (struct deferred){ fn, arg, r->deferred };
-        r->deferred = d;
-        return 0;
-}
-
-static PRINTF(3, 4) void host_log(struct pm_query *q, enum pm_level level, const char *fmt, ...)
-{
-        struct run *r = run_of(q);
-        va_list args;
-
-        va_start(args, fmt);
-        append_line(&r->log, &r->log_n, level, fmt, args);
-        va_end(args);
-}
-
-static struct pm_str host_header(struct pm_query *q, const char *name)
-{
-        struct run *r = run_of(q);
-        struct pm_str joined = { NULL, 0 };
-
-        for (const char *const *h = r->ask->headers; h && h[0] && h[1]; h += 2)
-                if (strcasecmp(h[0], name) == 0) {
-                        size_t n = joined.n + strlen(h[1]) + 2;
-                        char *text = scrap_alloc(r->memory, n + 1);
-
-                        (void)snprintf(text, n + 1, "%s%s%s", joined.n ? joined.p : "", joined.n ? ", " : "", h[1]);
-                        joined = mock_str(text);
-                }
-        return joined;
-}
-
-static const struct pm_host functions = {
-        .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
-        .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail,
-        .embed = host_embed, .call = host_call, .offload = host_offload,
-        .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header,
-};
-
-/* ---- operations ------------------------------------------------------------------------------------------------------------ */
-
-static void operate_embed(struct run *r)
-{
-        const struct mock_setup *s = &r->h->setup;
-        struct mock_vector v = { 0 };
-        bool known = s->embed && s->embed(s->ctx, r->encoder, r->text, &v);
-        float *copy;
-
-        r->result->embeds++;
-        for (size_t i = 0; !known && i < s->n_vectors; i++) {
-                const struct mock_vector *row = &s->vectors[i];
-
-                known = (!row->encoder || (r->encoder && strcmp(row->encoder, r->encoder) == 0)) &&
-                        (!row->text || (strlen(row->text) == r->text.n && memcmp(row->text, r->text.p, r->text.n) == 0));
-                if (known)
-                        v = *row;
-        }
-        r->query.status = known ? v.status : PM_EINVAL;
-        if (r->query.status != PM_OK || v.dim == 0)
-                return;
-        copy = scrap_alloc(r->memory, v.dim * sizeof *copy);
-        memcpy(copy, v.v, v.dim * sizeof *copy);
-        r->query.vector = copy;
-        r->query.dim = v.dim;
-}
-
-static bool expert_known(const struct run *r, const char *name)
-{
-        for (size_t i = 0; name && i < r->h->setup.n_experts; i++)
-                if (strcmp(r->h->setup.experts[i].name, name) == 0)
-                        return true;
-        return false;
-}
-
-static void operate_call(struct run *r)
-{
-        const struct mock_setup *s = &r->h->setup;
-        struct mock_reply reply = { 0 };
-        bool known = s->call && s->call(s->ctx, &r->call, &reply);
-
-        r->result->calls++;
-        for (size_t i = 0; !known && i < s->n_replies; i++) {
-                const struct mock_reply *row = &s->replies[i];
-
-                known = (!row->expert || (r->call.expert && strcmp(row->expert, r->call.expert) == 0)) &&
-                        (!row->contains || strstr(r->call.body.p, row->contains));
-                if (known)
-                        reply = *row;
-        }
-        if (!known || !expert_known(r, r->call.expert)) {
-                r->query.status = known ? PM_EINVAL : PM_EUNREACHABLE;
-                return;
-        }
-        r->query.status = reply.status;
-        if (reply.status != PM_OK && reply.status != PM_EUPSTREAM)
-                return;
-        r->query.http_status = reply.http_status ? reply.http_status : reply.status ? 500 : 200;
-        if (r->query.http_status < 200 || r->query.http_status > 299)
-                r->query.status = PM_EUPSTREAM;
-        r->query.reply = keep_str(r, mock_str(reply.body));
-        if (r->query.reply.n > r->call.max_reply) {
-                r->query.status = PM_ETOOBIG;
-                r->query.reply = (struct pm_str){ NULL, 0 };
-        }
-}
-
-static void *work_thread(void *arg)
-{
-        struct run *r = arg;
-
-        r->work(r->job);
-        return NULL;
-}
-
-static void operate_offload(struct run *r)
-{
-        pthread_t thread;
-
-        r->result->offloads++;
-        r->query.status = PM_OK;
-        if (!r->h->setup.threads)
-                r->work(r->job);
-        else if (pthread_create(&thread, NULL, work_thread, r) == 0)
-                (void)pthread_join(thread, NULL);
-        else
-                r->query.status = PM_EBUSY;
-}
-
-/* Carries out the continuation that a step asked for.  False: the client left meanwhile. */
-static bool operate(struct run *r)
-{
-        const struct mock_faults *f = &r->ask->faults;
-        unsigned now = ++r->operations;
-
-        r->query.http_status = 0;
-        r->query.reply = (struct pm_str){ NULL, 0 };
-        r->query.vector = NULL;
-        r->query.dim = 0;
-        if (now == f->busy_at) {
-                r->query.status = PM_EBUSY;
-                return true;
-        }
-        if (now == f->timeout_at) {
-                r->query.status = PM_ETIMEOUT;
-                return true;
-        }
-        if (r->move == EMBED)
-                operate_embed(r);
-        else if (r->move == CALL)
-                operate_call(r);
-        else
-                operate_offload(r);
-        return now != f->leave_at;
+        return run_keep(r, text);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------------- */
@@ -424,7 +42,7 @@ static enum mock_end broken(struct run *r, const char *why)
 
 static enum mock_end refused(struct run *r, const char *why)
 {
-        r->result->text = keep(r, why);
+        r->result->text = run_keep(r, why);
         return MOCK_REFUSED;
 }
 
@@ -471,9 +89,9 @@ static enum mock_end check_candidates(struct run *r)
                 if (!theirs || !theirs[i])
                         return refused(r, format(r, "gave %zu candidates, of which number %zu is NULL", o->n_items, i));
                 *copy = *theirs[i];
-                copy->id = keep_str(r, copy->id);
-                copy->interest = keep(r, copy->interest);
-                copy->source = keep(r, copy->source);
+                copy->id = run_keep_str(r, copy->id);
+                copy->interest = run_keep(r, copy->interest);
+                copy->source = run_keep(r, copy->source);
                 ours[i] = copy;
         }
         o->items = ours;
@@ -541,7 +159,7 @@ static enum mock_end advance(struct run *r, pm_step_fn *step)
                         return ending(r);
                 if (!r->then || (r->move == OFFLOAD && !r->work))
                         return broken(r, "named no function to go on with");
-                if (!operate(r))
+                if (!mockhost_operate(r))
                         return MOCK_LEFT;
                 if (atomic_load(&r->misused))
                         return broken(r, "started work that called a function of the host");
@@ -565,7 +183,7 @@ static struct pm_str make_body(struct run *r)
         }
         body = json_pack("{s:s%, s:o}", "model", r->query.model.p, r->query.model.n, "messages", messages);
         text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-        kept = keep_str(r, mock_str(text ? text : "{}"));
+        kept = run_keep_str(r, mock_str(text ? text : "{}"));
         free(text);
         json_decref(body);
         return kept;
@@ -612,7 +230,7 @@ static void make_query(struct run *r)
         const struct mock_ask *ask = r->ask;
         struct pm_query *q = &r->query;
 
-        *q = (struct pm_query){ .size = sizeof *q, .kind = ask->kind ? ask->kind : PM_CHAT, .host = &functions };
+        *q = (struct pm_query){ .size = sizeof *q, .kind = ask->kind ? ask->kind : PM_CHAT, .host = &mockhost_functions };
         q->id = mock_str(ask->id ? ask->id : "mock-1");
         q->tenant = mock_str(ask->tenant ? ask->tenant : "");
         q->model = mock_str(ask->model ? ask->model : "auto");
@@ -652,7 +270,7 @@ void mockhost_run(struct mockhost *h, const struct mock_ask *ask, struct mock_re
         }
         if (atomic_load(&r->misused) && ret->end != MOCK_BROKEN)
                 ret->end = broken(r, "was followed by a call of a host function outside of any step");
-        ret->log = r->log ? keep(r, r->log) : "";
+        ret->log = r->log ? run_keep(r, r->log) : "";
         free(r->log);
 }
 
@@ -685,7 +303,7 @@ static PRINTF(3, 4) void open_log(const struct pm_open *o, enum pm_level level, 
         va_list args;
 
         va_start(args, fmt);
-        append_line(&h->log, &h->log_n, level, fmt, args);
+        mockhost_append(&h->log, &h->log_n, level, fmt, args);
         va_end(args);
 }
 

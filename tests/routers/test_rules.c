@@ -172,9 +172,29 @@ Test(rules, an_expression_that_explodes_is_stopped)
         r = on_ask(&on, text);
         cr_assert_eq(r.end, MOCK_DECIDED, "%s", r.text);
         cr_assert_str_eq(r.expert, "small");
-        cr_assert(strstr(r.log, "warn: rule 'evil': its expression was stopped at the limit of 20000 steps"), "%s", r.log);
+        cr_assert(strstr(r.log, "warn: rule 'evil': its expression was stopped (match limit exceeded), using \"no match\""), "%s", r.log);
         cr_assert(r.steps_us < 50000, "%.0f us", r.steps_us); /* minutes without limits; much below, but for sanitizers */
         mock_result_finish(&r);
+        on_close(&on);
+}
+
+/* An honest expression that has to remember every character of a long text. */
+Test(rules, an_expression_that_needs_much_stack)
+{
+        char text[12000];
+
+        memset(text, 'a', sizeof text);
+        text[sizeof text - 1] = '\0';
+        open_rules("{\"rules\": [{\"regex\": \"^(?:(?!forbidden).)*$\", \"expert\": \"small\"}]}");
+        text_goes(text, "small");
+        memcpy(text + 11000, "forbidden", 9);
+        text_goes(text, NULL);
+        on_close(&on);
+        open_rules("{\"rules\": [{\"regex\": \"^(a|b)*$\", \"expert\": \"small\"}]}");
+        memset(text + 11000, 'b', 9);
+        text_goes(text, "small");
+        text[11000] = 'c';
+        text_goes(text, NULL);
         on_close(&on);
 }
 

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Listeners, certificates, and the clock.
+ *
+ * Times are kept by one sweep over a worker's connections while it has any: a connection says what it waits for, and the sweep
+ * sets and compares the deadline, so a request on a kept connection arms no timer.  A limit may be overrun by two sweeps.
+ */
+#include <arpa/inet.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "http_parts.h"
+#include "log.h"
+
+#include "base.h"
+
+#define ACCEPTS_IN_A_ROW 64
+#define AWAY_MAX 64u /* connections above the limit that are told so; others are closed */
+#define SWEEP_MS 250
+#define RESUME_MS 100
+#define COMPLAIN_US 60000000
+
+/* ---- certificates ------------------------------------------------------------------------------------------------------- */
+
+static void ctx_free(SSL_CTX **ctx)
+{
+        SSL_CTX_free(*ctx);
+}
+
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n, void *arg)
+{
+        static const unsigned char ours[] = "\x08http/1.1";
+        unsigned char *chosen;
+
+        (void)ssl, (void)arg;
+        if (SSL_select_next_proto(&chosen, out_n, ours, sizeof ours - 1, in, in_n) != OPENSSL_NPN_NEGOTIATED)
+                return SSL_TLSEXT_ERR_ALERT_FATAL;
+        *out = chosen;
+        return SSL_TLSEXT_ERR_OK;
+}
+
+/* Each worker keeps its own text: it must outlive the struct http that could not be made. */
+static int ctx_failed(const struct tls_files *f, const char *what, const char **why)
+{
+        static _Thread_local char text[512];
+        unsigned long e = ERR_peek_last_error();
+        const char *reason = e ? ERR_reason_error_string(e) : NULL;
+
+        (void)snprintf(text, sizeof text, "%s (certificate '%s', key '%s')%s%s", what, f->certificate, f->key, reason ? ": " : "",
+                       reason ? reason : "");
+        ERR_clear_error();
+        *why = text;
+        return -EINVAL;
+}
+
+static int ctx_create(const struct tls_files *f, SSL_CTX **ret, const char **why)
+{
+        static const unsigned char name[] = "pointsman";
+        CLEANUP(ctx_free) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+        if (!ctx)
+                return ctx_failed(f, "cannot set up TLS", why);
+        (void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+        (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+        (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+        (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets are enough */
+        (void)SSL_CTX_set_session_id_context(ctx, name, sizeof name - 1);
+        SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
+        if (SSL_CTX_use_certificate_chain_file(ctx, f->certificate) != 1)
+                return ctx_failed(f, "cannot use the certificate", why);
+        if (SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)
+                return ctx_failed(f, "cannot use the key", why);
+        *ret = TAKE(ctx);
+        return 0;
+}
+
+int http_reload(struct http *h, const struct generation *g, const char **why)
+{
+        SSL_CTX **fresh = calloc(h->n_listeners + 1, sizeof(*fresh));
+        int r = fresh ? 0 : -ENOMEM;
+
+        if (r < 0)
+                *why = "out of memory";
+        for (size_t i = 0; r == 0 && i < h->n_listeners && i < g->n_listeners; i++)
+                if (h->listeners[i].tls && g->listeners[i].tls.certificate)
+                        r = ctx_create(&g->listeners[i].tls, &fresh[i], why);
+        for (size_t i = 0; fresh && i < h->n_listeners; i++) {
+                if (r == 0 && fresh[i]) {
+                        SSL_CTX *old = h->listeners[i].tls;
+
+                        h->listeners[i].tls = fresh[i];
+                        fresh[i] = old;
+                }
+                SSL_CTX_free(fresh[i]);
+        }
+        free(fresh);
+        return r;
+}
+
+/* ---- times -------------------------------------------------------------------------------------------------------------- */
+
+static int64_t time_for(const struct limits *l, enum http_wait wait)
+{
+        switch (wait) {
+        case WAIT_HANDSHAKE:
+        case WAIT_HEAD:
+                return l->head_time;
+        case WAIT_BODY:
+                return l->body_time;
+        case WAIT_IDLE:
+                return l->idle_time;
+        case WAIT_LINGER:
+                return HTTP_LINGER_MS;
+        case WAIT_NOTHING:
+                break;
+        }
+        return 0;
+}
+
+/* Has a backlog, of which nothing has left for too long? */
+static bool is_stuck(struct http_conn *c, int64_t now)
+{
+        size_t n = http_backlog(c);
+
+        if (n == 0 || c->queued - n != c->taken || c->stuck_at == 0) {
+                c->taken = c->queued - n;
+                c->stuck_at = n ? now + http_limits(c->http)->write_time * 1000 : 0;
+                return false;
+        }
+        return now >= c->stuck_at;
+}
+
+static void sweep_one(struct http_conn *c, int64_t now)
+{
+        if (is_stuck(c, now)) {
+                c->reset = true;
+                conn_go(c, DROP_CLIENT_STUCK);
+                conn_settle(c);
+        } else if (c->wait != WAIT_NOTHING && (c->deadline == 0 || (c->wait == WAIT_IDLE && http_backlog(c) > 0))) {
+                c->deadline = now + time_for(http_limits(c->http), c->wait) * 1000;
+        } else if (c->wait != WAIT_NOTHING && now >= c->deadline) {
+                conn_late(c);
+        }
+}
+
+static void schedule_sweep(struct http *h)
+{
+        const struct limits *l = http_limits(h);
+        int64_t least = MIN(MIN(l->head_time, l->body_time), MIN(l->idle_time, l->write_time));
+        int64_t ms = MAX(MIN(least / 4, SWEEP_MS), 10);
+        struct timeval t = { .tv_sec = 0, .tv_usec = ms * 1000 };
+
+        h->sweeping = event_add(h->sweep, &t) == 0;
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+        struct http *h = arg;
+        struct http_conn *c = h->conns, *next;
+        int64_t now = now_us();
+
+        (void)fd, (void)what;
+        h->sweeping = false;
+        for (; c; c = next) {
+                next = c->next; /* a connection that goes takes no other with it */
+                sweep_one(c, now);
+        }
+        if (h->conns)
+                schedule_sweep(h);
+}
+
+/* ---- listening ---------------------------------------------------------------------------------------------------------- */
+
+static void complain(struct http *h, const char *what)
+{
+        int64_t now = now_us();
+
+        if (h->complained_us && now - h->complained_us < COMPLAIN_US)
+                return;
+        h->complained_us = now;
+        log_msg(h->worker->log, PM_WARN, "cannot take more connections: %s (said once a minute)", what);
+}
+
+static void stop_listening(struct http *h)
+{
+        for (size_t i = 0; i < h->n_listeners; i++) {
+                struct http_listener *l = &h->listeners[i];
+
+                if (l->event)
+                        event_free(TAKE(l->event));
+                if (l->fd >= 0)
+                        (void)close(l->fd);
+                l->fd = -1;
+        }
+}
+
+static void resume_listening(struct http *h)
+{
+        for (size_t i = 0; i < h->n_listeners; i++)
+                if (h->listeners[i].event)
+                        (void)event_add(h->listeners[i].event, NULL);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd, (void)what;
+        resume_listening(arg);
+}
+
+/* Out of descriptors or memory: leave the queue alone for a moment, others may close. */
+static void rest(struct http *h, int e)
+{
+        struct timeval t = { .tv_sec = 0, .tv_usec = RESUME_MS * 1000 };
+
+        complain(h, ERRNO_TEXT(e));
+        for (size_t i = 0; i < h->n_listeners; i++)
+                if (h->listeners[i].event)
+                        (void)event_del(h->listeners[i].event);
+        if (event_add(h->resume, &t) < 0)
+                resume_listening(h);
+}
+
+static void peer_name(const struct sockaddr_storage *a, char *ret, size_t n)
+{
+        char host[INET6_ADDRSTRLEN] = "?";
+
+        if (a->ss_family == AF_INET) {
+                const struct sockaddr_in *in = (const void *)a;
+
+                (void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+                (void)snprintf(ret, n, "%s:%u", host, ntohs(in->sin_port));
+        } else if (a->ss_family == AF_INET6) {
+                const struct sockaddr_in6 *in6 = (const void *)a;
+
+                (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+                (void)snprintf(ret, n, "[%s]:%u", host, ntohs(in6->sin6_port));
+        } else {
+                (void)snprintf(ret, n, "local");
+        }
+}
+
+static void take_connection(struct http_listener *l, int fd, const struct sockaddr_storage *from)
+{
+        struct http *h = l->http;
+        bool above = h->n_conns - h->n_away >= (uint64_t)http_limits(h)->connections;
+        char peer[INET6_ADDRSTRLEN + 10];
+        struct http_conn *c;
+
+        if (above)
+                complain(h, "limits.connections is reached");
+        if (above && (l->tls || h->n_away >= AWAY_MAX)) { /* a handshake to say no would cost too much */
+                (void)close(fd);
+                return;
+        }
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+        peer_name(from, peer, sizeof peer);
+        c = conn_create(h, fd, l->tls, peer);
+        if (!c) {
+                complain(h, "out of memory");
+                return;
+        }
+        if (!h->sweeping)
+                schedule_sweep(h);
+        if (above) {
+                c->away = true;
+                h->n_away++;
+                conn_turn_away(c);
+        }
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+        struct http_listener *l = arg;
+
+        (void)what;
+        for (int i = 0; i < ACCEPTS_IN_A_ROW; i++) {
+                struct sockaddr_storage from = { 0 };
+                socklen_t n = sizeof from;
+                int taken = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+                if (taken >= 0) {
+                        take_connection(l, taken, &from);
+                } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+                        rest(l->http, errno);
+                        return;
+                } else if (errno == EAGAIN) {
+                        return;
+                } /* else this connection is dead already: the next one */
+        }
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------------- */
+
+static int listener_open(struct http_listener *l, const struct listener *from, const char **why)
+{
+        if (from->tls.certificate) {
+                int r = ctx_create(&from->tls, &l->tls, why);
+
+                if (r < 0)
+                        return r;
+        }
+        l->event = event_new(l->http->worker->base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
+        if (!l->event || evutil_make_socket_nonblocking(l->fd) < 0 || event_add(l->event, NULL) < 0) {
+                *why = "cannot watch the listening socket";
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+struct http *http_create(struct worker *w, const struct generation *g, const int *fds, size_t n, const char **why)
+{
+        struct http *h = calloc(1, sizeof *h);
+        struct http_listener *ls = calloc(n + 1, sizeof *ls);
+
+        assert(n == g->n_listeners);
+        *why = "out of memory";
+        if (!h || !ls) {
+                for (size_t i = 0; i < n; i++)
+                        (void)close(fds[i]);
+                free(h);
+                free(ls);
+                return NULL;
+        }
+        h->worker = w;
+        h->listeners = ls;
+        h->n_listeners = n;
+        for (size_t i = 0; i < n; i++)
+                ls[i] = (struct http_listener){ .http = h, .fd = fds[i] };
+        h->sweep = event_new(w->base, -1, 0, on_sweep, h);
+        h->resume = event_new(w->base, -1, 0, on_resume, h);
+        if (!h->sweep || !h->resume) {
+                http_destroy(h);
+                return NULL;
+        }
+        for (size_t i = 0; i < n; i++)
+                if (listener_open(&ls[i], &g->listeners[i], why) < 0) {
+                        http_destroy(h);
+                        return NULL;
+                }
+        return h;
+}
+
+void http_drain(struct http *h)
+{
+        struct http_conn *next;
+
+        if (h->draining)
+                return;
+        for (size_t i = 0; i < h->n_listeners; i++) /* who has connected already is served, or at least not reset */
+                if (h->listeners[i].event)
+                        on_acceptable(h->listeners[i].fd, EV_READ, &h->listeners[i]);
+        h->draining = true;
+        (void)event_del(h->resume);
+        stop_listening(h);
+        for (struct http_conn *c = h->conns; c; c = next) {
+                next = c->next;
+                if (!c->request && !c->begun && h1_idle(c->h1)) {
+                        c->closing = true;
+                        conn_settle(c);
+                }
+        }
+}
+
+void http_destroy(struct http *h)
+{
+        struct http_conn *next;
+
+        if (!h)
+                return;
+        stop_listening(h);
+        for (struct http_conn *c = h->conns; c; c = next) {
+                next = c->next;
+                conn_go(c, DROP_SHUTDOWN);
+                conn_settle(c);
+        }
+        for (size_t i = 0; i < h->n_listeners; i++)
+                SSL_CTX_free(h->listeners[i].tls);
+        if (h->sweep)
+                event_free(h->sweep);
+        if (h->resume)
+                event_free(h->resume);
+        free(h->listeners);
+        free(h);
+}
+
+unsigned http_connections(const struct http *h)
+{
+        return h->n_conns;
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes in: from a socket through the parser to a request.
+ *
+ * A plain socket is read by an event of its own into the worker's scratch buffer, which costs neither copies nor system calls
+ * beyond recv(); a TLS connection is a bufferevent.  Bytes that belong to the next message wait in `in`, for TLS the
+ * bufferevent's input.  Reading goes on while a request runs, so that a client that leaves is seen; above HTTP_AHEAD_MAX waiting
+ * bytes it rests.
+ */
+#include <arpa/inet.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/event.h>
+#include <openssl/err.h>
+#include <sys/socket.h>
+
+#include "http_parts.h"
+#include "log.h"
+
+#include "base.h"
+
+void conn_go(struct http_conn *c, enum request_drop_why why)
+{
+        if (!c->gone)
+                c->gone_why = why;
+        c->gone = true;
+}
+
+void conn_wait(struct http_conn *c, enum http_wait wait)
+{
+        c->wait = wait;
+        c->deadline = 0;
+}
+
+/* Nothing more is read as a message; the socket goes after the backlog. */
+static void close_soon(struct http_conn *c)
+{
+        c->closing = true;
+        conn_wait(c, WAIT_NOTHING);
+}
+
+/* ---- a message's events ------------------------------------------------------------------------------------------------- */
+
+static void start_message(struct http_conn *c)
+{
+        c->begun = c->body_end = c->no_body = c->old = c->owes_continue = false;
+        c->body_seen = 0;
+        c->keep = true;
+        c->sent = SENT_NOTHING;
+        c->chunked = c->until_close = c->high = false;
+        conn_wait(c, WAIT_IDLE);
+}
+
+static void on_head(struct http_conn *c)
+{
+        const struct h1_head *head = h1_head(c->h1);
+
+        c->begun = true;
+        c->no_body = head->method == H1_HEAD_METHOD;
+        c->old = head->minor == 0;
+        c->keep = head->keep_alive;
+        c->owes_continue = head->expect_continue;
+        conn_wait(c, WAIT_BODY);
+        c->request = request_begin(c->http->worker, c, head);
+        if (!c->request)
+                conn_go(c, DROP_CLIENT_LEFT);
+}
+
+/* The body's receiver, until the reply is out. */
+static struct request *listener_of(struct http_conn *c)
+{
+        return c->sent == SENT_ALL ? NULL : c->request;
+}
+
+static void on_piece(struct http_conn *c, struct pm_str piece)
+{
+        struct request *r = listener_of(c);
+
+        c->body_seen += (int64_t)piece.n;
+        c->owes_continue = false; /* the client did not wait */
+        if (r) {
+                request_body(r, piece.p, piece.n);
+        } else if (c->body_seen > HTTP_DISCARD_MAX) {
+                c->deaf = c->linger = true;
+                c->keep = false;
+                if (!c->request)
+                        close_soon(c);
+        }
+}
+
+static void refuse(struct http_conn *c, int status, const char *why)
+{
+        c->deaf = c->linger = true;
+        c->keep = false;
+        conn_wait(c, WAIT_NOTHING);
+        if (c->request) {
+                if (listener_of(c))
+                        request_body_failed(c->request, status, why);
+        } else {
+                if (!c->begun)
+                        request_refuse(c->http->worker, c, status, why);
+                close_soon(c);
+        }
+}
+
+/* The parser stops at the end of a message that is still being answered. */
+static bool may_parse(const struct http_conn *c)
+{
+        if (c->body_end || c->deaf || c->gone || c->closing)
+                return false;
+        return c->begun || http_backlog(c) <= (size_t)http_limits(c->http)->buffer; /* a client that asks and does not read */
+}
+
+static size_t take_bytes(struct http_conn *c, const char *p, size_t n)
+{
+        size_t at = 0;
+
+        while (may_parse(c)) {
+                struct pm_str piece;
+                const char *why;
+                size_t used;
+                int status;
+
+                switch (h1_feed(c->h1, p + at, n - at, &used, &piece)) {
+                case H1_MORE:
+                        if (!c->begun && c->wait == WAIT_IDLE && !h1_idle(c->h1))
+                                conn_wait(c, WAIT_HEAD);
+                        return at + used;
+                case H1_HEAD:
+                        on_head(c);
+                        break;
+                case H1_BODY:
+                        on_piece(c, piece);
+                        break;
+                case H1_END:
+                        c->body_end = true;
+                        conn_wait(c, WAIT_NOTHING);
+                        if (listener_of(c))
+                                request_body_end(c->request);
+                        else if (!c->request)
+                                conn_message_over(c);
+                        break;
+                case H1_ERROR:
+                        status = h1_error(c->h1, &why);
+                        refuse(c, status, why);
+                        break;
+                }
+                at += used;
+        }
+        return at;
+}
+
+/* What was read ahead. */
+static void take_ahead(struct http_conn *c)
+{
+        struct evbuffer_iovec v;
+
+        while (c->in && may_parse(c) && evbuffer_peek(c->in, -1, NULL, &v, 1) > 0 && v.iov_len > 0) {
+                size_t used = take_bytes(c, v.iov_base, v.iov_len);
+
+                (void)evbuffer_drain(c->in, used);
+        }
+        if (c->in && c->deaf)
+                (void)evbuffer_drain(c->in, evbuffer_get_length(c->in));
+}
+
+static size_t ahead(const struct http_conn *c)
+{
+        return c->in ? evbuffer_get_length(c->in) : 0;
+}
+
+/* ---- between messages --------------------------------------------------------------------------------------------------- */
+
+/* Both the request and its body are over: may be called from inside the request's last call, so it calls nobody. */
+void conn_message_over(struct http_conn *c)
+{
+        assert(!c->request && c->body_end);
+        if (c->sent != SENT_ALL || !c->keep || c->eof || c->http->draining) {
+                close_soon(c);
+                c->linger |= ahead(c) > 0;
+                return;
+        }
+        h1_next(c->h1);
+        start_message(c);
+}
+
+void http_request_over(struct http_conn *c)
+{
+        c->request = NULL;
+        if (c->sent != SENT_ALL) { /* an answer that was cut, or never came */
+                close_soon(c);
+                c->deaf = true;
+                c->linger = !c->body_end;
+                c->keep = false;
+        } else if (c->body_end) {
+                conn_message_over(c);
+        } else if (!c->keep || c->eof) { /* what is left of the body is not worth reading */
+                close_soon(c);
+                c->linger = c->deaf = true;
+        }
+        if (c->closing || c->gone || ahead(c) > 0)
+                worker_wake(c->http->worker, &c->wake);
+}
+
+static void on_wake(void *arg)
+{
+        struct http_conn *c = arg;
+
+        take_ahead(c);
+        conn_settle(c);
+}
+
+void conn_late(struct http_conn *c)
+{
+        switch (c->wait) {
+        case WAIT_HEAD:
+                refuse(c, 408, "the request's head did not arrive in time (limits.head_time)");
+                break;
+        case WAIT_BODY:
+                refuse(c, 408, "the request's body did not arrive in time (limits.body_time)");
+                break;
+        case WAIT_HANDSHAKE:
+        case WAIT_IDLE:
+        case WAIT_LINGER:
+                conn_go(c, DROP_CLIENT_LEFT);
+                break;
+        case WAIT_NOTHING:
+                break;
+        }
+        conn_settle(c);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+
+static void pause_reading(struct http_conn *c, bool pause)
+{
+        if (c->paused == pause || c->bev) /* the bufferevent has its watermark */
+                return;
+        c->paused = pause;
+        if (pause)
+                (void)event_del(&c->readable);
+        else if (event_add(&c->readable, NULL) < 0)
+                conn_go(c, DROP_CLIENT_LEFT);
+}
+
+/* The client has closed, or only its half: who waits for an answer is taken to have left. */
+static void on_eof(struct http_conn *c, bool broken)
+{
+        c->eof = true;
+        if (c->bev)
+                (void)bufferevent_disable(c->bev, EV_READ);
+        else
+                pause_reading(c, true);
+        if (broken || c->shut || (c->request && c->sent != SENT_ALL))
+                conn_go(c, DROP_CLIENT_LEFT);
+        else if (!c->request)
+                close_soon(c);
+}
+
+static void on_bytes(struct http_conn *c, const char *p, size_t n)
+{
+        size_t used = 0;
+
+        if (ahead(c) == 0)
+                used = take_bytes(c, p, n);
+        if (used == n)
+                return;
+        if (c->deaf || c->closing) {
+                c->linger = true;
+                return;
+        }
+        if (!c->in)
+                c->in = evbuffer_new();
+        if (!c->in || evbuffer_add(c->in, p + used, n - used) < 0) {
+                conn_go(c, DROP_CLIENT_LEFT);
+                return;
+        }
+        take_ahead(c);
+        if (ahead(c) >= HTTP_AHEAD_MAX)
+                pause_reading(c, true);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+        struct http_conn *c = arg;
+        struct http *h = c->http;
+        ssize_t n = recv(fd, h->scratch, sizeof h->scratch, 0);
+
+        (void)what;
+        if (n > 0)
+                on_bytes(c, h->scratch, (size_t)n);
+        else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+                on_eof(c, n < 0);
+        conn_settle(c);
+}
+
+static void on_bev_readable(struct bufferevent *bev, void *arg)
+{
+        struct http_conn *c = arg;
+
+        (void)bev;
+        take_ahead(c);
+        if (c->closing && ahead(c) > 0)
+                (void)evbuffer_drain(c->in, ahead(c));
+        conn_settle(c);
+}
+
+static void on_bev_event(struct bufferevent *bev, short what, void *arg)
+{
+        struct http_conn *c = arg;
+
+        if (what & BEV_EVENT_CONNECTED) {
+                start_message(c);
+        } else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) {
+                unsigned long e = bufferevent_get_openssl_error(bev);
+
+                if (c->wait == WAIT_HANDSHAKE && e)
+                        log_msg(c->http->worker->log, PM_DEBUG, "TLS handshake with %s failed: %s", c->peer, ERR_reason_error_string(e));
+                on_eof(c, (what & BEV_EVENT_ERROR) != 0 || c->wait == WAIT_HANDSHAKE);
+        }
+        conn_settle(c);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------------- */
+
+static void conn_free(struct http_conn *c)
+{
+        struct http *h = c->http;
+
+        assert(!c->request);
+        worker_unwake(h->worker, &c->wake);
+        if (c->reset)
+                (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+        if (c->bev) {
+                SSL *ssl = bufferevent_openssl_get_ssl(c->bev);
+
+                if (!c->shut && !c->reset && SSL_is_init_finished(ssl))
+                        (void)SSL_shutdown(ssl);
+                ERR_clear_error();
+                bufferevent_free(c->bev); /* closes the socket */
+        } else {
+                if (event_initialized(&c->readable))
+                        (void)event_del(&c->readable);
+                if (event_initialized(&c->writable))
+                        (void)event_del(&c->writable);
+                if (c->in)
+                        evbuffer_free(c->in);
+                if (c->out)
+                        evbuffer_free(c->out);
+                (void)close(c->fd);
+        }
+        if (c->pprev) {
+                *c->pprev = c->next;
+                if (c->next)
+                        c->next->pprev = c->pprev;
+                h->n_conns--;
+                h->n_away -= c->away;
+        }
+        h1_destroy(c->h1);
+        free(c);
+}
+
+/* Our last byte is written: say so, and let the client read before the socket goes. */
+static void shut(struct http_conn *c)
+{
+        if (c->bev) {
+                (void)SSL_shutdown(bufferevent_openssl_get_ssl(c->bev));
+                ERR_clear_error();
+        }
+        (void)shutdown(c->fd, SHUT_WR);
+        c->shut = c->deaf = true;
+        pause_reading(c, false);
+        conn_wait(c, WAIT_LINGER);
+}
+
+void conn_settle(struct http_conn *c)
+{
+        if (c->gone) {
+                if (c->request)
+                        request_drop(TAKE(c->request), c->gone_why);
+                conn_free(c);
+                return;
+        }
+        if (c->closing && !c->shut && http_backlog(c) == 0) {
+                if (c->reset || c->eof || !c->linger) {
+                        conn_free(c);
+                        return;
+                }
+                shut(c);
+        }
+        if (c->paused && !c->eof && ahead(c) < HTTP_AHEAD_MAX)
+                pause_reading(c, false);
+}
+
+static int open_plain(struct http_conn *c)
+{
+        struct event_base *base = c->http->worker->base;
+
+        if (event_assign(&c->readable, base, c->fd, EV_READ | EV_PERSIST, on_readable, c) < 0 ||
+            event_assign(&c->writable, base, c->fd, EV_WRITE | EV_PERSIST, conn_on_writable, c) < 0)
+                return -ENOMEM;
+        return event_add(&c->readable, NULL) < 0 ? -ENOMEM : 0;
+}
+
+static int open_tls(struct http_conn *c, SSL_CTX *tls)
+{
+        SSL *ssl = SSL_new(tls);
+
+        if (!ssl)
+                return -ENOMEM;
+        c->bev = bufferevent_openssl_socket_new(c->http->worker->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
+        if (!c->bev) {
+                SSL_free(ssl);
+                return -ENOMEM;
+        }
+        bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
+        bufferevent_setcb(c->bev, on_bev_readable, conn_on_bev_written, on_bev_event, c);
+        bufferevent_setwatermark(c->bev, EV_READ, 0, HTTP_AHEAD_MAX);
+        bufferevent_setwatermark(c->bev, EV_WRITE, (size_t)http_limits(c->http)->buffer / 4, 0);
+        c->in = bufferevent_get_input(c->bev);
+        c->out = bufferevent_get_output(c->bev);
+        return bufferevent_enable(c->bev, EV_READ | EV_WRITE) < 0 ? -ENOMEM : 0;
+}
+
+struct http_conn *conn_create(struct http *h, int fd, SSL_CTX *tls, const char *peer)
+{
+        struct http_conn *c = calloc(1, sizeof *c);
+
+        if (!c) {
+                (void)close(fd);
+                return NULL;
+        }
+        c->http = h;
+        c->fd = fd;
+        c->wake = (struct wake){ .fn = on_wake, .arg = c };
+        (void)snprintf(c->peer, sizeof c->peer, "%s", peer);
+        c->h1 = h1_create(H1_REQUESTS, (size_t)http_limits(h)->head, (size_t)http_limits(h)->headers);
+        if (!c->h1 || (tls ? open_tls(c, tls) : open_plain(c)) < 0) {
+                conn_free(c);
+                return NULL;
+        }
+        start_message(c);
+        if (tls)
+                conn_wait(c, WAIT_HANDSHAKE);
+        c->next = h->conns;
+        c->pprev = &h->conns;
+        if (c->next)
+                c->next->pprev = &c->next;
+        h->conns = c;
+        h->n_conns++;
+        return c;
+}
+
+const char *http_peer(const struct http_conn *c)
+{
+        return c->peer;
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes out: heads, bodies, chunks.
+ *
+ * What a plain socket takes at once is written at once, from where it lies, in one system call; only the rest is copied into the
+ * backlog, and only then is the loop asked to say when the socket is writable.  A failed write is noted and dealt with by the
+ * connection's wake: these functions are called by a request, and do not call it back.
+ */
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "http_parts.h"
+
+#include "base.h"
+
+#define HEAD_ROOM 512 /* our own lines of a head */
+
+/* ---- the socket --------------------------------------------------------------------------------------------------------- */
+
+size_t http_backlog(const struct http_conn *c)
+{
+        return c->out ? evbuffer_get_length(c->out) : 0;
+}
+
+static void write_failed(struct http_conn *c)
+{
+        conn_go(c, DROP_CLIENT_LEFT);
+        worker_wake(c->http->worker, &c->wake);
+}
+
+static void arm(struct http_conn *c)
+{
+        if (http_backlog(c) > (size_t)http_limits(c->http)->buffer)
+                c->high = true;
+        if (c->bev || c->writing || http_backlog(c) == 0)
+                return;
+        if (event_add(&c->writable, NULL) < 0)
+                write_failed(c);
+        c->writing = true;
+}
+
+/* Bytes of v that are left go into the backlog. */
+static void queue_up(struct http_conn *c, const struct iovec *v, int n, size_t skip)
+{
+        if (!c->out)
+                c->out = evbuffer_new();
+        for (int i = 0; i < n; i++) {
+                size_t past = MIN(skip, v[i].iov_len);
+
+                skip -= past;
+                if (past == v[i].iov_len)
+                        continue;
+                if (!c->out || evbuffer_add(c->out, (char *)v[i].iov_base + past, v[i].iov_len - past) < 0) {
+                        write_failed(c);
+                        return;
+                }
+                c->queued += v[i].iov_len - past;
+        }
+        arm(c);
+}
+
+/* What the socket takes at once; nothing for TLS, or behind a backlog. */
+static size_t put_now(struct http_conn *c, struct iovec *v, int n)
+{
+        struct msghdr m = { .msg_iov = v, .msg_iovlen = (size_t)n };
+        ssize_t sent;
+
+        if (c->gone || c->bev || http_backlog(c) > 0)
+                return 0;
+        sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR)
+                write_failed(c);
+        return (size_t)MAX(sent, 0);
+}
+
+static void put_out(struct http_conn *c, struct iovec *v, int n)
+{
+        size_t all = 0, sent = put_now(c, v, n);
+
+        for (int i = 0; i < n; i++)
+                all += v[i].iov_len;
+        if (sent < all && !c->gone)
+                queue_up(c, v, n, sent);
+}
+
+#define PIECE(bytes, length) { .iov_base = (void *)(uintptr_t)(bytes), .iov_len = (length) }
+
+/* Some of the backlog has left. */
+static void backlog_fell(struct http_conn *c)
+{
+        size_t n = http_backlog(c);
+
+        if (n <= (size_t)http_limits(c->http)->buffer / 4) {
+                if (c->high && c->request && c->sent != SENT_ALL)
+                        request_drained(c->request);
+                c->high = false;
+                if (c->in && evbuffer_get_length(c->in) > 0)
+                        worker_wake(c->http->worker, &c->wake);
+        }
+        conn_settle(c);
+}
+
+void conn_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+        struct http_conn *c = arg;
+
+        (void)what;
+        if (evbuffer_write(c->out, fd) < 0 && errno != EAGAIN && errno != EINTR)
+                conn_go(c, DROP_CLIENT_LEFT);
+        if (evbuffer_get_length(c->out) == 0) {
+                (void)event_del(&c->writable);
+                c->writing = false;
+        }
+        backlog_fell(c);
+}
+
+void conn_on_bev_written(struct bufferevent *bev, void *arg)
+{
+        (void)bev;
+        backlog_fell(arg);
+}
+
+/* ---- heads -------------------------------------------------------------------------------------------------------------- */
+
+struct lines {
+        char text[HEAD_ROOM];
+        size_t n;
+};
+
+/* Only our own short texts come here. */
+static void add(struct lines *l, const char *p, size_t n)
+{
+        assert(n <= sizeof l->text - l->n);
+        memcpy(l->text + l->n, p, n);
+        l->n += n;
+}
+
+#define ADD(l, literal) add((l), "" literal, sizeof(literal) - 1)
+
+static void add_number(struct lines *l, uint64_t v)
+{
+        char digits[20], *end = digits + sizeof digits, *at = end;
+
+        do
+                *--at = (char)('0' + v % 10);
+        while (v /= 10);
+        add(l, at, (size_t)(end - at));
+}
+
+static void add_status(struct lines *l, int status)
+{
+        const char *reason = h1_reason(status);
+
+        assert(status >= 100 && status <= 999);
+        ADD(l, "HTTP/1.1 ");
+        add_number(l, (uint64_t)status);
+        ADD(l, " ");
+        add(l, reason, strlen(reason));
+        ADD(l, "\r\n");
+}
+
+/* As RFC 9110 wants it, once a second; strftime() would ask the locale. */
+static void add_date(struct lines *l, struct http *h)
+{
+        static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        time_t now = time(NULL);
+        struct tm t;
+
+        if (now != h->date_s && gmtime_r(&now, &t)) {
+                int n = snprintf(h->date, sizeof h->date, "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + t.tm_wday * 3,
+                                 t.tm_mday, months + t.tm_mon * 3, t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+
+                assert(n > 0 && (size_t)n < sizeof h->date);
+                h->date_n = (size_t)n;
+                h->date_s = now;
+        }
+        add(l, h->date, h->date_n);
+}
+
+/* Does anything of this status have a body? */
+static bool bodiless(int status)
+{
+        return status < 200 || status == 204 || status == 304;
+}
+
+/* May the connection go on after this reply? */
+static void decide_keep(struct http_conn *c, const struct http_reply *r)
+{
+        const struct h1_head *head = h1_head(c->h1);
+
+        if (r->close || c->deaf || c->closing || c->eof || c->http->draining || !c->begun)
+                c->keep = false;
+        else if (!c->body_end && (c->owes_continue || !head->has_length || head->length - c->body_seen > HTTP_DISCARD_MAX))
+                c->keep = false;
+        c->owes_continue = false;
+}
+
+/* length -1: not known. */
+static void make_head(struct http_conn *c, const struct http_reply *r, int64_t length, struct lines *first, struct lines *last)
+{
+        first->n = last->n = 0;
+        decide_keep(c, r);
+        c->no_body |= bodiless(r->status);
+        c->left = length;
+        if (length < 0 && !c->no_body) {
+                c->chunked = !c->old;
+                c->until_close = c->old;
+                if (c->old)
+                        c->keep = false;
+        }
+        add_status(first, r->status);
+        add_date(first, c->http);
+        if (r->content_type) {
+                ADD(first, "Content-Type: ");
+                add(first, r->content_type, strnlen(r->content_type, 128));
+                ADD(first, "\r\n");
+        }
+        if (length >= 0 && !bodiless(r->status)) {
+                ADD(last, "Content-Length: ");
+                add_number(last, (uint64_t)length);
+                ADD(last, "\r\n");
+        } else if (c->chunked) {
+                ADD(last, "Transfer-Encoding: chunked\r\n");
+        }
+        if (!c->keep)
+                ADD(last, "Connection: close\r\n");
+        else if (c->old)
+                ADD(last, "Connection: keep-alive\r\n");
+        ADD(last, "\r\n");
+}
+
+/* ---- replies ------------------------------------------------------------------------------------------------------------ */
+
+void http_reply(struct http_conn *c, const struct http_reply *head, struct pm_str body)
+{
+        struct lines first, last;
+        int n = 3;
+
+        assert(c->sent == SENT_NOTHING);
+        make_head(c, head, (int64_t)body.n, &first, &last);
+        c->sent = SENT_ALL;
+        struct iovec v[4] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n), PIECE(last.text, last.n),
+                              PIECE(body.p, body.n) };
+        if (!c->no_body && body.n)
+                n = 4;
+        put_out(c, v, n);
+}
+
+void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struct evbuffer *body)
+{
+        size_t length = evbuffer_get_length(body), sent, head_n;
+        struct evbuffer_iovec pieces[16];
+        struct lines first, last;
+        int n = 0;
+
+        assert(c->sent == SENT_NOTHING);
+        make_head(c, head, (int64_t)length, &first, &last);
+        c->sent = SENT_ALL;
+        struct iovec v[3 + LENGTH_OF(pieces)] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n),
+                                                  PIECE(last.text, last.n) };
+        head_n = first.n + head->headers.n + last.n;
+        if (c->no_body)
+                length = 0;
+        if (length)
+                n = MIN(evbuffer_peek(body, -1, NULL, pieces, (int)LENGTH_OF(pieces)), (int)LENGTH_OF(pieces));
+        for (int i = 0; i < n; i++)
+                v[3 + i] = (struct iovec)PIECE(pieces[i].iov_base, pieces[i].iov_len);
+        sent = put_now(c, v, 3 + n);
+        if (c->gone)
+                return;
+        if (sent < head_n) { /* what is left of the head is copied, the body moves */
+                queue_up(c, v, 3, sent);
+                sent = head_n;
+        }
+        sent -= head_n;
+        (void)evbuffer_drain(body, sent);
+        if (length == sent || c->gone)
+                return;
+        if (!c->out)
+                c->out = evbuffer_new();
+        if (!c->out || evbuffer_add_buffer(c->out, body) < 0) {
+                write_failed(c);
+                return;
+        }
+        c->queued += length - sent;
+        arm(c);
+}
+
+void http_stream_begin(struct http_conn *c, const struct http_reply *head, int64_t length)
+{
+        struct lines first, last;
+
+        assert(c->sent == SENT_NOTHING);
+        make_head(c, head, length, &first, &last);
+        c->sent = SENT_HEAD;
+        struct iovec v[] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n), PIECE(last.text, last.n) };
+        put_out(c, v, 3);
+}
+
+void http_stream_data(struct http_conn *c, const char *p, size_t n)
+{
+        static const char digits[] = "0123456789abcdef";
+        char size[18], *end = size + sizeof size, *at = end;
+        size_t left = n;
+
+        assert(c->sent == SENT_HEAD);
+        if (n == 0 || c->no_body)
+                return;
+        if (!c->chunked) {
+                if (c->left >= 0) {
+                        n = MIN(n, (size_t)c->left); /* more would be read as the next reply */
+                        c->left -= (int64_t)n;
+                }
+                put_out(c, &(struct iovec)PIECE(p, n), 1);
+                return;
+        }
+        *--at = '\n';
+        *--at = '\r';
+        do
+                *--at = digits[left & 15];
+        while (left >>= 4);
+        struct iovec v[] = { PIECE(at, (size_t)(end - at)), PIECE(p, n), PIECE("\r\n", 2) };
+        put_out(c, v, 3);
+}
+
+void http_stream_end(struct http_conn *c, bool clean)
+{
+        assert(c->sent == SENT_HEAD);
+        if (!c->no_body && !c->chunked && c->left > 0)
+                clean = false;
+        if (!clean) { /* http_request_over() closes; only a reset tells a cut from an end that is the connection's */
+                c->keep = false;
+                c->reset = c->until_close;
+                return;
+        }
+        c->sent = SENT_ALL;
+        if (c->chunked && !c->no_body)
+                put_out(c, &(struct iovec)PIECE("0\r\n\r\n", 5), 1);
+}
+
+void http_continue(struct http_conn *c)
+{
+        if (c->owes_continue && c->sent == SENT_NOTHING)
+                put_out(c, &(struct iovec)PIECE("HTTP/1.1 100 Continue\r\n\r\n", 25), 1);
+        c->owes_continue = false;
+}
+
+void conn_turn_away(struct http_conn *c)
+{
+        static const char body[] = "{\"error\":{\"message\":\"too many connections (limits.connections)\",\"type\":\"server_error\","
+                                   "\"param\":null,\"code\":\"overloaded\"}}";
+
+        http_reply(c, &(struct http_reply){ .status = 503, .content_type = "application/json", .headers = { "retry-after: 1\r\n", 16 },
+                                            .close = true }, (struct pm_str){ body, sizeof body - 1 });
+        c->closing = c->deaf = c->linger = true;
+        conn_settle(c);
+}

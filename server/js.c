@@ -9,13 +9,14 @@
 #include "arena.h"
 #include "base.h"
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "take_string() finds the first of eight bytes in the lowest one");
 #define ONES 0x0101010101010101ull
 #define HIGHS 0x8080808080808080ull
 
 void js_start(struct js *j, struct pm_str text, size_t depth)
 {
         assert(depth <= 512);
-        *j = (struct js){ .at = text.p, .start = text.p, .end = text.p + text.n, .max = (unsigned)depth };
+        *j = (struct js){ .at = text.p, .start = text.p, .end = text.n ? text.p + text.n : text.p, .max = (unsigned)depth };
 }
 
 static bool fail(struct js *j, int error, const char *why)
@@ -373,44 +374,6 @@ struct pm_str js_trim(struct pm_str text)
         return text;
 }
 
-bool js_equal(struct pm_str raw, const char *text)
-{
-        size_t n = strlen(text);
-
-        if (raw.n == n)
-                return memcmp(raw.p, text, n) == 0;
-        if (raw.n < n || raw.n > 6 * n || !memchr(raw.p, '\\', raw.n))
-                return false;
-
-        char plain[6 * 64];
-
-        if (raw.n + 2 > sizeof plain)
-                return false;
-        return js_unescape((struct pm_str){ raw.p - 1, raw.n + 2 }, plain) == n && memcmp(plain, text, n) == 0;
-}
-
-bool js_string_is(struct pm_str value, const char *text)
-{
-        return value.n >= 2 && value.p[0] == '"' && js_equal((struct pm_str){ value.p + 1, value.n - 2 }, text);
-}
-
-struct pm_str js_member(struct pm_str object, const char *key)
-{
-        struct pm_str found = { 0 }, name;
-        struct js j;
-
-        js_start(&j, object, 512);
-        if (js_type(object) != JS_OBJECT || !js_enter(&j))
-                return found;
-        while (js_more(&j, &name)) {
-                struct pm_str value = js_take(&j);
-
-                if (js_equal(name, key))
-                        found = value;
-        }
-        return found;
-}
-
 static unsigned hex4(const char *p)
 {
         return (unsigned)(hex_value(p[0]) << 12 | hex_value(p[1]) << 8 | hex_value(p[2]) << 4 | hex_value(p[3]));
@@ -455,6 +418,72 @@ static unsigned read_u(const char *p, const char *end, size_t *used)
         return 0xFFFD;
 }
 
+/* At a backslash whose escape is proved: its text into o, which has room for 4 bytes; moves *p on.  Returns the end. */
+static char *put_escape(const char **p, const char *end, char *o)
+{
+        size_t used = 2;
+
+        switch ((*p)[1]) {
+        case 'b': *o++ = '\b'; break;
+        case 'f': *o++ = '\f'; break;
+        case 'n': *o++ = '\n'; break;
+        case 'r': *o++ = '\r'; break;
+        case 't': *o++ = '\t'; break;
+        case 'u': o = put_utf8(o, read_u(*p, end, &used)); break;
+        default: *o++ = (*p)[1]; break;
+        }
+        *p += used;
+        return o;
+}
+
+bool js_equal(struct pm_str raw, const char *text)
+{
+        size_t n = strlen(text);
+        const char *p = raw.p, *end;
+
+        /* an escape is longer than what it stands for: equal lengths are equal texts only if there is none */
+        if (raw.n < n || raw.n == 0)
+                return raw.n == n;
+        if (!memchr(raw.p, '\\', raw.n))
+                return raw.n == n && memcmp(raw.p, text, n) == 0;
+        for (end = raw.p + raw.n; p < end;) {
+                char one[4] = { *p };
+                size_t m = 1;
+
+                if (*p == '\\')
+                        m = (size_t)(put_escape(&p, end, one) - one);
+                else
+                        p++;
+                if (m > n || memcmp(text, one, m) != 0)
+                        return false;
+                text += m;
+                n -= m;
+        }
+        return n == 0;
+}
+
+bool js_string_is(struct pm_str value, const char *text)
+{
+        return value.n >= 2 && value.p[0] == '"' && js_equal((struct pm_str){ value.p + 1, value.n - 2 }, text);
+}
+
+struct pm_str js_member(struct pm_str object, const char *key)
+{
+        struct pm_str found = { 0 }, name;
+        struct js j;
+
+        js_start(&j, object, 512);
+        if (js_type(object) != JS_OBJECT || !js_enter(&j))
+                return found;
+        while (js_more(&j, &name)) {
+                struct pm_str value = js_take(&j);
+
+                if (js_equal(name, key))
+                        found = value;
+        }
+        return found;
+}
+
 size_t js_unescape(struct pm_str value, char *out)
 {
         const char *p = value.p + 1, *end = value.p + value.n - 1;
@@ -467,20 +496,8 @@ size_t js_unescape(struct pm_str value, char *out)
                 memcpy(o, p, n);
                 o += n;
                 p += n;
-                if (p >= end)
-                        break;
-                switch (p[1]) {
-                case 'b': *o++ = '\b'; p += 2; break;
-                case 'f': *o++ = '\f'; p += 2; break;
-                case 'n': *o++ = '\n'; p += 2; break;
-                case 'r': *o++ = '\r'; p += 2; break;
-                case 't': *o++ = '\t'; p += 2; break;
-                case 'u':
-                        o = put_utf8(o, read_u(p, end, &n));
-                        p += n;
-                        break;
-                default: *o++ = p[1]; p += 2; break;
-                }
+                if (p < end)
+                        o = put_escape(&p, end, o);
         }
         return (size_t)(o - out);
 }
@@ -520,7 +537,7 @@ bool js_int(struct pm_str value, int64_t *ret)
 size_t js_escape(struct pm_str text, char *out)
 {
         static const char digits[] = "0123456789abcdef";
-        const unsigned char *p = (const unsigned char *)text.p, *end = p + text.n;
+        const unsigned char *p = (const unsigned char *)text.p, *end = text.n ? p + text.n : p;
         char *o = out;
 
         while (p < end) {

@@ -90,11 +90,12 @@ static void on_change(void *arg)
         }
 
         bool slow = t->error == TRANSFER_FIRST_TIME || t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_CONNECT_TIME;
+        bool ours = t->error == TRANSFER_MEMORY;
         char why[sizeof t->error_text];
 
         snprintf(why, sizeof why, "%s", t->error_text);
-        give_back(a, EXPERT_BAD);
-        ended(a, slow ? PM_ETIMEOUT : PM_EUNREACHABLE, "'%s': %s", a->expert->name, why);
+        give_back(a, ours ? EXPERT_NEUTRAL : EXPERT_BAD);
+        ended(a, ours ? PM_EBUSY : slow ? PM_ETIMEOUT : PM_EUNREACHABLE, "'%s': %s", a->expert->name, why);
 }
 
 static void on_time(evutil_socket_t fd, short what, void *arg)
@@ -125,6 +126,7 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
                 ended(a, PM_EUNREACHABLE, "no endpoint of '%s' is available", e->name);
                 return;
         }
+        /* The transfer's limits are the expert's own, so that passing them says something about it; ours is the timer. */
         a->timer = evtimer_new(w->base, on_time, a);
         if (!a->timer || evtimer_add(a->timer, &limit) < 0) {
                 give_back(a, EXPERT_NEUTRAL);
@@ -134,8 +136,8 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
         a->transfer = upstream_open(w->upstream,
                                     &(struct upstream_call){ .endpoint = a->endpoint, .path = path,
                                                              .headers = { headers, sizeof headers - 1 },
-                                                             .body = &a->body, .n_body = 1, .connect_ms = MIN(e->connect_ms, timeout_ms),
-                                                             .first_ms = timeout_ms, .idle_ms = timeout_ms,
+                                                             .body = &a->body, .n_body = 1, .connect_ms = e->connect_ms,
+                                                             .first_ms = e->answer_ms, .idle_ms = e->idle_ms,
                                                              .high_water = max_reply + 1, .head_max = 65536 },
                                     &a->wake);
         if (!a->transfer) {
@@ -149,5 +151,6 @@ void ask_cancel(struct ask *a)
         if (!a->worker)
                 return;
         give_back(a, EXPERT_NEUTRAL);
+        worker_unwake(a->worker, a->owner);
         a->done = true;
 }

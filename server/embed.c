@@ -46,7 +46,7 @@ static int from_base64(struct pm_str s, struct arena *a, const float **ret, size
                         out[n++] = (unsigned char)(bits >> have);
                 }
         }
-        if (n == 0 || n % sizeof(float) != 0)
+        if (n == 0 || n % sizeof(float) != 0 || n / sizeof(float) > DIM_MAX)
                 return -EINVAL;
         *ret = (const float *)(const void *)out;
         *ret_dim = n / sizeof(float);
@@ -134,7 +134,7 @@ void embed_start(struct embed *e, struct worker *w, struct arena *arena, struct 
         *e = (struct embed){ .owner = owner, .embedder = by };
         e->wake = (struct wake){ .fn = on_reply, .arg = e };
         if (!body) {
-                e->ask.worker = w;
+                e->ask = (struct ask){ .worker = w, .owner = &e->wake, .done = true };
                 e->done = true;
                 e->status = PM_ETOOBIG;
                 snprintf(e->error, sizeof e->error, "no memory for a text of %zu bytes", text.n);
@@ -153,7 +153,7 @@ void embed_cancel(struct embed *e)
 {
         if (!e->ask.worker)
                 return;
-        worker_unwake(e->ask.worker, &e->wake);
-        ask_cancel(&e->ask);
+        worker_unwake(e->ask.worker, e->owner);
+        ask_cancel(&e->ask); /* takes e->wake off too */
         e->done = true;
 }

@@ -142,23 +142,18 @@ static int read_turn(struct reader *r, const char *list, bool loose)
         }
         if (r->j.error)
                 return not_json(r);
-        if (!t->role.p && loose)
+        if (!t->role.p && loose) {
+                t->role = (struct pm_str){ "\"\"", 2 }; /* a function's output and the like: nobody's words */
                 return 0;
+        }
         if (js_type(t->role) != JS_STRING)
                 return wrong(r, place_of(r, list, "role"), "expected a string, found %s", type_name(t->role));
-        switch (js_type(t->content)) {
-        case JS_STRING:
-        case JS_ARRAY:
+        if (js_type(t->content) == JS_STRING || js_type(t->content) == JS_ARRAY)
                 return 0;
-        case JS_NONE:
-        case JS_NULL:
-                if (loose || tool_calls.p || js_string_is(t->role, "assistant") || js_string_is(t->role, "function"))
-                        return 0;
-                /* fall through */
-        default:
-                return wrong(r, place_of(r, list, "content"), "expected a string or an array of parts, found %s",
-                             type_name(t->content));
-        }
+        if ((js_type(t->content) == JS_NONE || js_type(t->content) == JS_NULL) &&
+            (loose || tool_calls.p || js_string_is(t->role, "assistant") || js_string_is(t->role, "function")))
+                return 0;
+        return wrong(r, place_of(r, list, "content"), "expected a string or an array of parts, found %s", type_name(t->content));
 }
 
 static int read_turns(struct reader *r, const char *list, bool loose)
@@ -356,6 +351,8 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
         if (stream.p && !is_bool(stream) && js_type(stream) != JS_NULL)
                 return wrong(&r, "stream", "expected a boolean, found %s", type_name(stream));
         q.stream = js_type(stream) == JS_TRUE;
+        if (!seen && route_body)
+                return wrong(&r, conversation, "'messages' or 'input' is required");
         if (!seen && api != EXPERT_COMPLETIONS && api != EXPERT_RESPONSES)
                 return wrong(&r, conversation, "'%s' is required", conversation);
         if (api == EXPERT_CHAT && q.n_turns == 0)
@@ -401,8 +398,9 @@ int query_parse_route(struct pm_str body, const struct query_limits *limits, str
                 return 0;
         }
         if (one.n_turns == 0 || one.n_turns > limits->messages) {
-                *why = (struct query_error){ .message = arena_printf(a, "expected 1 to %zu texts in 'input', found %zu", limits->messages, one.n_turns),
-                                             .param = "input" };
+                const char *s = arena_printf(a, "expected 1 to %zu texts in 'input', found %zu", limits->messages, one.n_turns);
+
+                *why = (struct query_error){ .message = s ? s : "too many texts in 'input'", .param = "input" };
                 return -EINVAL;
         }
         list = arena_alloc(a, one.n_turns * sizeof *list);
@@ -514,11 +512,6 @@ static int add_edit(struct splice *s, size_t at, size_t skip, struct pm_str with
                 s->edits = more;
                 s->room = room;
         }
-        for (i = 0; skip && i < s->n; i++)
-                if (s->edits[i].at == at && s->edits[i].skip) { /* the same member again: the last one counts */
-                        s->edits[i].with = with;
-                        return 0;
-                }
         for (i = s->n; i > 0 && s->edits[i - 1].at > at; i--)
                 s->edits[i] = s->edits[i - 1];
         s->edits[i] = (struct edit){ at, skip, with };
@@ -526,20 +519,17 @@ static int add_edit(struct splice *s, size_t at, size_t skip, struct pm_str with
         return 0;
 }
 
-static struct pm_str quoted(struct arena *a, const char *before, const char *text, const char *after)
+static struct pm_str quoted(struct arena *a, const char *text)
 {
-        size_t n = strlen(text), b = strlen(before), c = strlen(after);
-        char *out = arena_alloc(a, b + 6 * n + c + 2);
-        size_t m;
+        size_t n = strlen(text);
+        char *out = arena_alloc(a, 6 * n + 2);
 
         if (!out)
                 return (struct pm_str){ 0 };
-        memcpy(out, before, b);
-        out[b] = '"';
-        m = b + 1 + js_escape((struct pm_str){ text, n }, out + b + 1);
-        out[m++] = '"';
-        memcpy(out + m, after, c);
-        return (struct pm_str){ out, m + c };
+        out[0] = '"';
+        n = 1 + js_escape((struct pm_str){ text, n }, out + 1);
+        out[n++] = '"';
+        return (struct pm_str){ out, n };
 }
 
 static struct pm_str literal(const char *s)
@@ -580,6 +570,19 @@ static bool same_name(struct pm_str a, struct pm_str b, struct arena *arena)
         return x.p && y.p && x.n == y.n && memcmp(x.p, y.p, x.n) == 0;
 }
 
+/* Does the object that j reads have a member of that name further on?  j is a copy. */
+static bool comes_again(struct js j, struct pm_str name, struct arena *a)
+{
+        struct pm_str key;
+
+        while (js_more(&j, &key)) {
+                (void)js_take(&j);
+                if (same_name(key, name, a))
+                        return true;
+        }
+        return false;
+}
+
 static int splice_extra(const struct query *q, const char *extra, struct splice *s, size_t open)
 {
         struct pm_str e = literal(extra), name, key;
@@ -598,6 +601,8 @@ static int splice_extra(const struct query *q, const char *extra, struct splice 
 
                 if (js_equal(name, "model") || js_equal(name, "stream") || js_equal(name, "stream_options"))
                         continue; /* ours to say */
+                if (comes_again(j, name, s->arena))
+                        continue; /* the last one counts */
                 js_start(&b, q->body, 512);
                 js_enter(&b);
                 while (js_more(&b, &key)) {
@@ -634,7 +639,7 @@ int query_splice(const struct query *q, const char *model, const char *extra, st
         int e = 0;
 
         if (q->model_value.p && !js_string_is(q->model_value, model))
-                e = add_edit(&s, (size_t)(q->model_value.p - q->body.p), q->model_value.n, quoted(a, "", model, ""));
+                e = add_edit(&s, (size_t)(q->model_value.p - q->body.p), q->model_value.n, quoted(a, model));
         if (e == 0)
                 e = splice_usage(q, &s, open);
         if (e == 0 && extra)

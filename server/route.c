@@ -6,6 +6,7 @@
 #include "route.h"
 
 #include <event2/event.h>
+#include <stdatomic.h>
 
 #include "ask.h"
 #include "base.h"
@@ -24,6 +25,7 @@ enum {
         ALLOC_MAX = 16 << 20,
         STALL_US = 5000,
         SAY_AGAIN_US = 60000000,
+        SAID = 64,
         CALL_MS = 2000,
         REPLY_MAX = 1 << 20
 };
@@ -158,7 +160,9 @@ static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str
         if (!then)
                 return refuse(x, "pm_embed without a step to go on with");
         x->text = encoder ? arena_strndup(x->call.arena, encoder, strlen(encoder)) : "";
-        x->to_embed = text; /* moved on before the step's memory can go: all memory ends with the query */
+        /* the query's own text stays; other text may be the step's */
+        x->to_embed = text.n == 0 || text.p == x->query.text.p
+                              ? text : (struct pm_str){ arena_strndup(x->call.arena, text.p, text.n), text.n };
         x->then = then;
         return record(x, EMBED);
 }
@@ -282,18 +286,26 @@ static int64_t step_begins(struct routing *x)
         return now;
 }
 
-/* One line a minute for each router and worker: `said` is when the last one was. */
-static bool may_say(int64_t *said, int64_t now)
+/* What this thread has said last about whom; routers share a place only if there are many. */
+struct said {
+        int metric; /* the router's: it keeps its number over reloads */
+        int64_t at;
+};
+
+/* One line a minute for each router and worker. */
+static bool may_say(struct said table[SAID], const struct router *r, int64_t now)
 {
-        if (*said && now - *said < SAY_AGAIN_US)
+        struct said *s = &table[(unsigned)r->metric % SAID];
+
+        if (s->at && s->metric == r->metric && now - s->at < SAY_AGAIN_US)
                 return false;
-        *said = now;
+        *s = (struct said){ r->metric, now };
         return true;
 }
 
 static void step_ends(struct routing *x, int64_t began)
 {
-        static _Thread_local int64_t said;
+        static _Thread_local struct said said[SAID];
         int64_t now = now_us();
         char text[160];
 
@@ -301,7 +313,7 @@ static void step_ends(struct routing *x, int64_t began)
         if (now - began < STALL_US)
                 return;
         metrics_stall(x->call.worker->metrics, x->router->metric);
-        if (!may_say(&said, now))
+        if (!may_say(said, x->router, now))
                 return;
         snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms; longer work belongs in pm_offload",
                  x->router->name, x->call.worker->id, (double)(now - began) / 1000);
@@ -329,8 +341,10 @@ static void complete_fallbacks(struct routing *x)
         struct expert **all = arena_alloc(x->call.arena, (d->n_fallbacks + x->query.n_experts + 1) * sizeof(struct expert *));
         struct expert *preset = preset_of(x);
 
-        if (!all)
+        if (!all) {
+                d->n_fallbacks = MIN(d->n_fallbacks, most);
                 return;
+        }
         for (size_t i = 0; i < d->n_fallbacks; i++)
                 all[n++] = d->fallbacks[i];
         if (preset && preset != d->expert && !listed(all, n, preset))
@@ -349,7 +363,8 @@ static void finished(struct routing *x)
         x->done = true;
         if (x->timer)
                 event_free(TAKE(x->timer));
-        worker_wake(x->call.worker, x->call.owner);
+        if (!x->starting)
+                worker_wake(x->call.worker, x->call.owner);
 }
 
 static void decide_default(struct routing *x, const char *reason)
@@ -360,7 +375,7 @@ static void decide_default(struct routing *x, const char *reason)
 
 static void route_end(struct routing *x, enum move how)
 {
-        static _Thread_local int64_t said;
+        static _Thread_local struct said said[SAID];
         char text[512];
 
         switch (how) {
@@ -374,7 +389,8 @@ static void route_end(struct routing *x, enum move how)
                 return;
         case FAIL:
                 end_router(x, ROUTER_FAILED);
-                snprintf(text, sizeof text, "router '%s' failed: %s", x->router->name, x->text ? x->text : "(no memory for its reason)");
+                snprintf(text, sizeof text, "router '%s' failed: %s%s%s", x->router->name, x->text ? x->text : "(no memory for its reason)",
+                         x->trouble ? "; " : "", x->trouble ? x->trouble : "");
                 break;
         case REFUSED:
                 end_router(x, ROUTER_BROKEN);
@@ -385,11 +401,12 @@ static void route_end(struct routing *x, enum move how)
                 snprintf(text, sizeof text, "router '%s' is broken: %s", x->router->name,
                          x->move == TWO_MOVES ? "it made two moves in one step"
                          : x->steps > STEPS_MAX ? "it took more than 64 steps for one query"
-                                                : "it returned without a move");
+                         : x->move == NO_MOVE   ? "it returned without a move"
+                                                : "it returned a step that its move did not make");
                 break;
         }
         x->decision = (struct decision){ 0 };
-        if (may_say(&said, now_us()) || log_wants(PM_DEBUG))
+        if (may_say(said, x->router, now_us()) || log_wants(PM_DEBUG))
                 say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
         ask_next(x);
 }
@@ -431,14 +448,14 @@ static void operation_done(void *arg)
                 x->query.http_status = e->ask.http_status;
                 x->query.vector = e->vector;
                 x->query.dim = e->dim;
-                if (e->status < 0)
-                        x->text = e->error;
+                x->trouble = e->status < 0 ? e->error : NULL;
         } else if (x->ask && x->ask->done) {
                 struct ask *a = TAKE(x->ask);
 
                 x->query.status = a->status;
                 x->query.http_status = a->http_status;
                 x->query.reply = a->reply;
+                x->trouble = a->status < 0 ? a->error : NULL;
         } else {
                 return;
         }
@@ -484,11 +501,20 @@ static int start_embed(struct routing *x)
 
         if (!by)
                 return PM_EINVAL;
-        x->embed = arena_alloc(x->call.arena, sizeof *x->embed);
+        x->embed = x->to_embed.n && !x->to_embed.p ? NULL : arena_alloc(x->call.arena, sizeof *x->embed);
         if (!x->embed)
                 return PM_EBUSY;
         embed_start(x->embed, x->call.worker, x->call.arena, &x->wake, by, x->to_embed, MAX(x->query.left_ms, 1));
         return 0;
+}
+
+/* It goes into a request line as it is. */
+static bool path_ok(const char *path)
+{
+        for (const char *p = path; *p; p++)
+                if (*p <= ' ' || *p >= 0x7F)
+                        return false;
+        return *path == '/';
 }
 
 static int start_call(struct routing *x)
@@ -496,7 +522,7 @@ static int start_call(struct routing *x)
         const struct pm_call *c = &x->pm_call;
         int64_t limit = c->timeout_ms > 0 ? c->timeout_ms : CALL_MS;
 
-        if (!x->asked)
+        if (!x->asked || (c->path && !path_ok(c->path)))
                 return PM_EINVAL;
         x->ask = arena_alloc(x->call.arena, sizeof *x->ask);
         if (!x->ask || !c->path || !c->body.p) {
@@ -504,7 +530,7 @@ static int start_call(struct routing *x)
                 return PM_EBUSY;
         }
         ask_start(x->ask, x->call.worker, x->call.arena, &x->wake, x->asked, c->path, c->body, MAX(MIN(limit, x->query.left_ms), 1),
-                  c->max_reply ? c->max_reply : REPLY_MAX);
+                  c->max_reply ? MIN(c->max_reply, ALLOC_MAX) : REPLY_MAX);
         return 0;
 }
 
@@ -529,6 +555,7 @@ static int start_offload(struct routing *x)
 
 static int move_start(struct routing *x)
 {
+        x->trouble = NULL;
         x->query.http_status = 0;
         x->query.reply = (struct pm_str){ 0 };
         x->query.vector = NULL;
@@ -547,11 +574,9 @@ static int move_start(struct routing *x)
 
 static void route_advance(struct routing *x, pm_step_fn *step)
 {
-        union { void *to; } self = { x->router->self };
-
         for (;;) {
                 int64_t began = step_begins(x);
-                pm_step got = step(self.to, &x->query);
+                pm_step got = step(x->router->self, &x->query);
 
                 step_ends(x, began);
                 if (got.ticket != x->ticket || x->move == NO_MOVE || x->move == TWO_MOVES || ++x->steps > STEPS_MAX) {
@@ -588,6 +613,7 @@ static void ask_next(struct routing *x)
         x->asked_us = now_us();
         x->query.state = NULL;
         x->query.status = PM_OK;
+        x->trouble = NULL;
         route_advance(x, x->router->table->route);
 }
 
@@ -626,19 +652,19 @@ static int show_experts(struct routing *x)
                 list[i] = &shown[i];
                 shown[i] = (struct pm_expert){
                         .name = e->name, .price_in = e->price_in, .price_out = e->price_out, .context = e->context,
-                        .first_token_ms = (double)__atomic_load_n(&e->state->first_us, __ATOMIC_RELAXED) / 1000,
-                        .in_flight = __atomic_load_n(&e->state->in_flight, __ATOMIC_RELAXED),
+                        .first_token_ms = (double)atomic_load_explicit(&e->state->first_us, memory_order_relaxed) / 1000,
+                        .in_flight = atomic_load_explicit(&e->state->in_flight, memory_order_relaxed),
                 };
         }
         x->query.experts = list;
         return 0;
 }
 
-void routing_start(struct routing *x, const struct routing_call *call)
+static void start(struct routing *x, const struct routing_call *call)
 {
         const struct tenant *t = call->tenant;
 
-        *x = (struct routing){ .call = *call, .deadline_us = now_us() + call->route->deadline_ms * 1000 };
+        *x = (struct routing){ .call = *call, .deadline_us = now_us() + call->route->deadline_ms * 1000, .starting = true };
         x->wake = (struct wake){ .fn = operation_done, .arg = x };
         x->query = (struct pm_query){
                 .size = sizeof(struct pm_query), .kind = PM_CHAT, .host = &host, .id = call->id,
@@ -657,6 +683,12 @@ void routing_start(struct routing *x, const struct routing_call *call)
         ask_next(x);
 }
 
+void routing_start(struct routing *x, const struct routing_call *call)
+{
+        start(x, call);
+        x->starting = false;
+}
+
 bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg)
 {
         if (!x->call.worker)
@@ -672,7 +704,9 @@ bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg)
                 embed_cancel(TAKE(x->embed));
         if (x->ask)
                 ask_cancel(TAKE(x->ask));
-        if (!x->job || pool_withdraw(x->call.worker->pool, x->job))
+        if (x->job && pool_withdraw(x->call.worker->pool, x->job))
+                x->job = NULL;
+        if (!x->job)
                 return true;
         x->orphan = true;
         x->free_me = free_me;

@@ -66,12 +66,12 @@ struct routing {
         unsigned steps;
         pm_step_fn *then;
         const char *text;      /* of a failure, or an encoder's name */
+        const char *trouble;   /* why the last operation failed: a clause; NULL: it did not, or q->status says all */
         struct expert *asked;  /* pm_call */
         struct pm_call pm_call;
         struct pm_str to_embed;
         void (*work)(void *);
         void *work_arg;
-        const struct pm_decision *answer; /* copied into the arena */
 
         struct ask *ask;       /* the one operation in flight */
         struct embed *embed;
@@ -80,6 +80,7 @@ struct routing {
         void (*free_me)(void *arg);
         void *free_arg;
 
+        bool starting;         /* inside routing_start(): the owner sees `done` without a wake */
         bool done;
         struct decision decision;
 };

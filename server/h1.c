@@ -320,8 +320,8 @@ static int keep_raw(struct h1 *h, const char *p, size_t n)
         return 0;
 }
 
-/* What the bytes up to the wrong one are: looks at nothing but them. */
-static enum h1_event refuse_head(struct h1 *h)
+/* What the bytes up to the wrong one, raw[n), are: looks at nothing but them. */
+static enum h1_event refuse_head(struct h1 *h, size_t n)
 {
         const char *side = h->side == H1_REQUESTS ? "request" : "response";
         unsigned char wrong = (unsigned char)h->raw[h->n - 1];
@@ -331,16 +331,16 @@ static enum h1_event refuse_head(struct h1 *h)
                 return H1_ERROR;
         if (h->raw[0] == 0x16)
                 return fail(h, 400, "a TLS handshake on a listener without TLS: use http:// here, or give this listener a certificate");
-        if (h->side == H1_REQUESTS && h->n == 3 && memcmp(h->raw, "PRI", 3) == 0)
+        if (h->side == H1_REQUESTS && h->n >= 3 && memcmp(h->raw, "PRI", 3) == 0)
                 return fail(h, 505, "an HTTP/2 connection preface: this server speaks HTTP/1.1 (ALPN http/1.1, no prior knowledge)");
-        for (size_t i = 1; i < h->n; i++) /* the grammar library may take CR and any byte for a line's end */
+        for (size_t i = 1; i < n; i++) /* the grammar library may take CR and any byte for a line's end */
                 if (h->raw[i] == '\n' || h->raw[i - 1] == '\r')
                         lines++;
         if (lines > h->headers_max)
                 return fail(h, 431, "the message has too many headers");
         if (h->side == H1_REQUESTS && parser_error(h) == (int)HPE_INVALID_METHOD && (isupper(wrong) || wrong == '-'))
                 return fail(h, 501, "the request's method is not known");
-        if (parser_error(h) == (int)HPE_INVALID_VERSION && wrong != ' ')
+        if (parser_error(h) == (int)HPE_INVALID_VERSION)
                 return fail(h, 505, "the HTTP version is not 1.0 or 1.1");
         (void)snprintf(h->text, sizeof h->text, "malformed %s at byte %zu (0x%02x): %s", side, h->n - 1, wrong,
                        parser_complaint(h));
@@ -450,7 +450,7 @@ static enum h1_event feed_head(struct h1 *h, const char *data, size_t n, size_t 
                 i += keep;
                 *used = i;
                 if (ran == RAN_WRONG)
-                        return refuse_head(h);
+                        return refuse_head(h, h->n - keep + pos);
                 if (ran == RAN_PAUSED) {
                         if (!take_head(h))
                                 return H1_ERROR;

@@ -68,6 +68,20 @@ static bool has_token(struct pm_str list, const char *token)
         return false;
 }
 
+static bool is_control(char c)
+{
+        return ((unsigned char)c < 0x20 && c != '\t') || c == 0x7f;
+}
+
+/* The grammar library looks at values, but not at their first byte, and at no byte of the lists that it reads itself. */
+static bool has_control(struct pm_str s)
+{
+        for (size_t i = 0; i < s.n; i++)
+                if (is_control(s.p[i]))
+                        return true;
+        return false;
+}
+
 struct facts {
         unsigned hosts;
         bool encoded, close, keep;
@@ -111,6 +125,8 @@ static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, 
                 break;
         case 10:
                 if (same_name(p, "connection", 10)) {
+                        if (has_control(x->value))
+                                return refuse(why, 400, "a control character in a header's value");
                         f->close |= has_token(x->value, "close");
                         f->keep |= has_token(x->value, "keep-alive");
                 }
@@ -121,10 +137,16 @@ static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, 
                 break;
         case 17:
                 if (same_name(p, "transfer-encoding", 17)) {
-                        if (f->encoded || !same_text(x->value, "chunked"))
+                        if (f->encoded)
+                                return refuse(why, 400, "more than one Transfer-Encoding");
+                        if (!same_text(x->value, "chunked"))
                                 return refuse(why, 501, "a Transfer-Encoding other than one 'chunked'");
                         f->encoded = true;
                 }
+                break;
+        case 16:
+                if (same_name(p, "proxy-connection", 16) && has_control(x->value))
+                        return refuse(why, 400, "a control character in a header's value");
                 break;
         default:
                 break;
@@ -140,34 +162,38 @@ static bool blank(const char *from, const char *to)
         return true;
 }
 
-static bool has_space(const char *p, size_t n)
-{
-        for (size_t i = 0; i < n; i += 8) {
-                uint64_t x = word(p + i) ^ FOLD;
+/* The bytes of a word that are below `low`, or are c, as their high bits; bits above the lowest one may be false. */
+#define EACH(c) (UINT64_C(0x0101010101010101) * (uint64_t)(c))
+#define HIGH EACH(0x80)
+#define BYTES_BELOW(w, low) (((w) - EACH(low)) & ~(w) & HIGH)
+#define BYTES_THAT_ARE(w, c) BYTES_BELOW((w) ^ EACH(c), 1)
 
-                if (n - i < 8)
-                        x |= UINT64_MAX << (8 * (n - i));
-                if ((x - UINT64_C(0x0101010101010101)) & ~x & UINT64_C(0x8080808080808080))
-                        return true;
-        }
-        return false;
+/* The high bits of the first n bytes. */
+static uint64_t first_bytes(size_t n)
+{
+        return n >= 8 ? HIGH : HIGH & ((UINT64_C(1) << (8 * n)) - 1);
 }
 
-/* Bytes that a value may not hold: the grammar library looks at most of them, but not at the first of a value. */
-static bool has_control(const char *p, size_t n)
+static bool has_space(const char *p, size_t n)
+{
+        size_t i = 0;
+
+        for (; n - i > 8; i += 8)
+                if (BYTES_THAT_ARE(word(p + i), ' '))
+                        return true;
+        return (BYTES_THAT_ARE(word(p + i), ' ') & first_bytes(n - i)) != 0;
+}
+
+/* No space, no control, no '#', nothing above ASCII. */
+static bool all_url(const char *p, size_t n)
 {
         for (size_t i = 0; i < n; i += 8) {
-                uint64_t x = word(p + i), del = x ^ UINT64_C(0x7f7f7f7f7f7f7f7f), low, gone;
+                uint64_t w = word(p + i);
 
-                low = (x - FOLD) & ~x;
-                gone = (del - UINT64_C(0x0101010101010101)) & ~del;
-                if (LIKELY(!((low | gone) & UINT64_C(0x8080808080808080))))
-                        continue;
-                for (size_t j = i; j < MIN(n, i + 8); j++)
-                        if (((unsigned char)p[j] < 0x20 && p[j] != '\t') || p[j] == 0x7f)
-                                return true;
+                if (((w & HIGH) | BYTES_BELOW(w, 0x21) | BYTES_THAT_ARE(w, 0x7f) | BYTES_THAT_ARE(w, '#')) & first_bytes(n - i))
+                        return false;
         }
-        return false;
+        return true;
 }
 
 /* One header line, raw[s->name .. next).  Whatever is neither name, colon, value nor space around it is a second meaning. */
@@ -187,7 +213,7 @@ static int take_line(const struct h1_raw *r, const struct h1_span *s, uint32_t n
                 value++;
         while (value < value_end && (value_end[-1] == ' ' || value_end[-1] == '\t'))
                 value_end--;
-        if (has_control(value, (size_t)(value_end - value)))
+        if (value < value_end && is_control(*value))
                 return refuse(why, 400, "a control character in a header's value");
         *ret = (struct h1_header){ { name, s->name_n }, { value, (size_t)(value_end - value) } };
         return 0;
@@ -197,7 +223,7 @@ static int take_line(const struct h1_raw *r, const struct h1_span *s, uint32_t n
 static int take_request_line(const struct h1_raw *r, struct h1_head *d, uint32_t *ret, const char **why)
 {
         const char *target = r->raw + r->target, *end = target + r->target_n;
-        const char *path = target, *query = NULL;
+        const char *path = target, *query;
 
         if (r->target_n > H1_TARGET_MAX)
                 return refuse(why, 414, "the request's target is longer than 8 KiB");
@@ -210,14 +236,9 @@ static int take_request_line(const struct h1_raw *r, struct h1_head *d, uint32_t
                 return refuse(why, 505, "the HTTP version is not 1.0 or 1.1");
         if (r->target < 2 || target[-1] != ' ' || target[-2] == ' ')
                 return refuse(why, 400, "the request line is not 'METHOD TARGET HTTP/1.1' with single spaces and CR LF");
-        for (const char *p = target; p < end; p++) {
-                unsigned char c = (unsigned char)*p;
-
-                if (c <= 0x20 || c >= 0x7f || c == '#')
-                        return refuse(why, 400, "the request's target holds a byte that must be percent-encoded");
-                if (c == '?' && !query)
-                        query = p;
-        }
+        if (!all_url(target, r->target_n))
+                return refuse(why, 400, "the request's target holds a byte that must be percent-encoded");
+        query = memchr(target, '?', r->target_n);
         if (*target != '/' && *target != '*') { /* http://host/path */
                 const char *slashes = memmem(target, r->target_n, "://", 3);
                 const char *to = query ? query : end;

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * classifier.h - which category a text belongs to, and how sure that is.
+ *
+ * A linear one-vs-rest model over the features of ngrams.h.  Weights are whole numbers of eight bits, one row for each bucket
+ * and one column for each category, so deciding is adding up rows; nothing is allocated.  Read-only once made: any thread.
+ *
+ * In a file (safetensors): "rows" I8 [2^bits, columns], "scale" F32 [categories], "bias" F32 [categories]; metadata: see
+ * classifier_open() in classifier.c.  Column `categories` of a row is the squared idf of its bucket in steps of "idf_step".
+ */
+#ifndef PM_CLASSIFIER_H
+#define PM_CLASSIFIER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLASSIFIER_CATEGORIES_MAX 1023
+#define CLASSIFIER_VERSION "1"
+
+struct classifier;
+
+/* What a model is made of.  Pointers are borrowed: they must outlive the classifier. */
+struct classifier_parts {
+        unsigned bits;
+        size_t categories;
+        const char *const *labels;
+        const int8_t *rows;           /* [2^bits][classifier_columns(categories)] */
+        const float *scale, *bias;    /* [categories] */
+        double idf_step;
+        double slope, offset;         /* confidence = 1 / (1 + exp(-(slope * logit(share) + offset))) */
+        double threshold;             /* below it the category is not to be trusted */
+        size_t text_max;              /* bytes read of a text, NGRAMS_TEXT_MIN..MAX */
+};
+
+struct verdict {
+        size_t category;              /* index of the label */
+        double confidence;            /* 0..1: how likely the category is right; 0 for a text without features */
+};
+
+size_t classifier_columns(size_t categories);
+
+/* From parts that are in order (asserted).  NULL: no memory. */
+struct classifier *classifier_create(const struct classifier_parts *parts);
+
+/* From a file, mapped.  0, or -errno and one line of why: what was found in a file that is cut, foreign or out of order. */
+int classifier_open(const char *path, struct classifier **ret, char *why, size_t why_size);
+void classifier_destroy(struct classifier *c); /* NULL is fine */
+
+/* Writes a model; `meta` (key, value, ..., NULL; may be NULL) is added to what the model needs itself. */
+int classifier_save(const struct classifier *c, const char *path, const char *const *meta, char *why, size_t why_size);
+
+/* text_max: 0, or another limit than the model's own. */
+void classifier_decide(const struct classifier *c, const char *text, size_t n, size_t text_max, struct verdict *ret);
+
+/* Scores of all categories into scores[categories]; false for a text without features. */
+bool classifier_scores(const struct classifier *c, const char *text, size_t n, size_t text_max, float *scores);
+
+/* The share of the best score among exp(score / temperature), as a logit: what confidence is made of.  *best: its index. */
+double classifier_logit(const float *scores, size_t categories, size_t *best);
+
+const struct classifier_parts *classifier_parts(const struct classifier *c);
+const char *classifier_meta(const struct classifier *c, const char *key); /* NULL: not there, or not from a file */
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * commands.h - the subcommands of pointsman-train, and what their arguments have in common.
+ */
+#ifndef PM_COMMANDS_H
+#define PM_COMMANDS_H
+
+#include <stddef.h>
+
+/* argv[0] is the subcommand's name.  Exit status: 0, 1 after a message, 2 for wrong arguments. */
+int command_category(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_map(int argc, char **argv);
+
+/* A whole number within min..max, or -EINVAL after a message that names the option. */
+int argument_number(const char *option, const char *text, long min, long max, long *ret);
+int argument_real(const char *option, const char *text, double min, double max, double *ret);
+
+/* 2 after a message, if a required option is missing. */
+int argument_missing(const char *command, const char *option);
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pointsman-train eval category: what a model is worth on labelled prompts, as the router would use it.
+ */
+#include <getopt.h>
+#include <jansson.h>
+#include <math.h>
+
+#include "base.h"
+#include "classifier.h"
+#include "commands.h"
+#include "metrics.h"
+#include "progress.h"
+#include "rows.h"
+
+#define WORST 10
+
+static const char help_text[] =
+        "usage: pointsman-train eval category --model M.safetensors --in F.jsonl[.gz] --text FIELD[,FIELD...] --label FIELD\n"
+        "\n"
+        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"
+        "  --unknown LABEL        lines of this label belong to no category and should come out below the threshold\n"
+        "  --threshold T          instead of the model's own\n"
+        "  --predictions FILE     writes id, label, category and confidence of each line, tab-separated\n"
+        "  --id FIELD             the id of a line (id)\n"
+        "  --max-bad N            so many lines may be unusable (100)\n"
+        "  --json                 one JSON object instead of the tables\n";
+
+struct task {
+        struct rows_source in;
+        const char *model, *unknown, *predictions, *id;
+        double threshold; /* below 0: the model's */
+        bool json;
+        struct rows rows;
+        struct decision *list;
+        struct classifier *classifier;
+};
+
+enum argument { MODEL = 256, IN, TEXT, LABEL, WHERE, UNKNOWN, THRESHOLD, PREDICTIONS, ID, MAX_BAD, JSON, HELP };
+
+static const struct option long_options[] = {
+        { "model", required_argument, NULL, MODEL },
+        { "in", required_argument, NULL, IN },
+        { "text", required_argument, NULL, TEXT },
+        { "label", required_argument, NULL, LABEL },
+        { "where", required_argument, NULL, WHERE },
+        { "unknown", required_argument, NULL, UNKNOWN },
+        { "threshold", required_argument, NULL, THRESHOLD },
+        { "predictions", required_argument, NULL, PREDICTIONS },
+        { "id", required_argument, NULL, ID },
+        { "max-bad", required_argument, NULL, MAX_BAD },
+        { "json", no_argument, NULL, JSON },
+        { "help", no_argument, NULL, HELP },
+        { NULL, 0, NULL, 0 },
+};
+
+static int take_option(struct task *t, int option, const char *value)
+{
+        long n = 0;
+        int r;
+
+        switch (option) {
+        case MODEL: t->model = value; break;
+        case IN: t->in.path = value; break;
+        case TEXT: t->in.text = value; break;
+        case LABEL: t->in.label = value; break;
+        case WHERE: return rows_where(&t->in, value);
+        case UNKNOWN: t->unknown = value; break;
+        case THRESHOLD: return argument_real("--threshold", value, 0, 1, &t->threshold);
+        case PREDICTIONS: t->predictions = value; break;
+        case ID: t->id = value; break;
+        case MAX_BAD:
+                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
+                t->in.max_bad = (size_t)n;
+                return r;
+        case JSON: t->json = true; break;
+        default: return -EINVAL;
+        }
+        return 0;
+}
+
+/* 0: go on; else the exit status plus one. */
+static int read_arguments(struct task *t, int argc, char **argv)
+{
+        int option;
+
+        while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+                if (option == HELP) {
+                        (void)fputs(help_text, stdout);
+                        return 1;
+                }
+                if (take_option(t, option, optarg) < 0)
+                        return 3;
+        }
+        if (optind + 1 != argc || strcmp(argv[optind], "category") != 0) {
+                (void)fprintf(stderr, "eval: what is to be measured? Known: eval category\n");
+                return 3;
+        }
+        if (!t->model || !t->in.path || !t->in.text || !t->in.label)
+                return 1 + argument_missing("eval", !t->model ? "--model" : !t->in.path ? "--in" : !t->in.text ? "--text" : "--label");
+        if (t->predictions)
+                t->in.id = t->id;
+        return 0;
+}
+
+/* The model's index for each label of the file; labels that neither know is said of are a mistake, not an error of the model. */
+static int match_labels(const struct task *t, size_t *index)
+{
+        const struct classifier_parts *p = classifier_parts(t->classifier);
+
+        for (size_t i = 0; i < t->rows.n_labels; i++) {
+                const char *label = t->rows.labels[i];
+
+                index[i] = SIZE_MAX;
+                for (size_t k = 0; k < p->categories; k++)
+                        if (strcmp(label, p->labels[k]) == 0)
+                                index[i] = k;
+                if (index[i] == SIZE_MAX && (!t->unknown || strcmp(label, t->unknown) != 0)) {
+                        (void)fprintf(stderr, "%s: the model has no category '%s' (--unknown %s, if its prompts belong to none)\n",
+                                      t->in.path, label, label);
+                        return -EINVAL;
+                }
+        }
+        return 0;
+}
+
+static int decide_all(struct task *t)
+{
+        CLEANUP(free_p) size_t *index = calloc(t->rows.n_labels, sizeof *index);
+        int r;
+
+        t->list = calloc(t->rows.n, sizeof *t->list);
+        if (!index || !t->list)
+                return -ENOMEM;
+        r = match_labels(t, index);
+        for (size_t i = 0; r == 0 && i < t->rows.n; i++) {
+                const struct row *row = &t->rows.list[i];
+                bool unknown = index[row->label] == SIZE_MAX;
+                struct verdict v;
+
+                classifier_decide(t->classifier, row->text, row->n, 0, &v);
+                t->list[i] = (struct decision){ unknown ? 0 : index[row->label], v.category, v.confidence, unknown };
+                if (i % 1024 == 0)
+                        progress_show("deciding", i, t->rows.n);
+        }
+        progress_done();
+        return r;
+}
+
+static int write_predictions(const struct task *t)
+{
+        const struct classifier_parts *p = classifier_parts(t->classifier);
+        FILE *f = fopen(t->predictions, "we");
+        bool bad;
+
+        if (f) {
+                (void)fprintf(f, "#id\tlabel\tcategory\tconfidence\n");
+                for (size_t i = 0; i < t->rows.n; i++)
+                        (void)fprintf(f, "%s\t%s\t%s\t%.4f\n", t->rows.list[i].id, t->rows.labels[t->rows.list[i].label],
+                                      p->labels[t->list[i].said], t->list[i].confidence);
+                bad = ferror(f) != 0;
+                if (fclose(f) == 0 && !bad)
+                        return 0;
+        }
+        (void)fprintf(stderr, "%s: cannot write: %s\n", t->predictions, ERRNO_TEXT(errno));
+        return -EIO;
+}
+
+static void add_figure(json_t *o, const char *key, double x)
+{
+        if (isfinite(x))
+                json_object_set_new(o, key, json_real(x));
+}
+
+static void print_json(const struct task *t, const struct quality *q, double threshold)
+{
+        json_t *o = json_pack("{s:s, s:I, s:I}", "model", t->model, "known", (json_int_t)q->known, "unknown", (json_int_t)q->unknown);
+
+        add_figure(o, "threshold", threshold);
+        add_figure(o, "accuracy", q->accuracy);
+        add_figure(o, "macro_f1", q->macro_f1);
+        add_figure(o, "calibration_error", q->ece);
+        add_figure(o, "kept", q->kept);
+        add_figure(o, "kept_accuracy", q->kept_accuracy);
+        if (q->unknown) {
+                add_figure(o, "in_scope_accuracy", q->in_scope_accuracy);
+                add_figure(o, "unknown_recall", q->recall_unknown);
+                add_figure(o, "unknown_auroc", q->auroc);
+        }
+        (void)json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(5));
+        (void)putchar('\n');
+        json_decref(o);
+}
+
+static int print_table(const struct task *t, const struct quality *q, double threshold)
+{
+        const struct classifier_parts *p = classifier_parts(t->classifier);
+
+        (void)printf("%zu prompts, %zu of them unknown; %zu categories; threshold %.4f\n\n", q->known + q->unknown, q->unknown,
+                     p->categories, threshold);
+        (void)printf("  accuracy                    %.4f\n  macro-F1                    %.4f\n", q->accuracy, q->macro_f1);
+        (void)printf("  expected calibration error  %.4f\n", q->ece);
+        (void)printf("  at or above the threshold   %.4f, accuracy among them %.4f\n", q->kept, q->kept_accuracy);
+        if (q->unknown)
+                (void)printf("  in-scope accuracy           %.4f (below the threshold counts as wrong)\n"
+                             "  out-of-scope recall         %.4f\n  out-of-scope AUROC          %.4f\n",
+                             q->in_scope_accuracy, q->recall_unknown, q->auroc);
+        (void)putchar('\n');
+        return metrics_confusion(stdout, t->list, t->rows.n, p->labels, p->categories, WORST);
+}
+
+static int evaluate(struct task *t)
+{
+        struct quality q;
+        char why[256];
+        double threshold;
+        int r = classifier_open(t->model, &t->classifier, why, sizeof why);
+
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", t->model, why);
+                return r;
+        }
+        threshold = t->threshold >= 0 ? t->threshold : classifier_parts(t->classifier)->threshold;
+        r = rows_read(&t->in, &t->rows);
+        if (r == 0)
+                r = decide_all(t);
+        if (r == 0)
+                r = metrics_measure(t->list, t->rows.n, classifier_parts(t->classifier)->categories, threshold, &q);
+        if (r == 0 && t->predictions)
+                r = write_predictions(t);
+        if (r < 0)
+                return r;
+        if (t->json)
+                print_json(t, &q, threshold);
+        else
+                r = print_table(t, &q, threshold);
+        return r;
+}
+
+int command_eval(int argc, char **argv)
+{
+        struct task t = { .threshold = -1, .id = "id", .in = { .max_bad = 100 } };
+        int r = read_arguments(&t, argc, argv);
+
+        if (r != 0)
+                return r - 1;
+        r = evaluate(&t);
+        if (r == -ENOMEM)
+                (void)fprintf(stderr, "eval: out of memory\n");
+        rows_finish(&t.rows);
+        free(t.list);
+        classifier_destroy(t.classifier);
+        return r < 0;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Features are binary, weighted by idf = ln((1 + N) / (1 + df)) + 1, and each row is made of length one.  The squared idf is
+ * rounded to a step of the model's seven bits before training, so that the solver sees exactly the norm that serving computes.
+ * Then a linear SVM (squared hinge, dual) for each category against the rest; its weights times idf, scaled for each category, are
+ * rounded to eight bits.
+ */
+#include <linear.h>
+#include <math.h>
+
+#include "base.h"
+#include "fit.h"
+#include "ngrams.h"
+#include "progress.h"
+#include "seed.h"
+
+struct work {
+        size_t n, n_buckets;
+        struct feature_node **x; /* [n] */
+        size_t *length;          /* [n] features */
+        double *y;               /* [n] */
+        uint32_t *df;            /* [n_buckets] rows that have it */
+        uint8_t *weight;         /* [n_buckets] squared idf in steps */
+        double step;
+};
+
+static size_t categories_total, categories_done; /* for liblinear's only callback, which has no context */
+
+static void solver_says(const char *text)
+{
+        if (strstr(text, "optimization finished"))
+                progress_show("training", ++categories_done, categories_total);
+}
+
+static void work_finish(struct work *w)
+{
+        for (size_t i = 0; w->x && i < w->n; i++)
+                free(w->x[i]);
+        free(w->x);
+        free(w->length);
+        free(w->y);
+        free(w->df);
+        free(w->weight);
+}
+
+static int add_features(struct work *w, const struct row *row, const struct fit_settings *s, struct ngrams *f)
+{
+        struct feature_node *x = NULL;
+        size_t n = 0;
+
+        ngrams_begin(f, row->text, row->n, s->bits, s->text_max);
+        while (ngrams_next(f)) {
+                struct feature_node *grown = realloc(x, (n + f->n + 2) * sizeof *x);
+
+                if (!grown) {
+                        free(x);
+                        return -ENOMEM;
+                }
+                x = grown;
+                for (size_t i = 0; i < f->n; i++) {
+                        x[n++].index = (int)f->bucket[i] + 1;
+                        w->df[f->bucket[i]]++;
+                }
+        }
+        if (n == 0)
+                return 0; /* a text of blanks teaches nothing */
+        w->x[w->n] = x;
+        w->length[w->n] = n;
+        w->y[w->n++] = (double)row->label;
+        return 0;
+}
+
+/* liblinear wants the constant feature as the last one. */
+static void weigh(struct work *w)
+{
+        double highest = log(1. + (double)w->n) + 1;
+
+        w->step = highest * highest / 127;
+        for (size_t b = 0; b < w->n_buckets; b++) {
+                double idf = log((1. + (double)w->n) / (1. + w->df[b])) + 1;
+
+                w->weight[b] = (uint8_t)MIN(127L, MAX(1L, lround(idf * idf / w->step)));
+        }
+        for (size_t i = 0; i < w->n; i++) {
+                struct feature_node *x = w->x[i];
+                double norm = 0;
+
+                for (size_t k = 0; k < w->length[i]; k++)
+                        norm += w->weight[x[k].index - 1];
+                for (size_t k = 0; k < w->length[i]; k++)
+                        x[k].value = sqrt(w->weight[x[k].index - 1] / norm);
+                x[w->length[i]] = (struct feature_node){ (int)w->n_buckets + 1, 1 };
+                x[w->length[i] + 1] = (struct feature_node){ -1, 0 };
+        }
+}
+
+static int gather(struct work *w, const struct rows *rows, const bool *use, const struct fit_settings *s)
+{
+        CLEANUP(free_p) struct ngrams *f = malloc(sizeof *f);
+
+        w->n_buckets = (size_t)1 << s->bits;
+        w->x = calloc(rows->n + 1, sizeof *w->x);
+        w->length = calloc(rows->n + 1, sizeof *w->length);
+        w->y = calloc(rows->n + 1, sizeof *w->y);
+        w->df = calloc(w->n_buckets, sizeof *w->df);
+        w->weight = calloc(w->n_buckets, sizeof *w->weight);
+        if (!f || !w->x || !w->length || !w->y || !w->df || !w->weight)
+                return -ENOMEM;
+        for (size_t i = 0; i < rows->n; i++) {
+                int r = !use || use[i] ? add_features(w, &rows->list[i], s, f) : 0;
+
+                if (r < 0)
+                        return r;
+                if (i % 256 == 0)
+                        progress_show("features", i, rows->n);
+        }
+        weigh(w);
+        return 0;
+}
+
+/* Rounds one category's weights; `column` of the model is `at` of liblinear's. */
+static void quantise(const struct work *w, const struct model *m, int at, size_t column, size_t columns, struct fitted *ret)
+{
+        double most = 1e-12;
+
+        for (size_t b = 0; b < w->n_buckets; b++)
+                most = MAX(most, fabs(get_decfun_coef(m, (int)b + 1, at)) * sqrt(w->weight[b] * w->step));
+        for (size_t b = 0; b < w->n_buckets; b++) {
+                double v = get_decfun_coef(m, (int)b + 1, at) * sqrt(w->weight[b] * w->step);
+
+                ret->rows[b * columns + column] = (int8_t)lround(v / most * 127);
+        }
+        ret->scale[column] = (float)(most / 127);
+        ret->bias[column] = (float)get_decfun_bias(m, at);
+}
+
+static int keep(const struct work *w, const struct model *m, const struct rows *rows, const struct fit_settings *s,
+                struct fitted *ret)
+{
+        size_t columns = classifier_columns(rows->n_labels);
+        struct classifier_parts parts;
+        CLEANUP(free_p) int *order = calloc(rows->n_labels, sizeof *order);
+
+        ret->rows = calloc(w->n_buckets, columns);
+        ret->scale = calloc(rows->n_labels, sizeof *ret->scale);
+        ret->bias = calloc(rows->n_labels, sizeof *ret->bias);
+        ret->labels = rows->labels;
+        if (!order || !ret->rows || !ret->scale || !ret->bias)
+                return -ENOMEM;
+        for (size_t i = 0; i < rows->n_labels; i++)
+                ret->bias[i] = -10; /* a category without rows never wins */
+        get_labels(m, order);
+        for (int i = 0; i < get_nr_class(m); i++)
+                quantise(w, m, i, (size_t)order[i], columns, ret);
+        for (size_t b = 0; b < w->n_buckets; b++)
+                ret->rows[b * columns + rows->n_labels] = (int8_t)w->weight[b];
+        parts = (struct classifier_parts){
+                .bits = s->bits, .categories = rows->n_labels, .labels = (const char *const *)rows->labels, .rows = ret->rows,
+                .scale = ret->scale, .bias = ret->bias, .idf_step = w->step, .slope = 1, .text_max = s->text_max,
+        };
+        ret->classifier = classifier_create(&parts);
+        return ret->classifier ? 0 : -ENOMEM;
+}
+
+static int solve(const struct work *w, const struct rows *rows, const struct fit_settings *s, struct fitted *ret)
+{
+        const struct problem problem = { .l = (int)w->n, .n = (int)w->n_buckets + 1, .y = w->y, .x = w->x, .bias = 1 };
+        const struct parameter how = { .solver_type = L2R_L2LOSS_SVC_DUAL, .C = s->cost, .eps = s->tolerance, .p = .1 };
+        const char *wrong = check_parameter(&problem, &how);
+        struct model *m;
+        int r;
+
+        if (wrong) {
+                (void)fprintf(stderr, "cannot train: %s\n", wrong);
+                return -EINVAL;
+        }
+        categories_total = rows->n_labels;
+        categories_done = 0;
+        set_print_string_function(solver_says);
+        seed_set(s->seed);
+        m = train(&problem, &how);
+        progress_done();
+        if (get_nr_class(m) < 2) {
+                (void)fprintf(stderr, "cannot train: only one category has rows\n");
+                r = -EINVAL;
+        } else {
+                r = keep(w, m, rows, s, ret);
+        }
+        free_and_destroy_model(&m);
+        return r;
+}
+
+int fit(const struct rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret)
+{
+        struct fitted made = { 0 };
+        struct work w = { 0 };
+        int r = gather(&w, rows, use, s);
+
+        if (r == 0 && (w.n < 2 || w.n > INT_MAX)) {
+                (void)fprintf(stderr, "cannot train on %zu rows with text\n", w.n);
+                r = -EINVAL;
+        }
+        if (r == 0)
+                r = solve(&w, rows, s, &made);
+        if (r == -ENOMEM)
+                (void)fprintf(stderr, "cannot train: out of memory\n");
+        work_finish(&w);
+        if (r < 0)
+                fitted_finish(&made);
+        else
+                *ret = made;
+        return r;
+}
+
+void fitted_finish(struct fitted *f)
+{
+        classifier_destroy(f->classifier);
+        free(f->rows);
+        free(f->scale);
+        free(f->bias);
+        *f = (struct fitted){ 0 };
+}
+
+int fitted_set(struct fitted *f, double slope, double offset, double threshold)
+{
+        struct classifier_parts parts = *classifier_parts(f->classifier);
+        struct classifier *c;
+
+        parts.slope = slope;
+        parts.offset = offset;
+        parts.threshold = threshold;
+        c = classifier_create(&parts);
+        if (!c)
+                return -ENOMEM;
+        classifier_destroy(f->classifier);
+        f->classifier = c;
+        return 0;
+}

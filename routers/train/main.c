@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pointsman-train: the offline half of the routers.  Every subcommand reads files and writes a file or a table; nothing is sent
+ * anywhere.
+ */
+#include "base.h"
+#include "commands.h"
+
+static const struct {
+        const char *name, *summary;
+        int (*run)(int argc, char **argv);
+} commands[] = {
+        { "category", "train a category model on labelled prompts", command_category },
+        { "eval", "measure a model: eval category --model M --in F ...", command_eval },
+        { "map", "rank the experts of each category by recorded outcomes", command_map },
+};
+
+int argument_number(const char *option, const char *text, long min, long max, long *ret)
+{
+        char *end;
+        long n;
+
+        errno = 0;
+        n = strtol(text, &end, 10);
+        if (end == text || *end || errno || n < min || n > max) {
+                (void)fprintf(stderr, "%s: '%s' is not a whole number in %ld..%ld\n", option, text, min, max);
+                return -EINVAL;
+        }
+        *ret = n;
+        return 0;
+}
+
+int argument_real(const char *option, const char *text, double min, double max, double *ret)
+{
+        char *end;
+        double x = strtod(text, &end);
+
+        if (end == text || *end || !(x >= min && x <= max)) {
+                (void)fprintf(stderr, "%s: '%s' is not a number in %g..%g\n", option, text, min, max);
+                return -EINVAL;
+        }
+        *ret = x;
+        return 0;
+}
+
+int argument_missing(const char *command, const char *option)
+{
+        (void)fprintf(stderr, "%s: %s is required; see pointsman-train %s --help\n", command, option, command);
+        return 2;
+}
+
+static void help(FILE *out)
+{
+        (void)fprintf(out, "usage: pointsman-train COMMAND [OPTION...]\n\n");
+        for (size_t i = 0; i < LENGTH_OF(commands); i++)
+                (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+        (void)fprintf(out, "\npointsman-train COMMAND --help says more; pointsman-train --version\n");
+}
+
+int main(int argc, char **argv)
+{
+        const char *name = argc > 1 ? argv[1] : "";
+
+        if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+                help(stdout);
+                return 0;
+        }
+        if (strcmp(name, "--version") == 0) {
+                (void)printf("pointsman-train %s\n", PM_VERSION);
+                return 0;
+        }
+        for (size_t i = 0; i < LENGTH_OF(commands); i++)
+                if (strcmp(name, commands[i].name) == 0)
+                        return commands[i].run(argc - 1, argv + 1);
+        if (*name)
+                (void)fprintf(stderr, "unknown command '%s'\n", name);
+        help(stderr);
+        return 2;
+}

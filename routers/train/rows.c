@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lines are read through zlib, which also reads plain files.  A line that is not usable is named and counted; above the limit
+ * reading stops, for then it is probably the wrong file or the wrong field.
+ */
+#include <zlib.h>
+
+#include "base.h"
+#include "digest.h"
+#include "progress.h"
+#include "rows.h"
+
+#define NAMED_MAX 10 /* bad lines that get a message of their own */
+
+static void gzclose_p(gzFile *f)
+{
+        if (*f)
+                (void)gzclose(*f);
+}
+
+static void json_p(json_t **j)
+{
+        json_decref(*j);
+}
+
+int rows_where(struct rows_source *s, const char *condition)
+{
+        const char *equals = strchr(condition, '=');
+
+        if (!equals || equals == condition || (equals == condition + 1 && *condition == '!')) {
+                (void)fprintf(stderr, "--where '%s': must be FIELD=VALUE or FIELD!=VALUE\n", condition);
+                return -EINVAL;
+        }
+        if (s->n_where == ROWS_WHERE_MAX) {
+                (void)fprintf(stderr, "--where: at most %d conditions\n", ROWS_WHERE_MAX);
+                return -EINVAL;
+        }
+        s->where[s->n_where++] = condition;
+        return 0;
+}
+
+const char *rows_scalar(json_t *value, char buf[32])
+{
+        if (json_is_string(value))
+                return json_string_value(value);
+        if (json_is_integer(value))
+                (void)snprintf(buf, 32, "%lld", (long long)json_integer_value(value));
+        else if (json_is_real(value))
+                (void)snprintf(buf, 32, "%.15g", json_real_value(value));
+        else if (json_is_boolean(value))
+                (void)snprintf(buf, 32, "%s", json_is_true(value) ? "true" : "false");
+        else
+                return NULL;
+        return buf;
+}
+
+static bool condition_holds(json_t *line, const char *condition)
+{
+        const char *equals = strchr(condition, '='), *found;
+        bool wanted = equals[-1] != '!';
+        size_t n = (size_t)(equals - condition) - (wanted ? 0 : 1);
+        char field[256], buf[32];
+
+        (void)snprintf(field, sizeof field, "%.*s", (int)MIN(n, sizeof field - 1), condition);
+        found = rows_scalar(json_object_get(line, field), buf);
+        return (found && strcmp(found, equals + 1) == 0) == wanted;
+}
+
+/* ---- lines -------------------------------------------------------------------------------------------------------------- */
+
+/* One line without its newline into *line, grown as needed; 1, 0 at the end, or -errno. */
+static int read_line(gzFile f, char **line, size_t *room, size_t *ret_n)
+{
+        size_t n = 0;
+
+        for (;;) {
+                if (n + 2 > *room) {
+                        size_t more = MAX(*room * 2, (size_t)4096);
+                        char *grown = more > ROWS_LINE_MAX ? NULL : realloc(*line, more);
+
+                        if (!grown)
+                                return more > ROWS_LINE_MAX ? -EMSGSIZE : -ENOMEM;
+                        *line = grown;
+                        *room = more;
+                }
+                if (!gzgets(f, *line + n, (int)MIN(*room - n, (size_t)INT_MAX))) {
+                        int error = Z_OK;
+
+                        (void)gzerror(f, &error);
+                        if (error != Z_OK && error != Z_STREAM_END)
+                                return -EIO;
+                        *ret_n = n;
+                        return n > 0;
+                }
+                n += strlen(*line + n);
+                if (n > 0 && (*line)[n - 1] == '\n') {
+                        *ret_n = n - 1;
+                        return 1;
+                }
+        }
+}
+
+int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx)
+{
+        CLEANUP(gzclose_p) gzFile f = gzopen(path, "rb");
+        CLEANUP(free_p) char *text = NULL;
+        size_t room = 0, n = 0, number = 0, bad = 0;
+        int r;
+
+        if (!f) {
+                r = errno ? -errno : -ENOMEM;
+                (void)fprintf(stderr, "%s: cannot open: %s\n", path, ERRNO_TEXT(r));
+                return r;
+        }
+        while ((r = read_line(f, &text, &room, &n)) > 0) {
+                CLEANUP(json_p) json_t *line = NULL;
+                char why[256] = "not a JSON object";
+                json_error_t error;
+
+                number++;
+                if (number % 1024 == 0)
+                        progress_show("reading", number, 0);
+                if (strspn(text, " \t\r") >= n)
+                        continue;
+                line = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+                if (!line)
+                        (void)snprintf(why, sizeof why, "invalid JSON at column %d: %.160s", error.column, error.text);
+                if (json_is_object(line)) {
+                        r = take(ctx, line, why, sizeof why);
+                        if (r >= 0)
+                                continue;
+                        if (r == -ENOMEM)
+                                break;
+                }
+                progress_done();
+                if (++bad <= NAMED_MAX)
+                        (void)fprintf(stderr, "%s:%zu: %s, ignoring the line\n", path, number, why);
+                if (bad > max_bad) {
+                        (void)fprintf(stderr, "%s: %zu unusable lines, at most %zu are allowed (--max-bad)\n", path, bad, max_bad);
+                        return -EINVAL;
+                }
+        }
+        progress_done();
+        if (r < 0) {
+                (void)fprintf(stderr, "%s:%zu: cannot read: %s\n", path, number + 1,
+                              r == -EMSGSIZE ? "the line is longer than 16 MiB" : r == -EIO ? "damaged or cut gzip data" : ERRNO_TEXT(r));
+                return r;
+        }
+        if (bad > 0)
+                (void)fprintf(stderr, "%s: %zu of %zu lines were unusable, ignoring them\n", path, bad, number);
+        return 0;
+}
+
+/* ---- rows --------------------------------------------------------------------------------------------------------------- */
+
+struct reading {
+        const struct rows_source *source;
+        struct rows *rows;
+};
+
+static int add_lines(FILE *out, json_t *value, bool *ret_any)
+{
+        char buf[32];
+        const char *text = rows_scalar(value, buf);
+        json_t *item;
+        size_t i;
+
+        if (text) {
+                (void)fprintf(out, "%s%s", *ret_any ? "\n" : "", text);
+                *ret_any = true;
+                return 0;
+        }
+        if (!json_is_array(value))
+                return -EINVAL;
+        json_array_foreach(value, i, item) {
+                text = rows_scalar(item, buf);
+                if (!text)
+                        return -EINVAL;
+                (void)fprintf(out, "%s%s", *ret_any ? "\n" : "", text);
+                *ret_any = true;
+        }
+        return 0;
+}
+
+/* The text fields joined by newlines, on the heap; NULL after saying why. */
+static char *text_of(json_t *line, const char *fields, size_t *ret_n, char *why, size_t why_size)
+{
+        char *text = NULL;
+        bool any = false;
+        int r = 0;
+        FILE *out = open_memstream(&text, ret_n);
+
+        if (!out)
+                return NULL;
+        for (const char *p = fields; r == 0 && *p; p += *p == ',') {
+                size_t n = strcspn(p, ",");
+                char field[256];
+
+                (void)snprintf(field, sizeof field, "%.*s", (int)MIN(n, sizeof field - 1), p);
+                r = add_lines(out, json_object_get(line, field), &any);
+                if (r < 0)
+                        (void)snprintf(why, why_size, "field '%.64s' is missing, or neither a text nor a list of texts", field);
+                p += n;
+        }
+        (void)fclose(out);
+        if (r < 0) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
+static int label_of(struct rows *rows, const char *label, size_t *ret, char *why, size_t why_size)
+{
+        char **grown;
+
+        for (size_t i = 0; i < rows->n_labels; i++)
+                if (strcmp(rows->labels[i], label) == 0) {
+                        *ret = i;
+                        return 0;
+                }
+        if (rows->n_labels == ROWS_LABELS_MAX || !*label || strlen(label) > 200) {
+                (void)snprintf(why, why_size, "label '%.64s' is empty, too long, or the %dth: is it the right field?", label,
+                               ROWS_LABELS_MAX + 1);
+                return -EINVAL;
+        }
+        grown = realloc(rows->labels, (rows->n_labels + 1) * sizeof *grown);
+        if (!grown)
+                return -ENOMEM;
+        rows->labels = grown;
+        grown[rows->n_labels] = strdup(label);
+        if (!grown[rows->n_labels])
+                return -ENOMEM;
+        *ret = rows->n_labels++;
+        return 0;
+}
+
+static int take_row(void *ctx, json_t *line, char *why, size_t why_size)
+{
+        struct reading *x = ctx;
+        const struct rows_source *s = x->source;
+        struct rows *rows = x->rows;
+        CLEANUP(free_p) char *text = NULL;
+        const char *label, *id = NULL;
+        char buf[32], id_buf[32];
+        struct row row = { 0 };
+        int r;
+
+        for (size_t i = 0; i < s->n_where; i++)
+                if (!condition_holds(line, s->where[i]))
+                        return 0;
+        label = rows_scalar(json_object_get(line, s->label), buf);
+        if (!label) {
+                (void)snprintf(why, why_size, "field '%.64s' is missing or not a text", s->label);
+                return -EINVAL;
+        }
+        if (s->id && !(id = rows_scalar(json_object_get(line, s->id), id_buf))) {
+                (void)snprintf(why, why_size, "field '%.64s' is missing or not a text", s->id);
+                return -EINVAL;
+        }
+        text = text_of(line, s->text, &row.n, why, why_size);
+        if (!text)
+                return -EINVAL;
+        r = label_of(rows, label, &row.label, why, why_size);
+        if (r < 0)
+                return r;
+        if (rows->n == rows->room) {
+                size_t room = MAX(rows->room * 2, (size_t)1024);
+                struct row *grown = realloc(rows->list, room * sizeof *grown);
+
+                if (!grown)
+                        return -ENOMEM;
+                rows->list = grown;
+                rows->room = room;
+        }
+        if (id && !(row.id = strdup(id)))
+                return -ENOMEM;
+        row.text = TAKE(text);
+        rows->list[rows->n++] = row;
+        return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+        const char *const *x = a, *const *y = b;
+
+        return strcmp(*x, *y);
+}
+
+/* Sorted labels: the model does not depend on which label came first. */
+static int sort_labels(struct rows *r)
+{
+        CLEANUP(free_p) char **before = calloc(r->n_labels + 1, sizeof *before);
+        CLEANUP(free_p) size_t *place = calloc(r->n_labels + 1, sizeof *place);
+
+        if (!before || !place)
+                return -ENOMEM;
+        memcpy(before, r->labels, r->n_labels * sizeof *before);
+        qsort(r->labels, r->n_labels, sizeof *r->labels, by_name);
+        for (size_t i = 0; i < r->n_labels; i++)
+                for (size_t k = 0; k < r->n_labels; k++)
+                        if (before[i] == r->labels[k])
+                                place[i] = k;
+        for (size_t i = 0; i < r->n; i++)
+                r->list[i].label = place[r->list[i].label];
+        return 0;
+}
+
+int rows_read(const struct rows_source *s, struct rows *ret)
+{
+        struct rows rows = { 0 };
+        struct reading x = { s, &rows };
+        int r = rows_each(s->path, s->max_bad, take_row, &x);
+
+        if (r == 0 && rows.n == 0) {
+                (void)fprintf(stderr, "%s: no line is left%s\n", s->path, s->n_where ? " that --where lets through" : "");
+                r = -ENODATA;
+        }
+        if (r == 0)
+                r = sort_labels(&rows);
+        if (r < 0)
+                rows_finish(&rows);
+        else
+                *ret = rows;
+        return r;
+}
+
+void rows_finish(struct rows *r)
+{
+        for (size_t i = 0; i < r->n; i++) {
+                free(r->list[i].text);
+                free(r->list[i].id);
+        }
+        for (size_t i = 0; i < r->n_labels; i++)
+                free(r->labels[i]);
+        free(r->list);
+        free(r->labels);
+        *r = (struct rows){ 0 };
+}
+
+size_t rows_drop(struct rows *r, const char *label)
+{
+        size_t gone = 0, kept = 0;
+
+        while (label && gone < r->n_labels && strcmp(r->labels[gone], label) != 0)
+                gone++;
+        if (!label || gone == r->n_labels)
+                return 0;
+        for (size_t i = 0; i < r->n; i++) {
+                if (r->list[i].label == gone) {
+                        free(r->list[i].text);
+                        free(r->list[i].id);
+                        continue;
+                }
+                r->list[kept] = r->list[i];
+                r->list[kept++].label -= r->list[i].label > gone;
+        }
+        free(r->labels[gone]);
+        memmove(r->labels + gone, r->labels + gone + 1, (r->n_labels - gone - 1) * sizeof *r->labels);
+        r->n_labels--;
+        gone = r->n - kept;
+        r->n = kept;
+        return gone;
+}
+
+void rows_digest(const struct rows *r, char hex[65])
+{
+        uint8_t sum[DIGEST_SIZE];
+        struct digest d;
+
+        digest_begin(&d);
+        for (size_t i = 0; i < r->n; i++) {
+                digest_add(&d, r->list[i].text, r->list[i].n + 1);
+                digest_add(&d, r->labels[r->list[i].label], strlen(r->labels[r->list[i].label]) + 1);
+        }
+        digest_end(&d, sum);
+        digest_hex(sum, hex);
+}
+
+unsigned rows_part(const struct row *r, unsigned seed, unsigned parts)
+{
+        uint8_t sum[DIGEST_SIZE];
+        struct digest d;
+        char salt[32];
+
+        (void)snprintf(salt, sizeof salt, "%u:", seed);
+        digest_begin(&d);
+        digest_add(&d, salt, strlen(salt));
+        digest_add(&d, r->text, r->n);
+        digest_end(&d, sum);
+        return ((unsigned)sum[0] << 16 | (unsigned)sum[1] << 8 | sum[2]) % parts;
+}

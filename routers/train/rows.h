@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rows.h - labelled prompts out of a JSON Lines file, plain or gzip'd.
+ */
+#ifndef PM_ROWS_H
+#define PM_ROWS_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ROWS_WHERE_MAX 16
+#define ROWS_LINE_MAX ((size_t)16 << 20)
+#define ROWS_LABELS_MAX 1023
+
+/* Which lines, and what of them. */
+struct rows_source {
+        const char *path;
+        const char *text;                     /* fields, comma-separated; a list field gives one line an item */
+        const char *label;                    /* field */
+        const char *id;                       /* field; NULL: not kept */
+        const char *where[ROWS_WHERE_MAX];    /* "FIELD=VALUE" or "FIELD!=VALUE"; all must hold */
+        size_t n_where;
+        size_t max_bad;                       /* so many lines may be unusable; each of the first few is named on stderr */
+};
+
+struct row {
+        char *text, *id; /* id: NULL if not asked for */
+        size_t n;
+        size_t label;    /* index into labels */
+};
+
+struct rows {
+        struct row *list;
+        size_t n, room;
+        char **labels;   /* sorted by name */
+        size_t n_labels;
+};
+
+/* Adds "FIELD=VALUE" to a source; -EINVAL and a message on stderr if it is not of that form or one too many. */
+int rows_where(struct rows_source *s, const char *condition);
+
+/* 0 and the rows in the file's order, or -errno after a message on stderr.  No row at all is an error. */
+int rows_read(const struct rows_source *s, struct rows *ret);
+void rows_finish(struct rows *r);
+
+/* Takes out the rows of one label (NULL: none) and the label itself; returns how many rows went. */
+size_t rows_drop(struct rows *r, const char *label);
+
+/* SHA-256 over text and label of all rows, as hex. */
+void rows_digest(const struct rows *r, char hex[65]);
+
+/* One of `parts` parts that a text belongs to; equal texts are in the same one. */
+unsigned rows_part(const struct row *r, unsigned seed, unsigned parts);
+
+/* Calls take() for each line's object; what take returns below 0 (after filling why) makes the line a bad one. */
+int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx);
+
+/* A scalar as text, into buf where it is not a string; NULL for lists, objects and null. */
+const char *rows_scalar(json_t *value, char buf[32]);
+#endif

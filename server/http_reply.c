@@ -94,7 +94,7 @@ static void backlog_fell(struct http_conn *c)
         size_t n = http_backlog(c);
 
         if (n <= (size_t)http_limits(c->http)->buffer / 4) {
-                if (c->high && c->request && c->sent != SENT_ALL)
+                if (c->high && c->request && !c->gone && c->sent != SENT_ALL)
                         request_drained(c->request);
                 c->high = false;
                 if (c->in && evbuffer_get_length(c->in) > 0)

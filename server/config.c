@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Text in, text out: a file's text into settings, settings as the reference page, and a generation's settings as JSON.
+ */
+#include <jansson.h>
+
+#include "config.h"
+#include "settings.h"
+#include "tree.h"
+
+#include "base.h"
+
+struct settings *config_parse(const char *text, size_t n, const char *file, const char *base, struct arena *a, struct problems *p)
+{
+        struct settings *s;
+        struct node *tree;
+
+        if (tree_parse(text, n, file, a, p, &tree) < 0)
+                return NULL;
+        s = settings_fill(tree, base, a, p);
+        settings_check(s, a, p);
+        return s;
+}
+
+/* ---- the reference ------------------------------------------------------------------------------------------------------- */
+
+void config_describe(FILE *out)
+{
+        CLEANUP(free_p) char *text = NULL;
+        size_t n = 0;
+        FILE *f = open_memstream(&text, &n);
+
+        if (!f)
+                return;
+        options_describe(f, settings_table, "");
+        if (fclose(f) != 0)
+                return;
+        (void)fputs("## The configuration file\n\n"
+                    "YAML, or JSON. Every mistake is shown in one run of `pointsman check -c FILE`, with its line and column.\n\n"
+                    "* `${NAME}` is replaced by a variable of the environment, which must be set; `${NAME:-default}` need not be. "
+                    "A literal `${` is written `$${`.\n"
+                    "* Times need a unit: `250ms`, `2s`, `5m`, `1h`. Sizes may have one: `512`, `64KiB`, `8MiB`, `1GiB`.\n"
+                    "* Relative paths are read from the file's folder.\n"
+                    "* Where a list of texts is expected, one text alone will do. `listen` may be an address, a map, or a list of both.\n"
+                    "* Names of experts, routers, routes, embedders and tenants have letters, digits and any of `. _ - / : @ +`.\n"
+                    "* Anchors, aliases and `<<` merge keys work.\n\n", out);
+        /* the root has no name of its own */
+        (void)fputs(strncmp(text, "### \n", 5) == 0 ? "### top level\n" : "", out);
+        (void)fputs(strncmp(text, "### \n", 5) == 0 ? text + 5 : text, out);
+}
+
+/* ---- the configuration in force ------------------------------------------------------------------------------------------ */
+
+/* What to show instead of a value, or NULL: the value itself. */
+static json_t *instead(const struct node *n, const json_t *value)
+{
+        const char *shown = json_string_value(value);
+
+        if (!n || n->kind != NODE_SCALAR || !n->secret || (shown && strcmp(shown, "***") == 0))
+                return NULL;
+        return json_string(tree_written(n));
+}
+
+/* Lays the file's ${NAME}s over the values that came from them. */
+static void overlay(json_t *json, const struct node *n)
+{
+        if (json_is_object(json) && n->kind == NODE_MAP)
+                for (size_t i = 0; i < n->n; i++) {
+                        json_t *value = json_object_get(json, n->keys[i]->text), *other = instead(n->items[i], value);
+
+                        if (value && other && !json_is_array(value))
+                                (void)json_object_set_new(json, n->keys[i]->text, other);
+                        else {
+                                json_decref(other);
+                                if (value)
+                                        overlay(value, n->items[i]);
+                        }
+                }
+        else if (json_is_array(json) && n->kind != NODE_MAP)
+                for (size_t i = 0; i < json_array_size(json); i++) {
+                        const struct node *item = n->kind == NODE_SCALAR ? n : i < n->n ? n->items[i] : NULL;
+                        json_t *value = json_array_get(json, i), *other = instead(item, value);
+
+                        if (other)
+                                (void)json_array_set_new(json, i, other);
+                        else if (item)
+                                overlay(value, item);
+                }
+}
+
+static json_t *table_to_json(const struct pm_option *table, const void *self)
+{
+        CLEANUP(free_p) char *text = options_to_json(table, self);
+
+        return text ? json_loads(text, 0, NULL) : NULL;
+}
+
+char *config_to_json(const struct generation *g)
+{
+        json_t *all = table_to_json(settings_table, g->settings), *routers = json_object_get(all, "routers");
+        char *text;
+
+        if (!all)
+                return NULL;
+        for (size_t i = 0; i < g->n_routers; i++) {
+                const struct router *r = g->routers[i];
+                json_t *own = r->table->options ? table_to_json(r->table->options, r->self) : NULL;
+
+                if (own)
+                        (void)json_object_update_missing(json_object_get(routers, r->name), own);
+                json_decref(own);
+        }
+        overlay(all, g->settings->tree);
+        text = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(15));
+        json_decref(all);
+        return text;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The text is copied from one "${" to the next.  What a variable holds is not expanded again.
+ */
+#include <jansson.h>
+
+#include "environment.h"
+
+#include "base.h"
+
+#define NAME_SHOWN 60
+
+/* Text in the making. */
+struct text {
+        char *p;
+        size_t n, room;
+};
+
+static void text_free(struct text *t)
+{
+        free(t->p);
+}
+
+static void text_add(struct text *t, const char *p, size_t n)
+{
+        if (t->n + n + 1 > t->room) {
+                size_t room = MAX(2 * t->room, t->n + n + 64);
+                char *grown = realloc(t->p, room);
+
+                if (!grown)
+                        abort(); /* as the arena does while a file is read */
+                t->p = grown;
+                t->room = room;
+        }
+        memcpy(t->p + t->n, p, n);
+        t->n += n;
+        t->p[t->n] = '\0';
+}
+
+static size_t name_length(const char *p)
+{
+        size_t n = 0;
+
+        while ((p[n] >= 'A' && p[n] <= 'Z') || (p[n] >= 'a' && p[n] <= 'z') || p[n] == '_' || (n && p[n] >= '0' && p[n] <= '9'))
+                n++;
+        return n;
+}
+
+static bool is_utf8(const char *p)
+{
+        json_t *probe = json_string(p);
+        bool good = probe != NULL;
+
+        json_decref(probe);
+        return good;
+}
+
+/* One variable: p stands behind "${".  Returns what follows its '}', or NULL after a mistake. */
+static const char *expand_one(struct environment *e, struct node *at, const char *p, struct text *out)
+{
+        size_t n = name_length(p);
+        char name[256];
+        const char *value, *end = strchr(p, '}');
+
+        if (n == 0 || n >= sizeof name || !end || (p[n] != '}' && strncmp(p + n, ":-", 2) != 0)) {
+                problems_add(e->problems, at, NULL, "'${%.*s' is not ${NAME} or ${NAME:-default}; a literal '${' is written '$${'",
+                             end ? (int)MIN(end + 1 - p, (ptrdiff_t)NAME_SHOWN) : NAME_SHOWN, p);
+                return NULL;
+        }
+        memcpy(name, p, n);
+        name[n] = '\0';
+        value = secure_getenv(name);
+        if (p[n] == ':' && (!value || !*value)) {
+                text_add(out, p + n + 2, (size_t)(end - p) - n - 2);
+                return end + 1;
+        }
+        if (!value) {
+                problems_add(e->problems, at, NULL, "the environment has no variable '%.*s': set it, or give a default: ${%.*s:-default}",
+                             NAME_SHOWN, name, NAME_SHOWN, name);
+                return NULL;
+        }
+        if (!is_utf8(value)) {
+                problems_add(e->problems, at, NULL, "the value of the variable '%.*s' is not UTF-8", NAME_SHOWN, name);
+                return NULL;
+        }
+        if (strlen(value) > e->left) {
+                problems_add(e->problems, at, NULL, "with the variable '%.*s' the environment adds too much to this file", NAME_SHOWN, name);
+                return NULL;
+        }
+        e->left -= strlen(value);
+        at->secret = true;
+        text_add(out, value, strlen(value));
+        return end + 1;
+}
+
+void environment_expand(struct environment *e, struct node *scalar)
+{
+        CLEANUP(text_free) struct text out = { 0 };
+        const char *p = scalar->text, *dollar;
+        char *kept;
+
+        if (!strstr(p, "${"))
+                return;
+        scalar->quoted = false; /* quotes were needed to write it in {a: "${X}"}; they do not make a text of it */
+        while ((dollar = strstr(p, "${"))) {
+                if (dollar > p && dollar[-1] == '$') { /* $${ */
+                        text_add(&out, p, (size_t)(dollar - p) - 1);
+                        text_add(&out, "${", 2);
+                        p = dollar + 2;
+                        continue;
+                }
+                text_add(&out, p, (size_t)(dollar - p));
+                p = expand_one(e, scalar, dollar + 2, &out);
+                if (!p)
+                        return;
+        }
+        text_add(&out, p, strlen(p));
+        kept = arena_zalloc_or_abort(e->arena, out.n + 1);
+        memcpy(kept, out.p, out.n);
+        scalar->text = kept;
+}

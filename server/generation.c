@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From settings to a generation: routers are opened first, since what they refuse is a mistake of the file like any other; if
+ * there was none at all, experts, routes, embedders and tenants are built, and only then do their names enter what lives as
+ * long as the process (states, metrics).  A file that fails leaves nothing behind but the plugins' code.
+ *
+ * All memory is the generation's arena; closing a router is deferred to its end, so that half a generation closes as a whole one
+ * does.
+ */
+#include <sys/stat.h>
+
+#include <openssl/evp.h>
+
+#include "config.h"
+#include "expert.h"
+#include "log.h"
+#include "metrics.h"
+#include "routers.h"
+#include "settings.h"
+#include "tenant.h"
+#include "tree.h"
+
+#include "base.h"
+
+struct build {
+        struct generation *g;
+        const struct settings *s;
+        struct problems *problems;
+};
+
+static void *make(struct build *b, size_t n)
+{
+        return arena_zalloc_or_abort(&b->g->arena, n);
+}
+
+static struct node whole(const char *file)
+{
+        return (struct node){ .file = file };
+}
+
+static void no_memory(struct build *b)
+{
+        struct node at = whole(b->g->file);
+
+        problems_add(b->problems, &at, NULL, "no memory to build what the file describes");
+}
+
+/* ---- tenants ------------------------------------------------------------------------------------------------------------- */
+
+static void add_keys(struct build *b, struct tenants *all, struct tenant *t, const struct pm_strs *keys, const char *key,
+                     int (*add)(struct tenants *, struct tenant *, const char *), const char *form)
+{
+        for (size_t i = 0; i < keys->n; i++) {
+                const struct node *at = settings_item(b->s, "tenants", t->name, key, i);
+                char path[192];
+                int e = add(all, t, keys->items[i]);
+
+                (void)snprintf(path, sizeof path, "tenants.%.120s.%s[%zu]", t->name, key, i);
+                if (e == -EEXIST)
+                        problems_add(b->problems, at, path, "the same key stands in this file before");
+                else if (e == -EINVAL)
+                        problems_add(b->problems, at, path, "%zu characters that are no %s", strlen(keys->items[i]), form);
+                else if (e < 0)
+                        problems_add(b->problems, at, path, "cannot be kept: %s", ERRNO_TEXT(e));
+        }
+}
+
+/* The hashes of all before the keys of any: so a key is found to be the same as somebody's hash. */
+static void add_tenants(struct build *b, struct tenant **made)
+{
+        struct tenants *all = tenants_create(&b->g->arena);
+        size_t n = b->s->tenants.n;
+
+        for (size_t i = 0; i < n && all; i++) {
+                const struct tenant_settings *t = &SETTINGS_AT(b->s->tenants, struct tenant_settings, i);
+
+                made[i] = t->name ? tenants_add(all, t->name) : NULL;
+                if (!t->name)
+                        continue;
+                if (!made[i]) {
+                        no_memory(b);
+                        return;
+                }
+                made[i]->max_in_flight = t->in_flight;
+                add_keys(b, all, made[i], &t->key_hashes, "key_hashes", tenants_add_hash,
+                         "'sha256:SALT:HASH' in hex, as `pointsman hash-key` prints it");
+        }
+        for (size_t i = 0; i < n && all; i++)
+                if (made[i])
+                        add_keys(b, all, made[i], &SETTINGS_AT(b->s->tenants, struct tenant_settings, i).keys, "keys", tenants_add_key,
+                                 "key: it has 16 to 256 of printable ASCII, without spaces");
+        if (!all)
+                no_memory(b);
+        b->g->tenants = all;
+}
+
+/* ---- experts, routes, embedders ------------------------------------------------------------------------------------------ */
+
+static struct pm_str fixed_headers(struct build *b, const struct expert_settings *e)
+{
+        CLEANUP(free_p) char *text = NULL;
+        size_t n = 0;
+        FILE *f = open_memstream(&text, &n);
+        char *kept;
+
+        if (!f) {
+                no_memory(b);
+                return (struct pm_str){ 0 };
+        }
+        if (e->key && *e->key)
+                (void)fprintf(f, "Authorization: Bearer %s\r\n", e->key);
+        for (size_t i = 0; i < e->headers.n; i++) {
+                const char *name = e->headers.items[i], *value = strchr(name, ':') + 1;
+
+                (void)fprintf(f, "%.*s %s\r\n", (int)(value - name), name, value + strspn(value, " "));
+        }
+        if (fclose(f) != 0 || !text) {
+                no_memory(b);
+                return (struct pm_str){ 0 };
+        }
+        kept = make(b, n + 1);
+        memcpy(kept, text, n);
+        return (struct pm_str){ kept, n };
+}
+
+static unsigned apis_of(const struct pm_strs *apis)
+{
+        static const char *const names[] = { "chat", "completions", "responses", "embeddings" };
+        unsigned set = 0;
+
+        for (size_t i = 0; i < apis->n; i++)
+                for (unsigned j = 0; j < LENGTH_OF(names); j++)
+                        if (strcmp(apis->items[i], names[j]) == 0)
+                                set |= 1u << j;
+        return set ? set : EXPERT_CHAT | EXPERT_COMPLETIONS | EXPERT_RESPONSES;
+}
+
+static struct expert *make_expert(struct build *b, const struct expert_settings *from)
+{
+        struct pm_str headers = fixed_headers(b, from);
+        struct expert *e = make(b, sizeof *e);
+        const char *why = "";
+
+        *e = (struct expert){ .state = expert_state_of(from->name), .name = from->name, .model = from->model ? from->model : from->name,
+                              .n_endpoints = from->endpoints.n, .apis = apis_of(&from->apis), .price_in = from->price_in,
+                              .price_out = from->price_out, .context = from->context, .connect_ms = from->connect_time,
+                              .first_token_ms = from->first_token_time, .answer_ms = from->answer_time,
+                              .idle_ms = from->idle_time, .retries = from->retries,
+                              .max_in_flight = from->in_flight, .breaker_failures = from->breaker.failures,
+                              .breaker_open_ms = from->breaker.open_time, .metric = metrics_intern(METRICS_EXPERT, from->name) };
+        e->endpoints = make(b, (e->n_endpoints + 1) * sizeof *e->endpoints);
+        for (size_t i = 0; i < e->n_endpoints; i++) {
+                struct endpoint *p = e->endpoints[i] = make(b, sizeof *p);
+
+                if (endpoint_parse(&b->g->arena, from->endpoints.items[i], p, &why) == 0)
+                        p->state = endpoint_state_of(p->url);
+                if (!p->state)
+                        no_memory(b); /* the URL has been parsed before */
+                p->plain = p->plain && from->transport != TRANSPORT_CURL;
+                p->ca = from->ca;
+                p->fixed_headers = headers;
+        }
+        if (!e->state || e->metric < 0)
+                no_memory(b);
+        return e;
+}
+
+static struct expert *expert_called(struct build *b, const char *name)
+{
+        return generation_expert(b->g, (struct pm_str){ name, strlen(name) });
+}
+
+/* The names of a list as experts; all of them for an empty one. */
+static struct expert **experts_called(struct build *b, const struct pm_strs *names, size_t *ret_n)
+{
+        size_t n = names->n ? names->n : b->g->n_experts;
+        struct expert **list = make(b, (n + 1) * sizeof *list);
+
+        for (size_t i = 0; i < n; i++)
+                list[i] = names->n ? expert_called(b, names->items[i]) : b->g->experts[i];
+        *ret_n = n;
+        return list;
+}
+
+static struct router **routers_called(struct build *b, const struct pm_strs *names, size_t *ret_n)
+{
+        size_t n = names->n ? names->n : b->g->n_routers;
+        struct router **list = make(b, (n + 1) * sizeof *list);
+
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = 0; j < b->g->n_routers; j++)
+                        if (names->n ? strcmp(names->items[i], b->g->routers[j]->name) == 0 : i == j)
+                                list[i] = b->g->routers[j];
+        *ret_n = n;
+        return list;
+}
+
+/* The first candidate that can hold a conversation: a model for embeddings may well stand first in the file. */
+static struct expert *first_of(const struct route *r)
+{
+        for (size_t i = 0; i < r->n_experts; i++)
+                if (r->experts[i]->apis & EXPERT_CHAT)
+                        return r->experts[i];
+        return r->n_experts ? r->experts[0] : NULL;
+}
+
+static struct route *make_route(struct build *b, const struct route_settings *from)
+{
+        struct route *r = make(b, sizeof *r);
+
+        r->name = from->name;
+        r->routers = routers_called(b, &from->routers, &r->n_routers);
+        r->experts = experts_called(b, &from->experts, &r->n_experts);
+        r->preset = from->preset ? expert_called(b, from->preset) : first_of(r);
+        r->deadline_ms = from->deadline;
+        r->fallbacks = from->fallbacks;
+        r->metric = metrics_intern(METRICS_ROUTE, from->name);
+        if (r->metric < 0)
+                no_memory(b);
+        return r;
+}
+
+static void finish_tenant(struct build *b, struct tenant *t, const struct tenant_settings *from)
+{
+        if (from->experts.n)
+                t->experts = experts_called(b, &from->experts, &t->n_experts);
+        t->routes = make(b, (from->routes.n + 1) * sizeof *t->routes);
+        for (size_t i = 0; i < from->routes.n; i++)
+                t->routes[t->n_routes++] = generation_route(b->g, (struct pm_str){ from->routes.items[i], strlen(from->routes.items[i]) });
+        t->metric = metrics_intern(METRICS_TENANT, t->name);
+        if (t->metric < 0)
+                no_memory(b);
+}
+
+#define COUNT(b, field) ((b)->g->n_##field = (b)->s->field.n)
+#define LIST(b, field) make((b), ((b)->s->field.n + 1) * sizeof *(b)->g->field)
+
+static void make_all(struct build *b, struct tenant **tenants)
+{
+        struct generation *g = b->g;
+        const char **names = make(b, (b->s->experts.n + 1) * sizeof *names);
+
+        g->experts = LIST(b, experts);
+        for (size_t i = 0; i < COUNT(b, experts); i++) {
+                g->experts[i] = make_expert(b, &SETTINGS_AT(b->s->experts, struct expert_settings, i));
+                names[i] = g->experts[i]->name;
+        }
+        g->expert_names = names_build(&g->arena, names, g->n_experts);
+        for (size_t i = 0; i < g->n_routers; i++) {
+                g->routers[i]->metric = metrics_intern(METRICS_ROUTER, g->routers[i]->name);
+                if (g->routers[i]->metric < 0)
+                        no_memory(b);
+        }
+        g->routes = LIST(b, routes);
+        names = make(b, (b->s->routes.n + 1) * sizeof *names);
+        for (size_t i = 0; i < COUNT(b, routes); i++) {
+                g->routes[i] = make_route(b, &SETTINGS_AT(b->s->routes, struct route_settings, i));
+                names[i] = g->routes[i]->name;
+        }
+        g->route_names = names_build(&g->arena, names, g->n_routes);
+        g->embedders = LIST(b, embedders);
+        names = make(b, (b->s->embedders.n + 1) * sizeof *names);
+        for (size_t i = 0; i < COUNT(b, embedders); i++) {
+                const struct embedder_settings *from = &SETTINGS_AT(b->s->embedders, struct embedder_settings, i);
+                struct embedder *e = g->embedders[i] = make(b, sizeof *e);
+
+                *e = (struct embedder){ from->name, expert_called(b, from->expert), from->path, from->dim };
+                names[i] = e->name;
+        }
+        g->embedder_names = names_build(&g->arena, names, g->n_embedders);
+        for (size_t i = 0; i < b->s->tenants.n; i++)
+                finish_tenant(b, tenants[i], &SETTINGS_AT(b->s->tenants, struct tenant_settings, i));
+}
+
+static void copy_plain(struct build *b)
+{
+        const struct settings *s = b->s;
+        struct generation *g = b->g;
+
+        g->listeners = make(b, (s->listen.n + 1) * sizeof *g->listeners);
+        g->n_listeners = s->listen.n;
+        for (size_t i = 0; i < s->listen.n; i++) {
+                const struct listen_settings *l = &SETTINGS_AT(s->listen, struct listen_settings, i);
+
+                g->listeners[i] = (struct listener){ l->address, { l->tls.certificate, l->tls.key } };
+        }
+        if (s->admin.token && *s->admin.token) {
+                g->admin.address = s->admin.address;
+                g->admin_token = s->admin.token;
+        }
+        g->open = s->open;
+        g->workers = s->workers;
+        g->pool_threads = s->pool.threads;
+        g->pool_queue = s->pool.queue;
+        g->log_level = s->log.level + PM_DEBUG;
+        g->log_format = s->log.format + LOG_LOGFMT;
+        g->log_requests = s->log.requests;
+        g->limits = (struct limits){ .head = s->limits.head, .headers = s->limits.headers, .body = s->limits.body,
+                                     .depth = s->limits.depth, .messages = s->limits.messages, .connections = s->limits.connections,
+                                     .head_time = s->limits.head_time, .body_time = s->limits.body_time,
+                                     .idle_time = s->limits.idle_time, .write_time = s->limits.write_time,
+                                     .request_time = s->limits.request_time, .drain_time = s->limits.drain_time,
+                                     .buffer = s->limits.buffer };
+}
+
+static void build(struct build *b)
+{
+        struct tenant **tenants = make(b, (b->s->tenants.n + 1) * sizeof *tenants);
+
+        routers_open(b->g, b->s, b->problems);
+        if (b->s->tenants.n)
+                add_tenants(b, tenants);
+        if (problems_count(b->problems))
+                return;
+        copy_plain(b);
+        make_all(b, tenants);
+}
+
+/* ---- a file -------------------------------------------------------------------------------------------------------------- */
+
+static int read_file(const char *file, char **ret, size_t *ret_n)
+{
+        CLEANUP(fclose_p) FILE *f = fopen(file, "re");
+        CLEANUP(free_p) char *text = NULL;
+        size_t n = 0, room = 65536;
+        struct stat st;
+
+        if (!f || fstat(fileno(f), &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        while (n <= TREE_BYTES_MAX) { /* a pipe has no size to trust; one byte above the limit is enough to be refused */
+                char *grown = n + 1 >= room || !text ? realloc(text, room *= 2) : text;
+                size_t got;
+
+                if (!grown)
+                        return -ENOMEM;
+                text = grown;
+                got = fread(text + n, 1, room - n - 1, f);
+                n += got;
+                if (got == 0)
+                        break;
+        }
+        if (ferror(f))
+                return -EIO;
+        text[n] = '\0';
+        *ret = TAKE(text);
+        *ret_n = n;
+        return 0;
+}
+
+/* The folder of a file, absolute; in the arena. */
+static const char *folder_of(struct arena *a, const char *file)
+{
+        const char *slash = strrchr(file, '/');
+        char *dir = slash ? arena_strndup(a, file, slash == file ? 1 : (size_t)(slash - file)) : NULL;
+        CLEANUP(free_p) char *whole_path = realpath(dir ? dir : ".", NULL);
+        char *kept = whole_path ? arena_strndup(a, whole_path, strlen(whole_path)) : NULL;
+
+        return kept ? kept : dir ? dir : ".";
+}
+
+static void digest_of(const char *text, size_t n, char out[65])
+{
+        unsigned char d[32] = { 0 };
+
+        (void)EVP_Digest(text, n, d, NULL, EVP_sha256(), NULL);
+        for (size_t i = 0; i < sizeof d; i++)
+                (void)snprintf(out + 2 * i, 3, "%02x", d[i]);
+}
+
+static void destroy_p(struct generation **g)
+{
+        generation_destroy(*g);
+}
+
+int generation_load(const char *file, uint64_t number, struct problems *p, struct generation **ret)
+{
+        CLEANUP(destroy_p) struct generation *g = calloc(1, sizeof *g);
+        CLEANUP(free_p) char *text = NULL;
+        struct build b = { .g = g, .problems = p };
+        struct node at = whole(file);
+        size_t n = 0;
+        int e = g ? read_file(file, &text, &n) : -ENOMEM;
+
+        if (e < 0) {
+                problems_add(p, &at, NULL, "cannot be read: %s", ERRNO_TEXT(e));
+                return e;
+        }
+        arena_init(&g->arena, NULL, SIZE_MAX);
+        atomic_init(&g->holders, 1);
+        g->number = number;
+        g->loaded_at = (int64_t)time(NULL);
+        g->base = folder_of(&g->arena, file);
+        digest_of(text, n, g->digest);
+        g->settings = b.s = config_parse(text, n, file, g->base, &g->arena, p);
+        if (!b.s)
+                return -EINVAL;
+        g->file = b.s->file;
+        if (b.s->tree->kind == NODE_MAP)
+                build(&b);
+        if (problems_count(p))
+                return -EINVAL;
+        *ret = TAKE(g);
+        return 0;
+}
+
+void generation_release(struct generation *g)
+{
+        int64_t before = atomic_fetch_sub_explicit(&g->holders, 1, memory_order_acq_rel);
+
+        assert(before > 0);
+        if (before > 1)
+                return;
+        if (g->retired)
+                g->retired(g, g->retired_arg);
+        else
+                generation_destroy(g);
+}
+
+void generation_destroy(struct generation *g)
+{
+        if (!g)
+                return;
+        arena_finish(&g->arena);
+        free(g);
+}
+
+/* ---- lookups ------------------------------------------------------------------------------------------------------------- */
+
+struct expert *generation_expert(const struct generation *g, struct pm_str name)
+{
+        ptrdiff_t i = names_find(&g->expert_names, name.p, name.n);
+
+        return i < 0 ? NULL : g->experts[i];
+}
+
+struct route *generation_route(const struct generation *g, struct pm_str name)
+{
+        ptrdiff_t i = names_find(&g->route_names, name.p, name.n);
+
+        return i < 0 ? NULL : g->routes[i];
+}
+
+struct embedder *generation_embedder(const struct generation *g, const char *name)
+{
+        ptrdiff_t i = names_find(&g->embedder_names, name, strlen(name));
+
+        return i < 0 ? NULL : g->embedders[i];
+}

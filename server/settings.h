@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * settings.h - a configuration file's sections as structs, filled from one table of options.
+ *
+ * This is the file's side of a generation: texts and numbers as they were written, and nothing built from them.  config.c reads
+ * them, generation.c builds from them.  Everything lies in the generation's arena.  Main thread.
+ */
+#ifndef PM_SETTINGS_H
+#define PM_SETTINGS_H
+
+#include <stdio.h>
+
+#include "arena.h"
+#include "options.h"
+
+struct tls_settings {
+        const char *certificate, *key;
+};
+
+struct listen_settings {
+        const char *address;
+        struct tls_settings tls;
+};
+
+struct admin_settings {
+        const char *address, *token;
+};
+
+struct pool_settings {
+        int64_t threads, queue;
+};
+
+struct limits_settings {
+        int64_t head, headers, body, depth, messages, connections;
+        int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
+        int64_t buffer;
+};
+
+struct log_settings {
+        int64_t level, format; /* from 0, in the order of the choices */
+        int requests;
+};
+
+struct breaker_settings {
+        int64_t failures, open_time;
+};
+
+enum settings_transport { TRANSPORT_AUTO, TRANSPORT_PLAIN, TRANSPORT_CURL };
+
+struct expert_settings {
+        const char *name, *model, *key, *ca;
+        struct pm_strs endpoints, headers, apis;
+        int64_t context;
+        double price_in, price_out;
+        int64_t transport; /* enum settings_transport */
+        int64_t connect_time, first_token_time, answer_time, idle_time, retries, in_flight;
+        struct breaker_settings breaker;
+};
+
+/* The router's own options stand in the same map and are filled from its plugin's table. */
+struct router_settings {
+        const char *name, *plugin;
+};
+
+struct route_settings {
+        const char *name, *preset;
+        struct pm_strs routers, experts;
+        int64_t deadline, fallbacks;
+};
+
+struct embedder_settings {
+        const char *name, *expert, *path;
+        int64_t dim;
+};
+
+struct tenant_settings {
+        const char *name;
+        struct pm_strs keys, key_hashes, experts, routes;
+        int64_t in_flight;
+};
+
+struct settings {
+        struct pm_tables listen;    /* struct listen_settings, at least one */
+        struct admin_settings admin;
+        int open;
+        int64_t workers;
+        struct pool_settings pool;
+        struct limits_settings limits;
+        struct log_settings log;
+        struct pm_tables experts;   /* struct expert_settings */
+        struct pm_tables routers;   /* struct router_settings */
+        struct pm_strs plugin_dirs;
+        struct pm_tables routes;    /* struct route_settings, at least one */
+        struct pm_tables embedders; /* struct embedder_settings */
+        struct pm_tables tenants;   /* struct tenant_settings */
+
+        /* not in the table */
+        const char *file, *base;    /* `base`: the folder that relative paths are read from */
+        struct node *tree;          /* the root map */
+};
+
+extern const struct pm_option settings_table[];
+
+/*
+ * Fills a struct in the arena from a file's tree (a map, or NODE_NULL).  Short forms are written out first: `listen` as a text or
+ * as one map, the route `auto` where there is none.  Never NULL; mistakes are added to p, and entries that had one may have
+ * NULL names and zeroes.
+ */
+struct settings *settings_fill(struct node *tree, const char *base, struct arena *a, struct problems *p);
+
+/* The i-th entry of a section. */
+#define SETTINGS_AT(tables, T, i) (((T *)(tables).items)[i])
+
+/* Where something stands, for messages; the nearest place that is known if it does not.  name and key may be NULL. */
+const struct node *settings_place(const struct settings *s, const char *section, const char *name, const char *key);
+/* The same for the i-th text of a list; a text alone is its own first. */
+const struct node *settings_item(const struct settings *s, const char *section, const char *name, const char *key, size_t i);
+
+/* Everything that can be found wrong without opening a router: names, references, addresses, URLs, files.  settings_check.c */
+void settings_check(const struct settings *s, struct arena *a, struct problems *p);
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OpenSSL reads the files and says what it dislikes; a missing or unreadable file is told apart first, in the system's words.
+ * A key with a passphrase is refused, since nobody is there to type it (and OpenSSL would ask on the terminal).
+ */
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include "tlsfiles.h"
+
+#include "base.h"
+
+static void certificate_free(X509 **x)
+{
+        X509_free(*x);
+}
+
+static void key_free(EVP_PKEY **k)
+{
+        EVP_PKEY_free(*k);
+}
+
+static FILE *open_file(const char *file, char *why, size_t n)
+{
+        FILE *f = fopen(file, "re");
+
+        if (!f)
+                (void)snprintf(why, n, "cannot read '%s': %s", file, ERRNO_TEXT(errno));
+        return f;
+}
+
+static int no_passphrase(char *buf, int size, int writing, void *arg)
+{
+        (void)buf;
+        (void)size;
+        (void)writing;
+        *(bool *)arg = true;
+        return -1;
+}
+
+static int refuse(const char *file, const char *what, char *why, size_t n)
+{
+        unsigned long e = ERR_peek_last_error();
+        const char *reason = e && ERR_GET_REASON(e) != PEM_R_NO_START_LINE ? ERR_reason_error_string(e) : NULL;
+
+        ERR_clear_error();
+        (void)snprintf(why, n, "'%s' holds no %s in PEM form%s%s%s", file, what, reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
+        return -EINVAL;
+}
+
+static X509 *read_certificate(FILE *f)
+{
+        return PEM_read_X509(f, NULL, NULL, NULL);
+}
+
+int tlsfiles_certificate(const char *file, char *why, size_t n)
+{
+        CLEANUP(fclose_p) FILE *f = open_file(file, why, n);
+        CLEANUP(certificate_free) X509 *x = f ? read_certificate(f) : NULL;
+
+        if (!f)
+                return -EINVAL;
+        return x ? 0 : refuse(file, "certificate", why, n);
+}
+
+int tlsfiles_authorities(const char *file, char *why, size_t n)
+{
+        return tlsfiles_certificate(file, why, n);
+}
+
+int tlsfiles_key(const char *file, char *why, size_t n)
+{
+        bool asked = false;
+        CLEANUP(fclose_p) FILE *f = open_file(file, why, n);
+        CLEANUP(key_free) EVP_PKEY *k = f ? PEM_read_PrivateKey(f, NULL, no_passphrase, &asked) : NULL;
+
+        if (!f)
+                return -EINVAL;
+        if (!k && asked) {
+                ERR_clear_error();
+                (void)snprintf(why, n, "'%s' has a passphrase, and nobody is there to type it: store it without one (openssl pkey)", file);
+                return -EINVAL;
+        }
+        return k ? 0 : refuse(file, "private key", why, n);
+}
+
+int tlsfiles_pair(const char *certificate, const char *key)
+{
+        char why[8];
+        CLEANUP(fclose_p) FILE *c = open_file(certificate, why, sizeof why);
+        CLEANUP(fclose_p) FILE *f = open_file(key, why, sizeof why);
+        CLEANUP(certificate_free) X509 *x = c ? read_certificate(c) : NULL;
+        CLEANUP(key_free) EVP_PKEY *k = f ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
+        bool match = x && k && X509_check_private_key(x, k) == 1;
+
+        ERR_clear_error();
+        return match ? 0 : -EINVAL;
+}

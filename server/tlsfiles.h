@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tlsfiles.h - are these PEM files what they should be?  Asked while a configuration is checked, so that a wrong file is a
+ * mistake of the configuration and not a failed handshake at night.  Main thread; reads files.
+ */
+#ifndef PM_TLSFILES_H
+#define PM_TLSFILES_H
+
+#include <stddef.h>
+
+/* A certificate; a private key without a passphrase; certificates of authorities, one or more.  0, or -EINVAL and `why`. */
+int tlsfiles_certificate(const char *file, char *why, size_t n);
+int tlsfiles_key(const char *file, char *why, size_t n);
+int tlsfiles_authorities(const char *file, char *why, size_t n);
+
+/* Does the key belong to the certificate?  Both have been checked alone.  0 or -EINVAL. */
+int tlsfiles_pair(const char *certificate, const char *key);
+#endif

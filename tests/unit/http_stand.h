@@ -180,6 +180,19 @@ static int listen_somewhere(void)
         return fd;
 }
 
+static void run_woken(evutil_socket_t fd, short what, void *arg)
+{
+        struct worker *w = arg;
+
+        (void)fd, (void)what;
+        while (w->ready) {
+                struct wake *k = w->ready;
+
+                worker_unwake(w, k);
+                k->fn(k->arg);
+        }
+}
+
 UNUSED static void start(void)
 {
         const char *why = NULL;
@@ -194,7 +207,8 @@ UNUSED static void start(void)
         worker = (struct worker){ .generation = &generation };
         worker.ready_last = &worker.ready;
         worker.base = event_base_new();
-        cr_assert(worker.base);
+        worker.run = worker.base ? event_new(worker.base, -1, 0, run_woken, &worker) : NULL;
+        cr_assert(worker.run);
         worker.http = http_create(&worker, &generation, &fd, 1, &why);
         cr_assert(worker.http, "%s", why);
 }
@@ -203,6 +217,7 @@ UNUSED static void stop(void)
 {
         http_destroy(TAKE(worker.http));
         cr_assert_null(worker.ready);
+        event_free(worker.run);
         event_base_free(worker.base);
         cr_assert_eq(in_flight, 0);
 }
@@ -210,12 +225,6 @@ UNUSED static void stop(void)
 UNUSED static void turn(void)
 {
         (void)event_base_loop(worker.base, EVLOOP_NONBLOCK);
-        while (worker.ready) {
-                struct wake *k = worker.ready;
-
-                worker_unwake(&worker, k);
-                k->fn(k->arg);
-        }
 }
 
 UNUSED static void turn_for(int ms)

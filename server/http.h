@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http.h - the front: connections, requests in, replies and streams out.
+ *
+ * One struct http a worker, with its listeners and connections; TLS through libevent's OpenSSL bufferevents.  A connection has
+ * at most one request; pipelined ones wait in the input buffer, whose size is bounded.  While a request runs its connection goes
+ * on reading, so a client that leaves is seen at once.  http.c calls the request_*() functions of request.h; request.c
+ * answers with the http_reply and http_stream functions here.  All on the worker's thread.
+ */
+#ifndef PM_HTTP_H
+#define PM_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "h1.h"
+#include "pm_router.h"
+
+struct worker;
+struct generation;
+struct http;
+struct http_conn;
+struct evbuffer;
+
+/* fds: one listening socket for each of the generation's listeners; owned from here on. */
+struct http *http_create(struct worker *w, const struct generation *g, const int *fds, size_t n, const char **why);
+/* Stops accepting and closes resting connections; running requests go on, their connections close afterwards. */
+void http_drain(struct http *h);
+/* Closes everything; running requests are dropped (request_drop). */
+void http_destroy(struct http *h);
+unsigned http_connections(const struct http *h);
+
+/* New certificates after a reload take effect for new connections. -errno with *why: the old ones stay. */
+int http_reload(struct http *h, const struct generation *g, const char **why);
+
+/* A reply's head.  `headers` are ready-made lines, each ended by \r\n (may be empty); the front adds Date, Content-Length or
+ * Transfer-Encoding, and Connection where it must. */
+struct http_reply {
+        int status;
+        const char *content_type; /* NULL: none */
+        struct pm_str headers;
+        bool close; /* the connection ends after this reply */
+};
+
+/* A whole reply in one write.  The request's body need not have come; what is left of it is read and thrown away if it is short,
+ * else the connection closes.  Body bytes are copied. */
+void http_reply(struct http_conn *c, const struct http_reply *head, struct pm_str body);
+/* The same with the body moved out of an evbuffer. */
+void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struct evbuffer *body);
+
+/* A reply in pieces: begin, data..., end.  HTTP/1.0 clients get no chunks: the end is the end of the connection.  `length` -1:
+ * not known.  Each call of http_stream_data is one chunk and is written at once. */
+void http_stream_begin(struct http_conn *c, const struct http_reply *head, int64_t length);
+void http_stream_data(struct http_conn *c, const char *p, size_t n);
+/* clean: the answer is complete.  Else the connection is cut without the last chunk, so that the client knows. */
+void http_stream_end(struct http_conn *c, bool clean);
+/* Bytes waiting for the client.  Above limits.buffer stop; request_drained() says when it has fallen below a quarter. */
+size_t http_backlog(const struct http_conn *c);
+
+/* "100 Continue" if the client waits for it. */
+void http_continue(struct http_conn *c);
+/* The request is over and its memory goes: the connection takes its next message or closes.  Exactly once for each request. */
+void http_request_over(struct http_conn *c);
+/* "127.0.0.1:51234", for the log. */
+const char *http_peer(const struct http_conn *c);
+#endif

@@ -122,7 +122,7 @@ Test(query, refuses_with_a_sentence_and_a_place)
                 { EXPERT_CHAT, "{\"model\":\"m\"," HI, "the body is not valid JSON: the text ends inside an object (line 1, column 57, byte 56 of 56)", NULL },
                 { EXPERT_CHAT, "{\"model\":\"\xFF\"}", "the body is not valid JSON: invalid UTF-8 (line 1, column 11, byte 10 of 13)", NULL },
                 { EXPERT_CHAT, "{\"x\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}",
-                  "the body is not valid JSON: nested too deeply (line 1, column 21, byte 20 of 38)", NULL },
+                  "the body is not valid JSON: nested too deeply (line 1, column 21, byte 20 of 39)", NULL },
                 { EXPERT_CHAT, "{" HI "}", "'model' is required: \"auto\", a route or an expert (GET /v1/models lists them)", "model" },
                 { EXPERT_CHAT, "{\"model\":null," HI "}", "expected a string, found null", "model" },
                 { EXPERT_CHAT, "{\"model\":[\"m\"]," HI "}", "expected a string, found an array", "model" },

@@ -65,7 +65,7 @@ struct expert {
         unsigned apis;                 /* enum expert_api, or'ed */
         double price_in, price_out;    /* USD per million tokens */
         int64_t context;               /* tokens; 0: not configured */
-        int64_t connect_ms, first_token_ms, idle_ms;
+        int64_t connect_ms, first_token_ms, answer_ms, idle_ms; /* first_token_ms: streams; answer_ms: whole answers */
         int64_t retries, max_in_flight;
         int64_t breaker_failures, breaker_open_ms; /* failures 0: no breaker */
         int metric;

@@ -9,7 +9,7 @@
 
 #include <event2/buffer.h>
 
-#include "json.h"
+#include "js.h"
 
 #include "base.h"
 
@@ -222,130 +222,130 @@ int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *r
 /* A key is compared in the plain; only a longer one can be the same with escapes. */
 #define KEY_IS(key, text)                                                                                                       \
         (((key).n == sizeof(text) - 1 && memcmp((key).p, text, sizeof(text) - 1) == 0) ||                                         \
-         UNLIKELY((key).n > sizeof(text) - 1 && memchr((key).p, '\\', (key).n) && json_equal(key, text)))
+         UNLIKELY((key).n > sizeof(text) - 1 && memchr((key).p, '\\', (key).n) && js_equal(key, text)))
 
 /* Takes the next value.  Is it something other than null, false, "", [] and {}? */
-static bool take_something(struct json *j)
+static bool take_something(struct js *j)
 {
-        struct pm_str v = json_take(j);
+        struct pm_str v = js_take(j);
         size_t i = 1;
 
-        switch (json_type(v)) {
-        case JSON_NONE:
-        case JSON_NULL:
-        case JSON_FALSE:
+        switch (js_type(v)) {
+        case JS_NONE:
+        case JS_NULL:
+        case JS_FALSE:
                 return false;
-        case JSON_STRING:
+        case JS_STRING:
                 return v.n > 2;
-        case JSON_OBJECT:
-        case JSON_ARRAY:
+        case JS_OBJECT:
+        case JS_ARRAY:
                 while (i < v.n - 1 && (v.p[i] == ' ' || v.p[i] == '\n' || v.p[i] == '\r' || v.p[i] == '\t'))
                         i++;
                 return i < v.n - 1;
-        case JSON_NUMBER:
-        case JSON_TRUE:
+        case JS_NUMBER:
+        case JS_TRUE:
                 break;
         }
         return true;
 }
 
-static void take_name(struct json *j, struct pm_str *ret)
+static void take_name(struct js *j, struct pm_str *ret)
 {
-        struct pm_str v = json_take(j);
+        struct pm_str v = js_take(j);
 
-        if (json_type(v) == JSON_STRING && v.n > 2 && !memchr(v.p, '\\', v.n))
+        if (js_type(v) == JS_STRING && v.n > 2 && !memchr(v.p, '\\', v.n))
                 *ret = (struct pm_str){ v.p + 1, v.n - 2 };
 }
 
-static int64_t take_tokens(struct json *j)
+static int64_t take_tokens(struct js *j)
 {
         int64_t n;
 
-        return json_int(json_take(j), &n) && n >= 0 ? n : -1;
+        return js_int(js_take(j), &n) && n >= 0 ? n : -1;
 }
 
 /* Goes into the object that comes next; anything else is passed over. */
-static bool enter_object(struct json *j)
+static bool enter_object(struct js *j)
 {
-        if (json_peek(j) == JSON_OBJECT)
-                return json_enter(j);
-        (void)json_take(j);
+        if (js_peek(j) == JS_OBJECT)
+                return js_enter(j);
+        (void)js_take(j);
         return false;
 }
 
-static void read_usage(struct json *j, struct sse_facts *f)
+static void read_usage(struct js *j, struct sse_facts *f)
 {
         struct pm_str key;
 
         if (!enter_object(j))
                 return;
         f->has_usage = true;
-        while (json_more(j, &key)) {
+        while (js_more(j, &key)) {
                 if (KEY_IS(key, "prompt_tokens") || KEY_IS(key, "input_tokens"))
                         f->tokens_in = take_tokens(j);
                 else if (KEY_IS(key, "completion_tokens") || KEY_IS(key, "output_tokens"))
                         f->tokens_out = take_tokens(j);
                 else
-                        (void)json_take(j);
+                        (void)js_take(j);
         }
 }
 
 /* A delta or a message: whatever is more than the role is content (text, reasoning, refusal, tool calls, audio, ...). */
-static void read_delta(struct json *j, struct sse_facts *f)
+static void read_delta(struct js *j, struct sse_facts *f)
 {
         struct pm_str key;
 
         if (!enter_object(j))
                 return;
-        while (json_more(j, &key)) {
+        while (js_more(j, &key)) {
                 bool something = take_something(j);
 
                 f->content |= something && !KEY_IS(key, "role");
         }
 }
 
-static void read_choice(struct json *j, struct sse_facts *f)
+static void read_choice(struct js *j, struct sse_facts *f)
 {
         struct pm_str key, value;
 
         f->has_choices = true;
         if (!enter_object(j))
                 return;
-        while (json_more(j, &key)) {
+        while (js_more(j, &key)) {
                 if (KEY_IS(key, "delta") || KEY_IS(key, "message")) {
                         read_delta(j, f);
                 } else if (KEY_IS(key, "finish_reason")) {
-                        value = json_take(j);
-                        f->finished |= json_type(value) == JSON_STRING && value.n > 2;
+                        value = js_take(j);
+                        f->finished |= js_type(value) == JS_STRING && value.n > 2;
                 } else if (KEY_IS(key, "text")) {
                         f->content |= take_something(j);
                 } else {
-                        (void)json_take(j);
+                        (void)js_take(j);
                 }
         }
 }
 
-static void read_choices(struct json *j, struct sse_facts *f)
+static void read_choices(struct js *j, struct sse_facts *f)
 {
         struct pm_str none;
 
-        if (json_peek(j) != JSON_ARRAY) {
-                (void)json_take(j);
+        if (js_peek(j) != JS_ARRAY) {
+                (void)js_take(j);
                 return;
         }
-        if (json_enter(j))
-                while (json_more(j, &none))
+        if (js_enter(j))
+                while (js_more(j, &none))
                         read_choice(j, f);
 }
 
 /* The object inside the events of /responses; its status is also said by the event's type. */
-static void read_response(struct json *j, struct sse_facts *f)
+static void read_response(struct js *j, struct sse_facts *f)
 {
         struct pm_str key;
 
         if (!enter_object(j))
                 return;
-        while (json_more(j, &key)) {
+        while (js_more(j, &key)) {
                 if (KEY_IS(key, "usage"))
                         read_usage(j, f);
                 else if (KEY_IS(key, "id"))
@@ -355,7 +355,7 @@ static void read_response(struct json *j, struct sse_facts *f)
                 else if (KEY_IS(key, "error"))
                         f->error |= take_something(j);
                 else
-                        (void)json_take(j);
+                        (void)js_take(j);
         }
 }
 
@@ -365,12 +365,12 @@ static bool is_delta(struct pm_str type)
         return type.n > 7 && memcmp(type.p + type.n - 7, ".delta\"", 7) == 0;
 }
 
-static void read_object(struct json *j, struct sse_facts *f)
+static void read_object(struct js *j, struct sse_facts *f)
 {
         struct pm_str key, type = { 0 }, status = { 0 };
         bool delta = false, output = false;
 
-        while (json_more(j, &key)) {
+        while (js_more(j, &key)) {
                 if (KEY_IS(key, "id"))
                         take_name(j, &f->id);
                 else if (KEY_IS(key, "model"))
@@ -382,45 +382,45 @@ static void read_object(struct json *j, struct sse_facts *f)
                 else if (KEY_IS(key, "error"))
                         f->error |= take_something(j);
                 else if (KEY_IS(key, "object"))
-                        f->error |= json_string_is(json_take(j), "error");
+                        f->error |= js_string_is(js_take(j), "error");
                 else if (KEY_IS(key, "type"))
-                        type = json_take(j);
+                        type = js_take(j);
                 else if (KEY_IS(key, "delta"))
                         delta = take_something(j);
                 else if (KEY_IS(key, "response"))
                         read_response(j, f);
                 else if (KEY_IS(key, "status"))
-                        status = json_take(j);
+                        status = js_take(j);
                 else if (KEY_IS(key, "output")) {
-                        output = json_peek(j) == JSON_ARRAY;
+                        output = js_peek(j) == JS_ARRAY;
                         f->content |= take_something(j) && output;
                 }
                 else
-                        (void)json_take(j);
+                        (void)js_take(j);
         }
         if (type.n > 0) {
-                f->finished |= json_string_is(type, "response.completed") || json_string_is(type, "response.incomplete");
-                f->error |= json_string_is(type, "error") || json_string_is(type, "response.failed");
+                f->finished |= js_string_is(type, "response.completed") || js_string_is(type, "response.incomplete");
+                f->error |= js_string_is(type, "error") || js_string_is(type, "response.failed");
                 f->content |= delta && is_delta(type);
         }
         if (output) {
                 /* a whole answer of /responses */
-                f->finished |= json_string_is(status, "completed") || json_string_is(status, "incomplete");
-                f->error |= json_string_is(status, "failed");
+                f->finished |= js_string_is(status, "completed") || js_string_is(status, "incomplete");
+                f->error |= js_string_is(status, "failed");
         }
 }
 
 void sse_read_answer(struct pm_str body, struct sse_facts *ret)
 {
         struct sse_facts f = { .tokens_in = -1, .tokens_out = -1 };
-        struct json j;
+        struct js j;
 
         *ret = f;
-        json_start(&j, body, DEPTH);
-        if (json_peek(&j) != JSON_OBJECT || !json_enter(&j))
+        js_start(&j, body, DEPTH);
+        if (js_peek(&j) != JS_OBJECT || !js_enter(&j))
                 return;
         read_object(&j, &f);
-        f.json = json_finish(&j) == 0;
+        f.json = js_finish(&j) == 0;
         if (f.json)
                 *ret = f;
 }

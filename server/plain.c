@@ -1,0 +1,767 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP/1.1 to experts without TLS, on sockets of ours.
+ *
+ * A pass-through request costs one sendmsg() and one recv() here: the head is put together on the stack and leaves with the body's
+ * pieces from where they lie; what comes is read into the worker's scratch buffer and goes from there, through the codec, into
+ * the owner's evbuffer.  The read event stays armed from the first connection to the last, also while a connection rests in the
+ * pool, so that an expert that closes it is seen at once; the write event is armed only for a connect or a backlog.
+ */
+#include <arpa/inet.h>
+#include <event2/buffer.h>
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "expert.h"
+#include "h1.h"
+#include "transport.h"
+#include "worker.h"
+
+#include "base.h"
+
+#define IDLE_MAX 64        /* kept connections of one endpoint */
+#define FREE_MAX 256       /* attempts kept for reuse */
+#define SCRATCH 65536
+#define HEAD_ROOM 4096
+#define PIECES_AT_ONCE 32
+
+struct conn {
+        struct plain *plain;
+        unsigned slot;
+        int fd;
+        struct event readable, writable;
+        struct h1 *h1;
+        size_t head_max;              /* what h1 was made with */
+        struct evbuffer *out;         /* what the socket did not take; NULL or empty: nothing */
+        struct plain_attempt *user;   /* NULL: at rest in the pool */
+        bool connected, reading, keep; /* keep: fit for another request */
+        bool got;                     /* bytes of this answer have come */
+        int64_t idle_since;
+        struct conn *next, **pprev;   /* at rest: newest first */
+};
+
+struct address {
+        struct sockaddr_storage to;
+        socklen_t n;
+};
+
+/* A name being resolved; outlives an attempt that is closed meanwhile. */
+struct lookup {
+        struct plain_attempt *attempt;
+        struct evdns_getaddrinfo_request *request;
+};
+
+struct plain_attempt {
+        struct attempt a;
+        struct conn *conn;
+        struct lookup *lookup;
+        struct address addresses[4];
+        unsigned n_addresses, address_at;
+        bool fresh;                   /* a kept connection has failed it already */
+        struct plain_attempt *next_free;
+};
+
+struct plain {
+        struct upstream *upstream;
+        struct evdns_base *dns;
+        struct conn **idle;           /* by slot */
+        unsigned *n_idle;
+        unsigned n_slots;
+        struct plain_attempt *free;
+        unsigned n_free;
+        char scratch[SCRATCH];
+};
+
+static void connect_next(struct plain_attempt *t);
+static void begin_fresh(struct plain_attempt *t);
+
+/* ---- connections -------------------------------------------------------------------------------------------------------- */
+
+static void conn_leave_pool(struct conn *c)
+{
+        if (!c->pprev)
+                return;
+        *c->pprev = c->next;
+        if (c->next)
+                c->next->pprev = c->pprev;
+        c->pprev = NULL;
+        c->plain->n_idle[c->slot]--;
+}
+
+/* No more I/O; the codec with the answer's head stays. */
+static void conn_stop(struct conn *c)
+{
+        if (c->fd < 0)
+                return;
+        (void)event_del(&c->readable);
+        (void)event_del(&c->writable);
+        (void)close(c->fd);
+        c->fd = -1;
+        c->keep = false;
+}
+
+static void conn_free(struct conn *c)
+{
+        if (!c)
+                return;
+        conn_leave_pool(c);
+        conn_stop(c);
+        h1_destroy(c->h1);
+        if (c->out)
+                evbuffer_free(c->out);
+        free(c);
+}
+
+static void drop_conn(struct plain_attempt *t)
+{
+        conn_free(TAKE(t->conn));
+}
+
+static bool watch(struct conn *c, bool on)
+{
+        if (c->reading == on)
+                return true;
+        if ((on ? event_add(&c->readable, NULL) : event_del(&c->readable)) < 0)
+                return false;
+        c->reading = on;
+        return true;
+}
+
+/* ---- the request goes out ----------------------------------------------------------------------------------------------- */
+
+static size_t put(char *out, size_t n, const char *s, size_t len)
+{
+        memcpy(out + n, s, len);
+        return n + len;
+}
+
+/* Into `room` bytes, or heap memory if that is too small.  NULL: no memory. */
+static char *compose_head(const struct upstream_call *call, char *room, size_t size, size_t *ret_n)
+{
+        const struct endpoint *e = call->endpoint;
+        size_t base = strlen(e->base), path = strlen(call->path), host = strlen(e->host_header), n = 0, length = 0;
+        size_t need = base + path + host + e->fixed_headers.n + call->headers.n + 128;
+        char *out = need <= size ? room : malloc(need);
+        char digits[24], *d = digits + sizeof digits;
+
+        if (!out)
+                return NULL;
+        for (size_t i = 0; i < call->n_body; i++)
+                length += call->body[i].iov_len;
+        do
+                *--d = (char)('0' + length % 10);
+        while (length /= 10);
+        n = put(out, n, "POST ", 5);
+        n = put(out, n, e->base, base);
+        n = put(out, n, call->path, path);
+        n = put(out, n, " HTTP/1.1\r\nHost: ", 17);
+        n = put(out, n, e->host_header, host);
+        n = put(out, n, "\r\nContent-Length: ", 18);
+        n = put(out, n, d, (size_t)(digits + sizeof digits - d));
+        n = put(out, n, "\r\n", 2);
+        if (e->fixed_headers.n)
+                n = put(out, n, e->fixed_headers.p, e->fixed_headers.n);
+        if (call->headers.n)
+                n = put(out, n, call->headers.p, call->headers.n);
+        n = put(out, n, "\r\n", 2);
+        assert(n <= need);
+        *ret_n = n;
+        return out;
+}
+
+/* The rest of the pieces, from byte `skip` on; the body is referred to (it lives as long as the transfer), the head copied. */
+static bool queue_rest(struct conn *c, const char *head, size_t head_n, const struct upstream_call *call, size_t skip)
+{
+        size_t past = MIN(skip, head_n);
+
+        if (!c->out)
+                c->out = evbuffer_new();
+        if (!c->out || (past < head_n && evbuffer_add(c->out, head + past, head_n - past) < 0))
+                return false;
+        skip -= past;
+        for (size_t i = 0; i < call->n_body; i++) {
+                const struct iovec *v = &call->body[i];
+
+                past = MIN(skip, v->iov_len);
+                skip -= past;
+                if (past < v->iov_len && evbuffer_add_reference(c->out, (const char *)v->iov_base + past, v->iov_len - past, NULL, NULL) < 0)
+                        return false;
+        }
+        return event_add(&c->writable, NULL) == 0;
+}
+
+/* The connection failed before any byte of an answer: a kept one may simply have been closed, so once more on a fresh one. */
+static void lost(struct plain_attempt *t, enum transfer_error how, const char *what)
+{
+        struct conn *c = t->conn;
+        bool again = t->a.t.reused && !t->fresh && !c->got;
+
+        if (!again) {
+                conn_stop(c);
+                attempt_fail(&t->a, how, "%s", what);
+                return;
+        }
+        drop_conn(t);
+        t->fresh = true;
+        t->a.t.reused = false;
+        begin_fresh(t);
+}
+
+static void lost_errno(struct plain_attempt *t, int e)
+{
+        char text[80];
+
+        lost(t, TRANSFER_RESET, errno_clause(e, text, sizeof text));
+}
+
+static void send_request(struct plain_attempt *t)
+{
+        const struct upstream_call *call = &t->a.call;
+        struct conn *c = t->conn;
+        struct iovec v[PIECES_AT_ONCE + 1];
+        struct msghdr m = { .msg_iov = v };
+        char room[HEAD_ROOM], *head;
+        size_t head_n, all;
+        ssize_t sent = 0;
+        bool ok = true;
+
+        head = compose_head(call, room, sizeof room, &head_n);
+        if (!head) {
+                attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
+                return;
+        }
+        v[0] = (struct iovec){ head, head_n };
+        all = head_n;
+        for (size_t i = 0; i < call->n_body; i++) {
+                all += call->body[i].iov_len;
+                if (i < PIECES_AT_ONCE)
+                        v[i + 1] = call->body[i];
+        }
+        m.msg_iovlen = 1 + MIN(call->n_body, (size_t)PIECES_AT_ONCE);
+        sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+                int e = errno;
+
+                if (head != room)
+                        free(head);
+                lost_errno(t, e);
+                return;
+        }
+        t->a.t.sent = sent > 0;
+        if ((size_t)MAX(sent, 0) < all)
+                ok = queue_rest(c, head, head_n, call, (size_t)MAX(sent, 0));
+        if (head != room)
+                free(head);
+        if (!ok) {
+                attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
+                return;
+        }
+        attempt_deadline(&t->a, now_us() + call->first_ms * 1000);
+}
+
+/* ---- the answer comes in ------------------------------------------------------------------------------------------------ */
+
+static void take_head(struct plain_attempt *t, int64_t now)
+{
+        const struct h1_head *h = h1_head(t->conn->h1);
+
+        t->a.t.status = h->status;
+        t->a.t.headers = h->headers;
+        t->a.t.n_headers = h->n_headers;
+        t->a.t.length = h->has_length ? h->length : -1;
+        attempt_head(&t->a, now);
+}
+
+static void answer_complete(struct plain_attempt *t, size_t left)
+{
+        struct conn *c = t->conn;
+
+        /* more bytes than the answer, or less of the request taken than was sent: the next message would not start clean */
+        c->keep = h1_head(c->h1)->keep_alive && left == 0 && !(c->out && evbuffer_get_length(c->out));
+        attempt_done(&t->a);
+}
+
+static void feed(struct plain_attempt *t, const char *p, size_t n)
+{
+        struct conn *c = t->conn;
+        int64_t now = now_us();
+
+        c->got = true;
+        for (;;) {
+                struct pm_str piece;
+                const char *why;
+                size_t used;
+
+                switch (h1_feed(c->h1, p, n, &used, &piece)) {
+                case H1_HEAD:
+                        take_head(t, now);
+                        break;
+                case H1_BODY:
+                        if (!attempt_body(&t->a, piece.p, piece.n, now)) {
+                                conn_stop(c);
+                                return;
+                        }
+                        break;
+                case H1_END:
+                        answer_complete(t, n - used);
+                        return;
+                case H1_ERROR:
+                        (void)h1_error(c->h1, &why);
+                        conn_stop(c);
+                        attempt_fail(&t->a, TRANSFER_PROTOCOL, "its answer is not HTTP/1.1: %s", why);
+                        return;
+                case H1_MORE:
+                        if (t->a.t.first_byte_us)
+                                attempt_deadline(&t->a, now + t->a.call.idle_ms * 1000);
+                        return;
+                }
+                p += used;
+                n -= used;
+        }
+}
+
+static void ended(struct plain_attempt *t)
+{
+        struct conn *c = t->conn;
+
+        if (h1_eof(c->h1) == H1_END) {
+                answer_complete(t, 0);
+                conn_stop(c);
+                return;
+        }
+        lost(t, TRANSFER_RESET, c->got ? "closed the connection before its answer was complete" : "closed the connection without an answer");
+}
+
+static bool running(const struct plain_attempt *t)
+{
+        return t && (t->a.t.state == TRANSFER_OPENING || t->a.t.state == TRANSFER_HEAD);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+        struct conn *c = arg;
+        struct plain_attempt *t = c->user;
+        ssize_t n = recv(fd, c->plain->scratch, sizeof c->plain->scratch, 0);
+
+        (void)what;
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (!t) { /* at rest: closed by the expert, or talking out of turn */
+                conn_free(c);
+                return;
+        }
+        if (!running(t)) { /* complete, not yet given back: fit for nothing more */
+                c->keep = false;
+                (void)watch(c, false);
+                return;
+        }
+        if (n < 0)
+                lost_errno(t, errno);
+        else if (n == 0)
+                ended(t);
+        else
+                feed(t, c->plain->scratch, (size_t)n);
+        if (t->conn == c && running(t) && evbuffer_get_length(t->a.t.in) >= t->a.call.high_water) {
+                (void)watch(c, false);
+                attempt_deadline(&t->a, DEADLINE_NONE); /* the client is slow, not the expert */
+        }
+}
+
+/* ---- connecting --------------------------------------------------------------------------------------------------------- */
+
+static void flush(struct conn *c)
+{
+        struct plain_attempt *t = c->user;
+        int n = evbuffer_write(c->out, c->fd);
+
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+                lost_errno(t, errno);
+                return;
+        }
+        t->a.t.sent |= n > 0;
+        if (evbuffer_get_length(c->out) == 0) {
+                (void)event_del(&c->writable);
+                attempt_deadline(&t->a, now_us() + t->a.call.first_ms * 1000);
+        }
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+        struct conn *c = arg;
+        struct plain_attempt *t = c->user;
+        socklen_t n = sizeof(int);
+        char text[80];
+        int e = 0;
+
+        (void)what;
+        if (!running(t)) {
+                (void)event_del(&c->writable);
+                return;
+        }
+        if (c->connected) {
+                flush(c);
+                return;
+        }
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) < 0)
+                e = errno;
+        if (e == 0) {
+                c->connected = true;
+                (void)event_del(&c->writable);
+                if (watch(c, true))
+                        send_request(t);
+                else
+                        attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                return;
+        }
+        drop_conn(t);
+        if (t->address_at < t->n_addresses)
+                connect_next(t);
+        else
+                attempt_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
+}
+
+static struct conn *conn_create(struct plain *p, const struct upstream_call *call, int fd)
+{
+        struct conn *c = calloc(1, sizeof *c);
+
+        if (!c)
+                return NULL;
+        c->plain = p;
+        c->fd = fd;
+        c->slot = call->endpoint->state->slot;
+        c->h1 = h1_create(H1_RESPONSES, call->head_max, TRANSPORT_HEADERS_MAX);
+        c->head_max = call->head_max;
+        if (!c->h1 || event_assign(&c->readable, p->upstream->worker->base, fd, EV_READ | EV_PERSIST, on_readable, c) < 0 ||
+            event_assign(&c->writable, p->upstream->worker->base, fd, EV_WRITE | EV_PERSIST, on_writable, c) < 0) {
+                h1_destroy(c->h1);
+                free(c);
+                return NULL;
+        }
+        return c;
+}
+
+/* Tries the addresses in order; the last one's failure is the attempt's. */
+static void connect_next(struct plain_attempt *t)
+{
+        struct plain *p = t->a.upstream->plain;
+        char text[80];
+        int e = EHOSTUNREACH;
+
+        while (t->address_at < t->n_addresses) {
+                const struct address *to = &t->addresses[t->address_at++];
+                int fd = socket(to->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+                if (fd < 0) {
+                        e = errno;
+                        continue;
+                }
+                (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+                if (connect(fd, (const struct sockaddr *)&to->to, to->n) < 0 && errno != EINPROGRESS) {
+                        e = errno;
+                        (void)close(fd);
+                        continue;
+                }
+                t->conn = conn_create(p, &t->a.call, fd);
+                if (!t->conn) {
+                        (void)close(fd);
+                        attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                        return;
+                }
+                t->conn->user = t;
+                if (event_add(&t->conn->writable, NULL) < 0)
+                        attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                return;
+        }
+        attempt_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------------------- */
+
+static void add_address(struct plain_attempt *t, const struct sockaddr *to, socklen_t n)
+{
+        if (t->n_addresses == LENGTH_OF(t->addresses) || n > sizeof t->addresses[0].to)
+                return;
+        memcpy(&t->addresses[t->n_addresses].to, to, n);
+        t->addresses[t->n_addresses++].n = n;
+}
+
+static bool add_numeric(struct plain_attempt *t, const char *host, unsigned port)
+{
+        struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+        struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+
+        if (inet_pton(AF_INET, host, &in.sin_addr) == 1)
+                add_address(t, (struct sockaddr *)&in, sizeof in);
+        else if (inet_pton(AF_INET6, host, &in6.sin6_addr) == 1)
+                add_address(t, (struct sockaddr *)&in6, sizeof in6);
+        else
+                return false;
+        return true;
+}
+
+static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
+{
+        struct lookup *l = arg;
+        struct plain_attempt *t = l->attempt;
+
+        free(l);
+        if (t) {
+                t->lookup = NULL;
+                for (struct evutil_addrinfo *i = list; i; i = i->ai_next)
+                        add_address(t, i->ai_addr, (socklen_t)i->ai_addrlen);
+                if (t->n_addresses)
+                        connect_next(t);
+                else
+                        attempt_fail(&t->a, TRANSFER_CONNECT, "cannot resolve '%s': %s", t->a.call.endpoint->host, evutil_gai_strerror(error));
+        }
+        if (list)
+                evutil_freeaddrinfo(list);
+}
+
+/* /etc/hosts and /etc/resolv.conf, read once; without name servers names in hosts still resolve. */
+static struct evdns_base *names(struct plain *p)
+{
+        if (!p->dns) {
+                p->dns = evdns_base_new(p->upstream->worker->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+                if (p->dns)
+                        (void)evdns_base_resolv_conf_parse(p->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
+        }
+        return p->dns;
+}
+
+static void resolve(struct plain_attempt *t)
+{
+        const struct endpoint *e = t->a.call.endpoint;
+        struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
+        struct evdns_base *dns = names(t->a.upstream->plain);
+        struct lookup *l = calloc(1, sizeof *l);
+        struct evdns_getaddrinfo_request *request;
+        char port[12];
+
+        if (!dns || !l) {
+                free(l);
+                attempt_fail(&t->a, TRANSFER_MEMORY, "no memory to resolve '%s'", e->host);
+                return;
+        }
+        l->attempt = t;
+        t->lookup = l;
+        (void)snprintf(port, sizeof port, "%u", e->port);
+        request = evdns_getaddrinfo(dns, e->host, port, &hints, on_resolved, l);
+        if (request)
+                l->request = request; /* else on_resolved() has run already, and l is gone */
+}
+
+static void begin_fresh(struct plain_attempt *t)
+{
+        const struct endpoint *e = t->a.call.endpoint;
+
+        attempt_deadline(&t->a, now_us() + t->a.call.connect_ms * 1000);
+        t->n_addresses = t->address_at = 0;
+        if (strcmp(e->host, "localhost") == 0) {
+                (void)add_numeric(t, "127.0.0.1", e->port);
+                (void)add_numeric(t, "::1", e->port);
+        } else if (!add_numeric(t, e->host, e->port)) {
+                resolve(t);
+                return;
+        }
+        connect_next(t);
+}
+
+/* ---- the pool ----------------------------------------------------------------------------------------------------------- */
+
+static bool room_for_slot(struct plain *p, unsigned slot)
+{
+        unsigned n = MAX(2 * p->n_slots, slot + 8);
+        struct conn **idle;
+        unsigned *n_idle;
+
+        if (slot < p->n_slots)
+                return true;
+        idle = realloc(p->idle, n * sizeof(struct conn *));
+        if (!idle)
+                return false;
+        for (unsigned i = 0; i < p->n_slots; i++) /* the lists' first members point back */
+                if (idle[i])
+                        idle[i]->pprev = &idle[i];
+        p->idle = idle;
+        n_idle = realloc(p->n_idle, n * sizeof *n_idle);
+        if (!n_idle)
+                return false;
+        p->n_idle = n_idle;
+        memset(p->idle + p->n_slots, 0, (n - p->n_slots) * sizeof(struct conn *));
+        memset(p->n_idle + p->n_slots, 0, (n - p->n_slots) * sizeof *n_idle);
+        p->n_slots = n;
+        return true;
+}
+
+static void give_back(struct plain *p, struct conn *c)
+{
+        if (!c->keep || c->fd < 0 || p->n_idle[c->slot] >= IDLE_MAX || !watch(c, true)) {
+                conn_free(c);
+                return;
+        }
+        h1_next(c->h1);
+        c->user = NULL;
+        c->got = false;
+        c->keep = false;
+        c->idle_since = now_us();
+        c->next = p->idle[c->slot];
+        c->pprev = &p->idle[c->slot];
+        if (c->next)
+                c->next->pprev = &c->next;
+        p->idle[c->slot] = c;
+        p->n_idle[c->slot]++;
+        upstream_tick_by(p->upstream, c->idle_since + TRANSPORT_IDLE_US);
+}
+
+int64_t plain_sweep(struct plain *p, int64_t now)
+{
+        int64_t soonest = DEADLINE_NONE;
+
+        for (unsigned i = 0; i < p->n_slots; i++)
+                for (struct conn *c = p->idle[i], *next; c; c = next) {
+                        next = c->next;
+                        if (now - c->idle_since >= TRANSPORT_IDLE_US)
+                                conn_free(c);
+                        else
+                                soonest = MIN(soonest, c->idle_since + TRANSPORT_IDLE_US);
+                }
+        return soonest;
+}
+
+/* ---- the transport ------------------------------------------------------------------------------------------------------ */
+
+static struct plain *plain_of(struct upstream *u)
+{
+        if (!u->plain) {
+                u->plain = calloc(1, sizeof *u->plain);
+                if (u->plain)
+                        u->plain->upstream = u;
+        }
+        return u->plain;
+}
+
+static struct attempt *plain_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
+{
+        struct plain *p = plain_of(u);
+        unsigned slot = call->endpoint->state->slot;
+        struct plain_attempt *t;
+        struct conn *c;
+
+        if (!p || !room_for_slot(p, slot))
+                return NULL;
+        t = p->free;
+        if (t) {
+                p->free = t->next_free;
+                p->n_free--;
+        } else {
+                t = calloc(1, sizeof *t);
+        }
+        if (!t)
+                return NULL;
+        if (!attempt_init(&t->a, u, &plain_transport, call, wake, now_us())) {
+                free(t);
+                return NULL;
+        }
+        t->conn = NULL;
+        t->lookup = NULL;
+        t->fresh = false;
+        c = p->idle[slot];
+        while (c && c->head_max != call->head_max)
+                c = c->next; /* made under another configuration's limit */
+        if (!c) {
+                begin_fresh(t);
+                return &t->a;
+        }
+        conn_leave_pool(c);
+        c->user = t;
+        t->conn = c;
+        t->a.t.reused = true;
+        send_request(t);
+        return &t->a;
+}
+
+static void plain_consumed(struct attempt *a)
+{
+        struct plain_attempt *t = CONTAINER_OF(a, struct plain_attempt, a);
+
+        if (!running(t) || !t->conn || !t->conn->connected || t->conn->reading || evbuffer_get_length(a->t.in) >= a->call.high_water)
+                return;
+        if (!watch(t->conn, true)) {
+                conn_stop(t->conn);
+                attempt_fail(a, TRANSFER_MEMORY, "no memory to read on");
+                return;
+        }
+        attempt_deadline(a, now_us() + a->call.idle_ms * 1000);
+}
+
+static void plain_expired(struct attempt *a, int64_t now)
+{
+        struct plain_attempt *t = CONTAINER_OF(a, struct plain_attempt, a);
+
+        (void)now;
+        if (!running(t))
+                return;
+        if (t->conn && t->conn->connected) {
+                conn_stop(t->conn);
+                attempt_fail_late(a);
+                return;
+        }
+        drop_conn(t);
+        attempt_fail(a, TRANSFER_CONNECT_TIME, "no connection within %" PRId64 " ms", a->call.connect_ms);
+}
+
+static void plain_close(struct attempt *a)
+{
+        struct plain_attempt *t = CONTAINER_OF(a, struct plain_attempt, a);
+        struct plain *p = a->upstream->plain;
+        bool complete = a->t.state == TRANSFER_DONE;
+
+        if (t->lookup) { /* on_resolved() comes later, and frees it */
+                t->lookup->attempt = NULL;
+                if (t->lookup->request)
+                        evdns_getaddrinfo_cancel(t->lookup->request);
+                t->lookup = NULL;
+        }
+        attempt_finish(a);
+        if (t->conn && complete)
+                give_back(p, TAKE(t->conn));
+        else
+                drop_conn(t);
+        if (p->n_free >= FREE_MAX) {
+                evbuffer_free(a->t.in);
+                free(t);
+                return;
+        }
+        t->next_free = p->free;
+        p->free = t;
+        p->n_free++;
+}
+
+const struct transport plain_transport = { .open = plain_open, .consumed = plain_consumed, .expired = plain_expired, .close = plain_close };
+
+void plain_destroy(struct plain *p)
+{
+        struct plain_attempt *next;
+
+        if (!p)
+                return;
+        for (unsigned i = 0; i < p->n_slots; i++)
+                while (p->idle[i])
+                        conn_free(p->idle[i]);
+        for (struct plain_attempt *t = p->free; t; t = next) {
+                next = t->next_free;
+                evbuffer_free(t->a.t.in);
+                free(t);
+        }
+        if (p->dns)
+                evdns_base_free(p->dns, 1);
+        free(p->idle);
+        free(p->n_idle);
+        free(p);
+}

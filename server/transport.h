@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * transport.h - between upstream.c and the two transports; nobody else's business.
+ *
+ * A transport's attempt begins with struct attempt, which begins with the owner's struct transfer.  Deadlines are kept here: one
+ * timer a worker, set to the soonest, looked at no more often than every 50 ms, so that a short request sets no timer at all.
+ */
+#ifndef PM_TRANSPORT_H
+#define PM_TRANSPORT_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "upstream.h"
+
+#define DEADLINE_NONE INT64_MAX
+#define TRANSPORT_IDLE_US 55000000  /* a kept connection that nobody used for so long is closed: below what servers allow */
+#define TRANSPORT_HEADERS_MAX 100
+
+struct attempt {
+        struct transfer t;
+        struct upstream *upstream;
+        const struct transport *transport;
+        struct upstream_call call;
+        int64_t deadline_us;           /* by now_us() */
+        uint64_t body_got;             /* bytes of the answer's body in all */
+        struct attempt *next, **pprev; /* all that are open */
+};
+
+struct plain;
+struct curl;
+
+struct upstream {
+        struct worker *worker;
+        struct attempt *open;
+        struct event tick;
+        int64_t tick_at;     /* when it fires; DEADLINE_NONE: not set */
+        struct plain *plain; /* made when first needed */
+        struct curl *curl;
+};
+
+struct transport {
+        struct attempt *(*open)(struct upstream *u, const struct upstream_call *call, struct wake *wake); /* NULL: no memory */
+        void (*consumed)(struct attempt *a);
+        void (*expired)(struct attempt *a, int64_t now); /* its deadline has passed */
+        void (*close)(struct attempt *a);                /* frees it */
+};
+
+extern const struct transport plain_transport, curl_transport;
+void plain_destroy(struct plain *p);
+/* Closes what has been idle too long; when to come again. */
+int64_t plain_sweep(struct plain *p, int64_t now);
+void curl_destroy(struct curl *c);
+
+/* a->t.in is kept from use to use: NULL or empty.  False: no memory. */
+bool attempt_init(struct attempt *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
+                  int64_t now);
+/* Off all lists; `in` is emptied. */
+void attempt_finish(struct attempt *a);
+void attempt_wake(struct attempt *a);
+/* The tick comes no later than 50 ms after `at`. */
+void upstream_tick_by(struct upstream *u, int64_t at);
+static inline void attempt_deadline(struct attempt *a, int64_t at)
+{
+        a->deadline_us = at;
+        if (at < a->upstream->tick_at)
+                upstream_tick_by(a->upstream, at);
+}
+/* The answer's head is there; the caller has set status, headers and length. */
+void attempt_head(struct attempt *a, int64_t now);
+/* Body bytes into `in`; false: no memory, and the attempt has failed. */
+bool attempt_body(struct attempt *a, const char *p, size_t n, int64_t now);
+void attempt_done(struct attempt *a);
+void attempt_fail(struct attempt *a, enum transfer_error e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Which limit has passed after the connection stood, in words. */
+void attempt_fail_late(struct attempt *a);
+/* "connection refused": strerror() as a clause. */
+const char *errno_clause(int error, char *buf, size_t n);
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * upstream.c - what both transports share: which one carries a call, the list of open attempts and their deadlines.
+ */
+#include "upstream.h"
+
+#include <ctype.h>
+#include <event2/buffer.h>
+
+#include "expert.h"
+#include "transport.h"
+#include "worker.h"
+
+#include "base.h"
+
+#define TICK_US 50000 /* deadlines are kept with this precision */
+
+const char *transfer_error_name(enum transfer_error e)
+{
+        switch (e) {
+        case TRANSFER_OK:
+                return "ok";
+        case TRANSFER_CONNECT:
+                return "connect";
+        case TRANSFER_CONNECT_TIME:
+                return "connect_timeout";
+        case TRANSFER_FIRST_TIME:
+                return "first_token_timeout";
+        case TRANSFER_IDLE_TIME:
+                return "idle_timeout";
+        case TRANSFER_RESET:
+                return "reset";
+        case TRANSFER_PROTOCOL:
+                return "protocol";
+        case TRANSFER_MEMORY:
+                return "memory";
+        }
+        return "unknown";
+}
+
+/* ---- deadlines ---------------------------------------------------------------------------------------------------------- */
+static void tick_set(struct upstream *u, int64_t at, int64_t now)
+{
+        int64_t wait = MAX(at - now, TICK_US);
+        struct timeval t = { wait / 1000000, wait % 1000000 };
+
+        u->tick_at = now + wait;
+        if (evtimer_add(&u->tick, &t) < 0)
+                u->tick_at = DEADLINE_NONE; /* the next deadline tries again */
+}
+
+void upstream_tick_by(struct upstream *u, int64_t at)
+{
+        if (at < u->tick_at)
+                tick_set(u, at, now_us());
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+        struct upstream *u = arg;
+        int64_t now = now_us(), soonest = DEADLINE_NONE;
+
+        (void)fd, (void)what;
+        u->tick_at = 0; /* deadlines that move meanwhile are seen below */
+        for (struct attempt *a = u->open; a; a = a->next)
+                if (a->deadline_us <= now) {
+                        a->deadline_us = DEADLINE_NONE;
+                        a->transport->expired(a, now);
+                }
+        for (struct attempt *a = u->open; a; a = a->next)
+                soonest = MIN(soonest, a->deadline_us);
+        if (u->plain)
+                soonest = MIN(soonest, plain_sweep(u->plain, now));
+        u->tick_at = DEADLINE_NONE;
+        if (soonest != DEADLINE_NONE)
+                tick_set(u, soonest, now);
+}
+
+/* ---- attempts ----------------------------------------------------------------------------------------------------------- */
+bool attempt_init(struct attempt *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
+                  int64_t now)
+{
+        struct evbuffer *in = a->t.in ? a->t.in : evbuffer_new();
+
+        if (!in)
+                return false;
+        a->t.worker = u->worker;
+        a->t.wake = wake;
+        a->t.state = TRANSFER_OPENING;
+        a->t.error = TRANSFER_OK;
+        a->t.error_text[0] = 0;
+        a->t.status = 0;
+        a->t.headers = NULL;
+        a->t.n_headers = 0;
+        a->t.length = -1;
+        a->t.in = in;
+        a->t.reused = a->t.sent = false;
+        a->t.opened_us = now;
+        a->t.head_us = a->t.first_byte_us = 0;
+        a->upstream = u;
+        a->transport = x;
+        a->call = *call;
+        a->deadline_us = DEADLINE_NONE;
+        a->body_got = 0;
+        a->next = u->open;
+        a->pprev = &u->open;
+        if (a->next)
+                a->next->pprev = &a->next;
+        u->open = a;
+        return true;
+}
+
+void attempt_finish(struct attempt *a)
+{
+        *a->pprev = a->next;
+        if (a->next)
+                a->next->pprev = a->pprev;
+        worker_unwake(a->t.worker, a->t.wake);
+        if (evbuffer_get_length(a->t.in) > 0)
+                (void)evbuffer_drain(a->t.in, evbuffer_get_length(a->t.in));
+}
+
+void attempt_wake(struct attempt *a)
+{
+        worker_wake(a->t.worker, a->t.wake);
+}
+
+void attempt_head(struct attempt *a, int64_t now)
+{
+        a->t.state = TRANSFER_HEAD;
+        a->t.head_us = now;
+        attempt_wake(a);
+}
+
+bool attempt_body(struct attempt *a, const char *p, size_t n, int64_t now)
+{
+        if (n == 0)
+                return true;
+        if (evbuffer_add(a->t.in, p, n) < 0) {
+                attempt_fail(a, TRANSFER_MEMORY, "no memory for the answer");
+                return false;
+        }
+        if (a->t.first_byte_us == 0)
+                a->t.first_byte_us = now;
+        a->body_got += n;
+        attempt_wake(a);
+        return true;
+}
+
+void attempt_done(struct attempt *a)
+{
+        a->t.state = TRANSFER_DONE;
+        a->deadline_us = DEADLINE_NONE;
+        attempt_wake(a);
+}
+
+void attempt_fail(struct attempt *a, enum transfer_error e, const char *fmt, ...)
+{
+        va_list args;
+
+        a->t.state = TRANSFER_FAILED;
+        a->t.error = e;
+        a->deadline_us = DEADLINE_NONE;
+        va_start(args, fmt);
+        (void)vsnprintf(a->t.error_text, sizeof a->t.error_text, fmt, args);
+        va_end(args);
+        attempt_wake(a);
+}
+
+void attempt_fail_late(struct attempt *a)
+{
+        if (a->t.state == TRANSFER_OPENING)
+                attempt_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
+        else if (a->t.first_byte_us == 0)
+                attempt_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
+        else
+                attempt_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
+                             a->body_got);
+}
+
+const char *errno_clause(int error, char *buf, size_t n)
+{
+        char text[64];
+
+        (void)snprintf(buf, n, "%s", strerror_r(error, text, sizeof text));
+        if (n > 1 && isupper((unsigned char)buf[0]) && islower((unsigned char)buf[1]))
+                buf[0] = (char)tolower((unsigned char)buf[0]);
+        return buf;
+}
+
+/* ---- the header's functions --------------------------------------------------------------------------------------------- */
+struct upstream *upstream_create(struct worker *w)
+{
+        struct upstream *u = calloc(1, sizeof *u);
+
+        if (!u)
+                return NULL;
+        u->worker = w;
+        u->tick_at = DEADLINE_NONE;
+        if (evtimer_assign(&u->tick, w->base, on_tick, u) < 0) {
+                free(u);
+                return NULL;
+        }
+        return u;
+}
+
+void upstream_destroy(struct upstream *u)
+{
+        if (!u)
+                return;
+        assert(!u->open);
+        (void)evtimer_del(&u->tick);
+        plain_destroy(u->plain);
+        curl_destroy(u->curl);
+        free(u);
+}
+
+struct transfer *upstream_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
+{
+        const struct transport *x = call->endpoint->plain ? &plain_transport : &curl_transport;
+        struct attempt *a;
+
+        assert(call->high_water > 0 && call->head_max > 0);
+        a = x->open(u, call, wake);
+        return a ? &a->t : NULL;
+}
+
+void upstream_consumed(struct transfer *t)
+{
+        struct attempt *a = CONTAINER_OF(t, struct attempt, t);
+
+        a->transport->consumed(a);
+}
+
+void upstream_close(struct transfer *t)
+{
+        struct attempt *a;
+
+        if (!t)
+                return;
+        a = CONTAINER_OF(t, struct attempt, t);
+        a->transport->close(a);
+}

@@ -263,7 +263,7 @@ static enum next pass_on(struct request *r, struct pm_str body)
         if (js_check(body, 64, NULL, NULL) < 0) /* never an empty body, never HTML */
                 return forward_failed(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, t->status, "expert_refused",
                                       arena_printf(&r->arena, "answered %d without a JSON error", t->status));
-        r->waited_us += now_us() - t->opened_us;
+        r->waited_us += r->ran - t->opened_us;
         head.headers = reply_headers(r, t);
         r->begun = true;
         r->status = t->status;

@@ -35,7 +35,7 @@ static struct http_reply begin(struct request *r, const char *type)
         const struct transfer *t = r->attempt.transfer;
         struct http_reply head = { .status = t->status, .content_type = type };
 
-        r->waited_us += (t->first_byte_us ? t->first_byte_us : now_us()) - t->opened_us;
+        r->waited_us += r->ran - t->opened_us;
         head.headers = reply_headers(r, t);
         r->begun = true;
         r->status = t->status;

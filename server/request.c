@@ -45,6 +45,7 @@ static void request_run(void *arg)
         struct request *r = arg;
         enum next next = GO;
 
+        r->ran = now_us();
         while (next == GO) {
                 enum step at = r->at;
 

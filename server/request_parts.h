@@ -112,7 +112,7 @@ struct request {
         const char *error;           /* for the log */
 
         /* when: now_us() */
-        int64_t began, entered, deadline;
+        int64_t began, entered, ran, deadline; /* ran: the steps were last woken */
         int64_t spent[STEPS];
         int64_t waited_us;           /* for experts, so far */
         int64_t body_us;             /* for the client's body */

@@ -59,7 +59,7 @@ static void take_reply(struct ask *a)
         p[n] = 0;
         a->http_status = code;
         a->reply = (struct pm_str){ p, n };
-        give_back(a, code >= 500 ? EXPERT_BAD : code == 429 ? EXPERT_BUSY : code >= 400 ? EXPERT_NEUTRAL : EXPERT_GOOD);
+        give_back(a, code >= 500 ? EXPERT_BAD : code == 429 ? EXPERT_BUSY : code >= 300 ? EXPERT_NEUTRAL : EXPERT_GOOD);
         if (code >= 200 && code < 300)
                 ended(a, PM_OK, "%s", "");
         else

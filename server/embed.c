@@ -122,6 +122,10 @@ static void on_reply(void *arg)
                 snprintf(e->error, sizeof e->error, "'%s' answered with %zu dimensions, embedders.%s.dim says %" PRId64, a->expert->name,
                          e->dim, e->embedder->name, e->embedder->dim);
         }
+        if (e->status < 0) {
+                e->vector = NULL;
+                e->dim = 0;
+        }
         worker_wake(a->worker, e->owner);
 }
 

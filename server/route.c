@@ -109,7 +109,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 struct pm_str extra = { d->extra, strlen(d->extra) };
 
                 if (js_check(extra, 64, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT)
-                        return refuse(x, "its 'extra' is not a JSON object");
+                        return refuse(x, "gave an 'extra' that is not a JSON object");
         }
         while (d->fallbacks && d->fallbacks[n])
                 n++;
@@ -118,7 +118,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         copy_text(a, &got->category);
         copy_text(a, &got->reason);
         if (d->extra && !copy_text(a, &got->extra))
-                return refuse(x, "no memory for its 'extra'");
+                return refuse(x, "ran out of memory for its 'extra'");
         got->fallbacks = arena_alloc(a, (n + 1) * sizeof(struct expert *));
         for (size_t i = 0; got->fallbacks && i < n; i++) {
                 struct expert *f = candidate(x, d->fallbacks[i]);
@@ -158,7 +158,7 @@ static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str
         struct routing *x = routing_of(q);
 
         if (!then)
-                return refuse(x, "pm_embed without a step to go on with");
+                return refuse(x, "called pm_embed without a step to go on with");
         x->text = encoder ? arena_strndup(x->call.arena, encoder, strlen(encoder)) : "";
         /* the query's own text stays; other text may be the step's */
         x->to_embed = text.n == 0 || text.p == x->query.text.p
@@ -173,7 +173,7 @@ static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_c
         struct arena *a = x->call.arena;
 
         if (!then)
-                return refuse(x, "pm_call without a step to go on with");
+                return refuse(x, "called pm_call without a step to go on with");
         x->pm_call = *c;
         if (!x->pm_call.path)
                 x->pm_call.path = "/chat/completions";
@@ -189,7 +189,7 @@ static pm_step host_offload(struct pm_query *q, void (*work)(void *job), void *j
         struct routing *x = routing_of(q);
 
         if (!then || !work)
-                return refuse(x, "pm_offload without work or without a step to go on with");
+                return refuse(x, "called pm_offload without work or without a step to go on with");
         x->work = work;
         x->work_arg = job;
         x->then = then;

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pm_embed and pm_call against a server in the test: what a router is told, what the expert is blamed for, what stays behind. */
+#include "route_bench.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+/* ---- one connection after another, one answer each ---------------------------------------------------------------------- */
+static struct server {
+        int fd;
+        unsigned port;
+        pthread_t thread;
+        pthread_mutex_t lock;
+        const char *answer; /* all of it; NULL: silence until the other side leaves */
+        size_t answer_n;
+        char request[65536];
+        size_t got;
+        _Atomic unsigned requests, left; /* complete ones; silences that the other side ended */
+} server;
+
+/* How many bytes the request has, or SIZE_MAX: its head is not complete. */
+static size_t whole(const char *p)
+{
+        const char *end = strstr(p, "\r\n\r\n"), *length = strcasestr(p, "\r\nContent-Length:");
+
+        return end && length && length < end ? (size_t)(end + 4 - p) + strtoul(length + 17, NULL, 10) : SIZE_MAX;
+}
+
+static void serve(int c)
+{
+        struct server *s = &server;
+        const char *answer;
+        ssize_t n = 1;
+        char byte;
+        size_t answer_n;
+
+        pthread_mutex_lock(&s->lock);
+        for (s->got = 0, s->request[0] = 0; n > 0 && s->got < whole(s->request);) {
+                n = read(c, s->request + s->got, sizeof s->request - 1 - s->got);
+                s->got += (size_t)MAX(n, 0);
+                s->request[s->got] = 0;
+        }
+        answer = s->answer;
+        answer_n = s->answer_n;
+        pthread_mutex_unlock(&s->lock);
+        atomic_fetch_add(&s->requests, 1);
+        if (!answer) {
+                while (read(c, &byte, 1) > 0)
+                        ;
+                atomic_fetch_add(&s->left, 1);
+                return;
+        }
+        while (answer_n > 0 && (n = write(c, answer, answer_n)) > 0) {
+                answer += n;
+                answer_n -= (size_t)n;
+        }
+}
+
+static void *server_main(void *arg)
+{
+        int c;
+
+        (void)arg;
+        while ((c = accept(server.fd, NULL, NULL)) >= 0) {
+                serve(c);
+                (void)close(c);
+        }
+        return NULL;
+}
+
+static void begin(void)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t n = sizeof a;
+        static char url[64];
+
+        (void)signal(SIGPIPE, SIG_IGN);
+        server.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert_eq(bind(server.fd, (struct sockaddr *)&a, sizeof a), 0);
+        cr_assert_eq(listen(server.fd, 8), 0);
+        cr_assert_eq(getsockname(server.fd, (struct sockaddr *)&a, &n), 0);
+        server.port = ntohs(a.sin_port);
+        (void)pthread_mutex_init(&server.lock, NULL);
+        cr_assert_eq(pthread_create(&server.thread, NULL, server_main, NULL), 0);
+        bench_begin();
+        (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/v1", server.port);
+        expert_begin(2, "code", url);
+}
+
+static void end(void)
+{
+        cr_assert_eq(atomic_load(&bench.experts[2].state->in_flight), 0, "everything was given back");
+        cr_assert_eq(atomic_load(&bench.endpoints[2].state->in_flight), 0);
+        bench_end();
+        (void)shutdown(server.fd, SHUT_RDWR);
+        (void)pthread_join(server.thread, NULL);
+        (void)close(server.fd);
+}
+
+TestSuite(ask, .init = begin, .fini = end, .timeout = 30);
+
+static void answers_bytes(const char *p, size_t n)
+{
+        pthread_mutex_lock(&server.lock);
+        server.answer = p;
+        server.answer_n = n;
+        pthread_mutex_unlock(&server.lock);
+}
+
+/* A whole answer with that body. */
+static void answers(int status, const char *body)
+{
+        static char text[65536];
+        int n = snprintf(text, sizeof text, "HTTP/1.1 %d Whatever\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                         status, strlen(body), body);
+
+        answers_bytes(text, (size_t)n);
+}
+
+static bool was_asked(const char *text)
+{
+        bool found;
+
+        pthread_mutex_lock(&server.lock);
+        found = strstr(server.request, text) != NULL;
+        pthread_mutex_unlock(&server.lock);
+        return found;
+}
+
+static int64_t failures(void)
+{
+        return atomic_load(&bench.endpoints[2].state->failures);
+}
+
+/* ---- pm_embed ----------------------------------------------------------------------------------------------------------- */
+static struct result {
+        int status, http_status;
+        size_t dim;
+        float vector[8];
+        char reply[256];
+} result;
+static const char *encoder;
+static struct pm_str to_embed;
+
+static pm_step embeds_done(void *self, struct pm_query *q)
+{
+        atomic_fetch_add((_Atomic unsigned *)self, 1);
+        result = (struct result){ .status = q->status, .http_status = q->http_status, .dim = q->dim };
+        if (q->status < 0) {
+                assert(!q->vector && q->dim == 0);
+                return pm_fail(q, "embedding failed (%d)", q->status);
+        }
+        assert(q->vector && (uintptr_t)q->vector % sizeof(float) == 0);
+        memcpy(result.vector, q->vector, MIN(q->dim, 8) * sizeof(float));
+        return pm_decide(q, .expert = "code");
+}
+
+static pm_step embeds_route(void *self, struct pm_query *q)
+{
+        char text[256] = "";
+        pm_step got;
+
+        atomic_fetch_add((_Atomic unsigned *)self, 1);
+        if (!to_embed.p)
+                return pm_embed(q, encoder, q->text, embeds_done);
+        memcpy(text, to_embed.p, to_embed.n);
+        got = pm_embed(q, encoder, ((struct pm_str){ text, to_embed.n }), embeds_done);
+        memset(text, 'x', sizeof text); /* it was copied */
+        return got;
+}
+ROUTER(embeds);
+
+Test(ask, embeds_a_text)
+{
+        static const struct {
+                const char *body;
+                size_t dim;
+                float v[3];
+        } rows[] = {
+                { "{\"data\":[{\"embedding\":[0.5,-2,1e-3]}]}", 3, { .5F, -2, 1e-3F } },
+                { " {\"object\":\"list\",\"data\":[ {\"index\":0,\"embedding\":[ 7 ] },{\"embedding\":[8,9]}],\"usage\":{}} ", 1, { 7 } },
+                { "{\"data\":[{\"embedding\":\"AACAPwAAIMA=\"}]}", 2, { 1, -2.5F } },
+                { "{\"data\":[{\"embedding\":\"AACAPwAAIMA\"}]}", 2, { 1, -2.5F } },
+                { "{\"d\\u0061ta\":[{\"embedding\":\"\\/\\/9\\/fwAAgD8AAAAA\"}]}", 3, { 3.4028235e38F, 1, 0 } },
+        };
+
+        encoder = "e5";
+        bench.experts[2].model = "e5-\"small\"";
+        to_embed = (struct pm_str){ "caf\xC3\xA9 \"quoted\"\n\x01\xFF", 17 };
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                struct trial t;
+
+                answers(200, rows[i].body);
+                t = ask_routers(&embeds, NULL);
+                cr_assert_eq(result.status, PM_OK, "%s: %d", rows[i].body, result.status);
+                cr_assert(goes_to(&t, "code") && !t.at_once);
+                cr_assert_eq(result.dim, rows[i].dim);
+                cr_assert_eq(memcmp(result.vector, rows[i].v, result.dim * sizeof(float)), 0, "%s", rows[i].body);
+                cr_assert(was_asked("POST /v1/embeddings HTTP/1.1\r\n"));
+                cr_assert(was_asked("\r\n\r\n{\"encoding_format\":\"base64\",\"model\":\"e5-\\\"small\\\"\",\"input\":\"caf\xC3\xA9 \\\"quoted\\\"\\n\\u0001\xEF\xBF\xBD\"}"));
+        }
+        to_embed = (struct pm_str){ "", 0 };
+        (void)ask_routers(&embeds, NULL);
+        cr_assert(was_asked(",\"input\":\"\"}"));
+        to_embed = (struct pm_str){ 0 };
+        (void)ask_routers(&embeds, NULL);
+        cr_assert(was_asked(",\"input\":\"What is 2+2?\"}"), "the query's own text");
+        cr_assert_eq(failures(), 0);
+        cr_assert_gt(atomic_load(&bench.experts[2].state->first_us), 0, "it is timed");
+}
+
+Test(ask, tells_why_a_text_has_no_vector)
+{
+        static const struct {
+                int http;
+                const char *body;
+                int status;
+                const char *says; /* in the log, after the router's words */
+        } rows[] = {
+                { 200, "{\"data\":[]}", PM_EINVAL, "; 'code' did not answer with an embedding" },
+                { 200, "{\"data\":[{}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":{\"embedding\":[1]}}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[[1]]}", PM_EINVAL, NULL },
+                { 200, "{}", PM_EINVAL, NULL },
+                { 200, "[]", PM_EINVAL, NULL },
+                { 200, "", PM_EINVAL, NULL },
+                { 200, "<html>", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":[]}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":[1,\"2\"]}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":[1,null]}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":[1e999]}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":5}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":\"\"}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":\"AACA\"}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":\"AACAPw==!\"}]}", PM_EINVAL, NULL },
+                { 200, "{\"data\":[{\"embedding\":\"AADAfw==\"}]}", PM_EINVAL, NULL }, /* a NaN */
+                { 200, "{\"data\":[{\"embedding\":[1]}]", PM_EINVAL, NULL },
+                { 404, "{}", PM_EUPSTREAM, "; 'code' answered 404" },
+                { 500, "{\"data\":[{\"embedding\":[1]}]}", PM_EUPSTREAM, "; 'code' answered 500" },
+        };
+        struct trial t;
+        char text[4096];
+
+        encoder = "e5";
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                answers(rows[i].http, rows[i].body);
+                t = ask_and_read_log(&embeds, NULL, text, sizeof text);
+                cr_assert_eq(t.d.how, DECISION_DEFAULT);
+                cr_assert_eq(result.status, rows[i].status, "%s: %d", rows[i].body, result.status);
+                cr_assert_eq(result.http_status, rows[i].http);
+                if (rows[i].says)
+                        cr_assert(strstr(text, "router 'embeds' failed: embedding failed") && strstr(text, rows[i].says), "%s", text);
+        }
+        cr_assert_eq(failures(), 1, "only the 500 is the expert's fault");
+
+        bench.embedder.dim = 3;
+        answers(200, "{\"data\":[{\"embedding\":[1,2]}]}");
+        t = ask_and_read_log(&embeds, NULL, text, sizeof text);
+        cr_assert_eq(result.status, PM_EINVAL);
+        cr_assert_not_null(strstr(text, "'code' answered with 2 dimensions, embedders.e5.dim says 3"), "%s", text);
+
+        encoder = "e6";
+        t = ask_routers(&embeds, NULL);
+        cr_assert(t.at_once);
+        cr_assert_eq(result.status, PM_EINVAL);
+        encoder = NULL;
+        t = ask_routers(&embeds, NULL);
+        cr_assert_eq(result.status, PM_EINVAL);
+}
+
+Test(ask, does_not_embed_for_ever)
+{
+        struct trial t;
+
+        encoder = "e5";
+        answers_bytes(NULL, 0);
+        bench.route.deadline_ms = 60;
+        t = ask_routers(&embeds, NULL);
+        cr_assert_eq(t.d.how, DECISION_DEFAULT);
+        cr_assert(goes_to(&t, "law"));
+        cr_assert_not(t.outlived);
+        for (int i = 0; i < 200 && !atomic_load(&server.left); i++)
+                (void)usleep(1000);
+        cr_assert_eq(atomic_load(&server.left), 1, "the connection is closed");
+        cr_assert_eq(failures(), 0, "our limit, not its fault");
+        cr_assert_eq(ended(0, ROUTER_DEADLINE) + ended(0, ROUTER_FAILED), 1);
+}
+
+/* ---- pm_call ------------------------------------------------------------------------------------------------------------ */
+static struct pm_call wanted;
+
+static pm_step calls_done(void *self, struct pm_query *q)
+{
+        atomic_fetch_add((_Atomic unsigned *)self, 1);
+        result = (struct result){ .status = q->status, .http_status = q->http_status };
+        (void)snprintf(result.reply, sizeof result.reply, "%.*s", (int)q->reply.n, q->reply.n ? q->reply.p : "");
+        return q->status < 0 ? pm_fail(q, "call failed (%d)", q->status) : pm_decide(q, .expert = "code");
+}
+
+static pm_step calls_route(void *self, struct pm_query *q)
+{
+        char body[256], path[64], expert[16];
+        struct pm_call c = wanted;
+        pm_step got;
+
+        atomic_fetch_add((_Atomic unsigned *)self, 1);
+        memcpy(body, wanted.body.p ? wanted.body.p : "", wanted.body.n);
+        (void)snprintf(path, sizeof path, "%s", wanted.path ? wanted.path : "");
+        (void)snprintf(expert, sizeof expert, "%s", wanted.expert ? wanted.expert : "");
+        c.body.p = body;
+        c.path = wanted.path ? path : NULL;
+        c.expert = wanted.expert ? expert : NULL;
+        got = q->host->call(q, calls_done, &c);
+        memset(body, 'x', sizeof body);
+        memset(path, 'x', sizeof path - 1);
+        memset(expert, 'x', sizeof expert - 1);
+        return got;
+}
+ROUTER(calls);
+
+Test(ask, calls_an_expert)
+{
+        static const struct {
+                int http, status;
+                const char *body;
+        } rows[] = { { 200, PM_OK, "{\"a\":1}" }, { 201, PM_OK, "" }, { 404, PM_EUPSTREAM, "{\"error\":1}" }, { 429, PM_EUPSTREAM, "slow down" },
+                     { 503, PM_EUPSTREAM, "{}" }, { 301, PM_EUPSTREAM, "" } };
+
+        wanted = (struct pm_call){ .expert = "code", .body = { "{\"model\":\"x\"}", 13 } };
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                struct trial t;
+
+                answers(rows[i].http, rows[i].body);
+                t = ask_routers(&calls, NULL);
+                cr_assert_eq(result.status, rows[i].status, "%d: %d", rows[i].http, result.status);
+                cr_assert_eq(result.http_status, rows[i].http);
+                cr_assert_str_eq(result.reply, rows[i].body);
+                cr_assert_eq(t.d.how, rows[i].status == PM_OK ? DECISION_COMPUTED : DECISION_DEFAULT);
+                cr_assert(was_asked("POST /v1/chat/completions HTTP/1.1\r\n") && was_asked("\r\n\r\n{\"model\":\"x\"}") &&
+                          was_asked("Content-Type: application/json\r\n"));
+        }
+        cr_assert_eq(failures(), 1, "only the 503 is a fault");
+        wanted.path = "/scores?of=1";
+        answers(200, "{}");
+        (void)ask_routers(&calls, NULL);
+        cr_assert(was_asked("POST /v1/scores?of=1 HTTP/1.1\r\n"));
+        cr_assert_eq(failures(), 0, "good again");
+}
+
+Test(ask, starts_no_call_that_cannot_be)
+{
+        static const struct pm_call rows[] = {
+                { .expert = "nobody" }, { .expert = NULL }, { .expert = "code", .path = "chat" }, { .expert = "code", .path = "" },
+                { .expert = "code", .path = "/a b" }, { .expert = "code", .path = "/a\r\nX: y" }, { .expert = "code", .path = "/\xC3\xA9" },
+        };
+
+        answers(200, "{}");
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                struct trial t;
+
+                wanted = rows[i];
+                t = ask_routers(&calls, NULL);
+                cr_assert(t.at_once);
+                cr_assert_eq(result.status, PM_EINVAL, "%zu: %d", i, result.status);
+        }
+        cr_assert_eq(atomic_load(&server.requests), 0);
+}
+
+Test(ask, bounds_a_reply)
+{
+        wanted = (struct pm_call){ .expert = "code", .max_reply = 10 };
+        answers(200, "0123456789");
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_OK);
+        cr_assert_str_eq(result.reply, "0123456789");
+        answers(200, "0123456789A");
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_ETOOBIG);
+        cr_assert_str_eq(result.reply, "");
+        wanted.max_reply = SIZE_MAX; /* as large as it may be */
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_OK);
+        cr_assert_eq(failures(), 0);
+}
+
+Test(ask, tells_silence_from_absence)
+{
+        static const char cut[] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"a\":", noise[] = "220 mail.example ESMTP\r\n";
+        struct trial t;
+        char text[4096];
+        int64_t began = now_us();
+
+        wanted = (struct pm_call){ .expert = "code", .timeout_ms = 60 };
+        answers_bytes(NULL, 0);
+        t = ask_and_read_log(&calls, NULL, text, sizeof text);
+        cr_assert_eq(result.status, PM_ETIMEOUT);
+        cr_assert_eq(t.d.how, DECISION_DEFAULT);
+        cr_assert_str_eq(t.reason, "no router decided");
+        cr_assert_not_null(strstr(text, "failed: call failed (-2); 'code' did not answer in time"), "%s", text);
+        cr_assert_lt(now_us() - began, 2000000);
+        cr_assert_eq(failures(), 0);
+
+        answers_bytes(cut, sizeof cut - 1);
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_EUNREACHABLE);
+        cr_assert_eq(failures(), 1);
+        answers_bytes(noise, sizeof noise - 1);
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_EUNREACHABLE);
+        cr_assert_eq(failures(), 2);
+
+        wanted.expert = "math"; /* nobody listens there */
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_EUNREACHABLE);
+        cr_assert_eq(atomic_load(&bench.endpoints[0].state->failures), 1);
+        cr_assert_eq(atomic_load(&bench.experts[0].state->in_flight), 0);
+
+        wanted.expert = "code"; /* one more, and it is left alone */
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_EUNREACHABLE);
+        atomic_store(&server.requests, 0);
+        t = ask_and_read_log(&calls, NULL, text, sizeof text);
+        cr_assert_eq(result.status, PM_EUNREACHABLE);
+        cr_assert_eq(atomic_load(&server.requests), 0, "its breaker is open");
+}
+
+Test(ask, its_own_limit_is_an_experts_fault)
+{
+        bench.experts[2].answer_ms = 60;
+        wanted = (struct pm_call){ .expert = "code", .timeout_ms = 3000 };
+        answers_bytes(NULL, 0);
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_ETIMEOUT);
+        cr_assert_eq(failures(), 1);
+}
+
+Test(ask, a_client_that_leaves_takes_the_call_along)
+{
+        struct trial t = { 0 };
+        int64_t began;
+
+        wanted = (struct pm_call){ .expert = "code" };
+        answers_bytes(NULL, 0);
+        use(&calls, &math);
+        trial_go(&t);
+        while (!atomic_load(&server.requests))
+                (void)usleep(500);
+        cr_assert_eq(atomic_load(&bench.experts[2].state->in_flight), 1);
+        began = now_us();
+        trial_drop(&t);
+        trial_wait(&t);
+        while (!atomic_load(&server.left))
+                (void)usleep(500);
+        cr_assert_lt(now_us() - began, 100000);
+        cr_assert_not(t.decided || t.outlived);
+        cr_assert_eq(atomic_load(&bench.calls[0]), 1, "no continuation runs");
+        cr_assert_eq(failures(), 0);
+        cr_assert_eq(ended(0, ROUTER_CANCELLED), 1);
+}

@@ -34,7 +34,6 @@ static void serve(int c)
         const char *answer;
         ssize_t n = 1;
         char byte;
-        size_t answer_n;
 
         pthread_mutex_lock(&s->lock);
         for (s->got = 0, s->request[0] = 0; n > 0 && s->got < whole(s->request);) {
@@ -43,19 +42,15 @@ static void serve(int c)
                 s->request[s->got] = 0;
         }
         answer = s->answer;
-        answer_n = s->answer_n;
+        for (size_t left = s->answer_n; answer && left > 0 && (n = write(c, answer + s->answer_n - left, left)) > 0;)
+                left -= (size_t)n;
         pthread_mutex_unlock(&s->lock);
         atomic_fetch_add(&s->requests, 1);
-        if (!answer) {
-                while (read(c, &byte, 1) > 0)
-                        ;
-                atomic_fetch_add(&s->left, 1);
+        if (answer)
                 return;
-        }
-        while (answer_n > 0 && (n = write(c, answer, answer_n)) > 0) {
-                answer += n;
-                answer_n -= (size_t)n;
-        }
+        while (read(c, &byte, 1) > 0)
+                ;
+        atomic_fetch_add(&s->left, 1);
 }
 
 static void *server_main(void *arg)
@@ -112,11 +107,13 @@ static void answers_bytes(const char *p, size_t n)
 /* A whole answer with that body. */
 static void answers(int status, const char *body)
 {
-        static char text[65536];
-        int n = snprintf(text, sizeof text, "HTTP/1.1 %d Whatever\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
-                         status, strlen(body), body);
+        static char text[4096];
 
-        answers_bytes(text, (size_t)n);
+        pthread_mutex_lock(&server.lock);
+        server.answer = text;
+        server.answer_n = (size_t)snprintf(text, sizeof text, "HTTP/1.1 %d Whatever\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                                           "Content-Length: %zu\r\n\r\n%s", status, strlen(body), body);
+        pthread_mutex_unlock(&server.lock);
 }
 
 static bool was_asked(const char *text)
@@ -420,10 +417,9 @@ Test(ask, tells_silence_from_absence)
         wanted.expert = "code"; /* one more, and it is left alone */
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.status, PM_EUNREACHABLE);
-        atomic_store(&server.requests, 0);
-        t = ask_and_read_log(&calls, NULL, text, sizeof text);
-        cr_assert_eq(result.status, PM_EUNREACHABLE);
-        cr_assert_eq(atomic_load(&server.requests), 0, "its breaker is open");
+        answers(200, "{}");
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_EUNREACHABLE, "its breaker is open");
 }
 
 Test(ask, its_own_limit_is_an_experts_fault)

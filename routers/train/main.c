@@ -15,40 +15,6 @@ static const struct {
         { "map", "rank the experts of each category by recorded outcomes", command_map },
 };
 
-int argument_number(const char *option, const char *text, long min, long max, long *ret)
-{
-        char *end;
-        long n;
-
-        errno = 0;
-        n = strtol(text, &end, 10);
-        if (end == text || *end || errno || n < min || n > max) {
-                (void)fprintf(stderr, "%s: '%s' is not a whole number in %ld..%ld\n", option, text, min, max);
-                return -EINVAL;
-        }
-        *ret = n;
-        return 0;
-}
-
-int argument_real(const char *option, const char *text, double min, double max, double *ret)
-{
-        char *end;
-        double x = strtod(text, &end);
-
-        if (end == text || *end || !(x >= min && x <= max)) {
-                (void)fprintf(stderr, "%s: '%s' is not a number in %g..%g\n", option, text, min, max);
-                return -EINVAL;
-        }
-        *ret = x;
-        return 0;
-}
-
-int argument_missing(const char *command, const char *option)
-{
-        (void)fprintf(stderr, "%s: %s is required; see pointsman-train %s --help\n", command, option, command);
-        return 2;
-}
-
 static void help(FILE *out)
 {
         (void)fprintf(out, "usage: pointsman-train COMMAND [OPTION...]\n\n");

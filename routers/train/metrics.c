@@ -70,7 +70,8 @@ static int area(const struct decision *d, size_t n, double *ret)
 
         if (!sorted)
                 return -ENOMEM;
-        memcpy(sorted, d, n * sizeof *sorted);
+        if (n > 0)
+                memcpy(sorted, d, n * sizeof *sorted);
         qsort(sorted, n, sizeof *sorted, by_confidence);
         for (size_t i = 0, k; i < n; i = k) {
                 double tied_known = 0, tied_unknown = 0;

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* category.so: the shipped model on prompts that anyone can place, rankings and fallbacks, and what open() refuses. */
+#include "on_mockhost.h"
+
+#define MODEL "../../configs/models/mmlupro-category.safetensors"
+#define MAP "../../configs/models/mmlupro-map.json"
+
+static const struct pm_expert five[] = {
+        { .name = "mixtral-8x7b" }, { .name = "mathstral-7b" }, { .name = "yi-34b" }, { .name = "phi-3-mini" }, { .name = "llama-3.1-8b" },
+};
+
+static struct mock_setup setup_of(const struct pm_expert *experts, size_t n)
+{
+        return (struct mock_setup){ .base = secure_getenv("PM_TEST_DATA"), .experts = experts, .n_experts = n };
+}
+
+static int open_with(struct on *o, const char *json, const struct pm_expert *experts, size_t n)
+{
+        struct mock_setup setup = setup_of(experts, n);
+
+        return on_open(o, "PM_ROUTERS", "category", json, &setup);
+}
+
+static const char shipped[] = "{\"model\": \"" MODEL "\", \"map\": \"" MAP "\"}";
+
+Test(category, places_what_anyone_can_place)
+{
+        static const struct {
+                const char *text, *category, *expert;
+        } cases[] = {
+                { "Find the integral of x squared over the ring Z_7 of all polynomials", "math", "mathstral-7b" },
+                { "Under the statute of frauds, is an oral contract between the plaintiff and the defendant enforceable in court?", "law",
+                  "yi-34b" },
+                { "In the cells of plants, which organelle makes glucose, and how did natural selection favor such species?", "biology", "mixtral-8x7b" },
+                { "In chess tournaments of psychology students, which reinforcement schedule did Skinner use in conditioning experiments?",
+                  "psychology", "yi-34b" },
+        };
+        struct on o;
+
+        cr_assert_eq(open_with(&o, shipped, five, 5), 0, "%s", o.why);
+        for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+                struct mock_result r = on_ask(&o, cases[i].text);
+
+                cr_assert_eq(r.end, MOCK_DECIDED, "%s", r.text ? r.text : "");
+                cr_assert_str_eq(r.category, cases[i].category);
+                cr_assert_str_eq(r.expert, cases[i].expert);
+                cr_assert_eq(r.n_fallbacks, 4);
+                cr_assert(r.confidence >= .5 && r.confidence <= 1);
+                cr_assert_eq(strncmp(r.reason, "category ", 9), 0, "%s", r.reason);
+                cr_assert_eq(r.steps, 1);
+                cr_assert_eq(r.allocated, 0, "the short way allocates nothing");
+                mock_result_finish(&r);
+        }
+        on_close(&o);
+}
+
+Test(category, no_text_and_no_confidence_are_general)
+{
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(open_with(&o, "{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"threshold\": 1}", five, 5), 0, "%s", o.why);
+        r = on_ask(&o, "");
+        cr_assert_str_eq(r.category, "general");
+        cr_assert_str_eq(r.expert, "llama-3.1-8b");
+        cr_assert_str_eq(r.reason, "category general: no text");
+        mock_result_finish(&r);
+        r = on_ask(&o, "What is the integral of x?");
+        cr_assert_str_eq(r.category, "general");
+        cr_assert(strstr(r.reason, "is not sure"), "%s", r.reason);
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
+Test(category, a_long_prompt_leaves_the_loop)
+{
+        static char text[100000];
+        struct mock_ask ask = { .text = { text, sizeof text } };
+        struct mock_result r;
+        struct on o;
+
+        memset(text, ' ', sizeof text);
+        memcpy(text + sizeof text - 73, "Find the integral of x squared over the ring Z_7 of all polynomials here ", 73);
+        cr_assert_eq(open_with(&o, shipped, five, 5), 0, "%s", o.why);
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_eq(r.end, MOCK_DECIDED);
+        cr_assert_str_eq(r.category, "math");
+        cr_assert_eq(r.offloads, 1);
+        mock_result_finish(&r);
+        ask.faults.busy_at = 1;
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_eq(r.end, MOCK_FAILED);
+        mock_result_finish(&r);
+        on_close(&o);
+        cr_assert_eq(open_with(&o, "{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"max_text\": \"4KiB\"}", five, 5), 0, "%s", o.why);
+        ask.faults.busy_at = 0;
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_str_eq(r.category, "math");
+        cr_assert_eq(r.offloads, 0);
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
+Test(category, experts_that_are_not_configured_are_passed_over)
+{
+        static const struct pm_expert two[] = { { .name = "phi-3-mini" }, { .name = "yi-34b" } };
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(open_with(&o, shipped, two, 2), 0, "%s", o.why);
+        cr_assert(strstr(mockhost_log(o.host), "'mathstral-7b', which is no configured expert"), "%s", mockhost_log(o.host));
+        r = on_ask(&o, "Find the integral of x squared over the ring Z_7 of all polynomials");
+        cr_assert_str_eq(r.expert, "phi-3-mini");
+        cr_assert_eq(r.n_fallbacks, 1);
+        cr_assert_str_eq(r.fallbacks[0], "yi-34b");
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
+Test(category, a_table_in_place_and_categories_that_inherit_general)
+{
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(open_with(&o, "{\"model\": \"" MODEL "\", \"experts\": {\"math\": {\"ranking\": [\"coder\", \"large\"]},"
+                                   " \"general\": {\"ranking\": [\"small\"]}}}", three_experts, 3), 0, "%s", o.why);
+        r = on_ask(&o, "Find the integral of x squared over the ring Z_7 of all polynomials");
+        cr_assert_str_eq(r.expert, "coder");
+        mock_result_finish(&r);
+        r = on_ask(&o, "In the cells of plants, which organelle makes glucose, and how did natural selection favor such species?");
+        cr_assert_str_eq(r.category, "biology");
+        cr_assert_str_eq(r.expert, "small");
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
+static void refused(const char *json, const char *said)
+{
+        struct on o;
+
+        cr_assert_neq(open_with(&o, json, three_experts, 3), 0, "%s", json);
+        cr_assert(strstr(o.why, said), "%s: said '%s'", json, o.why);
+        on_close(&o);
+}
+
+Test(category, what_cannot_work_is_refused_when_opened)
+{
+        refused("{}", "model");
+        refused("{\"model\": \"/nonexistent\", \"map\": \"" MAP "\"}", "model '/nonexistent': cannot open: No such file");
+        refused("{\"model\": \"" MAP "\", \"map\": \"" MAP "\"}", "not a safetensors file");
+        refused("{\"model\": \"" MODEL "\"}", "either 'map' or 'experts'");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"" MODEL "\"}", "mmlupro-category.safetensors'");
+        refused(shipped, "none of them is configured; configured are: small, large, coder");
+        refused("{\"model\": \"" MODEL "\", \"experts\": {\"maths\": {\"ranking\": [\"small\"]}}}", "category 'maths', which model");
+        refused("{\"model\": \"" MODEL "\", \"experts\": {\"math\": {\"ranking\": [\"small\"]}}}", "ranks 0 experts for category 'general'");
+        refused("{\"model\": \"" MODEL "\", \"experts\": {\"general\": {\"ranking\": [\"small\", \"small\"]}}}", "'small' is ranked twice");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"max_text\": 10}", "max_text: 10 bytes are too few");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"treshold\": 0.4}", "did you mean 'threshold'");
+}

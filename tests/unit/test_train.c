@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From files to a model and a map: what is read, what is refused, and that the same input gives the same bytes. */
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+#include "base.h"
+#include "classifier.h"
+#include "commands.h"
+#include "digest.h"
+#include "outcomes.h"
+#include "rows.h"
+
+static char folder[] = "/tmp/test-train-XXXXXX";
+static char names[8][64];
+
+/* A file's path in the folder of this test; a few at a time. */
+static const char *in_folder(const char *name)
+{
+        static size_t next;
+        char *path = names[next++ % LENGTH_OF(names)];
+
+        (void)snprintf(path, sizeof names[0], "%s/%s", folder, name);
+        return path;
+}
+
+static void make_folder(void)
+{
+        cr_redirect_stderr();
+        cr_redirect_stdout();
+        cr_assert(mkdtemp(folder));
+}
+
+static void remove_folder(void)
+{
+        static const char *const files[] = { "a.jsonl", "a.jsonl.gz", "m.safetensors", "n.safetensors", "o.tsv", "map.json", "p.tsv" };
+
+        for (size_t i = 0; i < LENGTH_OF(files); i++)
+                (void)unlink(in_folder(files[i]));
+        (void)rmdir(folder);
+}
+
+TestSuite(train, .init = make_folder, .fini = remove_folder);
+
+static void put(const char *name, const char *text)
+{
+        FILE *f = fopen(in_folder(name), "we");
+
+        cr_assert(f);
+        (void)fputs(text, f);
+        (void)fclose(f);
+}
+
+static struct rows_source source(void)
+{
+        return (struct rows_source){ .path = in_folder("a.jsonl"), .text = "q,o", .label = "c", .id = "id" };
+}
+
+Test(train, rows_take_what_was_asked_for)
+{
+        struct rows_source s = source();
+        struct rows rows;
+
+        put("a.jsonl", "{\"id\":1,\"q\":\"one\",\"o\":[\"x\",2],\"c\":\"b\",\"f\":0}\n"
+                       "\n"
+                       "{\"id\":\"2\",\"q\":\"two\",\"o\":\"y\",\"c\":\"a\",\"f\":1}\r\n"
+                       "{\"id\":3,\"q\":\"three\",\"o\":[],\"c\":\"a\",\"f\":true}");
+        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(rows.n, 3);
+        cr_assert_str_eq(rows.list[0].text, "one\nx\n2");
+        cr_assert_str_eq(rows.list[1].text, "two\ny");
+        cr_assert_str_eq(rows.list[2].text, "three");
+        cr_assert_str_eq(rows.list[0].id, "1");
+        cr_assert_eq(rows.n_labels, 2);
+        cr_assert_str_eq(rows.labels[0], "a");
+        cr_assert_eq(rows.list[0].label, 1);
+        cr_assert_eq(rows_drop(&rows, "a"), 2);
+        cr_assert_eq(rows.n, 1);
+        cr_assert_str_eq(rows.labels[rows.list[0].label], "b");
+        rows_finish(&rows);
+
+        cr_assert_eq(rows_where(&s, "f!=0"), 0);
+        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(rows.n, 2);
+        rows_finish(&rows);
+        cr_assert_eq(rows_where(&s, "f=true"), 0);
+        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(rows.n, 1);
+        cr_assert_str_eq(rows.list[0].id, "3");
+        rows_finish(&rows);
+        cr_assert_eq(rows_where(&s, "c=none"), 0);
+        cr_assert_eq(rows_read(&s, &rows), -ENODATA);
+        cr_assert_eq(rows_where(&s, "no condition"), -EINVAL);
+        cr_assert_eq(rows_where(&s, "!=x"), -EINVAL);
+}
+
+Test(train, bad_lines_are_counted_and_end_it_above_the_limit)
+{
+        struct rows_source s = source();
+        struct rows rows;
+
+        put("a.jsonl", "{\"id\":1,\"q\":\"one\",\"o\":[],\"c\":\"b\"}\nnot json\n{\"id\":2,\"q\":\"t\",\"o\":[],\"c\":null}\n[1]\n");
+        s.max_bad = 3;
+        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(rows.n, 1);
+        rows_finish(&rows);
+        s.max_bad = 2;
+        cr_assert_eq(rows_read(&s, &rows), -EINVAL);
+        s.path = "/nonexistent/file";
+        cr_assert_eq(rows_read(&s, &rows), -ENOENT);
+}
+
+Test(train, a_cut_gzip_file_is_an_error_not_the_end)
+{
+        struct rows_source s = source();
+        struct rows rows;
+        gzFile f = gzopen(in_folder("a.jsonl.gz"), "wb");
+
+        for (int i = 0; i < 2000; i++)
+                (void)gzprintf(f, "{\"id\":%d,\"q\":\"text %d\",\"o\":\"x\",\"c\":\"%c\"}\n", i, i * 7919, 'a' + i % 3);
+        (void)gzclose(f);
+        s.path = in_folder("a.jsonl.gz");
+        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(rows.n, 2000);
+        rows_finish(&rows);
+        cr_assert_eq(truncate(in_folder("a.jsonl.gz"), 5000), 0);
+        cr_assert_eq(rows_read(&s, &rows), -EIO);
+}
+
+/* Prompts of three categories that anyone could tell apart. */
+static void write_prompts(void)
+{
+        static const char *const words[3][4] = { { "matrix", "integral", "prime", "algebra" },
+                                                 { "court", "contract", "statute", "verdict" },
+                                                 { "neuron", "enzyme", "protein", "mitosis" } };
+        static const char *const label[3] = { "math", "law", "biology" };
+        FILE *f = fopen(in_folder("a.jsonl"), "we");
+
+        cr_assert(f);
+        for (int i = 0; i < 300; i++)
+                (void)fprintf(f, "{\"id\":%d,\"q\":\"what about the %s and the %s number %c%c\",\"c\":\"%s\",\"part\":%d}\n", i,
+                              words[i % 3][i / 3 % 4], words[i % 3][i / 12 % 4], 'a' + i % 26, 'a' + i / 26, label[i % 3], i % 10);
+        for (int i = 0; i < 30; i++)
+                (void)fprintf(f, "{\"id\":%d,\"q\":\"zzz yyy xxx %c\",\"c\":\"none\",\"part\":%d}\n", 1000 + i, 'a' + i % 26, i % 10);
+        (void)fclose(f);
+}
+
+static int run(int (*command)(int, char **), const char *const *words)
+{
+        char *argv[40] = { NULL };
+        int argc = 0, r;
+
+        while (words[argc]) {
+                argv[argc] = strdup(words[argc]);
+                argc++;
+        }
+        optind = 0; /* glibc: begin anew */
+        r = command(argc, argv);
+        for (int i = 0; i < argc; i++)
+                free(argv[i]);
+        return r;
+}
+
+static void digest_of(const char *name, char hex[DIGEST_HEX])
+{
+        static char data[8 << 20];
+        uint8_t sum[DIGEST_SIZE];
+        struct digest d;
+        FILE *f = fopen(in_folder(name), "re");
+        size_t n;
+
+        cr_assert(f);
+        n = fread(data, 1, sizeof data, f);
+        (void)fclose(f);
+        digest_begin(&d);
+        digest_add(&d, data, n);
+        digest_end(&d, sum);
+        digest_hex(sum, hex);
+}
+
+static int train_model(const char *out, const char *seed)
+{
+        return run(command_category, (const char *[]){ "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--where",
+                                                       "part!=9", "--unknown", "none", "--threshold-on", in_folder("a.jsonl"),
+                                                       "--where", "part=9", "--out", in_folder(out), "--seed", seed, "--bits", "12",
+                                                       NULL });
+}
+
+Test(train, the_same_input_gives_the_same_bytes)
+{
+        char a[DIGEST_HEX], b[DIGEST_HEX];
+        struct classifier *c;
+        struct verdict v;
+        char why[256];
+
+        write_prompts();
+        cr_assert_eq(train_model("m.safetensors", "7"), 0);
+        cr_assert_eq(train_model("n.safetensors", "7"), 0);
+        digest_of("m.safetensors", a);
+        digest_of("n.safetensors", b);
+        cr_assert_str_eq(a, b);
+        cr_assert_eq(classifier_open(in_folder("m.safetensors"), &c, why, sizeof why), 0, "%s", why);
+        classifier_decide(c, "the verdict of the court", 24, 0, &v);
+        cr_assert_str_eq(classifier_parts(c)->labels[v.category], "law");
+        cr_assert_eq(classifier_parts(c)->categories, 3, "the unknown label is no category");
+        cr_assert(classifier_parts(c)->threshold > 0);
+        cr_assert(classifier_meta(c, "data_sha256") && classifier_meta(c, "accepted_accuracy"));
+        classifier_destroy(c);
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", in_folder("m.safetensors"), "--in",
+                                                         in_folder("a.jsonl"), "--text", "q", "--label", "c", "--unknown", "none",
+                                                         "--predictions", in_folder("p.tsv"), "--json", NULL }), 0);
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", in_folder("m.safetensors"), "--in",
+                                                         in_folder("a.jsonl"), "--text", "q", "--label", "c", NULL }),
+                     1, "a label that the model does not know");
+}
+
+Test(train, wrong_arguments_are_refused)
+{
+        static const char *const none[] = { "category", NULL };
+        static const char *const seed[] = { "category", "--seed", "x", NULL };
+        static const char *const extra[] = { "category", "what", NULL };
+        static const char *const unknown[] = { "map", "--no-such-thing", NULL };
+        static const char *const help[] = { "category", "--help", NULL };
+
+        cr_assert_eq(run(command_category, none), 2);
+        cr_assert_eq(run(command_category, seed), 2);
+        cr_assert_eq(run(command_category, extra), 2);
+        cr_assert_eq(run(command_map, unknown), 2);
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "nothing", NULL }), 2);
+        cr_assert_eq(run(command_category, help), 0);
+}
+
+Test(train, map_ranks_with_shrinkage)
+{
+        json_t *map, *ranking;
+
+        put("a.jsonl", "{\"id\":1,\"c\":\"x\"}\n{\"id\":2,\"c\":\"x\"}\n{\"id\":3,\"c\":\"y\"}\n{\"id\":4,\"c\":\"y\"}\n");
+        put("o.tsv", "#id\tA\tB\tC\n1\t1\t0\t0\n2\t1\t0\t-\n3\t0\t1\t0\n4\t0\t1\t1\n");
+        cr_assert_eq(run(command_map, (const char *[]){ "map", "--outcomes", in_folder("o.tsv"), "--labels", in_folder("a.jsonl"),
+                                                        "--label", "c", "--experts", "big=A,B", "--shrink", "2", "--out",
+                                                        in_folder("map.json"), NULL }), 0);
+        map = json_load_file(in_folder("map.json"), 0, NULL);
+        ranking = json_object_get(json_object_get(map, "rankings"), "x");
+        cr_assert_eq(json_array_size(ranking), 2);
+        cr_assert_str_eq(json_string_value(json_array_get(ranking, 0)), "big");
+        ranking = json_object_get(json_object_get(map, "rankings"), "y");
+        cr_assert_str_eq(json_string_value(json_array_get(ranking, 0)), "B");
+        /* (2 right + 2 * overall .5) / (2 + 2) */
+        cr_assert_float_eq(json_real_value(json_object_get(json_object_get(json_object_get(map, "scores"), "x"), "big")), .75, 1e-6);
+        cr_assert(json_object_get(json_object_get(map, "rankings"), "general"));
+        json_decref(map);
+}
+
+Test(train, wrong_outcomes_are_refused)
+{
+        static const char *const wrong[] = {
+                "", "id\tA\n1\t0\n", "#id\n1\n", "#id\tA\n1\t2\n", "#id\tA\n1\tyes\n", "#id\tA\n1\t0\t1\n", "#id\tA\n1\t0\n1\t1\n",
+                "#id\tA\n1\tnan\n", "#id\tA\n",
+        };
+        struct outcomes o;
+
+        for (size_t i = 0; i < LENGTH_OF(wrong); i++) {
+                put("o.tsv", wrong[i]);
+                cr_assert_lt(outcomes_read(in_folder("o.tsv"), NULL, &o), 0, "%s", wrong[i]);
+        }
+        put("o.tsv", "#id\tA\tB\n1\t0\t1\n");
+        cr_assert_lt(outcomes_read(in_folder("o.tsv"), "A,A", &o), 0);
+        cr_assert_lt(outcomes_read(in_folder("o.tsv"), "C", &o), 0);
+        cr_assert_eq(outcomes_read(in_folder("o.tsv"), "second=B", &o), 0);
+        cr_assert_str_eq(o.experts[0], "second");
+        cr_assert_float_eq((double)outcomes_find(&o, "1")[0], 1, 1e-9);
+        cr_assert_null(outcomes_find(&o, "2"));
+        outcomes_finish(&o);
+}

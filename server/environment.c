@@ -56,14 +56,14 @@ static bool is_utf8(const char *p)
 }
 
 /* One variable: p stands behind "${".  Returns what follows its '}', or NULL after a mistake. */
-static const char *expand_one(struct environment *e, struct node *at, const char *p, struct text *out)
+static const char *expand_one(struct environment *e, struct node *at, const char *path, const char *p, struct text *out)
 {
         size_t n = name_length(p);
         char name[256];
         const char *value, *end = strchr(p, '}');
 
         if (n == 0 || n >= sizeof name || !end || (p[n] != '}' && strncmp(p + n, ":-", 2) != 0)) {
-                problems_add(e->problems, at, NULL, "'${%.*s' is not ${NAME} or ${NAME:-default}; a literal '${' is written '$${'",
+                problems_add(e->problems, at, path, "'${%.*s' is not ${NAME} or ${NAME:-default}; a literal '${' is written '$${'",
                              end ? (int)MIN(end + 1 - p, (ptrdiff_t)NAME_SHOWN) : NAME_SHOWN, p);
                 return NULL;
         }
@@ -75,16 +75,16 @@ static const char *expand_one(struct environment *e, struct node *at, const char
                 return end + 1;
         }
         if (!value) {
-                problems_add(e->problems, at, NULL, "the environment has no variable '%.*s': set it, or give a default: ${%.*s:-default}",
+                problems_add(e->problems, at, path, "the environment has no variable '%.*s': set it, or give a default: ${%.*s:-default}",
                              NAME_SHOWN, name, NAME_SHOWN, name);
                 return NULL;
         }
         if (!is_utf8(value)) {
-                problems_add(e->problems, at, NULL, "the value of the variable '%.*s' is not UTF-8", NAME_SHOWN, name);
+                problems_add(e->problems, at, path, "the value of the variable '%.*s' is not UTF-8", NAME_SHOWN, name);
                 return NULL;
         }
         if (strlen(value) > e->left) {
-                problems_add(e->problems, at, NULL, "with the variable '%.*s' the environment adds too much to this file", NAME_SHOWN, name);
+                problems_add(e->problems, at, path, "with the variable '%.*s' the environment adds too much to this file", NAME_SHOWN, name);
                 return NULL;
         }
         e->left -= strlen(value);
@@ -93,7 +93,7 @@ static const char *expand_one(struct environment *e, struct node *at, const char
         return end + 1;
 }
 
-void environment_expand(struct environment *e, struct node *scalar)
+void environment_expand(struct environment *e, struct node *scalar, const char *path)
 {
         CLEANUP(text_free) struct text out = { 0 };
         const char *p = scalar->text, *dollar;
@@ -110,7 +110,7 @@ void environment_expand(struct environment *e, struct node *scalar)
                         continue;
                 }
                 text_add(&out, p, (size_t)(dollar - p));
-                p = expand_one(e, scalar, dollar + 2, &out);
+                p = expand_one(e, scalar, path, dollar + 2, &out);
                 if (!p)
                         return;
         }

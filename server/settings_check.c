@@ -297,7 +297,7 @@ static const char *header_wrong(const char *header, bool key)
                 return "is not 'Name: value' in printable ASCII";
         for (size_t i = 0; i < LENGTH_OF(own_headers); i++)
                 if (strlen(own_headers[i]) == n && strncasecmp(header, own_headers[i], n) == 0)
-                        return "names a header that the gateway writes itself";
+                        return "is a header that the gateway writes itself: leave it out";
         if (key && n == 13 && strncasecmp(header, "authorization", n) == 0)
                 return "is Authorization, which 'key' writes already: leave one of them out";
         return NULL;

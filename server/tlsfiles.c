@@ -42,7 +42,8 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
 static int refuse(const char *file, const char *what, char *why, size_t n)
 {
         unsigned long e = ERR_peek_last_error();
-        const char *reason = e && ERR_GET_REASON(e) != PEM_R_NO_START_LINE ? ERR_reason_error_string(e) : NULL;
+        bool nothing = e == 0 || ERR_GET_REASON(e) == PEM_R_NO_START_LINE || ERR_GET_REASON(e) == ERR_R_UNSUPPORTED;
+        const char *reason = nothing ? NULL : ERR_reason_error_string(e);
 
         ERR_clear_error();
         (void)snprintf(why, n, "'%s' holds no %s in PEM form%s%s%s", file, what, reason ? " (" : "", reason ? reason : "", reason ? ")" : "");

@@ -19,6 +19,7 @@
 #include "base.h"
 
 #define NAME_SHOWN 60
+#define PATH_SIZE 160
 
 struct tree_node {
         struct node node;
@@ -41,6 +42,7 @@ struct reader {
         struct anchor *anchors;
         struct environment environment;
         size_t values;
+        char path[PATH_SIZE]; /* of the value that is read now, cut if it is long */
 };
 
 /* A list in the making; its end moves into the arena. */
@@ -197,6 +199,17 @@ static int read_scalar(struct reader *r, const yaml_event_t *event, struct tree_
 
 static int read_value(struct reader *r, yaml_event_t *event, size_t depth, struct tree_node **ret);
 
+/* The path goes on with a key, or with an index if key is NULL; the caller cuts it to its old length again. */
+static void path_push(struct reader *r, const char *key, size_t i)
+{
+        size_t n = strlen(r->path);
+
+        if (key)
+                (void)snprintf(r->path + n, sizeof r->path - n, "%s%.60s", n ? "." : "", key);
+        else
+                (void)snprintf(r->path + n, sizeof r->path - n, "[%zu]", i);
+}
+
 static struct tree_node *of(struct node *n)
 {
         return CONTAINER_OF(n, struct tree_node, node);
@@ -223,6 +236,7 @@ static int read_list(struct reader *r, struct tree_node *t, size_t depth)
 
         t->node.kind = NODE_LIST;
         for (;;) {
+                size_t n = strlen(r->path);
                 struct tree_node *item;
                 yaml_event_t event;
                 int e = next_event(r, &event);
@@ -233,7 +247,9 @@ static int read_list(struct reader *r, struct tree_node *t, size_t depth)
                         yaml_event_delete(&event);
                         break;
                 }
+                path_push(r, NULL, items.n);
                 e = read_value(r, &event, depth, &item);
+                r->path[n] = '\0';
                 if (e == 0)
                         e = growing_add(&items, &item->node);
                 if (e < 0)
@@ -304,7 +320,7 @@ static void drop_doubles(struct reader *r, struct growing *keys, struct growing 
                 if (kept == 0 || strcmp(pairs[kept - 1].key->text, pairs[i].key->text) != 0)
                         pairs[kept++] = pairs[i];
                 else if (pairs[i].order < merged)
-                        problems_add(r->problems, pairs[i].key, NULL, "key '%.*s' is there twice, first in line %d", NAME_SHOWN,
+                        problems_add(r->problems, pairs[i].key, r->path, "key '%.*s' is there twice, first in line %d", NAME_SHOWN,
                                      pairs[i].key->text, pairs[kept - 1].key->line);
         }
         qsort(pairs, kept, sizeof *pairs, by_order);
@@ -349,6 +365,7 @@ static int read_map(struct reader *r, struct tree_node *t, size_t depth)
         t->node.kind = NODE_MAP;
         for (;;) {
                 struct tree_node *item;
+                size_t n = strlen(r->path);
                 struct node *key;
                 yaml_event_t event;
 
@@ -362,8 +379,11 @@ static int read_map(struct reader *r, struct tree_node *t, size_t depth)
                 e = read_key(r, &event, &key);
                 if (e == 0)
                         e = next_event(r, &event);
-                if (e == 0)
+                if (e == 0) {
+                        path_push(r, key->text, 0);
                         e = read_value(r, &event, depth, &item);
+                        r->path[n] = '\0';
+                }
                 if (e == 0 && is_merge(key))
                         e = growing_add(&merges, &item->node);
                 else if (e == 0 && (growing_add(&keys, key) < 0 || growing_add(&items, &item->node) < 0))
@@ -449,7 +469,7 @@ static int read_plain(struct reader *r, yaml_event_t *event, size_t depth, struc
         if (event->type == YAML_SCALAR_EVENT) {
                 e = read_scalar(r, event, t);
                 if (e == 0)
-                        environment_expand(&r->environment, &t->node);
+                        environment_expand(&r->environment, &t->node, r->path);
         } else if (event->type == YAML_SEQUENCE_START_EVENT) {
                 e = read_list(r, t, depth + 1);
         } else {
@@ -574,6 +594,10 @@ int tree_parse(const char *text, size_t n, const char *file, struct arena *a, st
         if (n > TREE_BYTES_MAX) {
                 problems_add(p, &whole, NULL, "the file has more than %zu MiB", TREE_BYTES_MAX >> 20);
                 return -EINVAL;
+        }
+        if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark */
+                text += 3;
+                n -= 3;
         }
         copy = json_as_yaml(text, n, &n);
         r.text = copy ? copy : text;

@@ -10,8 +10,8 @@
 #include "gateway.h"
 #include "loader.h"
 #include "log.h"
+#include "offline.h"
 #include "options.h"
-#include "preview.h"
 #include "tenant.h"
 
 #include "base.h"
@@ -59,8 +59,8 @@ static int check(const struct arguments *a)
 static int route(const struct arguments *a)
 {
         if (a->rest && strcmp(a->rest, "-") != 0)
-                return preview_run(a->config, a->rest, NULL, stdout);
-        return preview_run(a->config, NULL, stdin, stdout);
+                return offline_run(a->config, a->rest, NULL, stdout);
+        return offline_run(a->config, NULL, stdin, stdout);
 }
 
 static int describe(const struct arguments *a)
@@ -148,8 +148,8 @@ static const struct command commands[] = {
           "file:line:column: where: what was found and what would be right.\n",
           true, false, false, check },
         { "route", "-c FILE [TEXT|-]", "show what the routers decide about a text, or about each line of standard input",
-          "A line for each: expert, router, category, confidence, time in microseconds, the text's beginning.  The route is `auto`,\n"
-          "or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
+          "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us.  The\n"
+          "route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
           true, false, true, route },
         { "describe", "[PLUGIN.so]", "print the reference of the configuration, or of a router's options",
           "Markdown on standard output.\n",

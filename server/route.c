@@ -77,11 +77,24 @@ static struct expert *candidate(const struct routing *x, const char *name)
         return NULL;
 }
 
-static bool copy_text(struct arena *a, const char **text)
+/* For people: a router may have cut its words inside of a character.  NULL: there are none, or no memory. */
+static const char *copy_words(struct arena *a, const char *words)
 {
-        if (*text)
-                *text = arena_strndup(a, *text, strlen(*text));
-        return *text != NULL;
+        size_t n = words ? strlen(words) : 0, ascii = 0, quoted;
+        char *out;
+
+        if (!words)
+                return NULL;
+        while (ascii < n && (unsigned char)words[ascii] < 0x80)
+                ascii++;
+        if (ascii == n)
+                return arena_strndup(a, words, n);
+        out = arena_alloc(a, 12 * n + 3);
+        if (!out)
+                return NULL;
+        quoted = js_escape((struct pm_str){ words, n }, out + 6 * n + 1) + 2; /* what is no character becomes one there */
+        out[js_unescape((struct pm_str){ out + 6 * n, quoted }, out)] = 0;
+        return out;
 }
 
 static bool listed(struct expert *const *list, size_t n, const struct expert *e)
@@ -105,6 +118,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         if (!e)
                 return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered", d->expert ? d->expert : "(NULL)",
                               q->n_experts);
+        if (!(d->confidence >= 0 && d->confidence <= 1 + 1e-6)) /* a sum of shares may be a little more */
+                return refuse(x, "stated a confidence of %g, which is not in 0..1", d->confidence);
         if (d->extra) {
                 struct pm_str extra = { d->extra, strlen(d->extra) };
 
@@ -113,11 +128,9 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         }
         while (d->fallbacks && d->fallbacks[n])
                 n++;
-        *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = d->category,
-                                  .reason = d->reason, .extra = d->extra, .confidence = d->confidence };
-        copy_text(a, &got->category);
-        copy_text(a, &got->reason);
-        if (d->extra && !copy_text(a, &got->extra))
+        *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = copy_words(a, d->category),
+                                  .reason = copy_words(a, d->reason), .confidence = MIN(d->confidence, 1) };
+        if (d->extra && !(got->extra = arena_strndup(a, d->extra, strlen(d->extra))))
                 return refuse(x, "ran out of memory for its 'extra'");
         got->fallbacks = arena_alloc(a, (n + 1) * sizeof(struct expert *));
         for (size_t i = 0; got->fallbacks && i < n; i++) {

@@ -3,6 +3,7 @@
 #include "route_bench.h"
 
 #include <event2/buffer.h>
+#include <math.h>
 
 TestSuite(route, .init = bench_begin, .fini = bench_end, .timeout = 30);
 
@@ -48,6 +49,22 @@ Test(route, follows_a_decision_and_keeps_its_words)
         cr_assert_float_eq(t.d.confidence, .75, 1e-12);
         cr_assert_eq(atomic_load(&bench.calls[1]), 0, "the next one is not asked");
         cr_assert_eq(ended(0, ROUTER_DECIDED), 1);
+}
+
+static pm_step cuts_route(void *self, struct pm_query *q)
+{
+        count(self);
+        return pm_decide(q, .expert = "code", .category = "g\xC3\xB6n\xC3", .reason = "\xE4\xBD\xA0\n\"\xE4\xBD", .confidence = 1 + 1e-9);
+}
+ROUTER(cuts);
+
+Test(route, mends_words_that_were_cut)
+{
+        struct trial t = ask_routers(&cuts, NULL);
+
+        cr_assert_str_eq(t.category, "g\xC3\xB6n\xEF\xBF\xBD");
+        cr_assert_str_eq(t.reason, "\xE4\xBD\xA0\n\"\xEF\xBF\xBD\xEF\xBF\xBD");
+        cr_assert_eq(t.d.confidence, 1);
 }
 
 Test(route, completes_fallbacks_up_to_the_limit)
@@ -152,6 +169,20 @@ static pm_step list_extra_route(void *self, struct pm_query *q)
 }
 ROUTER(list_extra);
 
+static pm_step too_sure_route(void *self, struct pm_query *q)
+{
+        count(self);
+        return pm_decide(q, .expert = "law", .confidence = 1.5);
+}
+ROUTER(too_sure);
+
+static pm_step unsure_route(void *self, struct pm_query *q)
+{
+        count(self);
+        return pm_decide(q, .expert = "law", .confidence = (double)NAN);
+}
+ROUTER(unsure);
+
 static pm_step recommends_route(void *self, struct pm_query *q)
 {
         count(self);
@@ -207,6 +238,8 @@ Test(route, asks_the_next_router_when_one_does_not_answer_well)
                 { &nobody, ROUTER_BROKEN, "router 'nobody' is refused: it decided for '(NULL)'", 1 },
                 { &bad_extra, ROUTER_BROKEN, "router 'bad_extra' is refused: it gave an 'extra' that is not a JSON object", 1 },
                 { &list_extra, ROUTER_BROKEN, "router 'list_extra' is refused: it gave an 'extra' that is not a JSON object", 1 },
+                { &too_sure, ROUTER_BROKEN, "router 'too_sure' is refused: it stated a confidence of 1.5, which is not in 0..1", 1 },
+                { &unsure, ROUTER_BROKEN, "router 'unsure' is refused: it stated a confidence of ", 1 },
                 { &recommends, ROUTER_BROKEN, "router 'recommends' is refused: it answered a chat query with candidates", 1 },
                 { &blind, ROUTER_BROKEN, "router 'blind' is refused: it called pm_offload without work", 1 },
                 { &no_then_embed, ROUTER_BROKEN, "router 'no_then_embed' is refused: it called pm_embed without", 1 },

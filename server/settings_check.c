@@ -51,6 +51,16 @@ static ptrdiff_t index_in(const struct section *x, const char *name)
         return names_find(&x->set, name, strlen(name));
 }
 
+/* Bytes of the character that begins at p. */
+static int character(const char *p)
+{
+        int n = 1;
+
+        while (((unsigned char)p[n] & 0xc0) == 0x80)
+                n++;
+        return n;
+}
+
 static void check_names(struct check *c, const char *section, const struct section *x)
 {
         for (size_t i = 0; i < x->n; i++) {
@@ -63,7 +73,7 @@ static void check_names(struct check *c, const char *section, const struct secti
                 if (name[good])
                         problems_add(c->problems, settings_place(c->s, section, name, NULL), section,
                                      "the name '%.*s' has a '%.*s' in it; a name has letters, digits and any of . _ - / : @ +", SHOWN, name,
-                                     (unsigned char)name[good] < 0x80 ? 1 : 4, name + good);
+                                     character(name + good), name + good);
                 else if (strlen(name) > NAME_MAX_BYTES)
                         problems_add(c->problems, settings_place(c->s, section, name, NULL), section,
                                      "the name '%.*s...' has %zu characters; at most %d are possible", SHOWN, name, strlen(name),

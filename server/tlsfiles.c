@@ -3,6 +3,8 @@
  * OpenSSL reads the files and says what it dislikes; a missing or unreadable file is told apart first, in the system's words.
  * A key with a passphrase is refused, since nobody is there to type it (and OpenSSL would ask on the terminal).
  */
+#include <sys/stat.h>
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -23,8 +25,14 @@ static void key_free(EVP_PKEY **k)
 
 static FILE *open_file(const char *file, char *why, size_t n)
 {
-        FILE *f = fopen(file, "re");
+        struct stat st;
+        FILE *f = NULL;
 
+        if (stat(file, &st) == 0 && !S_ISREG(st.st_mode)) { /* a pipe or a device could keep us for ever */
+                (void)snprintf(why, n, "cannot read '%s': it is not a file", file);
+                return NULL;
+        }
+        f = fopen(file, "re");
         if (!f)
                 (void)snprintf(why, n, "cannot read '%s': %s", file, ERRNO_TEXT(errno));
         return f;

@@ -7,6 +7,8 @@
 
 #include "base.h"
 
+#define ROUTERS_MAX 256
+
 static const struct pm_option tls_table[] = {
         PM_PATH_OPTION(struct tls_settings, certificate, "certificate", PM_REQUIRED, NULL,
                        "PEM file: the server's certificate, then the intermediate ones"),
@@ -48,7 +50,7 @@ static const struct pm_option limits_table[] = {
         LIMIT_SIZE(body, "8MiB", 1024, 1024 * MIB, "a request's body; above it 413"),
         LIMIT_INT(depth, "64", 4, 512, "nesting of a body's JSON; above it 400"),
         LIMIT_INT(messages, "4096", 1, 1000000, "messages of one conversation; above it 400"),
-        LIMIT_INT(connections, "8192", 1, 1000000, "clients connected to one worker; above it new ones wait in the system's backlog"),
+        LIMIT_INT(connections, "8192", 1, 1000000, "clients connected to one worker; further ones are answered 503"),
         LIMIT_TIME(head_time, "10s", 100, HOUR, "time to receive a request's head; after it 408"),
         LIMIT_TIME(body_time, "60s", 100, HOUR, "time to receive a request's body; after it 408"),
         LIMIT_TIME(idle_time, "75s", 100, HOUR, "a connection without a request is closed after this"),
@@ -154,7 +156,7 @@ const struct pm_option settings_table[] = {
         PM_TABLE_OPTION(struct settings, log, struct log_settings, "log", log_table, "what is written to standard error"),
         PM_TABLES_OPTION(struct settings, experts, struct expert_settings, "experts", PM_REQUIRED, 1, 4096, expert_table,
                          "the servers behind; clients may use an expert's name as `model`"),
-        PM_TABLES_OPTION(struct settings, routers, struct router_settings, "routers", 0, 0, 256, router_table,
+        PM_TABLES_OPTION(struct settings, routers, struct router_settings, "routers", 0, 0, ROUTERS_MAX, router_table,
                          "plugins that say which expert answers"),
         PM_STRS_OPTION(struct settings, plugin_dirs, "plugin_dirs", 0, 0, 16,
                        "folders of plugins; searched before ../routers and ../lib/pointsman/routers beside the executable"),
@@ -275,6 +277,11 @@ static void fill_routers(struct settings *s, struct arena *a, struct problems *p
         if (routers->kind != NODE_MAP) {
                 problems_add(p, routers, "routers", "found %s where a map of maps would be right (plugins that say which expert answers)",
                              routers->kind == NODE_LIST ? "a list" : "a text");
+                return;
+        }
+        if (routers->n > ROUTERS_MAX) {
+                problems_add(p, routers, "routers", "has %zu entries, which is not in 0..%d (plugins that say which expert answers)", routers->n,
+                             ROUTERS_MAX);
                 return;
         }
         all = arena_zalloc_or_abort(a, (routers->n + 1) * sizeof *all);

@@ -77,6 +77,16 @@ Test(config, sections)
               "plugin's own: see `pointsman describe PLUGIN`)\n");
 }
 
+Test(config, too_many_routers)
+{
+        char text[257 * 24 + 64] = E "routers:\n";
+        size_t used = strlen(text);
+
+        for (int i = 0; i < 257; i++)
+                used += (size_t)snprintf(text + used, sizeof text - used, "  r%d: {plugin: x}\n", i);
+        check(text, "f:3:3: routers: has 257 entries, which is not in 0..256 (plugins that say which expert answers)\n");
+}
+
 Test(config, every_mistake_in_one_run)
 {
         check("lisden: 127.0.0.1:8080\nworkers: many\nlimits:\n  body: -1\n  heat_time: 3s\nexperts:\n  alpha:\n"

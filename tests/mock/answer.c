@@ -115,10 +115,10 @@ static int read_limit(struct plan *p, const json_t *root, struct refusal no)
 
                 if (!v || json_is_null(v))
                         continue;
-                if (!json_is_integer(v) || json_integer_value(v) < 1)
+                if (!json_is_number(v) || json_number_value(v) < 1)
                         return refuse(no, keys[i], "a limit of tokens is an integer from 1");
-                if (json_integer_value(v) < p->tokens) {
-                        p->tokens = (long)json_integer_value(v);
+                if (json_number_value(v) < (double)p->tokens) {
+                        p->tokens = (long)json_number_value(v);
                         p->length_cut = true;
                 }
                 return 0;
@@ -171,6 +171,8 @@ int plan_make(const struct expert *e, enum kind kind, const char *body, size_t n
         struct plan *p;
         int r;
 
+        if (!root) /* an integer beyond 64 bits is JSON too */
+                root = json_loadb(body, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
         *param = NULL;
         if (!root) {
                 (void)snprintf(why, why_n, "the body is not JSON: line %d column %d: %s", error.line, error.column, error.text);

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.tsan
 
 def start(world, *names, expert=None, **sections):
     sections.setdefault("routes", {"auto": {"default": names[0], "fallbacks": 2}})
-    return world.serve(*names, options=["--tokens", "6"], expert=expert or {}, **sections)
+    return world.serve(*names, options=["--tokens", "6", "--rate", "100"], expert=expert or {}, **sections)
 
 
 def timed(call):
@@ -45,8 +45,15 @@ def test_s02_429_without_end(upstream_world):
 
     assert reply.status == 429 and reply.error["code"] == "rate_limit_exceeded" and int(reply.headers["retry-after"]) >= 1
     assert mock.count("alpha") <= 2 and mock.count("beta") <= 2, "no hammering"
+
+
+def test_s02_429_without_end_next_expert(upstream_world):
+    mock, gateway = start(upstream_world, "alpha", "beta")
     mock.script(mock.always("alpha", "status=429"))
-    assert gateway.chat("auto").headers["x-pointsman-expert"] == "beta"
+
+    for _ in range(5):
+        assert gateway.chat("auto").headers["x-pointsman-expert"] == "beta"
+    assert mock.count("alpha") <= 2, "nor in the next requests"
 
 
 def test_s03_one_500_is_retried_once(upstream_world):
@@ -83,7 +90,7 @@ def test_s05_tcp_reset_next_attempt(upstream_world):
 
 
 def test_s06_accepts_and_never_answers(upstream_world):
-    mock, gateway = start(upstream_world, "alpha", expert={"first_token_time": "400ms", "retries": 0})
+    mock, gateway = start(upstream_world, "alpha", expert={"first_token_time": "400ms", "answer_time": "400ms", "retries": 0})
     mock.script(mock.always("alpha", "accept-never-answer"))
 
     reply, seconds = timed(lambda: gateway.chat("alpha"))
@@ -92,14 +99,24 @@ def test_s06_accepts_and_never_answers(upstream_world):
     assert mock.count("alpha") == 1, "no silent second execution"
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_s07_first_token_too_late_next_expert(upstream_world, stream):
+def test_s07_first_token_too_late_next_expert(upstream_world):
     mock, gateway = start(upstream_world, "alpha", "beta", expert={"first_token_time": "400ms", "retries": 0})
     mock.script(mock.always("alpha", "delay-ms=20000"))
 
-    reply, seconds = timed(lambda: gateway.chat("auto", stream=stream))
+    reply, seconds = timed(lambda: gateway.chat("auto", stream=True))
 
     assert reply.status == 200 and reply.headers["x-pointsman-expert"] == "beta" and seconds < 3
+    until("the slow transfer is cancelled", mock.cancelled)
+
+
+def test_s07_a_whole_answer_too_late_is_not_asked_for_twice(upstream_world):
+    mock, gateway = start(upstream_world, "alpha", "beta", expert={"answer_time": "400ms"})
+    mock.script(mock.always("alpha", "delay-ms=20000"))
+
+    reply, seconds = timed(lambda: gateway.chat("auto"))
+
+    assert reply.status == 504 and reply.error["code"] == "expert_timeout" and 0.3 < seconds < 3
+    assert mock.count("alpha") == 1 and mock.count("beta") == 0, "it may have been paid for already"
     until("the slow transfer is cancelled", mock.cancelled)
 
 

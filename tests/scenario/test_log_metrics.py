@@ -21,9 +21,9 @@ def test_one_line_for_each_request(plain_world, format):
     lines = gateway.request_lines(5)
 
     assert len(lines) == 5
+    by_id = {line["id"]: line for line in lines}
+    lines = [by_id[reply.headers["x-request-id"]] for reply in replies]  # workers write when they like
     assert [str(line["status"]) for line in lines] == ["200", "200", "404", "400", "404"]
-    for line, reply in zip(lines, replies):
-        assert line["id"] == reply.headers["x-request-id"]
     for field in FIELDS:
         assert field in lines[0] and field in lines[1], field
     steps = [k for k in lines[1] if k.endswith("_us")]
@@ -41,7 +41,7 @@ def test_nobody_can_forge_a_line(plain_world):
     gateway.chat("alpha", headers={"X-Client-Request-Id": 'a" msg=forged', "User-Agent": 'b\t"c'})
 
     lines = gateway.request_lines(2)
-    assert len(lines) == 2 and lines[0]["status"] == "404"
+    assert sorted(line["status"] for line in lines) == ["200", "404"]
     assert not gateway.log(msg="forged") and not any("\x1b" in line for line in gateway.lines)
     assert all(logfmt(line).get("time") for line in gateway.lines)
 

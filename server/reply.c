@@ -145,7 +145,7 @@ static const char *type_of_status(int status)
         case 429:
                 return "rate_limit_error";
         default:
-                return status >= 500 ? "server_error" : "invalid_request_error";
+                return status >= 500 && status != 501 && status != 505 ? "server_error" : "invalid_request_error";
         }
 }
 

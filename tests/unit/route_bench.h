@@ -51,6 +51,7 @@ struct trial {
         const char *body;
         const struct h1_head *head;
         const struct tenant *tenant;
+        bool late; /* its owner comes only when it is dropped */
 
         struct arena arena;
         struct query query;
@@ -195,7 +196,7 @@ HELPER void on_owner(void *arg)
         struct trial *t = arg;
 
         t->woken++;
-        if (t->x->done)
+        if (t->x->done && !t->late)
                 trial_finish(t);
 }
 

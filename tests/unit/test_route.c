@@ -575,6 +575,25 @@ Test(route, a_job_may_outlive_the_deadline)
         cr_assert_eq(ended(0, ROUTER_DEADLINE), 1);
 }
 
+Test(route, a_job_may_come_back_before_the_owner_looks)
+{
+        struct trial t = { .late = true };
+
+        labour.ms = 60;
+        bench.route.deadline_ms = 20;
+        use(&works, &math);
+        trial_go(&t);
+        while (!atomic_load(&labour.ended))
+                (void)usleep(500);
+        (void)usleep(20000);
+        trial_drop(&t);
+        trial_wait(&t);
+        cr_assert(t.decided && !t.outlived, "its job is back");
+        cr_assert_eq(t.d.how, DECISION_DEFAULT);
+        cr_assert_eq(t.woken, 1);
+        cr_assert_eq(atomic_load(&bench.calls[0]), 1, "nobody goes on after the deadline");
+}
+
 Test(route, a_client_may_leave_while_a_job_runs)
 {
         struct trial t = { 0 };

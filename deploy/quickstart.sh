@@ -93,7 +93,7 @@ say "packages"
 deploy/deps.sh --no-tests
 
 say "build"
-{ { [[ -f build/build.ninja ]] || meson setup build --buildtype=release; } && ninja -C build; } >"$logs/build.log" 2>&1 || fail "the build failed" "$logs/build.log"
+{ { [[ -f build/build.ninja ]] || meson setup build --buildtype=release; } && ninja -C build quickstart; } >"$logs/build.log" 2>&1 || fail "the build failed" "$logs/build.log"
 echo "build/server/pointsman: $(build/server/pointsman version | head -n 1)"
 
 say "mock experts"

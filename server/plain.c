@@ -27,6 +27,8 @@
 #define IDLE_MAX 64        /* kept connections of one endpoint */
 #define FREE_MAX 256       /* attempts kept for reuse */
 #define SCRATCH 65536
+#define READ_MIN 4096      /* reads become no smaller as `in` fills up */
+#define ADDRESS_TIME_US 250000 /* each address has at least so long to connect */
 #define HEAD_ROOM 4096
 #define PIECES_AT_ONCE 32
 
@@ -41,6 +43,7 @@ struct conn {
         struct plain_attempt *user;   /* NULL: at rest in the pool */
         bool connected, reading, keep; /* keep: fit for another request */
         bool got;                     /* bytes of this answer have come */
+        bool deaf;                    /* the expert takes no more of the request; it may have said why */
         int64_t idle_since;
         struct conn *next, **pprev;   /* at rest: newest first */
 };
@@ -62,6 +65,7 @@ struct plain_attempt {
         struct lookup *lookup;
         struct address addresses[4];
         unsigned n_addresses, address_at;
+        int64_t connect_until;
         bool fresh;                   /* a kept connection has failed it already */
         struct plain_attempt *next_free;
 };
@@ -214,9 +218,10 @@ static void lost(struct plain_attempt *t, enum transfer_error how, const char *w
 
 static void lost_errno(struct plain_attempt *t, int e)
 {
-        char text[80];
+        char text[80], clause[140];
 
-        lost(t, TRANSFER_RESET, errno_clause(e, text, sizeof text));
+        (void)snprintf(clause, sizeof clause, "%s %s", errno_clause(e, text, sizeof text), t->conn->got ? "in the answer" : "before any answer");
+        lost(t, TRANSFER_RESET, clause);
 }
 
 static void send_request(struct plain_attempt *t)
@@ -244,7 +249,8 @@ static void send_request(struct plain_attempt *t)
         }
         m.msg_iovlen = 1 + MIN(call->n_body, (size_t)PIECES_AT_ONCE);
         sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        c->deaf = sent < 0 && (errno == EPIPE || errno == ECONNRESET); /* what can be read decides */
+        if (sent < 0 && !c->deaf && errno != EAGAIN && errno != EINTR) {
                 int e = errno;
 
                 if (head != room)
@@ -253,7 +259,7 @@ static void send_request(struct plain_attempt *t)
                 return;
         }
         t->a.t.sent = sent > 0;
-        if ((size_t)MAX(sent, 0) < all)
+        if ((size_t)MAX(sent, 0) < all && !c->deaf)
                 ok = queue_rest(c, head, head_n, call, (size_t)MAX(sent, 0));
         if (head != room)
                 free(head);
@@ -282,7 +288,7 @@ static void answer_complete(struct plain_attempt *t, size_t left)
         struct conn *c = t->conn;
 
         /* more bytes than the answer, or less of the request taken than was sent: the next message would not start clean */
-        c->keep = h1_head(c->h1)->keep_alive && left == 0 && !(c->out && evbuffer_get_length(c->out));
+        c->keep = h1_head(c->h1)->keep_alive && left == 0 && !c->deaf && !(c->out && evbuffer_get_length(c->out));
         attempt_done(&t->a);
 }
 
@@ -300,6 +306,11 @@ static void feed(struct plain_attempt *t, const char *p, size_t n)
                 switch (h1_feed(c->h1, p, n, &used, &piece)) {
                 case H1_HEAD:
                         take_head(t, now);
+                        if (t->a.t.status < 200) {
+                                conn_stop(c);
+                                attempt_fail(&t->a, TRANSFER_PROTOCOL, "its answer is %d, which was not asked for", t->a.t.status);
+                                return;
+                        }
                         break;
                 case H1_BODY:
                         if (!attempt_body(&t->a, piece.p, piece.n, now)) {
@@ -328,13 +339,22 @@ static void feed(struct plain_attempt *t, const char *p, size_t n)
 static void ended(struct plain_attempt *t)
 {
         struct conn *c = t->conn;
+        char text[100];
 
         if (h1_eof(c->h1) == H1_END) {
                 answer_complete(t, 0);
                 conn_stop(c);
                 return;
         }
-        lost(t, TRANSFER_RESET, c->got ? "closed the connection before its answer was complete" : "closed the connection without an answer");
+        if (!c->got)
+                (void)snprintf(text, sizeof text, "connection closed before any answer");
+        else if (t->a.t.state == TRANSFER_OPENING)
+                (void)snprintf(text, sizeof text, "connection closed in the answer's head");
+        else if (t->a.t.length >= 0)
+                (void)snprintf(text, sizeof text, "connection closed after %" PRIu64 " of %" PRId64 " bytes of the answer", t->a.body_got, t->a.t.length);
+        else
+                (void)snprintf(text, sizeof text, "connection closed after %" PRIu64 " bytes of an unfinished answer", t->a.body_got);
+        lost(t, TRANSFER_RESET, text);
 }
 
 static bool running(const struct plain_attempt *t)
@@ -346,9 +366,15 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
         struct conn *c = arg;
         struct plain_attempt *t = c->user;
-        ssize_t n = recv(fd, c->plain->scratch, sizeof c->plain->scratch, 0);
+        size_t room = sizeof c->plain->scratch, have;
+        ssize_t n;
 
         (void)what;
+        if (t) { /* `in` goes beyond its mark by READ_MIN at most */
+                have = evbuffer_get_length(t->a.t.in);
+                room = MIN(room, MAX(have < t->a.call.high_water ? t->a.call.high_water - have : 0, READ_MIN));
+        }
+        n = recv(fd, c->plain->scratch, room, 0);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
         if (!t) { /* at rest: closed by the expert, or talking out of turn */
@@ -379,6 +405,11 @@ static void flush(struct conn *c)
         struct plain_attempt *t = c->user;
         int n = evbuffer_write(c->out, c->fd);
 
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+                c->deaf = true;
+                (void)event_del(&c->writable);
+                return;
+        }
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
                 lost_errno(t, errno);
                 return;
@@ -449,6 +480,7 @@ static struct conn *conn_create(struct plain *p, const struct upstream_call *cal
 static void connect_next(struct plain_attempt *t)
 {
         struct plain *p = t->a.upstream->plain;
+        int64_t now, slice;
         char text[80];
         int e = EHOSTUNREACH;
 
@@ -473,8 +505,13 @@ static void connect_next(struct plain_attempt *t)
                         return;
                 }
                 t->conn->user = t;
-                if (event_add(&t->conn->writable, NULL) < 0)
+                if (event_add(&t->conn->writable, NULL) < 0) {
                         attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                        return;
+                }
+                now = now_us();
+                slice = (t->connect_until - now) / (int64_t)(t->n_addresses - t->address_at + 1);
+                attempt_deadline(&t->a, t->address_at == t->n_addresses ? t->connect_until : now + MAX(slice, ADDRESS_TIME_US));
                 return;
         }
         attempt_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
@@ -556,11 +593,22 @@ static void resolve(struct plain_attempt *t)
                 l->request = request; /* else on_resolved() has run already, and l is gone */
 }
 
+static void lookup_cancel(struct plain_attempt *t)
+{
+        struct lookup *l = TAKE(t->lookup);
+
+        if (!l)
+                return;
+        l->attempt = NULL; /* on_resolved() comes later, and frees it */
+        evdns_getaddrinfo_cancel(l->request);
+}
+
 static void begin_fresh(struct plain_attempt *t)
 {
         const struct endpoint *e = t->a.call.endpoint;
 
-        attempt_deadline(&t->a, now_us() + t->a.call.connect_ms * 1000);
+        t->connect_until = now_us() + t->a.call.connect_ms * 1000;
+        attempt_deadline(&t->a, t->connect_until);
         t->n_addresses = t->address_at = 0;
         if (strcmp(e->host, "localhost") == 0) {
                 (void)add_numeric(t, "127.0.0.1", e->port);
@@ -671,6 +719,8 @@ static struct attempt *plain_open(struct upstream *u, const struct upstream_call
         t->conn = NULL;
         t->lookup = NULL;
         t->fresh = false;
+        if (!attempt_path_ok(&t->a))
+                return &t->a;
         c = p->idle[slot];
         while (c && c->head_max != call->head_max)
                 c = c->next; /* made under another configuration's limit */
@@ -712,8 +762,13 @@ static void plain_expired(struct attempt *a, int64_t now)
                 attempt_fail_late(a);
                 return;
         }
+        lookup_cancel(t);
         drop_conn(t);
-        attempt_fail(a, TRANSFER_CONNECT_TIME, "no connection within %" PRId64 " ms", a->call.connect_ms);
+        if (t->address_at < t->n_addresses)
+                connect_next(t);
+        else
+                attempt_fail(a, TRANSFER_CONNECT_TIME, "%s within %" PRId64 " ms", t->n_addresses ? "not connected" : "its name was not resolved",
+                             a->call.connect_ms);
 }
 
 static void plain_close(struct attempt *a)
@@ -722,12 +777,7 @@ static void plain_close(struct attempt *a)
         struct plain *p = a->upstream->plain;
         bool complete = a->t.state == TRANSFER_DONE;
 
-        if (t->lookup) { /* on_resolved() comes later, and frees it */
-                t->lookup->attempt = NULL;
-                if (t->lookup->request)
-                        evdns_getaddrinfo_cancel(t->lookup->request);
-                t->lookup = NULL;
-        }
+        lookup_cancel(t);
         attempt_finish(a);
         if (t->conn && complete)
                 give_back(p, TAKE(t->conn));

@@ -74,6 +74,8 @@ void attempt_done(struct attempt *a);
 void attempt_fail(struct attempt *a, enum transfer_error e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Which limit has passed after the connection stood, in words. */
 void attempt_fail_late(struct attempt *a);
+/* Paths come from configuration and from routers: one must not be able to add a line to the head.  False: the attempt has failed. */
+bool attempt_path_ok(struct attempt *a);
 /* "connection refused": strerror() as a clause. */
 const char *errno_clause(int error, char *buf, size_t n);
 #endif

@@ -13,6 +13,7 @@
 
 #include "base.h"
 
+#define PATH_MAX_BYTES 2048
 #define TICK_US 50000 /* deadlines are kept with this precision */
 
 const char *transfer_error_name(enum transfer_error e)
@@ -176,6 +177,19 @@ void attempt_fail_late(struct attempt *a)
         else
                 attempt_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
                              a->body_got);
+}
+
+bool attempt_path_ok(struct attempt *a)
+{
+        const char *path = a->call.path;
+        size_t n = 0;
+        bool ok = *path == '/' || *path == 0;
+
+        for (; path[n]; n++)
+                ok &= (unsigned char)path[n] > ' ' && (unsigned char)path[n] < 0x7f && path[n] != '#';
+        if (!ok || n > PATH_MAX_BYTES)
+                attempt_fail(a, TRANSFER_PROTOCOL, "the path must begin with '/', have no spaces and no '#', and at most %d bytes", PATH_MAX_BYTES);
+        return ok && n <= PATH_MAX_BYTES;
 }
 
 const char *errno_clause(int error, char *buf, size_t n)

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What both transports do with their connections: keep, drop, try again, pause, close in any state. */
+#include <criterion/criterion.h>
+#include <event2/buffer.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "upstream_bench.h"
+
+#include "base.h"
+
+/* ---- kept connections --------------------------------------------------------------------------------------------------- */
+Test(upstream, kept_connections, .timeout = 20)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                struct peer *p;
+                struct bench b;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, serves)));
+                aim_at(&b, &ways[i], p);
+                exchange(&b, false);
+                for (int k = 0; k < 5; k++)
+                        exchange(&b, true);
+                cr_assert(p->connections == 1 && p->requests == 6);
+                cr_assert_eq(p->ends, 0u);
+                bench_finish(&b);
+        }
+}
+
+static void says_close(struct peer_conn *c)
+{
+        if (peer_take(c))
+                (void)peer_say(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+}
+
+/* More than was asked for, in the same packet and after it. */
+static void says_too_much(struct peer_conn *c)
+{
+        if (peer_take(c) && peer_say(c, c->number % 2 ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n"
+                                                      : "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")) {
+                if (c->number % 2 == 0) {
+                        peer_sleep(30);
+                        (void)peer_say(c, "HTTP/1.1 200 OK\r\n");
+                }
+                peer_wait_end(c);
+        }
+}
+
+Test(upstream, connections_that_must_not_be_kept, .timeout = 20)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                struct peer *p, *q;
+                struct bench b;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, says_close)));
+                aim_at(&b, &ways[i], p);
+                exchange(&b, false);
+                exchange(&b, false);
+                cr_assert_eq(p->connections, 2u);
+                if (ways[i].plain) {
+                        cr_assert((q = peer_start(ways[i].kind, says_too_much)));
+                        aim_at(&b, &ways[i], q);
+                        for (int k = 0; k < 4; k++) {
+                                exchange(&b, false);
+                                run_ms(&b, 60);
+                        }
+                        cr_assert(q->connections == 4 && q->ends == 4);
+                }
+                bench_finish(&b);
+        }
+}
+
+/* Answers once, then closes: at once, or when the second request has come. */
+static void closes_idle(struct peer_conn *c)
+{
+        if (peer_take(c))
+                (void)peer_say(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+}
+
+static void closes_on_second(struct peer_conn *c)
+{
+        if (peer_take(c) && peer_say(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
+                (void)peer_take(c);
+}
+
+static void resets_on_second(struct peer_conn *c)
+{
+        closes_on_second(c);
+        peer_reset(c);
+}
+
+static void cuts_second(struct peer_conn *c)
+{
+        if (peer_take(c) && peer_say(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello") && peer_take(c))
+                (void)peer_say(c, "HTTP/1.1 200 OK\r\n");
+}
+
+Test(upstream, stale_connections, .timeout = 20)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                struct peer *p, *q, *r, *s;
+                struct bench b;
+                struct owner o;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, closes_idle)));
+                aim_at(&b, &ways[i], p);
+                for (int k = 0; k < 3; k++) {
+                        exchange(&b, false);
+                        run_ms(&b, 30);
+                }
+                cr_assert(p->connections == 3 && p->requests == 3);
+
+                cr_assert((q = peer_start(ways[i].kind, closes_on_second)));
+                aim_at(&b, &ways[i], q);
+                exchange(&b, false);
+                exchange(&b, false); /* begins on the kept one, ends on a fresh one */
+                cr_assert(q->connections == 2 && q->requests == 3, "%s: %u, %u", ways[i].name, q->connections, q->requests);
+
+                if (ways[i].plain) { /* libcurl takes a reset for the answer */
+                        cr_assert((r = peer_start(ways[i].kind, resets_on_second)));
+                        aim_at(&b, &ways[i], r);
+                        exchange(&b, false);
+                        exchange(&b, false);
+                        cr_assert(r->connections == 2 && r->requests == 3);
+                }
+
+                /* a line of an answer has come: never again by itself */
+                cr_assert((s = peer_start(ways[i].kind, cuts_second)));
+                aim_at(&b, &ways[i], s);
+                exchange(&b, false);
+                open_one(&b, &o);
+                wait_state(&b, &o, TRANSFER_DONE);
+                cr_assert_eq(o.t->error, TRANSFER_RESET, "%s: %s", ways[i].name, o.t->error_text);
+                upstream_close(o.t);
+                cr_assert_eq(s->requests, 2u);
+                bench_finish(&b);
+        }
+}
+
+Test(upstream, many_at_once_and_few_kept, .timeout = 20)
+{
+        struct owner o[100];
+        struct peer *p;
+        struct bench b;
+
+        bench_init(&b);
+        cr_assert((p = peer_start(PEER_TCP, serves)));
+        aim_at(&b, &ways[WAY_PLAIN], p);
+        for (size_t i = 0; i < LENGTH_OF(o); i++)
+                open_one(&b, &o[i]);
+        for (size_t i = 0; i < LENGTH_OF(o); i++)
+                wait_state(&b, &o[i], TRANSFER_DONE);
+        for (size_t i = 0; i < LENGTH_OF(o); i++) {
+                cr_assert_eq(o[i].t->state, TRANSFER_DONE);
+                upstream_close(o[i].t);
+        }
+        cr_assert_eq(p->connections, 100u);
+        WAIT(&b, p->ends == 36); /* 64 are kept */
+        bench_finish(&b);
+}
+
+Test(upstream, thousand_without_growth, .timeout = 60)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                struct mallinfo2 before = { 0 }, after;
+                struct peer *p;
+                struct bench b;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, serves)));
+                aim_at(&b, &ways[i], p);
+                exchange(&b, false);
+                for (int k = 0; k < 1000; k++) {
+                        if (k == 100)
+                                before = mallinfo2();
+                        exchange(&b, true);
+                }
+                after = mallinfo2();
+                cr_assert_eq(p->connections, 1u);
+                cr_assert_lt(after.uordblks, before.uordblks + 2048, "%s: %zu bytes more", ways[i].name, after.uordblks - before.uordblks);
+                bench_finish(&b);
+        }
+}
+
+/* ---- no connection ------------------------------------------------------------------------------------------------------ */
+static void expect_failure(struct bench *b, const struct upstream_call *call, enum transfer_error e, const char *text)
+{
+        struct owner o;
+
+        open_with(b, &o, call);
+        wait_state(b, &o, TRANSFER_DONE);
+        cr_assert_eq(o.t->error, e, "%s: %s: %s", b->e.url, transfer_error_name(o.t->error), o.t->error_text);
+        cr_assert(strstr(o.t->error_text, text), "%s: '%s'", b->e.url, o.t->error_text);
+        cr_assert(!o.t->sent);
+        upstream_close(o.t);
+}
+
+Test(upstream, refused, .timeout = 20)
+{
+        struct upstream_call call;
+        struct bench b;
+        char url[64];
+
+        bench_init(&b);
+        for (size_t i = 0; i < WAYS; i++) {
+                snprintf(url, sizeof url, ways[i].url, 1);
+                aim(&b, url, ways[i].plain);
+                call = call_of(&b);
+                expect_failure(&b, &call, TRANSFER_CONNECT, "connection refused");
+        }
+        aim(&b, "unix:/nonexistent/x.sock:/v1", false);
+        call = call_of(&b);
+        expect_failure(&b, &call, TRANSFER_CONNECT, "no such file");
+        bench_finish(&b);
+}
+
+/* A listener whose queue is full takes no further connection and refuses none. */
+Test(upstream, connect_takes_too_long, .timeout = 20)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        int s = socket(AF_INET, SOCK_STREAM, 0), fill[8];
+        struct upstream_call call;
+        socklen_t n = sizeof a;
+        struct bench b;
+        char url[64];
+
+        cr_assert(bind(s, (struct sockaddr *)&a, n) == 0 && listen(s, 0) == 0 && getsockname(s, (struct sockaddr *)&a, &n) == 0);
+        for (size_t i = 0; i < LENGTH_OF(fill); i++) {
+                fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+                (void)!connect(fill[i], (struct sockaddr *)&a, n);
+        }
+        bench_init(&b);
+        for (size_t i = 0; i < WAYS; i++) {
+                int64_t from = now_us();
+
+                snprintf(url, sizeof url, ways[i].url, ntohs(a.sin_port));
+                aim(&b, url, ways[i].plain);
+                call = call_of(&b);
+                call.connect_ms = 200;
+                expect_failure(&b, &call, TRANSFER_CONNECT_TIME, "within 200 ms");
+                cr_assert(now_us() - from >= 200000 && now_us() - from < 1200000);
+        }
+        bench_finish(&b);
+}
+
+Test(upstream, names, .timeout = 20)
+{
+        struct upstream_call call;
+        struct peer *p, *six;
+        struct bench b;
+        struct owner o;
+        char url[64];
+
+        bench_init(&b);
+        cr_assert((p = peer_start(PEER_TCP, serves)));
+        snprintf(url, sizeof url, "http://localhost:%u", p->port);
+        aim(&b, url, true);
+        exchange(&b, false);
+        aim(&b, url, false);
+        exchange(&b, false);
+        if ((six = peer_start(PEER_TCP6, serves))) {
+                snprintf(url, sizeof url, "http://localhost:%u", six->port); /* nobody is at 127.0.0.1 */
+                aim(&b, url, true);
+                exchange(&b, false);
+                snprintf(url, sizeof url, "http://[::1]:%u", six->port);
+                aim(&b, url, true);
+                exchange(&b, false);
+                aim(&b, url, false);
+                exchange(&b, false);
+        }
+        /* .invalid exists nowhere; without a network nobody says so in time */
+        for (size_t i = 0; i < 2; i++) {
+                aim(&b, "http://no-such-host.invalid:80", ways[i].plain);
+                call = call_of(&b);
+                call.connect_ms = 500;
+                open_with(&b, &o, &call);
+                wait_state(&b, &o, TRANSFER_DONE);
+                cr_assert(o.t->error == TRANSFER_CONNECT || o.t->error == TRANSFER_CONNECT_TIME, "%s", o.t->error_text);
+                if (o.t->error == TRANSFER_CONNECT)
+                        cr_assert(strstr(o.t->error_text, "no-such-host.invalid"), "%s", o.t->error_text);
+                upstream_close(o.t);
+                /* and closed while the name is looked up */
+                open_with(&b, &o, &call);
+                turn(&b);
+                upstream_close(o.t);
+                run_ms(&b, 20);
+        }
+        bench_finish(&b);
+}
+
+Test(upstream, unix_socket, .timeout = 20)
+{
+        struct peer *p;
+        struct bench b;
+        char url[128];
+
+        bench_init(&b);
+        cr_assert((p = peer_start(PEER_UNIX, serves)));
+        snprintf(url, sizeof url, "unix:%s:/v1", p->path);
+        aim(&b, url, false);
+        exchange(&b, false);
+        exchange(&b, true);
+        cr_assert_eq(strncmp(p->head, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n", 53), 0, "%s", p->head);
+        bench_finish(&b);
+        (void)unlink(p->path);
+}
+
+Test(upstream, certificate_is_checked, .timeout = 20)
+{
+        struct upstream_call call;
+        struct peer *p, *other;
+        struct bench b;
+
+        bench_init(&b);
+        cr_assert((p = peer_start(PEER_TLS, serves)) && (other = peer_start(PEER_TLS, serves)));
+        aim_at(&b, &ways[WAY_TLS], p);
+        b.e.ca = NULL;
+        call = call_of(&b);
+        expect_failure(&b, &call, TRANSFER_CONNECT, "certificate");
+        b.e.ca = other->path;
+        expect_failure(&b, &call, TRANSFER_CONNECT, "certificate");
+        b.e.ca = "/nonexistent.pem";
+        expect_failure(&b, &call, TRANSFER_CONNECT, "trusted certificates");
+        cr_assert_eq(p->requests, 0u);
+        b.e.ca = p->path;
+        exchange(&b, false);
+        bench_finish(&b);
+        (void)unlink(p->path);
+        (void)unlink(other->path);
+}
+
+/* ---- back-pressure ------------------------------------------------------------------------------------------------------ */
+#define LARGE (10 << 20)
+
+static void large(struct peer_conn *c)
+{
+        char *body = malloc(LARGE);
+
+        for (size_t i = 0; i < LARGE; i++)
+                body[i] = (char)(i * 31 >> 3);
+        while (peer_take(c)) {
+                if (c->requests % 2) {
+                        char head[80];
+
+                        snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LARGE);
+                        (void)(peer_say(c, head) && peer_send(c, body, LARGE));
+                        continue;
+                }
+                (void)peer_say(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                for (size_t at = 0; at < LARGE; at += 8192)
+                        if (!peer_say(c, "2000\r\n") || !peer_send(c, body + at, 8192) || !peer_say(c, "\r\n"))
+                                break;
+                (void)peer_say(c, "0\r\n\r\n");
+        }
+        free(body);
+}
+
+Test(upstream, pauses_and_goes_on, .timeout = 60)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                struct upstream_call call;
+                struct peer *p;
+                struct bench b;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, large)));
+                aim_at(&b, &ways[i], p);
+                call = call_of(&b);
+                call.idle_ms = 200;
+                for (int again = 0; again < 2; again++) {
+                        size_t got = 0, most = 0, n;
+                        struct owner o;
+
+                        open_with(&b, &o, &call);
+                        WAIT(&b, evbuffer_get_length(o.t->in) >= call.high_water);
+                        run_ms(&b, 500); /* the owner is slow: not the expert's silence */
+                        cr_assert_eq(o.t->state, TRANSFER_HEAD, "%s", o.t->error_text);
+                        upstream_consumed(o.t); /* nothing was drained: nothing changes */
+                        while (o.t->state != TRANSFER_DONE || evbuffer_get_length(o.t->in) > 0) {
+                                char piece[30000];
+
+                                cr_assert_neq(o.t->state, TRANSFER_FAILED, "%s", o.t->error_text);
+                                n = evbuffer_get_length(o.t->in);
+                                most = MAX(most, n);
+                                n = (size_t)evbuffer_remove(o.t->in, piece, sizeof piece);
+                                for (size_t k = 0; k < n; k++)
+                                        if (piece[k] != (char)((got + k) * 31 >> 3))
+                                                cr_assert(false, "%s: byte %zu is wrong", ways[i].name, got + k);
+                                got += n;
+                                upstream_consumed(o.t);
+                                if (n < sizeof piece)
+                                        turn(&b);
+                        }
+                        cr_assert_eq(got, (size_t)LARGE);
+                        cr_assert_leq(most, call.high_water + 16384, "%s: %zu bytes waiting", ways[i].name, most);
+                        upstream_close(o.t);
+                }
+                cr_assert_eq(p->connections, 1u);
+                bench_finish(&b);
+        }
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+static void slow(struct peer_conn *c)
+{
+        if (!peer_take(c))
+                return;
+        peer_sleep(100);
+        if (peer_say(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) {
+                peer_sleep(100);
+                (void)peer_say(c, "5\r\nhello\r\n");
+        }
+        peer_wait_end(c);
+}
+
+static void close_when(const struct way *w, void (*play)(struct peer_conn *c), int turns, enum transfer_state s, bool body)
+{
+        struct peer *p;
+        struct bench b;
+        struct owner o;
+        unsigned woken;
+
+        bench_init(&b);
+        cr_assert((p = peer_start(w->kind, play)));
+        aim_at(&b, w, p);
+        open_one(&b, &o);
+        for (int i = 0; i < turns; i++)
+                turn(&b);
+        WAIT(&b, o.t->state >= s && (!body || evbuffer_get_length(o.t->in) > 0));
+        if (s == TRANSFER_OPENING && turns > 5)
+                WAIT(&b, p->requests == 1);
+        woken = o.woken;
+        upstream_close(o.t);
+        if (p->connections == 1)
+                WAIT(&b, p->ends == 1); /* the upstream sees it at once */
+        run_ms(&b, 30);
+        cr_assert_eq(o.woken, woken, "woken after it was closed");
+        bench_finish(&b);
+}
+
+Test(upstream, closed_in_every_state, .timeout = 60)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                for (int turns = 0; turns < 10; turns++)
+                        close_when(&ways[i], slow, turns, TRANSFER_OPENING, false);
+                close_when(&ways[i], slow, 1, TRANSFER_HEAD, false);
+                close_when(&ways[i], slow, 1, TRANSFER_HEAD, true);
+                close_when(&ways[i], large, 1, TRANSFER_HEAD, true); /* paused, or about to be */
+        }
+}
+
+/* The wake is pending when the owner closes: it does not come. */
+Test(upstream, closed_with_a_wake_pending)
+{
+        struct bench b;
+        struct owner o;
+
+        bench_init(&b);
+        for (size_t i = 0; i < 2; i++) {
+                struct upstream_call call;
+
+                aim(&b, "http://127.0.0.1:1", ways[i].plain);
+                call = call_of(&b);
+                call.path = "bad path";
+                open_with(&b, &o, &call);
+                cr_assert(b.w.ready == &o.wake && o.t->state == TRANSFER_FAILED);
+                upstream_close(o.t);
+                cr_assert_null(b.w.ready);
+                run_ms(&b, 10);
+                cr_assert_eq(o.woken, 0u);
+        }
+        upstream_close(NULL);
+        bench_finish(&b);
+}

@@ -128,7 +128,7 @@ done
 ((i < 200)) || fail "the gateway was not ready after 10 s" "$logs/gateway.log"
 echo "$base is ready"
 
-say "real prompts, streamed, model \"auto\" (the mock experts wait 20 ms before their first token)"
+say "real prompts, streamed, model \"auto\" (the mock experts wait 20 ms before their first token; mmlupro was in the training data, the others were not)"
 widths=(10 44 16 10 26)
 heads=(set prompt category confidence expert)
 for i in "${!heads[@]}"; do cell "${widths[i]}" "${heads[i]}"; done

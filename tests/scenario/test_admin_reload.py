@@ -143,9 +143,8 @@ def test_reloads_under_load(plain_world):
     assert generation
 
 
-def test_a_new_certificate_is_taken_at_a_reload(client_world):
-    if not client_world.client_tls:
-        pytest.skip("only with TLS on the listener")
+@pytest.mark.parametrize("client_world", ["tls"], indirect=True)
+def test_a_certificate_that_is_not_there_changes_nothing(client_world):
     _, gateway = client_world.serve("alpha", admin=client_world.admin())
 
     gateway.file.write_text(gateway.file.read_text().replace("server.pem", "no-such.pem"))

@@ -207,7 +207,7 @@ Test(upstream, refused, .timeout = 20)
 
         bench_init(&b);
         for (size_t i = 0; i < WAYS; i++) {
-                snprintf(url, sizeof url, ways[i].url, 1);
+                snprintf(url, sizeof url, "%s://127.0.0.1:1/v1", ways[i].scheme);
                 aim(&b, url, ways[i].plain);
                 call = call_of(&b);
                 expect_failure(&b, &call, TRANSFER_CONNECT, "connection refused");
@@ -237,7 +237,7 @@ Test(upstream, connect_takes_too_long, .timeout = 20)
         for (size_t i = 0; i < WAYS; i++) {
                 int64_t from = now_us();
 
-                snprintf(url, sizeof url, ways[i].url, ntohs(a.sin_port));
+                snprintf(url, sizeof url, "%s://127.0.0.1:%u/v1", ways[i].scheme, ntohs(a.sin_port));
                 aim(&b, url, ways[i].plain);
                 call = call_of(&b);
                 call.connect_ms = 200;

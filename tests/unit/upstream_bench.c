@@ -26,6 +26,7 @@ void bench_init(struct bench *b)
         b->w.base = event_base_new();
         b->w.ready_last = &b->w.ready;
         b->u = upstream_create(&b->w);
+        b->w.run = event_new(b->w.base, -1, 0, on_beat, NULL); /* turn() runs what is ready */
         b->beat = event_new(b->w.base, -1, EV_PERSIST, on_beat, NULL);
         event_add(b->beat, &often);
         arena_init(&b->a, NULL, 1 << 20);
@@ -35,14 +36,15 @@ void bench_finish(struct bench *b)
 {
         upstream_destroy(b->u);
         event_free(b->beat);
+        event_free(b->w.run);
         event_base_free(b->w.base);
         arena_finish(&b->a);
 }
 
 const struct way ways[WAYS] = {
-        { "plain", "http://127.0.0.1:%u/v1", PEER_TCP, true },
-        { "curl", "http://127.0.0.1:%u/v1", PEER_TCP, false },
-        { "tls", "https://127.0.0.1:%u/v1", PEER_TLS, false },
+        { "plain", "http", PEER_TCP, true },
+        { "curl", "http", PEER_TCP, false },
+        { "tls", "https", PEER_TLS, false },
 };
 
 void aim(struct bench *b, const char *url, bool plain)
@@ -60,7 +62,7 @@ void aim_at(struct bench *b, const struct way *w, struct peer *p)
 {
         char url[128];
 
-        snprintf(url, sizeof url, w->url, p->port);
+        snprintf(url, sizeof url, "%s://127.0.0.1:%u/v1", w->scheme, p->port);
         aim(b, url, w->plain);
         b->e.ca = p->kind == PEER_TLS ? p->path : NULL;
 }

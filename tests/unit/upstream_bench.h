@@ -26,7 +26,7 @@ struct owner {
 
 /* Which transport, over what. */
 struct way {
-        const char *name, *url;
+        const char *name, *scheme;
         enum peer_kind kind;
         bool plain;
 };

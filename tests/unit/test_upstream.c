@@ -170,17 +170,17 @@ static void play_answers(const struct way *w)
         }
 }
 
-Test(upstream, answers_plain, .timeout = 60)
+Test(upstream, answers_plain)
 {
         play_answers(&ways[0]);
 }
 
-Test(upstream, answers_curl, .timeout = 60)
+Test(upstream, answers_curl)
 {
         play_answers(&ways[1]);
 }
 
-Test(upstream, answers_tls, .timeout = 60)
+Test(upstream, answers_tls)
 {
         play_answers(&ways[2]);
 }
@@ -195,7 +195,7 @@ static unsigned count(const char *text, const char *what)
         return n;
 }
 
-Test(upstream, what_is_sent, .timeout = 20)
+Test(upstream, what_is_sent)
 {
         for (size_t i = 0; i < LENGTH_OF(ways); i++) {
                 char host[64];
@@ -220,7 +220,7 @@ Test(upstream, what_is_sent, .timeout = 20)
         }
 }
 
-Test(upstream, large_body_in_pieces, .timeout = 30)
+Test(upstream, large_body_in_pieces)
 {
         for (size_t i = 0; i < LENGTH_OF(ways); i++) {
                 struct iovec pieces[40];
@@ -266,7 +266,7 @@ static void too_large(struct peer_conn *c)
         peer_wait_end(c);
 }
 
-Test(upstream, answered_before_all_was_sent, .timeout = 20)
+Test(upstream, answered_before_all_was_sent)
 {
         char *body = calloc(1, 16 << 20);
 

@@ -11,7 +11,7 @@
 #include "base.h"
 
 /* ---- kept connections --------------------------------------------------------------------------------------------------- */
-Test(upstream, kept_connections, .timeout = 20)
+Test(upstream, kept_connections)
 {
         for (size_t i = 0; i < WAYS; i++) {
                 struct peer *p;
@@ -48,7 +48,7 @@ static void says_too_much(struct peer_conn *c)
         }
 }
 
-Test(upstream, connections_that_must_not_be_kept, .timeout = 20)
+Test(upstream, connections_that_must_not_be_kept)
 {
         for (size_t i = 0; i < WAYS; i++) {
                 struct peer *p, *q;
@@ -98,7 +98,7 @@ static void cuts_second(struct peer_conn *c)
                 (void)peer_say(c, "HTTP/1.1 200 OK\r\n");
 }
 
-Test(upstream, stale_connections, .timeout = 20)
+Test(upstream, stale_connections)
 {
         for (size_t i = 0; i < WAYS; i++) {
                 struct peer *p, *q, *r, *s;
@@ -141,7 +141,7 @@ Test(upstream, stale_connections, .timeout = 20)
         }
 }
 
-Test(upstream, many_at_once_and_few_kept, .timeout = 20)
+Test(upstream, many_at_once_and_few_kept)
 {
         struct owner o[100];
         struct peer *p;
@@ -163,7 +163,7 @@ Test(upstream, many_at_once_and_few_kept, .timeout = 20)
         bench_finish(&b);
 }
 
-Test(upstream, thousand_without_growth, .timeout = 60)
+Test(upstream, thousand_without_growth)
 {
         for (size_t i = 0; i < WAYS; i++) {
                 struct mallinfo2 before = { 0 }, after;
@@ -199,7 +199,7 @@ static void expect_failure(struct bench *b, const struct upstream_call *call, en
         upstream_close(o.t);
 }
 
-Test(upstream, refused, .timeout = 20)
+Test(upstream, refused)
 {
         struct upstream_call call;
         struct bench b;
@@ -219,7 +219,7 @@ Test(upstream, refused, .timeout = 20)
 }
 
 /* A listener whose queue is full takes no further connection and refuses none. */
-Test(upstream, connect_takes_too_long, .timeout = 20)
+Test(upstream, connect_takes_too_long)
 {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         int s = socket(AF_INET, SOCK_STREAM, 0), fill[8];
@@ -247,7 +247,7 @@ Test(upstream, connect_takes_too_long, .timeout = 20)
         bench_finish(&b);
 }
 
-Test(upstream, names, .timeout = 20)
+Test(upstream, names)
 {
         struct upstream_call call;
         struct peer *p, *six;
@@ -292,7 +292,7 @@ Test(upstream, names, .timeout = 20)
         bench_finish(&b);
 }
 
-Test(upstream, unix_socket, .timeout = 20)
+Test(upstream, unix_socket)
 {
         struct peer *p;
         struct bench b;
@@ -309,7 +309,7 @@ Test(upstream, unix_socket, .timeout = 20)
         (void)unlink(p->path);
 }
 
-Test(upstream, certificate_is_checked, .timeout = 20)
+Test(upstream, certificate_is_checked)
 {
         struct upstream_call call;
         struct peer *p, *other;
@@ -359,7 +359,7 @@ static void large(struct peer_conn *c)
         free(body);
 }
 
-Test(upstream, pauses_and_goes_on, .timeout = 60)
+Test(upstream, pauses_and_goes_on)
 {
         for (size_t i = 0; i < WAYS; i++) {
                 struct upstream_call call;
@@ -442,7 +442,7 @@ static void close_when(const struct way *w, void (*play)(struct peer_conn *c), i
         bench_finish(&b);
 }
 
-Test(upstream, closed_in_every_state, .timeout = 60)
+Test(upstream, closed_in_every_state)
 {
         for (size_t i = 0; i < WAYS; i++) {
                 for (int turns = 0; turns < 10; turns++)

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
-from parts import BUILD, HERE, LOAD, MOCK, POINTSMAN, ROOT, Server, free_port, instructions_by_object, load, mock, short
+from parts import BUILD, HERE, LOAD, MOCK, PAIR, POINTSMAN, ROOT, Server, free_port, instructions_by_object, load, mock, short
 
 CORE, OTHER = 0, 1
 PATH = "/v1/chat/completions"
@@ -73,7 +74,7 @@ def names_in(map_file):
     return sorted(n for n in names if n)
 
 
-def wrk(port, model, kind, seconds, connections):
+def wrk(port, model, kind, seconds, connections=32):
     out = subprocess.run(["taskset", "-c", str(OTHER), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(HERE / "wrk.lua"),
                           f"http://127.0.0.1:{port}{PATH}", "--", model, kind], capture_output=True, text=True)
     match = re.search(r"RESULT requests=(\d+) us=(\d+) bad=(\d+) p50=(\d+) p99=(\d+)", out.stdout)
@@ -81,6 +82,17 @@ def wrk(port, model, kind, seconds, connections):
         sys.exit(f"wrk: {out.stdout}{out.stderr}")
     requests, us, bad, p50, p99 = map(int, match.groups())
     return {"requests": requests, "rate": requests / us * 1e6, "bad": bad, "p50": p50, "p99": p99}
+
+
+def decides(port, model, router):
+    """What the gateway says about one request of a row: is that really what is measured?"""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "A ball falls from a roof to the ground. How fast is it?"}]})
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", data=body.encode(), headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        head = reply.headers
+    wanted = ("computed", router) if router else ("named", None)
+    got = (head["x-pointsman-decision"], head["x-pointsman-router"])
+    return None if got == wanted else f"{model}: the decision was {got}, not {wanted}"
 
 
 class Row:
@@ -91,19 +103,33 @@ class Row:
 
     def measure(self, seconds):
         before = self.server.cpu()
-        got = wrk(self.port, self.model, self.kind, seconds, 32)
+        got = wrk(self.port, self.model, self.kind, seconds)
         self.rates.append(got["rate"])
         self.cpus.append((self.server.cpu() - before) / max(got["requests"], 1) * 1e6)
         self.bad += got["bad"]
 
-    def alone(self, seconds, direct):
-        got = wrk(self.port, self.model, self.kind, seconds, 1)
-        self.p50s.append(got["p50"])
-        self.p99s.append(got["p99"])
-        self.bad += got["bad"]
-        if direct:
-            self.added50.append(got["p50"] - direct.p50s[-1])
-            self.added99.append(got["p99"] - direct.p99s[-1])
+PROMPT = ("Question 000000000: a ball is thrown upwards at 12 m/s from a roof of 30 m; after which time does it hit the ground, and how fast is "
+          "it then? Neglect")
+
+
+def body_of(model):
+    return {"model": model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 20}
+
+
+def alone(rows, turns):
+    """One request at a time, to each row in turn."""
+    args = ["taskset", "-c", str(OTHER), PAIR, str(turns)]
+    for row in rows:
+        args += [str(row.port), json.dumps(body_of(row.model))]
+    done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    for row, got in zip(rows, json.loads(done.stdout)):
+        row.p50s.append(got["p50"])
+        row.p99s.append(got["p99"])
+        if row is not rows[0]:
+            row.added50.append(row.p50s[-1] - rows[0].p50s[-1])
+            row.added99.append(row.p99s[-1] - rows[0].p99s[-1])
 
 
 def spread(values):
@@ -115,8 +141,7 @@ def count_instructions(args, port, model, folder):
     out = Path(folder) / f"callgrind.{model}"
     server = Server(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--dump-line=no", "--trace-children=no", *args], None, port)
     try:
-        body = {"model": model, "messages": [{"role": "user", "content": "Question 000000000: a ball is thrown upwards at 12 m/s from a roof of "
-                                              "30 m; after which time does it hit the ground, and how fast is it then? Neglect"}], "max_tokens": 20}
+        body = body_of(model)
         load(port, body, requests=300, concurrency=32, seconds=120)
         subprocess.run(["callgrind_control", "-z", str(server.pid)], check=True, capture_output=True)
         got = load(port, body, requests=2000, concurrency=32, seconds=300)
@@ -153,8 +178,8 @@ def main():
     for program in ("wrk", "taskset"):
         if not shutil.which(program):
             sys.exit(f"{program} is not installed")
-    if not MOCK.exists() or not LOAD.exists():
-        sys.exit(f"no mock-expert or bench-load in {BUILD}: build first, or set POINTSMAN_BUILD")
+    if not (MOCK.exists() and LOAD.exists() and PAIR.exists()):
+        sys.exit(f"no mock-expert, bench-load or bench-pair in {BUILD}: build first, or set POINTSMAN_BUILD")
 
     folder = tempfile.mkdtemp(prefix="pointsman-bench-")
     servers, rows, notes = [], [], []
@@ -183,19 +208,22 @@ def main():
             servers.append(gateway)
             for name, asked, kind in (("pass-through", "alpha", "fixed"), ("rules", "rules", "varied"), ("category", "category", "varied")):
                 if name in wanted and (name != "category" or category):
+                    wrong = decides(at, asked, {"rules": "by_rules", "category": "by_category"}.get(name))
+                    if wrong:
+                        notes.append(wrong)
+                        continue
                     rows.append(Row(name, at, gateway, asked, kind))
             if "category" in wanted and not category:
                 notes.append("category: no trained model in configs/")
         rows = [r for r in rows if r.name in wanted or r.name == "direct"]
 
         for row in rows:
-            wrk(row.port, row.model, row.kind, 1, 32)  # warm
+            wrk(row.port, row.model, row.kind, 1)  # warm
         for n in range(args.rounds):
             print(f"round {n + 1} of {args.rounds}", file=sys.stderr)
             for row in rows:
                 row.measure(args.seconds)
-            for row in rows:
-                row.alone(max(1, args.seconds // 2), None if row is rows[0] else rows[0])
+            alone(rows, args.seconds * 500)
 
         private = {}
         for server in servers[1:]:

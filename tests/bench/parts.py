@@ -16,6 +16,7 @@ BUILD = Path(os.environ.get("POINTSMAN_BUILD", ROOT / "build")).resolve()
 MOCK = BUILD / "tests" / "mock" / "mock-expert"
 POINTSMAN = BUILD / "server" / "pointsman"
 LOAD = BUILD / "tests" / "bench" / "bench-load"
+PAIR = BUILD / "tests" / "bench" / "bench-pair"
 TICK = os.sysconf("SC_CLK_TCK")
 
 

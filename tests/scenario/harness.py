@@ -370,12 +370,14 @@ def logfmt(line):
 
 
 class Gateway(Process):
-    def __init__(self, world, config, arguments=(), env=None, ready=True):
+    def __init__(self, world, config, arguments=(), env=None, ready=True, file=None):
+        """`file`: one that exists, started as it is; `config` then only says where it listens."""
         self.world = world
         self.port = config_port(config)
         self.admin_port = config_port(config, "admin")
-        self.file = world.folder / f"pointsman-{self.port}.yaml"
-        self.write(config)
+        self.file = file or world.folder / f"pointsman-{self.port}.yaml"
+        if not file:
+            self.write(config)
         super().__init__([POINTSMAN, "serve", "-c", self.file, *arguments], "pointsman", env)
         if ready:
             until("the gateway is not ready:\n" + str(config), self._is_ready)

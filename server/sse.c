@@ -32,7 +32,7 @@ static size_t find_end(struct sse *s, const char *p, size_t n)
                 const char *cr;
                 size_t end, next;
 
-                if (!lf_known || (lf && lf_at < at)) {
+                if (!lf_known || (lf && lf_at < at)) { /* looked for once for all lines that end in \r */
                         lf = memchr(p + at, '\n', n - at);
                         lf_at = lf ? (size_t)(lf - p) : n;
                         lf_known = true;
@@ -68,26 +68,39 @@ struct line {
         size_t ending; /* 0, 1 or 2 */
 };
 
-static bool line_step(struct pm_str *rest, struct line *ret)
-{
-        const char *lf, *cr;
-        size_t n;
+/* Where a walk over lines is.  The next \n is kept: lines that end in \r must not look for it again and again. */
+struct lines {
+        const char *at, *end, *lf; /* lf: the first \n from `at` on, or end */
+};
 
-        if (rest->n == 0)
+static const char *find(const char *p, const char *end, char c)
+{
+        const char *at = memchr(p, c, (size_t)(end - p));
+
+        return at ? at : end;
+}
+
+static struct lines lines_of(const char *p, size_t n)
+{
+        return (struct lines){ p, p + n, find(p, p + n, '\n') };
+}
+
+static bool line_step(struct lines *s, struct line *ret)
+{
+        const char *stop;
+
+        if (s->at == s->end)
                 return false;
-        lf = memchr(rest->p, '\n', rest->n);
-        n = lf ? (size_t)(lf - rest->p) : rest->n;
-        cr = memchr(rest->p, '\r', n);
-        ret->p = rest->p;
-        if (cr) {
-                ret->n = (size_t)(cr - rest->p);
-                ret->ending = lf == cr + 1 ? 2 : 1;
-        } else {
-                ret->n = n;
-                ret->ending = lf ? 1 : 0;
-        }
-        rest->p += ret->n + ret->ending;
-        rest->n -= ret->n + ret->ending;
+        if (s->lf < s->at)
+                s->lf = find(s->at, s->end, '\n');
+        stop = find(s->at, s->lf, '\r');
+        ret->p = s->at;
+        ret->n = (size_t)(stop - s->at);
+        if (stop == s->end)
+                ret->ending = 0;
+        else
+                ret->ending = stop < s->lf && stop + 1 == s->lf && s->lf < s->end ? 2 : 1;
+        s->at = stop + ret->ending;
         return true;
 }
 
@@ -114,22 +127,23 @@ static inline bool field(const struct line *l, const char *name, size_t n_name, 
 static int join(char *raw, size_t n)
 {
         CLEANUP(free_p) char *copy = malloc(n);
-        struct pm_str rest, value;
         size_t used = 0, tail, pad;
+        struct pm_str value;
+        struct lines rest;
         struct line l;
         bool first = true;
 
         if (!copy)
                 return -ENOMEM;
-        rest = (struct pm_str){ raw, n };
+        rest = lines_of(raw, n);
         while (line_step(&rest, &l) && l.n > 0)
                 if (!field(&l, "data", 4, &value)) {
                         memcpy(copy + used, l.p, l.n);
                         used += l.n;
                         copy[used++] = '\n';
                 }
-        tail = rest.n + (l.n == 0 ? l.ending : 0);
-        rest = (struct pm_str){ raw, n };
+        tail = (size_t)(rest.end - rest.at) + (l.n == 0 ? l.ending : 0);
+        rest = lines_of(raw, n);
         while (line_step(&rest, &l) && l.n > 0) {
                 if (!field(&l, "data", 4, &value))
                         continue;
@@ -154,7 +168,8 @@ static int join(char *raw, size_t n)
 static int read_fields(char *raw, size_t n, struct sse_event *ret)
 {
         struct sse_event e = { .raw = { raw, n } };
-        struct pm_str rest = { raw, n }, value;
+        struct lines rest = lines_of(raw, n);
+        struct pm_str value;
         unsigned n_data = 0;
         struct line l;
 

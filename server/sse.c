@@ -234,10 +234,22 @@ int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *r
 }
 
 /* ---- what a chunk says -------------------------------------------------------------------------------------------------- */
-/* A key is compared in the plain; only a longer one can be the same with escapes. */
-#define KEY_IS(key, text)                                                                                                       \
-        (((key).n == sizeof(text) - 1 && memcmp((key).p, text, sizeof(text) - 1) == 0) ||                                         \
-         UNLIKELY((key).n > sizeof(text) - 1 && memchr((key).p, '\\', (key).n) && js_equal(key, text)))
+struct key {
+        struct pm_str text; /* raw */
+        bool escaped;
+};
+
+static inline bool more(struct js *j, struct key *k)
+{
+        if (!js_more(j, &k->text))
+                return false;
+        k->escaped = memchr(k->text.p, '\\', k->text.n) != NULL;
+        return true;
+}
+
+#define KEY_IS(key, name)                                                                                                       \
+        (((key).text.n == sizeof(name) - 1 && memcmp((key).text.p, name, sizeof(name) - 1) == 0) ||                               \
+         UNLIKELY((key).escaped && js_equal((key).text, name)))
 
 /* Takes the next value.  Is it something other than null, false, "", [] and {}? */
 static bool take_something(struct js *j)
@@ -290,12 +302,12 @@ static bool enter_object(struct js *j)
 
 static void read_usage(struct js *j, struct sse_facts *f)
 {
-        struct pm_str key;
+        struct key key;
 
         if (!enter_object(j))
                 return;
         f->has_usage = true;
-        while (js_more(j, &key)) {
+        while (more(j, &key)) {
                 if (KEY_IS(key, "prompt_tokens") || KEY_IS(key, "input_tokens"))
                         f->tokens_in = take_tokens(j);
                 else if (KEY_IS(key, "completion_tokens") || KEY_IS(key, "output_tokens"))
@@ -308,11 +320,11 @@ static void read_usage(struct js *j, struct sse_facts *f)
 /* A delta or a message: whatever is more than the role is content (text, reasoning, refusal, tool calls, audio, ...). */
 static void read_delta(struct js *j, struct sse_facts *f)
 {
-        struct pm_str key;
+        struct key key;
 
         if (!enter_object(j))
                 return;
-        while (js_more(j, &key)) {
+        while (more(j, &key)) {
                 bool something = take_something(j);
 
                 f->content |= something && !KEY_IS(key, "role");
@@ -321,12 +333,13 @@ static void read_delta(struct js *j, struct sse_facts *f)
 
 static void read_choice(struct js *j, struct sse_facts *f)
 {
-        struct pm_str key, value;
+        struct pm_str value;
+        struct key key;
 
         f->has_choices = true;
         if (!enter_object(j))
                 return;
-        while (js_more(j, &key)) {
+        while (more(j, &key)) {
                 if (KEY_IS(key, "delta") || KEY_IS(key, "message")) {
                         read_delta(j, f);
                 } else if (KEY_IS(key, "finish_reason")) {
@@ -356,11 +369,11 @@ static void read_choices(struct js *j, struct sse_facts *f)
 /* The object inside the events of /responses; its status is also said by the event's type. */
 static void read_response(struct js *j, struct sse_facts *f)
 {
-        struct pm_str key;
+        struct key key;
 
         if (!enter_object(j))
                 return;
-        while (js_more(j, &key)) {
+        while (more(j, &key)) {
                 if (KEY_IS(key, "usage"))
                         read_usage(j, f);
                 else if (KEY_IS(key, "id"))
@@ -380,12 +393,20 @@ static bool is_delta(struct pm_str type)
         return type.n > 7 && memcmp(type.p + type.n - 7, ".delta\"", 7) == 0;
 }
 
+/* The items of a whole answer of /responses. */
+static void read_output(struct js *j, struct sse_facts *f, bool *is_list)
+{
+        *is_list = js_peek(j) == JS_ARRAY;
+        f->content |= take_something(j) && *is_list;
+}
+
 static void read_object(struct js *j, struct sse_facts *f)
 {
-        struct pm_str key, type = { 0 }, status = { 0 };
+        struct pm_str type = { 0 }, status = { 0 };
+        struct key key;
         bool delta = false, output = false;
 
-        while (js_more(j, &key)) {
+        while (more(j, &key)) {
                 if (KEY_IS(key, "id"))
                         take_name(j, &f->id);
                 else if (KEY_IS(key, "model"))
@@ -406,10 +427,8 @@ static void read_object(struct js *j, struct sse_facts *f)
                         read_response(j, f);
                 else if (KEY_IS(key, "status"))
                         status = js_take(j);
-                else if (KEY_IS(key, "output")) {
-                        output = js_peek(j) == JS_ARRAY;
-                        f->content |= take_something(j) && output;
-                }
+                else if (KEY_IS(key, "output"))
+                        read_output(j, f, &output);
                 else
                         (void)js_take(j);
         }

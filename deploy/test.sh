@@ -95,7 +95,7 @@ scenarios() {
                 return
         fi
         POINTSMAN_BUILD=$root/$dir ${run[@]+"${run[@]}"} timeout -k 10 900 "$venv/bin/python" -m pytest tests/scenario -q \
-                -p no:cacheprovider --junitxml="$junit" "$@" ${scenario[@]+"${scenario[@]}"} >"$log" 2>&1 || true
+                -n 3 -p no:cacheprovider --junitxml="$junit" "$@" ${scenario[@]+"${scenario[@]}"} >"$log" 2>&1 || true
         count "$name" scenario $("$python" deploy/tally.py pytest "$junit")
         ((failed == before)) || show "$log" 150
 }
@@ -114,9 +114,9 @@ reports() {
 
 venv_make() {
         mkdir -p build-ci/logs
-        [[ ! -f $venv/ready ]] || return 0
-        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'openai>=1.50,<3'; } \
-                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready" || show build-ci/logs/venv.log 20
+        [[ ! -f $venv/ready-xdist ]] || return 0
+        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3'; } \
+                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-xdist" || show build-ci/logs/venv.log 20
 }
 
 venv=$root/build-ci/venv

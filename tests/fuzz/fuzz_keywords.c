@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         static struct language *language;
         const uint8_t *line = n ? memchr(data, '\n', n) : NULL;
         size_t n_words = line ? (size_t)(line - data) : n, n_text = line ? n - n_words - 1 : 0;
-        CLEANUP(free_p) char *words = strndup((const char *)data, n_words), *text = malloc(n_text + 1);
+        CLEANUP(free_p) char *words = calloc(1, n_words + 1), *text = malloc(n_text + 1);
         struct keywords *k = keywords_create();
         const char *names[SETS], *code;
         uint64_t hits = 0;
@@ -51,6 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         if (!language)
                 language = language_create();
         assert(words && text && k && language);
+        if (n_words)
+                memcpy(words, data, n_words);
         if (n_text)
                 memcpy(text, line + 1, n_text);
         for (char *p = words, *comma; p && sets < SETS; p = comma) {

@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         static const enum expert_api apis[] = { EXPERT_CHAT, EXPERT_COMPLETIONS, EXPERT_RESPONSES, EXPERT_EMBEDDINGS };
         struct pm_str body = { (const char *)data, n };
-        CLEANUP(free_p) char *extra = strndup((const char *)data, n);
+        CLEANUP(free_p) char *extra = calloc(1, n + 1);
         struct query_error why;
         struct query *list;
         struct arena a;
@@ -89,6 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         bool is_list;
 
         assert(extra);
+        if (n)
+                memcpy(extra, data, n);
         for (size_t i = 0; i < LENGTH_OF(apis); i++)
                 understand(body, apis[i], extra);
         arena_init(&a, NULL, MEMORY_MAX);

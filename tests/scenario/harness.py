@@ -5,6 +5,7 @@ A World owns the processes of one scenario and its mode: which transport leads t
 All that listens is on loopback; all waits have an end.
 """
 import base64
+import itertools
 import json
 import os
 import re
@@ -39,11 +40,21 @@ def until(what, condition, seconds=PATIENCE):
         time.sleep(0.01)
 
 
+# Below the ports that the kernel hands out, and for each of pytest's workers its own, so that nobody takes one between our look
+# and the gateway's bind.
+_ports = itertools.cycle(range(20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+                               21000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])))
+
+
 def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in _ports:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 # ---- the client ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host side of pm_router.h.  A move only records what the router wants; route_advance() carries it out when the step has
- * returned.  So a router is never entered twice at once, one operation is in flight, and cancelling means undoing that one.
+ * The host side of pm_router.h.  A move only records what the router wants (route_moves.c); route_advance() carries it out when the
+ * step has returned.  So a router is never entered twice at once, one operation is in flight, and cancelling means undoing that one.
  */
 #include "route.h"
 
@@ -12,268 +12,21 @@
 #include "base.h"
 #include "config.h"
 #include "embed.h"
-#include "h1.h"
-#include "js.h"
 #include "loader.h"
 #include "log.h"
 #include "metrics.h"
 #include "query.h"
+#include "route_moves.h"
 #include "tenant.h"
 
 enum {
         STEPS_MAX = 64,          /* of one router for one query; a router that goes on and on is broken */
-        ALLOC_MAX = 16 << 20,
         STALL_US = 5000,
         SAY_AGAIN_US = 60000000,
         SAID = 64,
         CALL_MS = 2000,
         REPLY_MAX = 1 << 20
 };
-
-/* The first five are endings. */
-enum move {
-        NO_MOVE,
-        DECIDE,
-        PASS,
-        FAIL,
-        REFUSED, /* a decision that cannot be followed; text says why */
-        EMBED,
-        CALL,
-        OFFLOAD,
-        TWO_MOVES,
-        BROKEN
-};
-#define LAST_ENDING REFUSED
-
-static struct routing *routing_of(struct pm_query *q)
-{
-        return CONTAINER_OF(q, struct routing, query);
-}
-
-/* ---- moves: they record ---- */
-
-static pm_step record(struct routing *x, enum move m)
-{
-        x->move = x->move == NO_MOVE ? m : TWO_MOVES;
-        return (pm_step){ x->ticket };
-}
-
-static pm_step refuse(struct routing *x, const char *fmt, ...) PRINTF(2, 3);
-static pm_step refuse(struct routing *x, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        x->text = arena_vprintf(x->call.arena, fmt, args);
-        va_end(args);
-        return record(x, REFUSED);
-}
-
-static struct expert *candidate(const struct routing *x, const char *name)
-{
-        for (size_t i = 0; name && i < x->query.n_experts; i++)
-                if (strcmp(x->experts[i]->name, name) == 0)
-                        return x->experts[i];
-        return NULL;
-}
-
-/* For people: a router may have cut its words inside of a character.  NULL: there are none, or no memory. */
-static const char *copy_words(struct arena *a, const char *words)
-{
-        size_t n = words ? strlen(words) : 0, ascii = 0, quoted;
-        char *out;
-
-        if (!words)
-                return NULL;
-        while (ascii < n && (unsigned char)words[ascii] < 0x80)
-                ascii++;
-        if (ascii == n)
-                return arena_strndup(a, words, n);
-        out = arena_alloc(a, 12 * n + 3);
-        if (!out)
-                return NULL;
-        quoted = js_escape((struct pm_str){ words, n }, out + 6 * n + 1) + 2; /* what is no character becomes one there */
-        out[js_unescape((struct pm_str){ out + 6 * n, quoted }, out)] = 0;
-        return out;
-}
-
-static bool listed(struct expert *const *list, size_t n, const struct expert *e)
-{
-        for (size_t i = 0; i < n; i++)
-                if (list[i] == e)
-                        return true;
-        return false;
-}
-
-static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
-{
-        struct routing *x = routing_of(q);
-        struct decision *got = &x->decision;
-        struct arena *a = x->call.arena;
-        struct expert *e = candidate(x, d->expert);
-        size_t n = 0;
-
-        if (x->move != NO_MOVE)
-                return record(x, DECIDE);
-        if (!e)
-                return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered", d->expert ? d->expert : "(NULL)",
-                              q->n_experts);
-        if (!(d->confidence >= 0 && d->confidence <= 1 + 1e-6)) /* a sum of shares may be a little more */
-                return refuse(x, "stated a confidence of %g, which is not in 0..1", d->confidence);
-        if (d->extra) {
-                struct pm_str extra = { d->extra, strlen(d->extra) };
-
-                if (js_check(extra, 64, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT)
-                        return refuse(x, "gave an 'extra' that is not a JSON object");
-        }
-        while (d->fallbacks && d->fallbacks[n])
-                n++;
-        *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = copy_words(a, d->category),
-                                  .reason = copy_words(a, d->reason), .confidence = MIN(d->confidence, 1) };
-        if (d->extra && !(got->extra = arena_strndup(a, d->extra, strlen(d->extra))))
-                return refuse(x, "ran out of memory for its 'extra'");
-        got->fallbacks = arena_alloc(a, (n + 1) * sizeof(struct expert *));
-        for (size_t i = 0; got->fallbacks && i < n; i++) {
-                struct expert *f = candidate(x, d->fallbacks[i]);
-
-                if (f && f != e && !listed(got->fallbacks, got->n_fallbacks, f))
-                        got->fallbacks[got->n_fallbacks++] = f;
-        }
-        return record(x, DECIDE);
-}
-
-static pm_step host_candidates(struct pm_query *q, const struct pm_item *const *items, size_t n)
-{
-        (void)items;
-        (void)n;
-        return refuse(routing_of(q), "answered a chat query with candidates");
-}
-
-static pm_step host_pass(struct pm_query *q)
-{
-        return record(routing_of(q), PASS);
-}
-
-static pm_step host_fail(struct pm_query *q, const char *fmt, ...) PRINTF(2, 3);
-static pm_step host_fail(struct pm_query *q, const char *fmt, ...)
-{
-        struct routing *x = routing_of(q);
-        va_list args;
-
-        va_start(args, fmt);
-        x->text = arena_vprintf(x->call.arena, fmt, args);
-        va_end(args);
-        return record(x, FAIL);
-}
-
-static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str text, pm_step_fn *then)
-{
-        struct routing *x = routing_of(q);
-
-        if (!then)
-                return refuse(x, "called pm_embed without a step to go on with");
-        x->text = encoder ? arena_strndup(x->call.arena, encoder, strlen(encoder)) : "";
-        /* the query's own text stays; other text may be the step's */
-        x->to_embed = text.n == 0 || text.p == x->query.text.p
-                              ? text : (struct pm_str){ arena_strndup(x->call.arena, text.p, text.n), text.n };
-        x->then = then;
-        return record(x, EMBED);
-}
-
-static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_call *c)
-{
-        struct routing *x = routing_of(q);
-        struct arena *a = x->call.arena;
-
-        if (!then)
-                return refuse(x, "called pm_call without a step to go on with");
-        x->pm_call = *c;
-        if (!x->pm_call.path)
-                x->pm_call.path = "/chat/completions";
-        x->pm_call.path = arena_strndup(a, x->pm_call.path, strlen(x->pm_call.path));
-        x->pm_call.body.p = arena_strndup(a, c->body.p ? c->body.p : "", c->body.n);
-        x->asked = generation_expert(x->call.generation, (struct pm_str){ c->expert, c->expert ? strlen(c->expert) : 0 });
-        x->then = then;
-        return record(x, CALL);
-}
-
-static pm_step host_offload(struct pm_query *q, void (*work)(void *job), void *job, pm_step_fn *then)
-{
-        struct routing *x = routing_of(q);
-
-        if (!then || !work)
-                return refuse(x, "called pm_offload without work or without a step to go on with");
-        x->work = work;
-        x->work_arg = job;
-        x->then = then;
-        return record(x, OFFLOAD);
-}
-
-static void *host_alloc(struct pm_query *q, size_t n)
-{
-        return n > ALLOC_MAX ? NULL : arena_zalloc(routing_of(q)->call.arena, n);
-}
-
-static int host_defer(struct pm_query *q, void (*fn)(void *arg), void *arg)
-{
-        return arena_defer(routing_of(q)->call.arena, fn, arg) < 0 ? -1 : 0;
-}
-
-static void say(struct routing *x, enum pm_level level, const char *what)
-{
-        struct log_line l;
-
-        log_begin(&l, x->call.worker->log, level, what);
-        log_str(&l, "id", x->call.id);
-        log_text(&l, "router", x->router ? x->router->name : NULL);
-        log_end(&l);
-}
-
-static void host_log(struct pm_query *q, enum pm_level level, const char *fmt, ...) PRINTF(3, 4);
-static void host_log(struct pm_query *q, enum pm_level level, const char *fmt, ...)
-{
-        char text[1024];
-        va_list args;
-
-        if (!log_wants(level))
-                return;
-        va_start(args, fmt);
-        vsnprintf(text, sizeof text, fmt, args);
-        va_end(args);
-        say(routing_of(q), level, text);
-}
-
-static struct pm_str host_header(struct pm_query *q, const char *name)
-{
-        struct routing *x = routing_of(q);
-        const struct h1_head *h = x->call.head;
-        struct pm_str all = { 0 };
-        size_t n = strlen(name);
-
-        for (size_t i = 0; h && i < h->n_headers; i++) {
-                const struct h1_header *one = &h->headers[i];
-
-                if (one->name.n != n || strncasecmp(one->name.p, name, n) != 0)
-                        continue;
-                if (!all.p) {
-                        all = one->value;
-                } else {
-                        char *joined = arena_printf(x->call.arena, "%.*s, %.*s", (int)all.n, all.p, (int)one->value.n, one->value.p);
-
-                        if (joined)
-                                all = (struct pm_str){ joined, strlen(joined) };
-                }
-        }
-        return all;
-}
-
-static const struct pm_host host = {
-        .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
-        .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail, .embed = host_embed,
-        .call = host_call, .offload = host_offload, .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header,
-};
-
-/* ---- the loop: it acts ---- */
 
 static void route_advance(struct routing *x, pm_step_fn *step);
 static void ask_next(struct routing *x);
@@ -330,7 +83,7 @@ static void step_ends(struct routing *x, int64_t began)
                 return;
         snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms; longer work belongs in pm_offload",
                  x->router->name, x->call.worker->id, (double)(now - began) / 1000);
-        say(x, PM_WARN, text);
+        route_say(x, PM_WARN, text);
 }
 
 static void end_router(struct routing *x, enum metrics_decision how)
@@ -342,7 +95,7 @@ static struct expert *preset_of(const struct routing *x)
 {
         const struct route *r = x->call.route;
 
-        return r->preset && listed(x->experts, x->query.n_experts, r->preset) ? r->preset
+        return r->preset && route_listed(x->experts, x->query.n_experts, r->preset) ? r->preset
                : x->query.n_experts ? x->experts[0] : NULL;
 }
 
@@ -360,10 +113,10 @@ static void complete_fallbacks(struct routing *x)
         }
         for (size_t i = 0; i < d->n_fallbacks; i++)
                 all[n++] = d->fallbacks[i];
-        if (preset && preset != d->expert && !listed(all, n, preset))
+        if (preset && preset != d->expert && !route_listed(all, n, preset))
                 all[n++] = preset;
         for (size_t i = 0; i < x->query.n_experts; i++)
-                if (x->experts[i] != d->expert && !listed(all, n, x->experts[i]))
+                if (x->experts[i] != d->expert && !route_listed(all, n, x->experts[i]))
                         all[n++] = x->experts[i];
         d->fallbacks = all;
         d->n_fallbacks = MIN(n, most);
@@ -420,7 +173,7 @@ static void route_end(struct routing *x, enum move how)
         }
         x->decision = (struct decision){ 0 };
         if (may_say(said, x->router, now_us()) || log_wants(PM_DEBUG))
-                say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
+                route_say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
         ask_next(x);
 }
 
@@ -543,7 +296,7 @@ static int start_call(struct routing *x)
                 return PM_EBUSY;
         }
         ask_start(x->ask, x->call.worker, x->call.arena, &x->wake, x->asked, c->path, c->body, MAX(MIN(limit, x->query.left_ms), 1),
-                  c->max_reply ? MIN(c->max_reply, ALLOC_MAX) : REPLY_MAX);
+                  c->max_reply ? MIN(c->max_reply, ROUTE_ALLOC_MAX) : REPLY_MAX);
         return 0;
 }
 
@@ -680,7 +433,7 @@ static void start(struct routing *x, const struct routing_call *call)
         *x = (struct routing){ .call = *call, .deadline_us = now_us() + call->route->deadline_ms * 1000, .starting = true };
         x->wake = (struct wake){ .fn = operation_done, .arg = x };
         x->query = (struct pm_query){
-                .size = sizeof(struct pm_query), .kind = PM_CHAT, .host = &host, .id = call->id,
+                .size = sizeof(struct pm_query), .kind = PM_CHAT, .host = &route_host, .id = call->id,
                 .tenant = { t ? t->name : "", t ? strlen(t->name) : 0 }, .model = call->query->model,
         };
         if (route_candidates(call->route, t, call->query->api, call->arena, &x->experts, &x->query.n_experts) < 0 ||

@@ -27,7 +27,7 @@ struct curl {
         struct upstream *upstream;
         CURLM *multi;
         struct event timer;
-        struct curl_attempt *free;
+        struct curl_passage *free;
         unsigned n_free;
 };
 
@@ -41,8 +41,8 @@ struct span {
         size_t name, n_name, value, n_value;
 };
 
-struct curl_attempt {
-        struct attempt a;
+struct curl_passage {
+        struct passage a;
         struct curl *curl;
         CURL *easy;
         struct curl_slist *lines;
@@ -60,18 +60,18 @@ struct curl_attempt {
         const char *refused; /* why we ended it */
 
         char error[CURL_ERROR_SIZE];
-        struct curl_attempt *free_next;
+        struct curl_passage *free_next;
 };
 
-static struct curl_attempt *of(struct attempt *a)
+static struct curl_passage *of(struct passage *a)
 {
-        return CONTAINER_OF(a, struct curl_attempt, a);
+        return CONTAINER_OF(a, struct curl_passage, a);
 }
 
 /* ---- libcurl's callbacks ------------------------------------------------------------------------------------------------ */
 static int on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
-        struct curl_attempt *p = arg;
+        struct curl_passage *p = arg;
 
         (void)fd, (void)purpose;
         p->fresh = true;
@@ -82,18 +82,18 @@ static int on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 /* The connection stands, with TLS. */
 static int on_ready_to_send(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
-        struct curl_attempt *p = arg;
+        struct curl_passage *p = arg;
 
         (void)ip, (void)local_ip, (void)port, (void)local_port;
         p->connected = true;
         p->a.t.reused = !p->fresh;
-        attempt_deadline(&p->a, now_us() + p->a.call.first_ms * 1000);
+        passage_deadline(&p->a, now_us() + p->a.call.first_ms * 1000);
         return CURL_PREREQFUNC_OK;
 }
 
 static size_t on_wants_body(char *to, size_t one, size_t n, void *arg)
 {
-        struct curl_attempt *p = arg;
+        struct curl_passage *p = arg;
         size_t done = 0;
 
         (void)one; /* always 1 */
@@ -117,7 +117,7 @@ static size_t on_wants_body(char *to, size_t one, size_t n, void *arg)
 /* The request is sent again on another connection. */
 static int on_seek(void *arg, curl_off_t to, int origin)
 {
-        struct curl_attempt *p = arg;
+        struct curl_passage *p = arg;
         size_t left = (size_t)to;
 
         if (origin != SEEK_SET || to < 0 || to > p->body_n)
@@ -149,7 +149,7 @@ static int read_status(const char *p, size_t n)
         return status;
 }
 
-static bool keep_line(struct curl_attempt *p, const char *line, size_t n)
+static bool keep_line(struct curl_passage *p, const char *line, size_t n)
 {
         const char *colon = memchr(line, ':', n);
         size_t from, to = n;
@@ -199,7 +199,7 @@ static int64_t read_length(struct pm_str v)
 }
 
 /* Refuses what could be read in two ways, as h1.c does. */
-static bool took_head(struct curl_attempt *p)
+static bool took_head(struct curl_passage *p)
 {
         bool coded = false;
 
@@ -222,14 +222,14 @@ static bool took_head(struct curl_attempt *p)
         }
         p->a.t.headers = p->headers;
         p->a.t.n_headers = p->n_spans;
-        attempt_head(&p->a, now_us());
+        passage_head(&p->a, now_us());
         return true;
 }
 
 /* One line a call; interim answers come first, trailers may come last. */
 static size_t on_header(char *line, size_t one, size_t n, void *arg)
 {
-        struct curl_attempt *p = arg;
+        struct curl_passage *p = arg;
         bool ok = true;
 
         (void)one; /* always 1 */
@@ -253,7 +253,7 @@ static size_t on_header(char *line, size_t one, size_t n, void *arg)
 
 static size_t on_body(char *data, size_t one, size_t n, void *arg)
 {
-        struct curl_attempt *p = arg;
+        struct curl_passage *p = arg;
         int64_t now = now_us();
 
         (void)one; /* always 1 */
@@ -266,34 +266,34 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
                 p->a.deadline_us = DEADLINE_NONE; /* it is not the expert who is slow */
                 return CURL_WRITEFUNC_PAUSE;
         }
-        if (!attempt_body(&p->a, data, n, now))
+        if (!passage_body(&p->a, data, n, now))
                 return 0;
-        attempt_deadline(&p->a, now + p->a.call.idle_ms * 1000);
+        passage_deadline(&p->a, now + p->a.call.idle_ms * 1000);
         return n;
 }
 
 /* ---- how it ended ------------------------------------------------------------------------------------------------------- */
 /* libcurl's words for the error, as a clause. */
-static const char *words(const struct curl_attempt *p, CURLcode r)
+static const char *words(const struct curl_passage *p, CURLcode r)
 {
         return p->error[0] ? p->error : curl_easy_strerror(r);
 }
 
-static void cut_short(struct curl_attempt *p, CURLcode r)
+static void cut_short(struct curl_passage *p, CURLcode r)
 {
         const struct transfer *t = &p->a.t;
 
         if (t->state == TRANSFER_OPENING && p->head_n == 0)
-                attempt_fail(&p->a, TRANSFER_RESET, "connection closed before any answer: %s", words(p, r));
+                passage_fail(&p->a, TRANSFER_RESET, "connection closed before any answer: %s", words(p, r));
         else if (t->state == TRANSFER_OPENING)
-                attempt_fail(&p->a, TRANSFER_RESET, "connection closed in the answer's head: %s", words(p, r));
+                passage_fail(&p->a, TRANSFER_RESET, "connection closed in the answer's head: %s", words(p, r));
         else if (t->length >= 0)
-                attempt_fail(&p->a, TRANSFER_RESET, "connection closed after %" PRIu64 " of %" PRId64 " bytes of the answer", p->a.body_got, t->length);
+                passage_fail(&p->a, TRANSFER_RESET, "connection closed after %" PRIu64 " of %" PRId64 " bytes of the answer", p->a.body_got, t->length);
         else
-                attempt_fail(&p->a, TRANSFER_RESET, "connection closed after %" PRIu64 " bytes of an unfinished answer: %s", p->a.body_got, words(p, r));
+                passage_fail(&p->a, TRANSFER_RESET, "connection closed after %" PRIu64 " bytes of an unfinished answer: %s", p->a.body_got, words(p, r));
 }
 
-static void fail_to_connect(struct curl_attempt *p, CURLcode r)
+static void fail_to_connect(struct curl_passage *p, CURLcode r)
 {
         const struct endpoint *e = p->a.call.endpoint;
         char text[80];
@@ -301,33 +301,33 @@ static void fail_to_connect(struct curl_attempt *p, CURLcode r)
 
         switch (r) {
         case CURLE_COULDNT_RESOLVE_HOST:
-                attempt_fail(&p->a, TRANSFER_CONNECT, "cannot resolve the name '%.80s'", e->host);
+                passage_fail(&p->a, TRANSFER_CONNECT, "cannot resolve the name '%.80s'", e->host);
                 break;
         case CURLE_COULDNT_RESOLVE_PROXY:
-                attempt_fail(&p->a, TRANSFER_CONNECT, "cannot resolve the proxy's name");
+                passage_fail(&p->a, TRANSFER_CONNECT, "cannot resolve the proxy's name");
                 break;
         case CURLE_OPERATION_TIMEDOUT:
-                attempt_fail(&p->a, TRANSFER_CONNECT_TIME, "not connected within %" PRId64 " ms", p->a.call.connect_ms);
+                passage_fail(&p->a, TRANSFER_CONNECT_TIME, "not connected within %" PRId64 " ms", p->a.call.connect_ms);
                 break;
         case CURLE_PEER_FAILED_VERIFICATION:
-                attempt_fail(&p->a, TRANSFER_CONNECT, "the certificate is not accepted: %s", words(p, r));
+                passage_fail(&p->a, TRANSFER_CONNECT, "the certificate is not accepted: %s", words(p, r));
                 break;
         case CURLE_SSL_CACERT_BADFILE:
-                attempt_fail(&p->a, TRANSFER_CONNECT, "the file of trusted certificates '%.80s' cannot be read", e->ca ? e->ca : "of the system");
+                passage_fail(&p->a, TRANSFER_CONNECT, "the file of trusted certificates '%.80s' cannot be read", e->ca ? e->ca : "of the system");
                 break;
         default:
                 (void)curl_easy_getinfo(p->easy, CURLINFO_OS_ERRNO, &error);
-                attempt_fail(&p->a, TRANSFER_CONNECT, "%s",
+                passage_fail(&p->a, TRANSFER_CONNECT, "%s",
                              r == CURLE_COULDNT_CONNECT && error ? errno_clause((int)error, text, sizeof text) : words(p, r));
                 break;
         }
 }
 
-static void fail(struct curl_attempt *p, CURLcode r)
+static void fail(struct curl_passage *p, CURLcode r)
 {
         switch (r) {
         case CURLE_OUT_OF_MEMORY:
-                attempt_fail(&p->a, TRANSFER_MEMORY, "no memory");
+                passage_fail(&p->a, TRANSFER_MEMORY, "no memory");
                 break;
         case CURLE_SEND_ERROR:
         case CURLE_RECV_ERROR:
@@ -335,7 +335,7 @@ static void fail(struct curl_attempt *p, CURLcode r)
         case CURLE_PARTIAL_FILE:
         case CURLE_HTTP2_STREAM:
                 if (strstr(p->error, "chunk")) /* libcurl's code for a chunk that is none is that of a reset, too */
-                        attempt_fail(&p->a, TRANSFER_PROTOCOL, "malformed chunked body");
+                        passage_fail(&p->a, TRANSFER_PROTOCOL, "malformed chunked body");
                 else if (p->connected)
                         cut_short(p, r);
                 else
@@ -345,7 +345,7 @@ static void fail(struct curl_attempt *p, CURLcode r)
                 if (!p->connected)
                         fail_to_connect(p, r);
                 else
-                        attempt_fail(&p->a, TRANSFER_PROTOCOL, "%s", p->refused ? p->refused : words(p, r));
+                        passage_fail(&p->a, TRANSFER_PROTOCOL, "%s", p->refused ? p->refused : words(p, r));
                 break;
         }
 }
@@ -356,20 +356,20 @@ static void collect(struct curl *c)
         int left;
 
         while ((m = curl_multi_info_read(c->multi, &left))) {
-                struct curl_attempt *p;
+                struct curl_passage *p;
                 char *private = NULL;
 
                 if (m->msg != CURLMSG_DONE || curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) != CURLE_OK)
                         continue;
-                p = (struct curl_attempt *)(void *)private;
+                p = (struct curl_passage *)(void *)private;
                 if (p->a.t.state == TRANSFER_FAILED)
                         continue; /* a callback has said why */
                 if (m->data.result != CURLE_OK)
                         fail(p, m->data.result);
                 else if (p->a.t.state == TRANSFER_HEAD)
-                        attempt_done(&p->a);
+                        passage_done(&p->a);
                 else
-                        attempt_fail(&p->a, TRANSFER_RESET, "connection closed in the answer's head"); /* libcurl finds that in order */
+                        passage_fail(&p->a, TRANSFER_RESET, "connection closed in the answer's head"); /* libcurl finds that in order */
         }
 }
 
@@ -465,7 +465,7 @@ static struct curl *curl_create(struct upstream *u)
 }
 
 /* ---- the request -------------------------------------------------------------------------------------------------------- */
-static bool add_line(struct curl_attempt *p, const char *line)
+static bool add_line(struct curl_passage *p, const char *line)
 {
         struct curl_slist *l = curl_slist_append(p->lines, line);
 
@@ -476,7 +476,7 @@ static bool add_line(struct curl_attempt *p, const char *line)
 }
 
 /* Ready-made lines as libcurl wants them: one string each; an empty value is written with ';'. */
-static bool add_lines(struct curl_attempt *p, struct pm_str lines, bool *typed)
+static bool add_lines(struct curl_passage *p, struct pm_str lines, bool *typed)
 {
         while (lines.n > 0) {
                 const char *end = memmem(lines.p, lines.n, "\r\n", 2);
@@ -504,7 +504,7 @@ static bool add_lines(struct curl_attempt *p, struct pm_str lines, bool *typed)
         return true;
 }
 
-static bool set_headers(struct curl_attempt *p)
+static bool set_headers(struct curl_passage *p)
 {
         bool typed = false;
 
@@ -520,7 +520,7 @@ static bool set_headers(struct curl_attempt *p)
         } while (0)
 
 /* Where to, and how the connection is made. */
-static bool set_way(struct curl_attempt *p)
+static bool set_way(struct curl_passage *p)
 {
         const struct upstream_call *call = &p->a.call;
         const struct endpoint *e = call->endpoint;
@@ -557,7 +557,7 @@ static bool set_way(struct curl_attempt *p)
         return true;
 }
 
-static bool set_request(struct curl_attempt *p)
+static bool set_request(struct curl_passage *p)
 {
         SET(CURLOPT_PRIVATE, p);
         SET(CURLOPT_ERRORBUFFER, p->error);
@@ -580,7 +580,7 @@ static bool set_request(struct curl_attempt *p)
 }
 
 /* ---- what upstream.c calls ---------------------------------------------------------------------------------------------- */
-static void handle_destroy(struct curl_attempt *p)
+static void handle_destroy(struct curl_passage *p)
 {
         curl_easy_cleanup(p->easy);
         if (p->a.t.in)
@@ -591,7 +591,7 @@ static void handle_destroy(struct curl_attempt *p)
 
 void curl_destroy(struct curl *c)
 {
-        struct curl_attempt *p;
+        struct curl_passage *p;
 
         if (!c)
                 return;
@@ -604,9 +604,9 @@ void curl_destroy(struct curl *c)
         free(c);
 }
 
-static struct curl_attempt *handle_take(struct curl *c)
+static struct curl_passage *handle_take(struct curl *c)
 {
-        struct curl_attempt *p = c->free;
+        struct curl_passage *p = c->free;
 
         if (p) {
                 c->free = p->free_next;
@@ -625,15 +625,15 @@ static struct curl_attempt *handle_take(struct curl *c)
         return p;
 }
 
-static struct attempt *curl_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
+static struct passage *curl_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
 {
         struct curl *c = u->curl ? u->curl : (u->curl = curl_create(u));
-        struct curl_attempt *p = c ? handle_take(c) : NULL;
+        struct curl_passage *p = c ? handle_take(c) : NULL;
         int64_t now = now_us();
 
         if (!p)
                 return NULL;
-        if (!attempt_init(&p->a, u, &curl_transport, call, wake, now)) {
+        if (!passage_init(&p->a, u, &curl_transport, call, wake, now)) {
                 handle_destroy(p);
                 return NULL;
         }
@@ -645,20 +645,20 @@ static struct attempt *curl_open(struct upstream *u, const struct upstream_call 
         p->error[0] = 0;
         for (size_t i = 0; i < call->n_body; i++)
                 p->body_n += (int64_t)call->body[i].iov_len;
-        if (!attempt_path_ok(&p->a))
+        if (!passage_path_ok(&p->a))
                 return &p->a;
         if (!set_way(p) || !set_headers(p) || !set_request(p)) {
-                attempt_fail(&p->a, p->refused ? TRANSFER_PROTOCOL : TRANSFER_MEMORY, "%s", p->refused ? p->refused : "no memory");
+                passage_fail(&p->a, p->refused ? TRANSFER_PROTOCOL : TRANSFER_MEMORY, "%s", p->refused ? p->refused : "no memory");
         } else if (curl_multi_add_handle(c->multi, p->easy) != CURLM_OK) {
-                attempt_fail(&p->a, TRANSFER_MEMORY, "no memory");
+                passage_fail(&p->a, TRANSFER_MEMORY, "no memory");
         } else {
                 p->running = true;
-                attempt_deadline(&p->a, now + (call->connect_ms + call->first_ms) * 1000);
+                passage_deadline(&p->a, now + (call->connect_ms + call->first_ms) * 1000);
         }
         return &p->a;
 }
 
-static void curl_stop(struct curl_attempt *p)
+static void curl_stop(struct curl_passage *p)
 {
         if (!p->running)
                 return;
@@ -666,39 +666,39 @@ static void curl_stop(struct curl_attempt *p)
         (void)curl_multi_remove_handle(p->curl->multi, p->easy); /* closes the connection of an unfinished one */
 }
 
-static void curl_consumed(struct attempt *a)
+static void curl_consumed(struct passage *a)
 {
-        struct curl_attempt *p = of(a);
+        struct curl_passage *p = of(a);
         CURLcode r;
 
         if (!p->paused || a->t.state != TRANSFER_HEAD || evbuffer_get_length(a->t.in) >= a->call.high_water)
                 return;
         p->paused = false;
-        attempt_deadline(a, now_us() + a->call.idle_ms * 1000);
+        passage_deadline(a, now_us() + a->call.idle_ms * 1000);
         r = curl_easy_pause(p->easy, CURLPAUSE_CONT); /* gives on_body what was kept, which may pause again */
         if (r != CURLE_OK && a->t.state != TRANSFER_FAILED)
                 fail(p, r);
 }
 
-static void curl_expired(struct attempt *a, int64_t now)
+static void curl_expired(struct passage *a, int64_t now)
 {
-        struct curl_attempt *p = of(a);
+        struct curl_passage *p = of(a);
 
         (void)now;
         curl_stop(p);
         if (p->connected)
-                attempt_fail_late(a);
+                passage_fail_late(a);
         else
                 fail_to_connect(p, CURLE_OPERATION_TIMEDOUT);
 }
 
-static void curl_close(struct attempt *a)
+static void curl_close(struct passage *a)
 {
-        struct curl_attempt *p = of(a);
+        struct curl_passage *p = of(a);
         struct curl *c = p->curl;
 
         curl_stop(p);
-        attempt_finish(a);
+        passage_finish(a);
         curl_slist_free_all(TAKE(p->lines));
         if (c->n_free == HANDLES_KEPT) {
                 handle_destroy(p);

@@ -7,82 +7,24 @@
  * the owner's evbuffer.  The read event stays armed from the first connection to the last, also while a connection rests in the
  * pool, so that an expert that closes it is seen at once; the write event is armed only for a connect or a backlog.
  */
-#include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/dns.h>
 #include <event2/event.h>
-#include <event2/util.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "expert.h"
 #include "h1.h"
-#include "transport.h"
+#include "plain_parts.h"
 #include "worker.h"
 
 #include "base.h"
 
 #define IDLE_MAX 64        /* kept connections of one endpoint */
-#define FREE_MAX 256       /* attempts kept for reuse */
-#define SCRATCH 65536
+#define FREE_MAX 256       /* passages kept for reuse */
 #define READ_MIN 4096      /* reads become no smaller as `in` fills up */
-#define ADDRESS_TIME_US 250000 /* each address has at least so long to connect */
 #define HEAD_ROOM 4096
 #define PIECES_AT_ONCE 32
-
-struct conn {
-        struct plain *plain;
-        unsigned slot;
-        int fd;
-        struct event readable, writable;
-        struct h1 *h1;
-        size_t head_max;              /* what h1 was made with */
-        struct evbuffer *out;         /* what the socket did not take; NULL or empty: nothing */
-        struct plain_attempt *user;   /* NULL: at rest in the pool */
-        bool connected, reading, keep; /* keep: fit for another request */
-        bool got;                     /* bytes of this answer have come */
-        bool deaf;                    /* the expert takes no more of the request; it may have said why */
-        int64_t idle_since;
-        struct conn *next, **pprev;   /* at rest: newest first */
-};
-
-struct address {
-        struct sockaddr_storage to;
-        socklen_t n;
-};
-
-/* A name being resolved; outlives an attempt that is closed meanwhile. */
-struct lookup {
-        struct plain_attempt *attempt;
-        struct evdns_getaddrinfo_request *request;
-};
-
-struct plain_attempt {
-        struct attempt a;
-        struct conn *conn;
-        struct lookup *lookup;
-        struct address addresses[4];
-        unsigned n_addresses, address_at;
-        int64_t connect_until;
-        bool fresh;                   /* a kept connection has failed it already */
-        struct plain_attempt *next_free;
-};
-
-struct plain {
-        struct upstream *upstream;
-        struct evdns_base *dns;
-        struct conn **idle;           /* by slot */
-        unsigned *n_idle;
-        unsigned n_slots;
-        struct plain_attempt *free;
-        unsigned n_free;
-        char scratch[SCRATCH];
-};
-
-static void connect_next(struct plain_attempt *t);
-static void begin_fresh(struct plain_attempt *t);
 
 /* ---- connections -------------------------------------------------------------------------------------------------------- */
 
@@ -121,7 +63,7 @@ static void conn_free(struct conn *c)
         free(c);
 }
 
-static void drop_conn(struct plain_attempt *t)
+static void drop_conn(struct plain_passage *t)
 {
         conn_free(TAKE(t->conn));
 }
@@ -200,23 +142,23 @@ static bool queue_rest(struct conn *c, const char *head, size_t head_n, const st
 }
 
 /* The connection failed before any byte of an answer: a kept one may simply have been closed, so once more on a fresh one. */
-static void lost(struct plain_attempt *t, enum transfer_error how, const char *what)
+static void lost(struct plain_passage *t, enum transfer_error how, const char *what)
 {
         struct conn *c = t->conn;
         bool again = t->a.t.reused && !t->fresh && !c->got;
 
         if (!again) {
                 conn_stop(c);
-                attempt_fail(&t->a, how, "%s", what);
+                passage_fail(&t->a, how, "%s", what);
                 return;
         }
         drop_conn(t);
         t->fresh = true;
         t->a.t.reused = false;
-        begin_fresh(t);
+        plain_connect(t);
 }
 
-static void lost_errno(struct plain_attempt *t, int e)
+static void lost_errno(struct plain_passage *t, int e)
 {
         char text[80], clause[140];
 
@@ -224,7 +166,7 @@ static void lost_errno(struct plain_attempt *t, int e)
         lost(t, TRANSFER_RESET, clause);
 }
 
-static void send_request(struct plain_attempt *t)
+static void send_request(struct plain_passage *t)
 {
         const struct upstream_call *call = &t->a.call;
         struct conn *c = t->conn;
@@ -237,7 +179,7 @@ static void send_request(struct plain_attempt *t)
 
         head = compose_head(call, room, sizeof room, &head_n);
         if (!head) {
-                attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
+                passage_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
                 return;
         }
         v[0] = (struct iovec){ head, head_n };
@@ -264,15 +206,15 @@ static void send_request(struct plain_attempt *t)
         if (head != room)
                 free(head);
         if (!ok) {
-                attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
+                passage_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
                 return;
         }
-        attempt_deadline(&t->a, now_us() + call->first_ms * 1000);
+        passage_deadline(&t->a, now_us() + call->first_ms * 1000);
 }
 
 /* ---- the answer comes in ------------------------------------------------------------------------------------------------ */
 
-static void take_head(struct plain_attempt *t, int64_t now)
+static void take_head(struct plain_passage *t, int64_t now)
 {
         const struct h1_head *h = h1_head(t->conn->h1);
 
@@ -280,19 +222,19 @@ static void take_head(struct plain_attempt *t, int64_t now)
         t->a.t.headers = h->headers;
         t->a.t.n_headers = h->n_headers;
         t->a.t.length = h->has_length ? h->length : -1;
-        attempt_head(&t->a, now);
+        passage_head(&t->a, now);
 }
 
-static void answer_complete(struct plain_attempt *t, size_t left)
+static void answer_complete(struct plain_passage *t, size_t left)
 {
         struct conn *c = t->conn;
 
         /* more bytes than the answer, or less of the request taken than was sent: the next message would not start clean */
         c->keep = h1_head(c->h1)->keep_alive && left == 0 && !c->deaf && !(c->out && evbuffer_get_length(c->out));
-        attempt_done(&t->a);
+        passage_done(&t->a);
 }
 
-static void feed(struct plain_attempt *t, const char *p, size_t n)
+static void feed(struct plain_passage *t, const char *p, size_t n)
 {
         struct conn *c = t->conn;
         int64_t now = now_us();
@@ -308,12 +250,12 @@ static void feed(struct plain_attempt *t, const char *p, size_t n)
                         take_head(t, now);
                         if (t->a.t.status < 200) {
                                 conn_stop(c);
-                                attempt_fail(&t->a, TRANSFER_PROTOCOL, "its answer is %d, which was not asked for", t->a.t.status);
+                                passage_fail(&t->a, TRANSFER_PROTOCOL, "its answer is %d, which was not asked for", t->a.t.status);
                                 return;
                         }
                         break;
                 case H1_BODY:
-                        if (!attempt_body(&t->a, piece.p, piece.n, now)) {
+                        if (!passage_body(&t->a, piece.p, piece.n, now)) {
                                 conn_stop(c);
                                 return;
                         }
@@ -324,11 +266,11 @@ static void feed(struct plain_attempt *t, const char *p, size_t n)
                 case H1_ERROR:
                         (void)h1_error(c->h1, &why);
                         conn_stop(c);
-                        attempt_fail(&t->a, TRANSFER_PROTOCOL, "its answer is not HTTP/1.1: %s", why);
+                        passage_fail(&t->a, TRANSFER_PROTOCOL, "its answer is not HTTP/1.1: %s", why);
                         return;
                 case H1_MORE:
                         if (t->a.t.first_byte_us)
-                                attempt_deadline(&t->a, now + t->a.call.idle_ms * 1000);
+                                passage_deadline(&t->a, now + t->a.call.idle_ms * 1000);
                         return;
                 }
                 p += used;
@@ -336,7 +278,7 @@ static void feed(struct plain_attempt *t, const char *p, size_t n)
         }
 }
 
-static void ended(struct plain_attempt *t)
+static void ended(struct plain_passage *t)
 {
         struct conn *c = t->conn;
         char text[100];
@@ -357,7 +299,7 @@ static void ended(struct plain_attempt *t)
         lost(t, TRANSFER_RESET, text);
 }
 
-static bool running(const struct plain_attempt *t)
+static bool running(const struct plain_passage *t)
 {
         return t && (t->a.t.state == TRANSFER_OPENING || t->a.t.state == TRANSFER_HEAD);
 }
@@ -365,7 +307,7 @@ static bool running(const struct plain_attempt *t)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
         struct conn *c = arg;
-        struct plain_attempt *t = c->user;
+        struct plain_passage *t = c->user;
         size_t room = sizeof c->plain->scratch, have;
         ssize_t n;
 
@@ -394,7 +336,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
                 feed(t, c->plain->scratch, (size_t)n);
         if (t->conn == c && running(t) && evbuffer_get_length(t->a.t.in) >= t->a.call.high_water) {
                 (void)watch(c, false);
-                attempt_deadline(&t->a, DEADLINE_NONE); /* the client is slow, not the expert */
+                passage_deadline(&t->a, DEADLINE_NONE); /* the client is slow, not the expert */
         }
 }
 
@@ -402,7 +344,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 static void flush(struct conn *c)
 {
-        struct plain_attempt *t = c->user;
+        struct plain_passage *t = c->user;
         int n = evbuffer_write(c->out, c->fd);
 
         if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
@@ -417,14 +359,14 @@ static void flush(struct conn *c)
         t->a.t.sent |= n > 0;
         if (evbuffer_get_length(c->out) == 0) {
                 (void)event_del(&c->writable);
-                attempt_deadline(&t->a, now_us() + t->a.call.first_ms * 1000);
+                passage_deadline(&t->a, now_us() + t->a.call.first_ms * 1000);
         }
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
         struct conn *c = arg;
-        struct plain_attempt *t = c->user;
+        struct plain_passage *t = c->user;
         socklen_t n = sizeof(int);
         char text[80];
         int e = 0;
@@ -446,17 +388,17 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
                 if (watch(c, true))
                         send_request(t);
                 else
-                        attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                        passage_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
                 return;
         }
         drop_conn(t);
         if (t->address_at < t->n_addresses)
-                connect_next(t);
+                plain_connect_next(t);
         else
-                attempt_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
+                passage_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
 }
 
-static struct conn *conn_create(struct plain *p, const struct upstream_call *call, int fd)
+struct conn *plain_conn_create(struct plain *p, const struct upstream_call *call, int fd)
 {
         struct conn *c = calloc(1, sizeof *c);
 
@@ -474,150 +416,6 @@ static struct conn *conn_create(struct plain *p, const struct upstream_call *cal
                 return NULL;
         }
         return c;
-}
-
-/* Tries the addresses in order; the last one's failure is the attempt's. */
-static void connect_next(struct plain_attempt *t)
-{
-        struct plain *p = t->a.upstream->plain;
-        int64_t now, slice;
-        char text[80];
-        int e = EHOSTUNREACH;
-
-        while (t->address_at < t->n_addresses) {
-                const struct address *to = &t->addresses[t->address_at++];
-                int fd = socket(to->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-                if (fd < 0) {
-                        e = errno;
-                        continue;
-                }
-                (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-                if (connect(fd, (const struct sockaddr *)&to->to, to->n) < 0 && errno != EINPROGRESS) {
-                        e = errno;
-                        (void)close(fd);
-                        continue;
-                }
-                t->conn = conn_create(p, &t->a.call, fd);
-                if (!t->conn) {
-                        (void)close(fd);
-                        attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
-                        return;
-                }
-                t->conn->user = t;
-                if (event_add(&t->conn->writable, NULL) < 0) {
-                        attempt_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
-                        return;
-                }
-                now = now_us();
-                slice = (t->connect_until - now) / (int64_t)(t->n_addresses - t->address_at + 1);
-                attempt_deadline(&t->a, t->address_at == t->n_addresses ? t->connect_until : now + MAX(slice, ADDRESS_TIME_US));
-                return;
-        }
-        attempt_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
-}
-
-/* ---- names -------------------------------------------------------------------------------------------------------------- */
-
-static void add_address(struct plain_attempt *t, const struct sockaddr *to, socklen_t n)
-{
-        if (t->n_addresses == LENGTH_OF(t->addresses) || n > sizeof t->addresses[0].to)
-                return;
-        memcpy(&t->addresses[t->n_addresses].to, to, n);
-        t->addresses[t->n_addresses++].n = n;
-}
-
-static bool add_numeric(struct plain_attempt *t, const char *host, unsigned port)
-{
-        struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-        struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-
-        if (inet_pton(AF_INET, host, &in.sin_addr) == 1)
-                add_address(t, (struct sockaddr *)&in, sizeof in);
-        else if (inet_pton(AF_INET6, host, &in6.sin6_addr) == 1)
-                add_address(t, (struct sockaddr *)&in6, sizeof in6);
-        else
-                return false;
-        return true;
-}
-
-static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
-{
-        struct lookup *l = arg;
-        struct plain_attempt *t = l->attempt;
-
-        free(l);
-        if (t) {
-                t->lookup = NULL;
-                for (struct evutil_addrinfo *i = list; i; i = i->ai_next)
-                        add_address(t, i->ai_addr, (socklen_t)i->ai_addrlen);
-                if (t->n_addresses)
-                        connect_next(t);
-                else
-                        attempt_fail(&t->a, TRANSFER_CONNECT, "cannot resolve '%s': %s", t->a.call.endpoint->host, evutil_gai_strerror(error));
-        }
-        if (list)
-                evutil_freeaddrinfo(list);
-}
-
-/* /etc/hosts and /etc/resolv.conf, read once; without name servers names in hosts still resolve. */
-static struct evdns_base *names(struct plain *p)
-{
-        if (!p->dns) {
-                p->dns = evdns_base_new(p->upstream->worker->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-                if (p->dns)
-                        (void)evdns_base_resolv_conf_parse(p->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
-        }
-        return p->dns;
-}
-
-static void resolve(struct plain_attempt *t)
-{
-        const struct endpoint *e = t->a.call.endpoint;
-        struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
-        struct evdns_base *dns = names(t->a.upstream->plain);
-        struct lookup *l = calloc(1, sizeof *l);
-        struct evdns_getaddrinfo_request *request;
-        char port[12];
-
-        if (!dns || !l) {
-                free(l);
-                attempt_fail(&t->a, TRANSFER_MEMORY, "no memory to resolve '%s'", e->host);
-                return;
-        }
-        l->attempt = t;
-        t->lookup = l;
-        (void)snprintf(port, sizeof port, "%u", e->port);
-        request = evdns_getaddrinfo(dns, e->host, port, &hints, on_resolved, l);
-        if (request)
-                l->request = request; /* else on_resolved() has run already, and l is gone */
-}
-
-static void lookup_cancel(struct plain_attempt *t)
-{
-        struct lookup *l = TAKE(t->lookup);
-
-        if (!l)
-                return;
-        l->attempt = NULL; /* on_resolved() comes later, and frees it */
-        evdns_getaddrinfo_cancel(l->request);
-}
-
-static void begin_fresh(struct plain_attempt *t)
-{
-        const struct endpoint *e = t->a.call.endpoint;
-
-        t->connect_until = now_us() + t->a.call.connect_ms * 1000;
-        attempt_deadline(&t->a, t->connect_until);
-        t->n_addresses = t->address_at = 0;
-        if (strcmp(e->host, "localhost") == 0) {
-                (void)add_numeric(t, "127.0.0.1", e->port);
-                (void)add_numeric(t, "::1", e->port);
-        } else if (!add_numeric(t, e->host, e->port)) {
-                resolve(t);
-                return;
-        }
-        connect_next(t);
 }
 
 /* ---- the pool ----------------------------------------------------------------------------------------------------------- */
@@ -694,11 +492,11 @@ static struct plain *plain_of(struct upstream *u)
         return u->plain;
 }
 
-static struct attempt *plain_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
+static struct passage *plain_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
 {
         struct plain *p = plain_of(u);
         unsigned slot = call->endpoint->state->slot;
-        struct plain_attempt *t;
+        struct plain_passage *t;
         struct conn *c;
 
         if (!p || !room_for_slot(p, slot))
@@ -712,20 +510,20 @@ static struct attempt *plain_open(struct upstream *u, const struct upstream_call
         }
         if (!t)
                 return NULL;
-        if (!attempt_init(&t->a, u, &plain_transport, call, wake, now_us())) {
+        if (!passage_init(&t->a, u, &plain_transport, call, wake, now_us())) {
                 free(t);
                 return NULL;
         }
         t->conn = NULL;
         t->lookup = NULL;
         t->fresh = false;
-        if (!attempt_path_ok(&t->a))
+        if (!passage_path_ok(&t->a))
                 return &t->a;
         c = p->idle[slot];
         while (c && c->head_max != call->head_max)
                 c = c->next; /* made under another configuration's limit */
         if (!c) {
-                begin_fresh(t);
+                plain_connect(t);
                 return &t->a;
         }
         conn_leave_pool(c);
@@ -736,49 +534,49 @@ static struct attempt *plain_open(struct upstream *u, const struct upstream_call
         return &t->a;
 }
 
-static void plain_consumed(struct attempt *a)
+static void plain_consumed(struct passage *a)
 {
-        struct plain_attempt *t = CONTAINER_OF(a, struct plain_attempt, a);
+        struct plain_passage *t = CONTAINER_OF(a, struct plain_passage, a);
 
         if (!running(t) || !t->conn || !t->conn->connected || t->conn->reading || evbuffer_get_length(a->t.in) >= a->call.high_water)
                 return;
         if (!watch(t->conn, true)) {
                 conn_stop(t->conn);
-                attempt_fail(a, TRANSFER_MEMORY, "no memory to read on");
+                passage_fail(a, TRANSFER_MEMORY, "no memory to read on");
                 return;
         }
-        attempt_deadline(a, now_us() + a->call.idle_ms * 1000);
+        passage_deadline(a, now_us() + a->call.idle_ms * 1000);
 }
 
-static void plain_expired(struct attempt *a, int64_t now)
+static void plain_expired(struct passage *a, int64_t now)
 {
-        struct plain_attempt *t = CONTAINER_OF(a, struct plain_attempt, a);
+        struct plain_passage *t = CONTAINER_OF(a, struct plain_passage, a);
 
         (void)now;
         if (!running(t))
                 return;
         if (t->conn && t->conn->connected) {
                 conn_stop(t->conn);
-                attempt_fail_late(a);
+                passage_fail_late(a);
                 return;
         }
-        lookup_cancel(t);
+        plain_lookup_cancel(t);
         drop_conn(t);
         if (t->address_at < t->n_addresses)
-                connect_next(t);
+                plain_connect_next(t);
         else
-                attempt_fail(a, TRANSFER_CONNECT_TIME, "%s within %" PRId64 " ms", t->n_addresses ? "not connected" : "its name was not resolved",
+                passage_fail(a, TRANSFER_CONNECT_TIME, "%s within %" PRId64 " ms", t->n_addresses ? "not connected" : "its name was not resolved",
                              a->call.connect_ms);
 }
 
-static void plain_close(struct attempt *a)
+static void plain_close(struct passage *a)
 {
-        struct plain_attempt *t = CONTAINER_OF(a, struct plain_attempt, a);
+        struct plain_passage *t = CONTAINER_OF(a, struct plain_passage, a);
         struct plain *p = a->upstream->plain;
         bool complete = a->t.state == TRANSFER_DONE;
 
-        lookup_cancel(t);
-        attempt_finish(a);
+        plain_lookup_cancel(t);
+        passage_finish(a);
         if (t->conn && complete)
                 give_back(p, TAKE(t->conn));
         else
@@ -797,14 +595,14 @@ const struct transport plain_transport = { .open = plain_open, .consumed = plain
 
 void plain_destroy(struct plain *p)
 {
-        struct plain_attempt *next;
+        struct plain_passage *next;
 
         if (!p)
                 return;
         for (unsigned i = 0; i < p->n_slots; i++)
                 while (p->idle[i])
                         conn_free(p->idle[i]);
-        for (struct plain_attempt *t = p->free; t; t = next) {
+        for (struct plain_passage *t = p->free; t; t = next) {
                 next = t->next_free;
                 evbuffer_free(t->a.t.in);
                 free(t);

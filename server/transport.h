@@ -2,7 +2,7 @@
 /*
  * transport.h - between upstream.c and the two transports; nobody else's business.
  *
- * A transport's attempt begins with struct attempt, which begins with the owner's struct transfer.  Deadlines are kept here: one
+ * What a transport carries begins with struct passage, which begins with the owner's struct transfer.  Deadlines are kept here: one
  * timer a worker, set to the soonest, looked at no more often than every 50 ms, so that a short request sets no timer at all.
  */
 #ifndef PM_TRANSPORT_H
@@ -17,14 +17,14 @@
 #define TRANSPORT_IDLE_US 55000000  /* a kept connection that nobody used for so long is closed: below what servers allow */
 #define TRANSPORT_HEADERS_MAX 100
 
-struct attempt {
+struct passage {
         struct transfer t;
         struct upstream *upstream;
         const struct transport *transport;
         struct upstream_call call;
         int64_t deadline_us;           /* by now_us() */
         uint64_t body_got;             /* bytes of the answer's body in all */
-        struct attempt *next, **pprev; /* all that are open */
+        struct passage *next, **pprev; /* all that are open */
 };
 
 struct plain;
@@ -32,7 +32,7 @@ struct curl;
 
 struct upstream {
         struct worker *worker;
-        struct attempt *open;
+        struct passage *open;
         struct event tick;
         int64_t tick_at;     /* when it fires; DEADLINE_NONE: not set */
         struct plain *plain; /* made when first needed */
@@ -40,10 +40,10 @@ struct upstream {
 };
 
 struct transport {
-        struct attempt *(*open)(struct upstream *u, const struct upstream_call *call, struct wake *wake); /* NULL: no memory */
-        void (*consumed)(struct attempt *a);
-        void (*expired)(struct attempt *a, int64_t now); /* its deadline has passed */
-        void (*close)(struct attempt *a);                /* frees it */
+        struct passage *(*open)(struct upstream *u, const struct upstream_call *call, struct wake *wake); /* NULL: no memory */
+        void (*consumed)(struct passage *a);
+        void (*expired)(struct passage *a, int64_t now); /* its deadline has passed */
+        void (*close)(struct passage *a);                /* frees it */
 };
 
 extern const struct transport plain_transport, curl_transport;
@@ -53,29 +53,29 @@ int64_t plain_sweep(struct plain *p, int64_t now);
 void curl_destroy(struct curl *c);
 
 /* a->t.in is kept from use to use: NULL or empty.  False: no memory. */
-bool attempt_init(struct attempt *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
+bool passage_init(struct passage *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
                   int64_t now);
 /* Off all lists; `in` is emptied. */
-void attempt_finish(struct attempt *a);
-void attempt_wake(struct attempt *a);
+void passage_finish(struct passage *a);
+void passage_wake(struct passage *a);
 /* The tick comes no later than 50 ms after `at`. */
 void upstream_tick_by(struct upstream *u, int64_t at);
-static inline void attempt_deadline(struct attempt *a, int64_t at)
+static inline void passage_deadline(struct passage *a, int64_t at)
 {
         a->deadline_us = at;
         if (at < a->upstream->tick_at)
                 upstream_tick_by(a->upstream, at);
 }
 /* The answer's head is there; the caller has set status, headers and length. */
-void attempt_head(struct attempt *a, int64_t now);
-/* Body bytes into `in`; false: no memory, and the attempt has failed. */
-bool attempt_body(struct attempt *a, const char *p, size_t n, int64_t now);
-void attempt_done(struct attempt *a);
-void attempt_fail(struct attempt *a, enum transfer_error e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void passage_head(struct passage *a, int64_t now);
+/* Body bytes into `in`; false: no memory, and the passage has failed. */
+bool passage_body(struct passage *a, const char *p, size_t n, int64_t now);
+void passage_done(struct passage *a);
+void passage_fail(struct passage *a, enum transfer_error e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Which limit has passed after the connection stood, in words. */
-void attempt_fail_late(struct attempt *a);
-/* Paths come from configuration and from routers: one must not be able to add a line to the head.  False: the attempt has failed. */
-bool attempt_path_ok(struct attempt *a);
+void passage_fail_late(struct passage *a);
+/* Paths come from configuration and from routers: one must not be able to add a line to the head.  False: the passage has failed. */
+bool passage_path_ok(struct passage *a);
 /* "connection refused": strerror() as a clause. */
 const char *errno_clause(int error, char *buf, size_t n);
 #endif

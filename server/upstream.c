@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upstream.c - what both transports share: which one carries a call, the list of open attempts and their deadlines.
+ * upstream.c - what both transports share: which one carries a call, the list of open passages and their deadlines.
  */
 #include "upstream.h"
 
@@ -63,12 +63,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
         (void)fd, (void)what;
         u->tick_at = 0; /* deadlines that move meanwhile are seen below */
-        for (struct attempt *a = u->open; a; a = a->next)
+        for (struct passage *a = u->open; a; a = a->next)
                 if (a->deadline_us <= now) {
                         a->deadline_us = DEADLINE_NONE;
                         a->transport->expired(a, now);
                 }
-        for (struct attempt *a = u->open; a; a = a->next)
+        for (struct passage *a = u->open; a; a = a->next)
                 soonest = MIN(soonest, a->deadline_us);
         if (u->plain)
                 soonest = MIN(soonest, plain_sweep(u->plain, now));
@@ -77,8 +77,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 tick_set(u, soonest, now);
 }
 
-/* ---- attempts ----------------------------------------------------------------------------------------------------------- */
-bool attempt_init(struct attempt *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
+/* ---- passages ----------------------------------------------------------------------------------------------------------- */
+bool passage_init(struct passage *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
                   int64_t now)
 {
         struct evbuffer *in = a->t.in ? a->t.in : evbuffer_new();
@@ -111,7 +111,7 @@ bool attempt_init(struct attempt *a, struct upstream *u, const struct transport 
         return true;
 }
 
-void attempt_finish(struct attempt *a)
+void passage_finish(struct passage *a)
 {
         *a->pprev = a->next;
         if (a->next)
@@ -121,41 +121,41 @@ void attempt_finish(struct attempt *a)
                 (void)evbuffer_drain(a->t.in, evbuffer_get_length(a->t.in));
 }
 
-void attempt_wake(struct attempt *a)
+void passage_wake(struct passage *a)
 {
         worker_wake(a->t.worker, a->t.wake);
 }
 
-void attempt_head(struct attempt *a, int64_t now)
+void passage_head(struct passage *a, int64_t now)
 {
         a->t.state = TRANSFER_HEAD;
         a->t.head_us = now;
-        attempt_wake(a);
+        passage_wake(a);
 }
 
-bool attempt_body(struct attempt *a, const char *p, size_t n, int64_t now)
+bool passage_body(struct passage *a, const char *p, size_t n, int64_t now)
 {
         if (n == 0)
                 return true;
         if (evbuffer_add(a->t.in, p, n) < 0) {
-                attempt_fail(a, TRANSFER_MEMORY, "no memory for the answer");
+                passage_fail(a, TRANSFER_MEMORY, "no memory for the answer");
                 return false;
         }
         if (a->t.first_byte_us == 0)
                 a->t.first_byte_us = now;
         a->body_got += n;
-        attempt_wake(a);
+        passage_wake(a);
         return true;
 }
 
-void attempt_done(struct attempt *a)
+void passage_done(struct passage *a)
 {
         a->t.state = TRANSFER_DONE;
         a->deadline_us = DEADLINE_NONE;
-        attempt_wake(a);
+        passage_wake(a);
 }
 
-void attempt_fail(struct attempt *a, enum transfer_error e, const char *fmt, ...)
+void passage_fail(struct passage *a, enum transfer_error e, const char *fmt, ...)
 {
         va_list args;
 
@@ -165,21 +165,21 @@ void attempt_fail(struct attempt *a, enum transfer_error e, const char *fmt, ...
         va_start(args, fmt);
         (void)vsnprintf(a->t.error_text, sizeof a->t.error_text, fmt, args);
         va_end(args);
-        attempt_wake(a);
+        passage_wake(a);
 }
 
-void attempt_fail_late(struct attempt *a)
+void passage_fail_late(struct passage *a)
 {
         if (a->t.state == TRANSFER_OPENING)
-                attempt_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
+                passage_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
         else if (a->t.first_byte_us == 0)
-                attempt_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
+                passage_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
         else
-                attempt_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
+                passage_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
                              a->body_got);
 }
 
-bool attempt_path_ok(struct attempt *a)
+bool passage_path_ok(struct passage *a)
 {
         const char *path = a->call.path;
         size_t n = 0;
@@ -188,7 +188,7 @@ bool attempt_path_ok(struct attempt *a)
         for (; path[n]; n++)
                 ok &= (unsigned char)path[n] > ' ' && (unsigned char)path[n] < 0x7f && path[n] != '#';
         if (!ok || n > PATH_MAX_BYTES)
-                attempt_fail(a, TRANSFER_PROTOCOL, "the path must begin with '/', have no spaces and no '#', and at most %d bytes", PATH_MAX_BYTES);
+                passage_fail(a, TRANSFER_PROTOCOL, "the path must begin with '/', have no spaces and no '#', and at most %d bytes", PATH_MAX_BYTES);
         return ok && n <= PATH_MAX_BYTES;
 }
 
@@ -232,7 +232,7 @@ void upstream_destroy(struct upstream *u)
 struct transfer *upstream_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
 {
         const struct transport *x = call->endpoint->plain ? &plain_transport : &curl_transport;
-        struct attempt *a;
+        struct passage *a;
 
         assert(call->high_water > 0 && call->head_max > 0);
         a = x->open(u, call, wake);
@@ -241,17 +241,17 @@ struct transfer *upstream_open(struct upstream *u, const struct upstream_call *c
 
 void upstream_consumed(struct transfer *t)
 {
-        struct attempt *a = CONTAINER_OF(t, struct attempt, t);
+        struct passage *a = CONTAINER_OF(t, struct passage, t);
 
         a->transport->consumed(a);
 }
 
 void upstream_close(struct transfer *t)
 {
-        struct attempt *a;
+        struct passage *a;
 
         if (!t)
                 return;
-        a = CONTAINER_OF(t, struct attempt, t);
+        a = CONTAINER_OF(t, struct passage, t);
         a->transport->close(a);
 }

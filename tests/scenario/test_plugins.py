@@ -229,7 +229,7 @@ def test_what_was_deferred_runs_last_in_first_out(client_world, wait):
     if wait == "none":
         wire.reply()
     wire.close()
-    until("all have run", lambda: sum(len(line.split()) == 2 for line in file.read_text().splitlines()) == 6)
+    until("all have run", lambda: file.exists() and sum(len(line.split()) == 2 for line in file.read_text().splitlines()) == 6)
     gateway.stop()
 
     lines = file.read_text().splitlines()

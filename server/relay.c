@@ -7,11 +7,12 @@
  * event.  After that a failure is told as an error event and a cut connection: an incomplete answer never ends in [DONE].
  */
 #include <event2/buffer.h>
+#include <event2/event.h>
 
 #include "base.h"
 #include "request_parts.h"
 
-enum { EVENT_MAX = 4 << 20, READ_ANSWER_MAX = 1 << 20 };
+enum { EVENT_MAX = 4 << 20, READ_ANSWER_MAX = 1 << 20, WIND_UP_MS = 50 };
 
 static bool is_event_stream(const struct transfer *t)
 {
@@ -162,6 +163,35 @@ static enum next broken(struct request *r, enum metrics_attempt how, enum expert
         return request_answered(r);
 }
 
+static void on_wound_up(evutil_socket_t fd, short what, void *arg)
+{
+        struct request *r = arg;
+
+        (void)fd;
+        (void)what;
+        event_free(TAKE(r->timer));
+        worker_wake(r->worker, &r->wake);
+}
+
+/* The client has everything.  Most servers send the last chunk on its own, a moment later: with it the connection can be used again. */
+static enum next wind_up(struct request *r)
+{
+        struct transfer *t = r->attempt.transfer;
+        static const struct timeval moment = { 0, WIND_UP_MS * 1000 };
+
+        (void)evbuffer_drain(t->in, evbuffer_get_length(t->in));
+        if (t->state != TRANSFER_HEAD)
+                return complete(r);
+        if (!r->winding_up) {
+                r->winding_up = true;
+                r->end = "ok";
+                r->timer = evtimer_new(r->worker->base, on_wound_up, r);
+                if (r->timer && evtimer_add(r->timer, &moment) == 0)
+                        return WAIT;
+        }
+        return r->timer ? WAIT : complete(r);
+}
+
 static enum next stream_complete(struct request *r, bool say_done)
 {
         static const char done[] = "data: [DONE]\n\n";
@@ -169,7 +199,7 @@ static enum next stream_complete(struct request *r, bool say_done)
         if (say_done)
                 send_event(r, (struct pm_str){ done, sizeof done - 1 });
         http_stream_end(r->conn, true);
-        return complete(r);
+        return wind_up(r);
 }
 
 static bool ends_in_done(const struct request *r)
@@ -288,6 +318,8 @@ enum next request_relay(struct request *r)
 {
         const struct transfer *t = r->attempt.transfer;
 
+        if (r->winding_up)
+                return wind_up(r);
         if (now_us() > r->deadline && r->begun)
                 return broken(r, ATTEMPT_TIMEOUT, EXPERT_NEUTRAL, "request_timeout", "the request has taken longer than limits.request_time");
         return is_event_stream(t) ? relay_stream(r) : relay_answer(r);

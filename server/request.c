@@ -511,14 +511,16 @@ void request_drop(struct request *r, enum request_drop_why why)
         static const char *const ends[] = { [DROP_CLIENT_LEFT] = "client_left", [DROP_DEADLINE] = "deadline",
                                             [DROP_SHUTDOWN] = "shutdown", [DROP_CLIENT_STUCK] = "client_stuck" };
 
+        bool whole = r->winding_up && http_backlog(r->conn) == 0; /* the client has taken all there was */
+
         r->spent[r->at] += now_us() - r->entered;
-        if (!r->end || strcmp(r->end, "ok") == 0)
+        if (!whole && (!r->end || strcmp(r->end, "ok") == 0))
                 r->end = ends[why];
-        if (why == DROP_CLIENT_LEFT)
+        if (!whole && why == DROP_CLIENT_LEFT)
                 metrics_client_left(r->worker->metrics);
         if (!r->status)
                 r->status = 499;
-        attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
+        attempt_end(r, whole ? ATTEMPT_OK : ATTEMPT_CANCELLED, whole ? EXPERT_GOOD : EXPERT_NEUTRAL, 0);
         (void)request_settle(r);
         request_free(r);
 }

@@ -103,6 +103,7 @@ struct request {
         bool begun;                  /* the reply's head is out: no other expert can answer any more */
         bool streaming;              /* begun in pieces, or server-sent events */
         bool finished;               /* a finish reason has come */
+        bool winding_up;             /* the client has all, the expert's last chunk has not come */
         bool ended;                  /* the reply is complete or cut: nothing more goes out */
         struct sse sse;
         int status;                  /* as answered; 0: nothing was */

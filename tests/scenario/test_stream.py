@@ -203,3 +203,16 @@ def test_many_streams_at_once(world):
         reply = wire.reply()
         assert reply.done and f"number {i}" in reply.text and reply.text.startswith("alpha" if i % 2 else "beta")
         wire.close()
+
+
+def test_a_last_chunk_of_its_own_keeps_the_connection(plain_world):
+    """Servers such as uvicorn send the last chunk a moment after [DONE]; the connection must serve the next stream too."""
+    mock, gateway = plain_world.serve("alpha", options=["--tokens", "3"], workers=1)
+    mock.script(mock.always("alpha", "split=60"))
+
+    with gateway.wire() as wire:  # a client that leaves at once would take the expert's connection with it
+        replies = [wire.request("POST", "/v1/chat/completions", chat("alpha", stream=True)).reply() for _ in range(5)]
+
+    assert all(reply.done and reply.complete for reply in replies)
+    assert len({request["conn"] for request in mock.requests("alpha")}) == 1
+    assert [line["end"] for line in gateway.request_lines(5)] == ["ok"] * 5

@@ -12,7 +12,7 @@
 #include "base.h"
 #include "request_parts.h"
 
-enum { EVENT_MAX = 4 << 20, READ_ANSWER_MAX = 1 << 20, WIND_UP_MS = 50 };
+enum { READ_ANSWER_MAX = 1 << 20, WIND_UP_MS = 50 };
 
 static bool is_event_stream(const struct transfer *t)
 {
@@ -289,7 +289,7 @@ static enum next relay_stream(struct request *r)
         size_t limit = (size_t)r->generation->limits.buffer;
 
         if (!r->sse.max)
-                sse_init(&r->sse, EVENT_MAX);
+                sse_init(&r->sse, limit - 1); /* the transfer pauses at `limit`: a longer event would never be complete */
         while (http_backlog(r->conn) < limit) {
                 struct sse_event e;
                 size_t before = evbuffer_get_length(t->in);
@@ -299,7 +299,8 @@ static enum next relay_stream(struct request *r)
                 bool over;
 
                 if (got < 0)
-                        return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_malformed", "its stream has an event of more than 4 MiB");
+                        return broken(r, ATTEMPT_CUT, EXPERT_NEUTRAL, "event_too_large",
+                                      arena_printf(&r->arena, "its stream has an event of %zu bytes or more, which is limits.buffer", limit));
                 if (got == 0) {
                         upstream_consumed(t);
                         return t->state == TRANSFER_HEAD ? WAIT : stream_over(r);

@@ -20,7 +20,7 @@
 #include "log.h"
 #include "request_parts.h"
 
-enum { ERROR_BODY_MAX = 256 << 10, WAIT_MAX_S = 30 };
+enum { WAIT_MAX_S = 30 };
 
 static void wait_for_retry(struct request *r, int64_t ms);
 
@@ -389,9 +389,10 @@ enum next request_forward(struct request *r)
         case TRANSFER_HEAD:
                 if (t->status >= 200 && t->status < 300)
                         return GO;
-                if (evbuffer_get_length(t->in) <= ERROR_BODY_MAX)
+                if (evbuffer_get_length(t->in) < (size_t)r->generation->limits.buffer)
                         return WAIT;
-                return forward_failed(r, ATTEMPT_STATUS_5XX, EXPERT_BAD, 502, "expert_failed", "answered an error of more than 256 KiB");
+                return forward_failed(r, ATTEMPT_STATUS_5XX, EXPERT_BAD, 502, "expert_failed",
+                                      arena_printf(&r->arena, "answered %d with a body of limits.buffer or more", t->status));
         case TRANSFER_DONE:
                 break;
         }

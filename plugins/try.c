@@ -21,7 +21,7 @@
 #define THREADS_MAX 256
 
 #ifndef PM_PLUGIN_DIR
-#define PM_PLUGIN_DIR "/usr/local/lib/pointsman"
+#define PM_PLUGIN_DIR "/usr/local/lib/pointsman/routers"
 #endif
 
 static const char usage[] =

@@ -2,9 +2,8 @@
 /*
  * template - the smallest complete router: copy this file to begin one of your own.
  *
- *         - name: mine
- *           plugin: template
- *           options: { expert: small }
+ *         routers:
+ *           mine: {plugin: template, expert: small}
  *
  * It sends every conversation to one expert, and passes when that expert may not be used now.  WRITING.md goes on from here.
  */

@@ -90,35 +90,32 @@ static int keep(const struct pm_open *o, const char *category, const char *const
         return 0;
 }
 
-/* Experts of the map that are not configured, each named once, for a misspelt name would be silent otherwise. */
+/* Experts of the map that are not configured: said once, for a misspelt name would be silent otherwise. */
 struct strangers {
         const char *name[EXPERTS_MAX];
         size_t n;
 };
 
-static void warn_unknown(const struct pm_open *o, const struct category *c, const char *const *names, size_t n, struct strangers *s)
+static void note_strangers(const struct pm_open *o, const char *const *names, size_t n, struct strangers *s)
 {
         for (size_t i = 0; i < n; i++) {
                 size_t k = 0;
 
                 while (k < s->n && strcmp(s->name[k], names[i]) != 0)
                         k++;
-                if (k < s->n || s->n == EXPERTS_MAX || configured(o, names[i]))
-                        continue;
-                s->name[s->n++] = names[i];
-                o->log(o, PM_WARN, "%s ranks '%s', which is no configured expert, passing it over", c->map ? c->map : "experts",
-                       names[i]);
+                if (k == s->n && s->n < EXPERTS_MAX && !configured(o, names[i]))
+                        s->name[s->n++] = names[i];
         }
 }
 
-/* The configured experts for a message: "a, b, c", cut where the room ends. */
-static const char *all_experts(const struct pm_open *o, char *buf, size_t room)
+/* Names for a message: "a, b, c", cut where the room ends. */
+static const char *listed(const char *const *names, size_t n, char *buf, size_t room)
 {
-        size_t n = 0;
+        size_t used = 0;
 
         buf[0] = '\0';
-        for (size_t i = 0; i < o->n_experts && n < room; i++)
-                n += (size_t)snprintf(buf + n, room - n, "%s%s", i ? ", " : "", o->experts[i]);
+        for (size_t i = 0; i < n && used < room; i++)
+                used += (size_t)snprintf(buf + used, room - used, "%s%s", i ? ", " : "", names[i]);
         return buf;
 }
 
@@ -202,7 +199,7 @@ static int fill_rankings(struct category *c, const struct pm_open *o)
         const struct classifier_parts *p = classifier_parts(c->classifier);
         const char *names[EXPERTS_MAX];
         struct strangers strangers = { .n = 0 };
-        char known[512];
+        char text[512];
         size_t n;
         int r;
 
@@ -217,11 +214,14 @@ static int fill_rankings(struct category *c, const struct pm_open *o)
                         r = keep(o, category, names, n, &c->rankings[c->n_rankings]);
                 if (r < 0)
                         return r;
-                warn_unknown(o, c, names, n, &strangers);
+                note_strangers(o, names, n, &strangers);
         }
+        if (strangers.n > 0)
+                o->log(o, PM_WARN, "%s ranks experts that are not configured, passing them over: %s", c->map ? c->map : "experts",
+                       listed(strangers.name, strangers.n, text, sizeof text));
         if (c->rankings[p->categories].n == 0)
                 return o->refuse(o, "%s ranks %zu experts for category '%s' and none of them is configured; configured are: %s",
-                                 c->map ? c->map : "experts", n, c->general, all_experts(o, known, sizeof known));
+                                 c->map ? c->map : "experts", n, c->general, listed(o->experts, o->n_experts, text, sizeof text));
         return 0;
 }
 

@@ -76,7 +76,8 @@ struct http_conn {
         enum http_sent sent;
         bool chunked, until_close;
         int64_t left;         /* of Content-Length; -1: not counted */
-        bool high;            /* above limits.buffer: request_drained() is due */
+        size_t buffer;        /* limits.buffer as the request knows it: a reload may bring another */
+        bool high;            /* the backlog has reached it: request_drained() is due */
 
         /* what should become of the connection */
         bool writing;         /* plain: the event is armed */

@@ -33,7 +33,7 @@ static void write_failed(struct http_conn *c)
 
 static void arm(struct http_conn *c)
 {
-        if (http_backlog(c) > (size_t)http_limits(c->http)->buffer)
+        if (http_backlog(c) >= c->buffer)
                 c->high = true;
         if (c->bev || c->writing || http_backlog(c) == 0)
                 return;
@@ -93,7 +93,7 @@ static void backlog_fell(struct http_conn *c)
 {
         size_t n = http_backlog(c);
 
-        if (n <= (size_t)http_limits(c->http)->buffer / 4) {
+        if (n <= c->buffer / 4) {
                 if (c->high && c->request && !c->gone && c->sent != SENT_ALL)
                         request_drained(c->request);
                 c->high = false;

@@ -49,6 +49,7 @@ static void start_message(struct http_conn *c)
         c->keep = true;
         c->sent = SENT_NOTHING;
         c->chunked = c->until_close = c->high = false;
+        c->buffer = (size_t)http_limits(c->http)->buffer;
         conn_wait(c, WAIT_IDLE);
 }
 
@@ -61,6 +62,7 @@ static void on_head(struct http_conn *c)
         c->old = head->minor == 0;
         c->keep = head->keep_alive;
         c->owes_continue = head->expect_continue;
+        c->buffer = (size_t)http_limits(c->http)->buffer;
         conn_wait(c, WAIT_BODY);
         c->request = request_begin(c->http->worker, c, head);
         if (!c->request)
@@ -377,6 +379,7 @@ static void shut(struct http_conn *c)
 void conn_settle(struct http_conn *c)
 {
         if (c->gone) {
+                c->reset |= c->until_close && c->sent == SENT_HEAD; /* or the cut would look like the answer's end */
                 if (c->request)
                         request_drop(TAKE(c->request), c->gone_why);
                 conn_free(c);

@@ -397,8 +397,11 @@ static void breaker_count(const struct expert *e, struct endpoint_state *s, int6
 {
         int64_t failures = atomic_fetch_add(&s->failures, 1) + 1, until = get(&s->open_until_us);
 
-        if (e->breaker_failures <= 0)
+        if (e->breaker_failures <= 0) { /* who shares the URL, or a former configuration, may have opened it */
+                if (get(&s->probing))
+                        set(&s->probing, 0);
                 return;
+        }
         if (until == 0) {
                 if (failures < e->breaker_failures)
                         return;

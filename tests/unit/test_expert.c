@@ -302,6 +302,27 @@ Test(expert, other_endpoints_stand_in)
         cr_assert_eq(x.p[1].state->open_until_us, 0, "no breaker");
 }
 
+/* The breaker's state is the URL's: an expert without a breaker may meet one that another, or a former configuration, has opened. */
+Test(expert, a_probe_without_a_breaker_is_given_back)
+{
+        struct pair x;
+        struct endpoint *p;
+
+        pair_init(&x, "lent", 1);
+        fail_times(&x, 3, S);
+        cr_assert(!pick(&x, S), "open");
+        x.e.breaker_failures = 0;
+        for (int i = 0; i < 3; i++) {
+                p = pick(&x, 100ll * S);
+                cr_assert_not_null(p);
+                end(&x, p, EXPERT_BAD, 100ll * S);
+        }
+        p = pick(&x, 100ll * S);
+        cr_assert_not_null(p);
+        end(&x, p, EXPERT_GOOD, 100ll * S);
+        cr_assert_eq(x.p[0].state->open_until_us, 0);
+}
+
 Test(expert, smoothed_first_byte)
 {
         struct pair x;

@@ -341,8 +341,11 @@ static void wait_for_retry(struct request *r, int64_t ms)
         r->tried = 0;
         r->waited_us += ms * 1000;
         r->timer = evtimer_new(r->worker->base, on_retry_time, r);
-        if (!r->timer || evtimer_add(r->timer, &t) < 0)
-                worker_wake(r->worker, &r->wake);
+        if (r->timer && evtimer_add(r->timer, &t) == 0)
+                return;
+        if (r->timer)
+                event_free(TAKE(r->timer));
+        worker_wake(r->worker, &r->wake);
 }
 
 /* A whole answer that is not a 2xx. */
@@ -389,6 +392,8 @@ enum next request_forward(struct request *r)
         case TRANSFER_HEAD:
                 if (t->status >= 200 && t->status < 300)
                         return GO;
+                if (now_us() > r->deadline)
+                        return forward_failed(r, ATTEMPT_TIMEOUT, EXPERT_NEUTRAL, 504, "request_timeout", "was still telling its error at the deadline");
                 if (evbuffer_get_length(t->in) < (size_t)r->generation->limits.buffer)
                         return WAIT;
                 return forward_failed(r, ATTEMPT_STATUS_5XX, EXPERT_BAD, 502, "expert_failed",

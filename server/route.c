@@ -257,7 +257,11 @@ static bool arm_deadline(struct routing *x)
         if (x->timer)
                 return true;
         x->timer = evtimer_new(x->call.worker->base, on_deadline, x);
-        return x->timer && evtimer_add(x->timer, &t) == 0;
+        if (x->timer && evtimer_add(x->timer, &t) == 0)
+                return true;
+        if (x->timer)
+                event_free(TAKE(x->timer));
+        return false;
 }
 
 /* 0: it is under way.  Else the status that the router is told at once. */

@@ -93,6 +93,7 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         struct text out = { .room = 2048 };
         int64_t now = now_us();
 
+        r->overhead_us = now - r->began - r->waited_us - r->body_us;
         out.p = arena_alloc(&r->arena, out.room);
         if (!out.p)
                 return (struct pm_str){ 0 };
@@ -121,7 +122,7 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
                 PUT(&out, "\r\n");
         }
         PUT(&out, "x-pointsman-overhead-us: ");
-        put_int(&out, now - r->began - r->waited_us - r->body_us);
+        put_int(&out, r->overhead_us);
         PUT(&out, "\r\nserver-timing: parse;dur=");
         put_ms(&out, r->spent[STEP_parse]);
         PUT(&out, ", route;dur=");

@@ -181,8 +181,10 @@ static enum next request_parse(struct request *r)
         struct pm_str body = { r->body, r->body_n };
         struct query_error why;
 
-        if (r->body_status)
+        if (r->body_status) {
+                r->body_us = r->ran - r->began;
                 return reply_error(r, r->body_status, NULL, r->body_status == 413 ? "body_too_large" : NULL, "%s", r->body_why);
+        }
         if (!r->body_end)
                 return WAIT;
         if (!body.p)
@@ -372,7 +374,7 @@ static enum next request_settle(struct request *r)
                 if (r->spent[i])
                         metrics_time(m, steps[i].metric, r->spent[i]);
         metrics_time(m, METRICS_TOTAL, total);
-        metrics_time(m, METRICS_OVERHEAD, MAX(total - r->waited_us - r->body_us - r->spent[STEP_relay], 0));
+        metrics_time(m, METRICS_OVERHEAD, MAX(r->begun ? r->overhead_us : total - r->waited_us - r->body_us, 0));
         if (r->first_token)
                 metrics_time(m, METRICS_FIRST_TOKEN, r->first_token - r->began);
         metrics_request(m, r->ours ? r->ours->metric : METRICS_OTHER, r->status);
@@ -514,6 +516,8 @@ void request_drop(struct request *r, enum request_drop_why why)
         bool whole = r->winding_up && http_backlog(r->conn) == 0; /* the client has taken all there was */
 
         r->spent[r->at] += now_us() - r->entered;
+        if (r->at == STEP_parse && !r->body_end)
+                r->body_us = now_us() - r->began;
         if (!whole && (!r->end || strcmp(r->end, "ok") == 0))
                 r->end = ends[why];
         if (!whole && why == DROP_CLIENT_LEFT)

@@ -117,6 +117,7 @@ struct request {
         int64_t spent[STEPS];
         int64_t waited_us;           /* for experts, so far */
         int64_t body_us;             /* for the client's body */
+        int64_t overhead_us;         /* ours, as the reply's head says */
         int64_t first_token;
 };
 

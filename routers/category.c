@@ -12,12 +12,13 @@
  * or, without a map file, the table in place:   experts: { math: { ranking: [big, small] }, general: { ranking: [small] } }
  */
 #include <jansson.h>
+#include <sys/stat.h>
 
 #include "base.h"
 #include "classifier.h"
 #include "pm_router.h"
 
-#define MAP_MAX ((size_t)4 << 20)   /* bytes of a map file */
+#define MAP_MAX (4 << 20)           /* bytes of a map file */
 #define EXPERTS_MAX 256             /* in one ranking */
 #define INLINE_MAX 8192             /* bytes of text that are classified on the loop: about a tenth of a millisecond */
 
@@ -123,7 +124,10 @@ static int read_map(struct category *c, const struct pm_open *o)
 {
         const char *kind;
         json_error_t e;
+        struct stat st;
 
+        if (stat(c->map, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > MAP_MAX))
+                return o->refuse(o, "map '%s' must be a file of at most %d MiB", c->map, MAP_MAX >> 20);
         c->map_json = json_load_file(c->map, JSON_REJECT_DUPLICATES, &e);
         if (!c->map_json)
                 return o->refuse(o, "map '%s': %s (line %d, column %d)", c->map, e.text, e.line, e.column);

@@ -143,6 +143,19 @@ static void refused(const char *json, const char *said)
         on_close(&o);
 }
 
+Test(category, a_map_has_a_limit)
+{
+        char name[] = "/tmp/pointsman-map.XXXXXX", json[256];
+        int fd = mkstemp(name);
+
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(ftruncate(fd, (4 << 20) + 1), 0);
+        (void)snprintf(json, sizeof json, "{\"model\": \"" MODEL "\", \"map\": \"%s\"}", name);
+        refused(json, "must be a file of at most 4 MiB");
+        (void)close(fd);
+        (void)unlink(name);
+}
+
 Test(category, what_cannot_work_is_refused_when_opened)
 {
         refused("{}", "model");
@@ -150,6 +163,7 @@ Test(category, what_cannot_work_is_refused_when_opened)
         refused("{\"model\": \"" MAP "\", \"map\": \"" MAP "\"}", "not a safetensors file");
         refused("{\"model\": \"" MODEL "\"}", "either 'map' or 'experts'");
         refused("{\"model\": \"" MODEL "\", \"map\": \"" MODEL "\"}", "mmlupro-category.safetensors'");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"/dev/zero\"}", "map '/dev/zero' must be a file of at most 4 MiB");
         refused(shipped, "none of them is configured; configured are: small, large, coder");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"maths\": {\"ranking\": [\"small\"]}}}", "category 'maths', which model");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"math\": {\"ranking\": [\"small\"]}}}", "ranks 0 experts for category 'general'");

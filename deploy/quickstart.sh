@@ -194,12 +194,12 @@ cat <<END
                                               messages=[{"role": "user", "content": "Why is the sky blue?"}]):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
 
-== real models: cp $config configs/my.yaml, and name their endpoints there, under experts:
+== real models: cp $config configs/my.yaml, and put their endpoints in place of the mock experts', or add lines under experts:
 
-    my-expert: {endpoints: [http://127.0.0.1:11434/v1], model: "llama3.1:8b"}             # Ollama
-    my-expert: {endpoints: [http://127.0.0.1:8081/v1]}                                    # llama.cpp: llama-server --port 8081
-    my-expert: {endpoints: [http://127.0.0.1:8000/v1], model: Qwen/Qwen2.5-7B-Instruct}   # vLLM
-    my-expert: {endpoints: [https://api.example.com/v1], model: their-model, key: "\${EXAMPLE_API_KEY}"}  # a provider
+  my-expert: {endpoints: [http://127.0.0.1:11434/v1], model: "llama3.1:8b"}             # Ollama
+  my-expert: {endpoints: [http://127.0.0.1:8081/v1]}                                    # llama.cpp: llama-server --port 8081
+  my-expert: {endpoints: [http://127.0.0.1:8000/v1], model: Qwen/Qwen2.5-7B-Instruct}   # vLLM
+  my-expert: {endpoints: [https://api.example.com/v1], model: their-model, key: "\${EXAMPLE_API_KEY}"}  # a provider
 
   build/server/pointsman check -c configs/my.yaml && build/server/pointsman serve -c configs/my.yaml
 END

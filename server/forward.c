@@ -6,7 +6,7 @@
  *
  *   connect, reset, cut          the endpoint's: another endpoint of the expert, then the next expert
  *   500, 502, 503, 504           the same (503 with Retry-After: alive but busy)
- *   429                          the next expert; without one, wait as told, once; else tell the client
+ *   429                          another endpoint of the expert, the next expert; without one, wait as told, once; else tell the client
  *   no first token in time       streams: the next expert.  Whole answers: a clear 504, since the expert may be at work
  *   400 context_length_exceeded  an expert with a longer context, if there is one
  *   401, 403, 404                our configuration's: the next expert, and never shown as the client's own
@@ -301,6 +301,7 @@ static bool another_expert(const struct request *r)
 /* 429, or 503 with Retry-After: alive, but not for us now. */
 static enum next judge_busy(struct request *r, int status, int64_t retry_ms)
 {
+        const struct expert *e = r->attempt.expert;
         bool another = another_expert(r);
         int64_t wait = retry_ms ? retry_ms : 1000;
         const char *why = arena_printf(&r->arena, "expert '%s' answered %d", r->attempt.expert->name, status);
@@ -308,6 +309,10 @@ static enum next judge_busy(struct request *r, int status, int64_t retry_ms)
         remember(r, status, status == 429 ? "rate_limit_exceeded" : "expert_unavailable", why);
         r->retry_after_s = (wait + 999) / 1000;
         log_attempt(r);
+        if (r->tries <= (unsigned)e->retries && (size_t)__builtin_popcountll(r->tried) < e->n_endpoints) {
+                attempt_end(r, ATTEMPT_STATUS_429, EXPERT_BUSY, wait * 1000);
+                return open_attempt(r);
+        }
         if (another) {
                 attempt_end(r, ATTEMPT_STATUS_429, EXPERT_BUSY, wait * 1000);
                 next_expert(r);

@@ -149,12 +149,23 @@ static int read_status(const char *p, size_t n)
         return status;
 }
 
+/* As h1.c has it: what is relayed must not begin a line of its own. */
+static bool has_control(const char *p, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (((unsigned char)p[i] < ' ' && p[i] != '\t') || p[i] == 0x7f)
+                        return true;
+        return false;
+}
+
 static bool keep_line(struct curl_passage *p, const char *line, size_t n)
 {
         const char *colon = memchr(line, ':', n);
         size_t from, to = n;
 
-        if (!colon || colon == line || memchr(line, 0, n) || is_space(line[0]) || is_space(colon[-1])) {
+        while (to > 0 && is_space(line[to - 1]))
+                to--;
+        if (!colon || colon == line || has_control(line, to) || is_space(line[0]) || is_space(colon[-1])) {
                 p->refused = "a header of the answer is not 'Name: value'";
                 return false;
         }
@@ -174,10 +185,8 @@ static bool keep_line(struct curl_passage *p, const char *line, size_t n)
                 p->raw_room = room;
         }
         memcpy(p->raw + p->raw_n, line, n);
-        for (from = (size_t)(colon - line) + 1; from < n && is_space(line[from]); from++)
+        for (from = (size_t)(colon - line) + 1; from < to && is_space(line[from]); from++)
                 ;
-        while (to > from && is_space(line[to - 1]))
-                to--;
         p->spans[p->n_spans++] = (struct span){ p->raw_n, (size_t)(colon - line), p->raw_n + from, to - from };
         p->raw_n += n;
         return true;

@@ -561,18 +561,23 @@ static void request_free(struct request *r)
 void request_refuse(struct worker *w, struct http_conn *c, int status, const char *why)
 {
         struct arena a;
-        struct pm_str body;
+        struct pm_str body, id;
         struct log_line l;
+        char *line;
 
         arena_init(&a, &w->arenas, 65536);
         body = reply_error_body(&a, status, NULL, NULL, why);
-        http_reply(c, &(struct http_reply){ .status = status, .content_type = "application/json", .close = true }, body);
-        arena_finish(&a);
+        id = new_id(w, &a);
+        line = arena_printf(&a, "x-request-id: %.*s\r\n", (int)id.n, id.p);
+        http_reply(c, &(struct http_reply){ .status = status, .content_type = "application/json", .close = true,
+                                            .headers = { line, line ? strlen(line) : 0 } }, body);
         metrics_request(w->metrics, METRICS_OTHER, status);
         log_begin(&l, w->log, PM_INFO, "request");
+        log_str(&l, "id", id);
         log_int(&l, "status", status);
         log_text(&l, "client", http_peer(c));
         log_text(&l, "end", "refused");
         log_text(&l, "error", why);
         log_end(&l);
+        arena_finish(&a);
 }

@@ -174,3 +174,12 @@ def test_an_experts_head_adds_no_line_to_ours(plain_world, tmp_path):
                 while piece := wire.sock.recv(65536):
                     got += piece
             assert got.startswith(b"HTTP/1.1 502 ") and b"\rX" not in got, model
+
+
+def test_bad_grammar_has_an_id_too(client_world):
+    _, gateway = client_world.serve("alpha")
+
+    with gateway.wire() as wire:
+        reply = wire.send(b"GET / HTTP/1.1\r\nHost : x\r\n\r\n").reply()
+    assert reply.status == 400 and reply.error
+    assert gateway.request_lines(1)[0]["id"] == reply.headers["x-request-id"]

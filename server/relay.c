@@ -155,9 +155,11 @@ static enum next broken(struct request *r, enum metrics_attempt how, enum expert
         r->end = "cut";
         r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why ? why : "broke its stream");
         metrics_stream_cut(r->worker->metrics);
-        event = reply_error_event(r, code, r->error ? r->error : "the stream broke");
-        if (event.p)
-                send_event(r, event);
+        if (r->streaming) { /* a whole answer that was passing through is only cut */
+                event = reply_error_event(r, code, r->error ? r->error : "the stream broke");
+                if (event.p)
+                        send_event(r, event);
+        }
         http_stream_end(r->conn, false);
         attempt_end(r, how, v, 0);
         return request_answered(r);
@@ -303,6 +305,8 @@ static enum next relay_stream(struct request *r)
                                       arena_printf(&r->arena, "its stream has an event of %zu bytes or more, which is limits.buffer", limit));
                 if (got == 0) {
                         upstream_consumed(t);
+                        if (t->state == TRANSFER_HEAD && !r->begun && now_us() - t->opened_us > r->attempt.expert->first_token_ms * 1000)
+                                return broken(r, ATTEMPT_TIMEOUT, EXPERT_BAD, "expert_timeout", "comments, but no first token in time");
                         return t->state == TRANSFER_HEAD ? WAIT : stream_over(r);
                 }
                 assert(e.raw.n <= before);
@@ -321,7 +325,7 @@ enum next request_relay(struct request *r)
 
         if (r->winding_up)
                 return wind_up(r);
-        if (now_us() > r->deadline && r->begun)
+        if (now_us() > r->deadline && (r->begun || t->state == TRANSFER_HEAD)) /* bytes that trickle let no other limit pass */
                 return broken(r, ATTEMPT_TIMEOUT, EXPERT_NEUTRAL, "request_timeout", "the request has taken longer than limits.request_time");
         return is_event_stream(t) ? relay_stream(r) : relay_answer(r);
 }

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that meet: buffers and reloads, errors that are large or slow, heads that are odd, a stop in the middle."""
+"""Limits that meet: buffers and reloads, large events and error bodies, experts that trickle, clients that leave at the last moment."""
 import signal
 import socket
+import struct
 import threading
 import time
 
 import pytest
 
 from harness import free_port, until
+
+OK = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n"
+ONE_CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":%s}]}\n\n'
+
+
+def chunk(text):
+    return f"{len(text):x}\r\n{text}\r\n".encode()
 
 
 class Expert:
@@ -92,18 +100,37 @@ def test_an_error_body_above_the_buffer(plain_world):
         assert time.monotonic() - began < 5
 
 
-def test_an_error_that_trickles_meets_the_deadline(plain_world):
+@pytest.mark.parametrize("what", ["error", "whole answer", "stream"])
+def test_an_expert_that_trickles_meets_the_deadline(plain_world, what):
     def answer(self, connection):
-        connection.sendall(b"HTTP/1.1 500 No\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        status = "500 No" if what == "error" else "200 OK"
+        kind = "text/event-stream" if what == "stream" else "application/json"
+        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         while not self.stopped.wait(0.1):
-            connection.sendall(b"1\r\n \r\n")
+            connection.sendall(chunk(": wait\n\n" if what == "stream" else " "))
 
     with Expert(answer) as expert:
         gateway = plain_world.gateway(config(plain_world, {"alpha": expert}, limits={"request_time": "1s"}))
         began = time.monotonic()
-        reply = gateway.chat("alpha")
+        reply = gateway.chat("alpha", stream=what == "stream")
         assert reply.status == 504 and time.monotonic() - began < 5, reply.body
         assert len(gateway.request_lines(1)) == 1
+
+
+def test_comments_are_no_first_token(plain_world):
+    def comments(self, connection):
+        connection.sendall(OK.format("text/event-stream").encode())
+        while not self.stopped.wait(0.1):
+            connection.sendall(chunk(": wait\n\n"))
+
+    def good(self, connection):
+        connection.sendall(OK.format("text/event-stream").encode() + chunk(ONE_CHUNK % '"stop"') + chunk("data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    with Expert(comments) as slow, Expert(good) as fast:
+        gateway = plain_world.gateway(config(plain_world, {"slow": slow, "fast": fast}, expert={"first_token_time": "500ms"},
+                                             routes={"auto": {"experts": ["slow", "fast"], "default": "slow", "fallbacks": 1}}))
+        reply = gateway.chat("auto", stream=True)
+        assert reply.done and reply.text == "Hello" and reply.headers["x-pointsman-expert"] == "fast"
 
 
 def test_http_1_0_sees_that_a_stop_cut_its_stream(plain_world):

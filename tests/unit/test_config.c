@@ -401,7 +401,7 @@ Test(config, the_smallest_file, .init = make_folder, .fini = remove_folder)
         cr_expect_eq(g->limits.head, 65536);
         cr_expect_eq(g->limits.body, 8 << 20);
         cr_expect_eq(g->limits.request_time, 600000);
-        cr_expect_eq(g->limits.buffer, 262144);
+        cr_expect_eq(g->limits.buffer, 1048576);
         cr_expect_eq(g->log_level, PM_INFO);
         cr_expect_eq(g->log_format, LOG_LOGFMT);
         cr_expect(g->log_requests);

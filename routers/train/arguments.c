@@ -1,9 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Values of command-line options: the whole text must be what was asked for, and a message names the option.
+ * Command lines: one loop over the options of all subcommands; the whole text of a value must be what was asked for, and a message
+ * names the option.
  */
 #include "base.h"
 #include "commands.h"
+
+int arguments_each(int argc, char **argv, const struct option *options, int help, const char *help_text,
+                   int (*take)(void *task, int option, const char *value), void *task)
+{
+        int option;
+
+        while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+                if (option == help) {
+                        (void)fputs(help_text, stdout);
+                        return 1;
+                }
+                if (take(task, option, optarg) < 0)
+                        return 3;
+        }
+        return 0;
+}
 
 int argument_number(const char *option, const char *text, long min, long max, long *ret)
 {

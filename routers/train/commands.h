@@ -5,12 +5,18 @@
 #ifndef PM_COMMANDS_H
 #define PM_COMMANDS_H
 
+#include <getopt.h>
 #include <stddef.h>
 
 /* argv[0] is the subcommand's name.  Exit status: 0, 1 after a message, 2 for wrong arguments. */
 int command_category(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_map(int argc, char **argv);
+
+/* Gives each option to take(), which returns below 0 after a message.  0: go on; else the exit status plus one (help was shown, or an
+ * argument is wrong).  optind then stands at the first argument that is no option. */
+int arguments_each(int argc, char **argv, const struct option *options, int help, const char *help_text,
+                   int (*take)(void *task, int option, const char *value), void *task);
 
 /* A whole number within min..max, or -EINVAL after a message that names the option. */
 int argument_number(const char *option, const char *text, long min, long max, long *ret);

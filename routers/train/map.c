@@ -54,8 +54,9 @@ static const struct option long_options[] = {
         { NULL, 0, NULL, 0 },
 };
 
-static int take_option(struct task *t, int option, const char *value)
+static int take_option(void *task, int option, const char *value)
 {
+        struct task *t = task;
         long n = 0;
         int r;
 
@@ -81,16 +82,10 @@ static int take_option(struct task *t, int option, const char *value)
 /* 0: go on; else the exit status plus one. */
 static int read_arguments(struct task *t, int argc, char **argv)
 {
-        int option;
+        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
 
-        while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-                if (option == HELP) {
-                        (void)fputs(help_text, stdout);
-                        return 1;
-                }
-                if (take_option(t, option, optarg) < 0)
-                        return 3;
-        }
+        if (r)
+                return r;
         if (optind < argc) {
                 (void)fprintf(stderr, "map: what is '%s'?\n", argv[optind]);
                 return 3;

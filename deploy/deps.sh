@@ -26,11 +26,11 @@ END
 # The first name of an alternative (a|b) that is installed counts; else the first that the distribution has is installed.
 build_packages=(
         build-essential meson ninja-build pkg-config 'libhttp-parser-dev|libllhttp-dev'
-        libevent-dev libssl-dev libcurl4-openssl-dev libjansson-dev libyaml-dev
+        libevent-dev libssl-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libhiredis-dev
         libutf8proc-dev libpcre2-dev liblinear-dev zlib1g-dev libfaiss-dev libopenblas-dev
         ca-certificates curl openssl
 )
-test_packages=(libcriterion-dev python3 python3-venv)
+test_packages=(libcriterion-dev python3 python3-venv redis-server)
 extra_packages=(clang llvm wrk 'nginx|nginx-light' haproxy valgrind)
 # Only while the FAISS C API is compiled.
 source_packages=(dpkg-dev xz-utils)

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands under way.  Each has a slot; its ticket (slot, generation) travels with the command, and only a ticket that is still that
+ * slot's finds the call again.  One timer serves all deadlines: it is set to the soonest, never set back when a command ends in time,
+ * and looks through what is under way when it fires.  So a command that is answered in time costs no timer at all.
+ */
+#include "redis.h"
+
+#include <stdatomic.h>
+
+#include <event2/dns.h>
+
+#include "redis_parts.h"
+
+#include "base.h"
+
+#define TICK_MIN_US 500 /* the timer does not fire more often */
+#define COUNT(r, what) atomic_fetch_add_explicit(&(r)->stats->what, 1, memory_order_relaxed)
+
+/* ---- configuration ------------------------------------------------------------------------------------------------------ */
+#define CHECK(ok, ...)                                                                             \
+        do {                                                                                       \
+                if (!(ok)) {                                                                       \
+                        (void)snprintf(why, n, __VA_ARGS__);                                       \
+                        return -EINVAL;                                                            \
+                }                                                                                  \
+        } while (0)
+
+int redis_check(const struct redis_config *c, char *why, size_t n)
+{
+        struct redis_address a;
+        char clause[256];
+
+        CHECK(c->mode == REDIS_SINGLE || c->mode == REDIS_SENTINEL || c->mode == REDIS_CLUSTER, "the mode must be single, sentinel or cluster");
+        CHECK(c->n_servers > 0, "an address is missing, for example redis://127.0.0.1:6379");
+        CHECK(c->mode != REDIS_SINGLE || c->n_servers == 1, "%zu addresses, but without Sentinel and Cluster there is one server", c->n_servers);
+        for (size_t i = 0; i < c->n_servers; i++) {
+                if (redis_address_parse(c->servers[i], REDIS_PORT, &a, clause, sizeof clause) < 0) {
+                        (void)snprintf(why, n, "'%s': %s", c->servers[i], clause);
+                        return -EINVAL;
+                }
+                CHECK(c->mode != REDIS_CLUSTER || a.host[0], "'%s': the nodes of a cluster have host and port", c->servers[i]);
+        }
+        CHECK(c->mode != REDIS_SENTINEL || (c->master && c->master[0]), "the name of the master that the sentinels watch is missing");
+        CHECK(!c->user || c->password, "a user without a password");
+        CHECK(!c->sentinel_user || c->sentinel_password, "a user for the sentinels without a password");
+        CHECK(c->database >= 0 && c->database <= INT_MAX, "database %" PRId64 ": it must be 0 or more", c->database);
+        CHECK(c->mode != REDIS_CLUSTER || c->database == 0, "database %" PRId64 ": a cluster has only database 0", c->database);
+        CHECK(c->connect_ms >= 1 && c->connect_ms <= 60000, "%" PRId64 " ms to connect is not in 1..60000", c->connect_ms);
+        CHECK(c->failures >= 0 && c->failures <= 1000000, "%" PRId64 " failures are not in 0..1000000", c->failures);
+        CHECK(c->open_ms >= 0 && c->open_ms <= 3600000, "%" PRId64 " ms of an open breaker is not in 0..3600000", c->open_ms);
+        CHECK(c->waiting_max >= 1 && c->waiting_max <= 1000000, "%zu commands under way is not in 1..1000000", c->waiting_max);
+        CHECK(c->reply_max >= 1024 && c->reply_max <= (64 << 20), "a reply of %zu bytes is not in 1024..67108864", c->reply_max);
+        return 0;
+}
+
+/* False: no memory. */
+static bool copy_text(struct arena *a, const char **text)
+{
+        const char *copy = *text ? arena_strndup(a, *text, strlen(*text)) : NULL;
+        bool ok = copy || !*text;
+
+        *text = copy;
+        return ok;
+}
+
+static bool config_copy(struct redis *r, const struct redis_config *c)
+{
+        struct redis_config *o = &r->config;
+        const char **texts[] = { &o->master, &o->user, &o->password, &o->sentinel_user, &o->sentinel_password };
+        const char **servers = arena_alloc(&r->arena, c->n_servers * sizeof *servers);
+        bool ok = servers;
+
+        *o = *c;
+        o->servers = servers;
+        for (size_t i = 0; ok && i < c->n_servers; i++) {
+                servers[i] = c->servers[i];
+                ok = copy_text(&r->arena, &servers[i]);
+        }
+        for (size_t i = 0; ok && i < LENGTH_OF(texts); i++)
+                ok = copy_text(&r->arena, texts[i]);
+        return ok;
+}
+
+/* ---- slots -------------------------------------------------------------------------------------------------------------- */
+static void put(struct slot *s, struct slot **list)
+{
+        s->next = *list;
+        s->pprev = list;
+        if (s->next)
+                s->next->pprev = &s->next;
+        *list = s;
+}
+
+static void take_out(struct slot *s)
+{
+        *s->pprev = s->next;
+        if (s->next)
+                s->next->pprev = s->pprev;
+}
+
+static struct slot *slot_of(struct redis *r, uint64_t ticket)
+{
+        size_t i = (size_t)(uint32_t)ticket;
+
+        return i > 0 && i <= r->n_touched && r->slots[i - 1].ticket == ticket ? &r->slots[i - 1] : NULL;
+}
+
+static struct slot *slot_take(struct redis *r)
+{
+        struct slot *s = r->free;
+
+        if (s) {
+                take_out(s);
+        } else if (r->n_touched < r->config.waiting_max) {
+                s = &r->slots[r->n_touched++];
+                s->ticket = UINT64_C(1) << 32 | r->n_touched;
+        } else {
+                return NULL;
+        }
+        put(s, &r->used);
+        return s;
+}
+
+/* Its ticket is no good from here on. */
+static void slot_release(struct redis *r, struct slot *s)
+{
+        take_out(s);
+        s->ticket += UINT64_C(1) << 32;
+        if (s->ticket >> 32 == 0)
+                s->ticket += UINT64_C(1) << 32;
+        s->call = NULL;
+        put(s, &r->free);
+}
+
+static void count(struct redis *r, enum redis_result result)
+{
+        _Atomic uint64_t *const of[] = {
+                [REDIS_ANSWERED] = &r->stats->answered, [REDIS_NIL] = &r->stats->nil, [REDIS_SAID_ERROR] = &r->stats->errors,
+                [REDIS_LATE] = &r->stats->late, [REDIS_LOST] = &r->stats->lost,
+        };
+
+        atomic_fetch_add_explicit(of[result], 1, memory_order_relaxed);
+}
+
+/* The owner may do anything from inside but destroy the redis. */
+static void finish(struct redis *r, struct slot *s, enum redis_result result, const redisReply *reply)
+{
+        struct redis_call *c = s->call;
+
+        if (!s->inner)
+                count(r, result);
+        slot_release(r, s);
+        if (c) {
+                c->ticket = 0;
+                c->done(c, result, reply);
+        }
+}
+
+/* ---- deadlines ---------------------------------------------------------------------------------------------------------- */
+static void tick_by(struct redis *r, int64_t at, int64_t now)
+{
+        int64_t us = MAX(at - now, TICK_MIN_US);
+
+        r->tick_at_us = at;
+        (void)event_add(&r->tick, &(struct timeval){ us / 1000000, us % 1000000 });
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+        struct redis *r = arg;
+        int64_t now = now_us(), soonest = NEVER_US;
+        struct slot *s, *next;
+
+        (void)fd, (void)what;
+        r->tick_at_us = NEVER_US;
+        for (s = r->used; s; s = next) {
+                next = s->next;
+                if (s->deadline_us > now) {
+                        soonest = MIN(soonest, s->deadline_us);
+                        continue;
+                }
+                take_out(s);
+                put(s, &r->expired);
+        }
+        while (r->expired) {
+                struct link *l;
+
+                s = r->expired;
+                l = s->link;
+                if (l->state == LINK_UP && link_strike(l, s->deadline_us - s->timeout_us, now)) {
+                        l->probe_us = s->timeout_us;
+                        l->too_late = true;
+                }
+                finish(r, s, REDIS_LATE, NULL);
+        }
+        /* from the beginning after each: a failure may change the list */
+        for (struct link *l = r->links; l;) {
+                struct link *then = l->next;
+
+                if (TAKE(l->too_late) && l->state == LINK_UP) {
+                        link_fail(l, SAID_LATE, "time-outs in a row: %" PRId64, r->config.failures);
+                        then = r->links;
+                }
+                l = then;
+        }
+        if (soonest < r->tick_at_us)
+                tick_by(r, soonest, now);
+}
+
+/* ---- replies ------------------------------------------------------------------------------------------------------------ */
+static bool begins(const redisReply *reply, const char *word)
+{
+        size_t n = strlen(word);
+
+        return reply->len >= n && memcmp(reply->str, word, n) == 0;
+}
+
+bool redis_useless(const redisReply *reply)
+{
+        static const char *const words[] = { "LOADING", "NOAUTH", "MASTERDOWN", "BUSY ", "CLUSTERDOWN" };
+
+        for (size_t i = 0; reply->type == REDIS_REPLY_ERROR && i < LENGTH_OF(words); i++)
+                if (begins(reply, words[i]))
+                        return true;
+        return false;
+}
+
+void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const redisReply *reply, int64_t now)
+{
+        struct slot *s = slot_of(r, sent->ticket);
+        int64_t took = MAX(now - sent->at_us, 1);
+        char text[200];
+
+        r->rtt_us = r->rtt_us ? r->rtt_us + (took - r->rtt_us) / 8 : took;
+        if (!s) {
+                if (sent->ticket)
+                        COUNT(r, ignored);
+                return;
+        }
+        if (reply->type != REDIS_REPLY_ERROR) {
+                link_well(l);
+                finish(r, s, reply->type == REDIS_REPLY_NIL ? REDIS_NIL : REDIS_ANSWERED, reply->type == REDIS_REPLY_NIL ? NULL : reply);
+                return;
+        }
+        (void)snprintf(text, sizeof text, "says '%.160s'", reply->str);
+        if (redis_useless(reply)) {
+                bool last = link_strike(l, sent->at_us, now);
+
+                finish(r, s, REDIS_SAID_ERROR, reply);
+                if (last)
+                        link_fail(l, SAID_REFUSED, "%s", text);
+                return;
+        }
+        link_well(l);
+        link_say(l, SAID_ERROR, text, "");
+        finish(r, s, REDIS_SAID_ERROR, reply);
+}
+
+void redis_lost(struct redis *r, uint64_t ticket)
+{
+        struct slot *s = slot_of(r, ticket);
+
+        if (s)
+                finish(r, s, REDIS_LOST, NULL);
+}
+
+/* ---- commands ----------------------------------------------------------------------------------------------------------- */
+int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
+               int64_t timeout_us)
+{
+        struct slot *s = slot_take(r);
+        int64_t now = now_us();
+        int rc;
+
+        assert(!c || c->ticket == 0);
+        if (!s)
+                return -EBUSY;
+        rc = link_push(l, s->ticket, now, argc, argv, argvlen, NULL);
+        if (rc < 0) {
+                slot_release(r, s);
+                return rc;
+        }
+        s->call = c;
+        s->link = l;
+        s->inner = inner;
+        s->timeout_us = timeout_us;
+        s->deadline_us = now + timeout_us;
+        if (s->deadline_us < r->tick_at_us)
+                tick_by(r, s->deadline_us, now);
+        if (c)
+                c->ticket = s->ticket;
+        return 0;
+}
+
+int redis_command(struct redis *r, struct redis_call *c, int key, int argc, const char *const *argv, const size_t *argvlen, int64_t timeout_us)
+{
+        int rc;
+
+        (void)key;
+        if (r->main->state != LINK_UP) {
+                COUNT(r, refused);
+                return -EAGAIN;
+        }
+        rc = redis_send(r, r->main, c, false, argc, argv, argvlen, timeout_us);
+        if (rc == -EBUSY)
+                COUNT(r, busy);
+        return rc;
+}
+
+int redis_get(struct redis *r, struct redis_call *c, struct pm_str key, int64_t timeout_us)
+{
+        const char *const argv[] = { "GET", key.p };
+        const size_t n[] = { 3, key.n };
+
+        return redis_command(r, c, 1, 2, argv, n, timeout_us);
+}
+
+int redis_set(struct redis *r, struct redis_call *c, struct pm_str key, struct pm_str value, int64_t px_ms, int64_t timeout_us)
+{
+        char number[24];
+        const char *const argv[] = { "SET", key.p, value.p, "PX", number };
+        size_t n[] = { 3, key.n, value.n, 2, 0 };
+
+        n[4] = (size_t)snprintf(number, sizeof number, "%" PRId64, px_ms);
+        return redis_command(r, c, 1, px_ms > 0 ? 5 : 3, argv, n, timeout_us);
+}
+
+void redis_cancel(struct redis *r, struct redis_call *c)
+{
+        struct slot *s = c->ticket ? slot_of(r, c->ticket) : NULL;
+
+        c->ticket = 0;
+        if (s && s->call == c)
+                slot_release(r, s);
+}
+
+bool redis_ready(const struct redis *r)
+{
+        return r->main->state == LINK_UP;
+}
+
+void redis_readiness(struct redis *r)
+{
+        bool ready = redis_ready(r);
+
+        if (ready != r->was_ready)
+                atomic_fetch_add_explicit(&r->stats->up, ready ? 1 : -1, memory_order_relaxed);
+        r->was_ready = ready;
+}
+
+int64_t redis_rtt_us(const struct redis *r)
+{
+        return r->rtt_us;
+}
+
+/* xorshift64*: jitter, nothing secret */
+uint64_t redis_random(struct redis *r, uint64_t n)
+{
+        r->random ^= r->random >> 12;
+        r->random ^= r->random << 25;
+        r->random ^= r->random >> 27;
+        return n ? (r->random * UINT64_C(0x2545f4914f6cdd1d) >> 11) % n : 0;
+}
+
+/* ---- one server --------------------------------------------------------------------------------------------------------- */
+static const struct link_kind single = { .probe = "PING", .retries = true };
+
+static int single_create(struct redis *r)
+{
+        struct redis_address a;
+        char why[256];
+
+        if (redis_address_parse(r->config.servers[0], REDIS_PORT, &a, why, sizeof why) < 0)
+                return -EINVAL;
+        r->main = calloc(1, sizeof *r->main);
+        if (!r->main)
+                return -ENOMEM;
+        link_init(r->main, r, &single, &a);
+        link_start(r->main, 0);
+        return 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------------- */
+struct redis *redis_create(struct event_base *base, const struct redis_config *c, struct redis_stats *stats)
+{
+        struct redis *r = calloc(1, sizeof *r);
+
+        if (!r)
+                return NULL;
+        r->base = base;
+        r->stats = stats ? stats : &r->own_stats;
+        r->tick_at_us = NEVER_US;
+        r->random = (uint64_t)now_us() ^ (uint64_t)(uintptr_t)r ^ (uint64_t)getpid() << 40;
+        r->random |= 1;
+        arena_init(&r->arena, NULL, 1 << 20);
+        (void)event_assign(&r->tick, base, -1, 0, on_tick, r);
+        r->slots = calloc(c->waiting_max, sizeof *r->slots);
+        if (!r->slots || !config_copy(r, c) || single_create(r) < 0) {
+                redis_destroy(r);
+                return NULL;
+        }
+        return r;
+}
+
+void redis_destroy(struct redis *r)
+{
+        if (!r)
+                return;
+        (void)event_del(&r->tick);
+        if (r->was_ready)
+                atomic_fetch_sub_explicit(&r->stats->up, 1, memory_order_relaxed);
+        if (r->main) {
+                link_finish(r->main);
+                free(r->main);
+        }
+        if (r->dns)
+                evdns_base_free(r->dns, 1);
+        arena_finish(&r->arena);
+        free(r->slots);
+        free(r);
+}

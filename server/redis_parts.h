@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * redis_parts.h - between the files of the Redis client; nobody else's business.
+ *
+ * A *link* is one connection to one address: it connects, greets (AUTH, SELECT, a probe), carries commands in order, and waits after
+ * a failure.  A *slot* is one command under way: its ticket stands in the link's ring until the reply comes, even when nobody waits
+ * any more.  redis.c has the slots, redis_link.c and redis_connect.c the links; the other files decide which link serves what.
+ */
+#ifndef PM_REDIS_PARTS_H
+#define PM_REDIS_PARTS_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <hiredis/hiredis.h>
+#include <sys/socket.h>
+
+#include "arena.h"
+#include "redis.h"
+#include "redis_address.h"
+
+#define REDIS_ADDRESSES_MAX 8          /* of one name */
+#define REDIS_OUT_MAX ((size_t)16 << 20) /* bytes that wait to be written to one server */
+#define NEVER_US INT64_MAX
+
+struct link;
+struct evdns_base;
+struct redis_lookup;
+
+/* ---- links -------------------------------------------------------------------------------------------------------------- */
+enum link_state {
+        LINK_OFF,        /* until link_start() */
+        LINK_WAITING,    /* until the timer */
+        LINK_CONNECTING, /* name, TCP */
+        LINK_GREETING,   /* AUTH, SELECT */
+        LINK_PROBING,    /* PING or what the kind says */
+        LINK_UP
+};
+
+/* Why a line is logged: each at most once a minute. */
+enum link_said { SAID_GONE, SAID_LATE, SAID_REFUSED, SAID_OVERSIZED, SAID_ERROR, SAID_N };
+
+/* What a link is for.  The functions run from the loop, outside of any redis_*() call of the owner. */
+struct link_kind {
+        const char *probe;                         /* one word that a usable server answers */
+        const char *(*probed)(const redisReply *r); /* NULL: usable, else a clause; NULL function: any reply but -LOADING and its like */
+        void (*up)(struct link *l);                /* NULL: nobody is told */
+        void (*down)(struct link *l);              /* after the commands on it were lost; not told by link_stop() */
+        bool sentinel;                             /* the sentinels' user and password, no database */
+        bool retries;                              /* by itself, after a while */
+};
+
+struct sent {
+        uint64_t ticket; /* 0: the reply interests nobody */
+        int64_t at_us;
+};
+
+struct link {
+        struct redis *r;
+        const struct link_kind *kind;
+        struct link *next, **pprev; /* all of r's */
+        struct redis_address to;
+        enum link_state state;
+        unsigned epoch;             /* goes up whenever the connection is closed */
+        int fd;
+        struct event readable, writable, flush, timer;
+        redisReader *reader;
+        size_t reply_cost;          /* memory of the reply that is being read */
+        bool oversized;
+
+        char *out;                  /* [out_at, out_n): not written yet */
+        size_t out_at, out_n, out_size;
+        bool flushing;
+
+        struct sent *ring;          /* commands without a reply yet, oldest at head */
+        size_t ring_size, head, n_sent;
+
+        struct {
+                struct sockaddr_storage to;
+                socklen_t n;
+        } addresses[REDIS_ADDRESSES_MAX];
+        unsigned n_addresses, address_at;
+        struct redis_lookup *lookup;
+        int64_t connect_until_us;
+        unsigned greetings;         /* replies to AUTH and SELECT still to come */
+
+        int64_t fail_row;           /* connections lost or not made, since a command was answered */
+        int64_t late_row;           /* time-outs (and answers like -LOADING), likewise */
+        int64_t late_counted_us;    /* when the last one was; commands sent before that are not a further one */
+        bool too_late;              /* the last straw, while the time-outs of one moment are gone through */
+        int64_t probe_us;           /* how fast the probe must be; 0: connect_ms */
+        int64_t backoff_us;
+        bool open;                  /* the breaker */
+        void *owner;                /* kind's own */
+};
+
+void link_init(struct link *l, struct redis *r, const struct link_kind *kind, const struct redis_address *to);
+/* Commands on it are dropped without a word. */
+void link_finish(struct link *l);
+/* Connects after that time, in OFF and WAITING. */
+void link_start(struct link *l, int64_t delay_us);
+/* Closes it; what was on it is lost.  OFF. */
+void link_stop(struct link *l);
+/* The connection is no good: closes it, says so in the log, what was on it is lost, and kind->retries decides what comes. */
+void link_fail(struct link *l, enum link_said cause, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A command of it has come to a good end: all is well. */
+void link_well(struct link *l);
+/* One more time-out, or its like, of a command that was sent then.  True: that was the last straw; link_fail() is the caller's. */
+bool link_strike(struct link *l, int64_t sent_us, int64_t now);
+/* redis_out.c: appends a command; it leaves with the others of this turn of the loop.  0, -EBUSY, -ENOMEM.  The bytes are the last *ret_n of out. */
+int link_push(struct link *l, uint64_t ticket, int64_t now, int argc, const char *const *argv, const size_t *argvlen, size_t *ret_n);
+int link_push_bytes(struct link *l, uint64_t ticket, int64_t now, const char *p, size_t n);
+void link_flush(evutil_socket_t fd, short what, void *link); /* an event's function */
+
+/* A line a minute and cause at most. */
+void link_say(struct link *l, enum link_said cause, const char *text, const char *after);
+
+/* redis_connect.c: from the address to a connected socket, then link_connected(). */
+void link_connect(struct link *l);
+void link_connect_next(struct link *l, int error);
+void link_connect_cancel(struct link *l);
+void link_connected(struct link *l);
+
+/* ---- slots -------------------------------------------------------------------------------------------------------------- */
+struct slot {
+        struct slot *next, **pprev; /* used, expired or free */
+        struct redis_call *call;    /* NULL: nobody waits */
+        struct link *link;
+        uint64_t ticket;            /* of this use */
+        int64_t deadline_us, timeout_us;
+        bool inner;                 /* our own: not counted */
+};
+
+struct redis {
+        struct event_base *base;
+        struct redis_config config;
+        struct arena arena;         /* the configuration's */
+        struct redis_stats *stats, own_stats;
+        struct link *links;
+        redisReplyObjectFunctions hiredis_makers, makers; /* of the readers' objects: theirs, and ours that count */
+        struct slot *slots, *used, *expired, *free;
+        size_t n_touched;           /* slots that were ever used */
+        struct event tick;
+        int64_t tick_at_us;
+        int64_t rtt_us;
+        uint64_t random;
+        struct evdns_base *dns;
+        bool was_ready;
+        struct link *main;          /* the server, or Sentinel's master; NULL in a cluster */
+};
+
+/* Sends on that link.  As redis_command(). */
+int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
+               int64_t timeout_us);
+/* The reply to what was sent. */
+void redis_reply(struct redis *r, struct link *l, const struct sent *s, const redisReply *reply, int64_t now);
+/* The connection has gone: the call's end, if anybody still waits. */
+void redis_lost(struct redis *r, uint64_t ticket);
+/* The gauge, after any link went up or down. */
+void redis_readiness(struct redis *r);
+/* -LOADING and others that mean: alive, and of no use now. */
+bool redis_useless(const redisReply *reply);
+/* 0 .. n-1. */
+uint64_t redis_random(struct redis *r, uint64_t n);
+#endif

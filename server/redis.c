@@ -335,6 +335,11 @@ void redis_cancel(struct redis *r, struct redis_call *c)
                 slot_release(r, s);
 }
 
+struct link *redis_master(struct redis *r, size_t i)
+{
+        return i == 0 ? r->main : NULL;
+}
+
 bool redis_ready(const struct redis *r)
 {
         return r->main->state == LINK_UP;

@@ -91,4 +91,26 @@ int redis_get(struct redis *r, struct redis_call *c, struct pm_str key, int64_t 
 int redis_set(struct redis *r, struct redis_call *c, struct pm_str key, struct pm_str value, int64_t px_ms, int64_t timeout_us);
 /* In any state; after it done() is not called.  The reply is ignored when it comes. */
 void redis_cancel(struct redis *r, struct redis_call *c);
+
+/*
+ * All keys that match a pattern of SCAN, of all masters, batch by batch; one batch under way, then a rest as long as it took, so that
+ * others are not hurt.  As SCAN has it: a key may come twice, and one that came or went meanwhile may be missing.  Lives inside its
+ * owner; zeroed but for the first members.
+ */
+struct redis_scan {
+        bool unlink; /* remove the keys (UNLINK, in a cluster each by its slot) after batch() has seen them */
+        /* NULL: not told.  From the loop; the keys are gone when it returns.  redis_scan_cancel() may be called from inside. */
+        void (*batch)(struct redis_scan *s, const struct pm_str *keys, size_t n);
+        /* Once, last.  0; -EAGAIN: a master cannot be reached now; -ETIMEDOUT; -EIO: the connection was lost or an error came; -ENOMEM. */
+        void (*end)(struct redis_scan *s, int result);
+        uint64_t seen, removed, failed; /* keys */
+
+        /* redis_scan.c's own */
+        struct redis *redis;
+        struct redis_scan_state *state;
+};
+/* timeout_us: of each command.  0: end() will come.  -ENOMEM: it will not. */
+int redis_scan(struct redis *r, struct redis_scan *s, struct pm_str pattern, int64_t timeout_us);
+/* In any state; end() is not called any more. */
+void redis_scan_cancel(struct redis_scan *s);
 #endif

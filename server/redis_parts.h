@@ -151,6 +151,8 @@ struct redis {
 /* Sends on that link.  As redis_command(). */
 int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
                int64_t timeout_us);
+/* The i-th server that has keys of its own; NULL: there are no more. */
+struct link *redis_master(struct redis *r, size_t i);
 /* The reply to what was sent. */
 void redis_reply(struct redis *r, struct link *l, const struct sent *s, const redisReply *reply, int64_t now);
 /* The connection has gone: the call's end, if anybody still waits. */

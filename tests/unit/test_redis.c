@@ -292,6 +292,98 @@ Test(redis, destroyed_with_calls_under_way)
         cr_assert_eq(STAT(up), 0);
 }
 
+/* ---- all keys ----------------------------------------------------------------------------------------------------------- */
+static struct {
+        struct redis_scan scan;
+        unsigned batches, ended, other;
+        int result;
+        unsigned cancel_at;
+} all;
+
+static void on_batch(struct redis_scan *s, const struct pm_str *keys, size_t n)
+{
+        all.batches++;
+        for (size_t i = 0; i < n; i++)
+                all.other += keys[i].n < 3 || memcmp(keys[i].p, "pm:", 3) != 0;
+        if (all.batches == all.cancel_at)
+                redis_scan_cancel(s);
+}
+
+static void on_end(struct redis_scan *s, int result)
+{
+        cr_assert_null(s->state);
+        all.ended++;
+        all.result = result;
+}
+
+static void scan_begin(const char *pattern, bool unlink)
+{
+        all.scan = (struct redis_scan){ .unlink = unlink, .batch = on_batch, .end = on_end };
+        all.batches = all.ended = all.other = 0;
+        cr_assert_eq(redis_scan(stand.r, &all.scan, str(pattern), SOON), 0);
+        cr_assert_eq(all.batches + all.ended, 0, "never from inside");
+}
+
+static void fill(unsigned n)
+{
+        (void)server_say(&server, "EVAL %s 0 %u", "for i=1,ARGV[1] do redis.call('SET','pm:'..i,i) redis.call('SET','other:'..i,i) end return 1", n);
+}
+
+Test(redis, goes_through_all_keys_beside_others)
+{
+        struct asked a = { .done = 1 };
+        unsigned asks = 0;
+
+        SERVER_START(&server);
+        open_ready();
+        fill(5000);
+        scan_begin("pm:*", false);
+        while (!all.ended) {
+                if (a.done) {
+                        cr_assert_eq(ask_get(&a, "pm:1", SOON), 0);
+                        asks++;
+                }
+                turn();
+        }
+        UNTIL(a.done);
+        cr_assert_eq(all.result, 0);
+        cr_assert_eq(all.scan.seen, 5000);
+        cr_assert_eq(all.other, 0);
+        cr_assert_gt(all.batches, 5);
+        cr_assert_gt(asks, 5);
+        cr_assert_eq(STAT(answered), asks, "the scan's own commands are not the owner's");
+
+        scan_begin("pm:*", true);
+        UNTIL(all.ended);
+        cr_assert_eq(all.result, 0);
+        cr_assert_eq(all.scan.removed, 5000);
+        cr_assert_eq(all.scan.failed, 0);
+        cr_assert_str_eq(server_say(&server, "DBSIZE"), "5000");
+
+        /* none left, cancelled from inside, cancelled at once, cut */
+        scan_begin("pm:*", true);
+        UNTIL(all.ended);
+        cr_assert_eq(all.scan.seen, 0);
+        all.cancel_at = 2;
+        scan_begin("*", false);
+        UNTIL(all.batches == 2);
+        scan_begin("*", false);
+        redis_scan_cancel(&all.scan);
+        for (int i = 0; i < 10; i++)
+                turn();
+        cr_assert_eq(all.batches + all.ended, 0);
+        all.cancel_at = 0;
+        scan_begin("*", false);
+        UNTIL(all.batches == 1);
+        server_kill(&server);
+        UNTIL(all.ended);
+        cr_assert(all.result == -EIO || all.result == -EAGAIN, "%d", all.result);
+        scan_begin("*", false);
+        UNTIL(all.ended);
+        cr_assert_eq(all.result, -EAGAIN);
+        close_clean();
+}
+
 /* ---- a Redis that is in trouble ----------------------------------------------------------------------------------------- */
 Test(redis, comes_back_after_kill_9)
 {

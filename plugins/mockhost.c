@@ -10,6 +10,7 @@
 
 #include "loader.h"
 #include "mockhost_parts.h"
+#include "shown.h"
 
 #include "base.h"
 
@@ -229,6 +230,7 @@ static void make_query(struct run *r)
 {
         const struct mock_ask *ask = r->ask;
         struct pm_query *q = &r->query;
+        struct shown all;
 
         *q = (struct pm_query){ .size = sizeof *q, .kind = ask->kind ? ask->kind : PM_CHAT, .host = &mockhost_functions };
         q->id = mock_str(ask->id ? ask->id : "mock-1");
@@ -236,6 +238,7 @@ static void make_query(struct run *r)
         q->model = mock_str(ask->model ? ask->model : "auto");
         if (q->kind == PM_CHAT) {
                 q->text = ask->text;
+                q->user = mock_str(ask->user ? ask->user : "");
                 q->messages = make_messages(r, &q->n_messages);
                 q->experts = r->h->experts;
                 q->n_experts = r->h->setup.n_experts;
@@ -246,6 +249,8 @@ static void make_query(struct run *r)
                 q->wanted = ask->wanted;
         }
         q->body = ask->body.n ? ask->body : make_body(r);
+        all = shown_of(q);
+        shown_to(q, &all, r->h->router->reads);
 }
 
 void mockhost_run(struct mockhost *h, const struct mock_ask *ask, struct mock_result *ret)
@@ -322,10 +327,22 @@ static PRINTF(2, 3) int open_refuse(const struct pm_open *o, const char *fmt, ..
         return -1;
 }
 
+static void open_reads_header(const struct pm_open *o, const char *name)
+{
+        struct mockhost *h = opening_host(o);
+        const char **more = scrap_alloc(h->memory, (h->n_read_headers + 1) * sizeof *more);
+
+        if (h->n_read_headers)
+                memcpy(more, h->read_headers, h->n_read_headers * sizeof *more);
+        more[h->n_read_headers++] = memcpy(scrap_alloc(h->memory, strlen(name) + 1), name, strlen(name));
+        h->read_headers = more;
+}
+
 static int open_router(struct mockhost *h)
 {
         struct opening o = { .open = { .size = sizeof o.open, .instance = h->instance, .experts = h->expert_names,
-                                       .n_experts = h->setup.n_experts, .log = open_log, .refuse = open_refuse }, .h = h };
+                                       .n_experts = h->setup.n_experts, .log = open_log, .refuse = open_refuse,
+                                       .reads_header = open_reads_header }, .h = h };
         int r;
 
         loader_running(h->instance);

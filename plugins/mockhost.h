@@ -71,7 +71,7 @@ struct mock_ask {
         const char *tenant, *model, *id;      /* NULL: "", "auto", "mock-1" */
         struct pm_str body;                   /* empty: made from model and messages */
         const char *const *headers;           /* name, value, ..., NULL */
-        const char *user;                     /* recommend */
+        const char *user;
         const char *const *history, *const *exclude; /* NULL at the end */
         size_t wanted;
         struct mock_faults faults;

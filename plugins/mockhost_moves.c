@@ -195,7 +195,12 @@ static struct pm_str host_header(struct pm_query *q, const char *name)
 {
         struct run *r = run_of(q);
         struct pm_str joined = { NULL, 0 };
+        bool known = !r->h->router->reads;
 
+        for (size_t i = 0; r->h->router->reads & PM_READS_HEADERS && i < r->h->n_read_headers; i++)
+                known = known || strcasecmp(r->h->read_headers[i], name) == 0;
+        if (!known)
+                return joined; /* what it does not say that it reads, it is not shown */
         for (const char *const *h = r->ask->headers; h && h[0] && h[1]; h += 2)
                 if (strcasecmp(h[0], name) == 0) {
                         size_t n = joined.n + strlen(h[1]) + 2;

@@ -39,6 +39,8 @@ struct mockhost {
         void *self;
         const struct pm_expert **experts;
         const char **expert_names;
+        const char **read_headers; /* of a router that declares what it reads */
+        size_t n_read_headers;
         atomic_uint_fast64_t tickets;
         char *why; /* of the open() that runs */
         size_t why_n;

@@ -65,6 +65,13 @@ void options_describe(FILE *out, const struct pm_option *table, const char *path
 /* Is the table itself in order (types, presets that parse, ranges)?  NULL, or what is wrong: a plugin's table is not trusted. */
 const char *options_check_table(const struct pm_option *table, size_t self_size);
 
+/*
+ * Calls each(ctx, o, text) for every value in force, in the table's order: text is the value as it would stand in the file, NULL
+ * where none is given.  Lists and lists of maps come with their number first.  For digests: equal values give equal calls.
+ */
+void options_each(const struct pm_option *table, const void *self,
+                  void (*each)(void *ctx, const struct pm_option *o, const char *text), void *ctx);
+
 /* Writes the effective values as a JSON text of one object, secrets as "***"; for /admin/config.  Heap string, or NULL. */
 char *options_to_json(const struct pm_option *table, const void *self);
 #endif

@@ -328,3 +328,93 @@ char *options_to_json(const struct pm_option *table, const void *self)
         json_decref(all);
         return text;
 }
+
+/* ---- each value, for digests ------------------------------------------------------------------------------------------------ */
+
+struct visit {
+        void (*each)(void *ctx, const struct pm_option *o, const char *text);
+        void *ctx;
+};
+
+static void visit_level(const struct visit *v, const struct pm_option *table, const char *self, int depth);
+
+static void visit_number(const struct visit *v, const struct pm_option *o, const char *field)
+{
+        char buf[VALUE_TEXT_MAX];
+        struct value value = { 0 };
+        int yes;
+
+        if (o->type == PM_BOOL) {
+                memcpy(&yes, field, sizeof yes);
+                v->each(v->ctx, o, yes ? "true" : "false");
+        } else if (o->type == PM_REAL) {
+                memcpy(&value.r, field, sizeof value.r);
+                (void)snprintf(buf, sizeof buf, "%.17g", value.r);
+                v->each(v->ctx, o, buf);
+        } else {
+                memcpy(&value.i, field, sizeof value.i);
+                (void)snprintf(buf, sizeof buf, "%" PRId64, value.i);
+                v->each(v->ctx, o, buf);
+        }
+}
+
+static void visit_count(const struct visit *v, const struct pm_option *o, size_t n)
+{
+        char buf[VALUE_TEXT_MAX];
+
+        (void)snprintf(buf, sizeof buf, "%zu", n);
+        v->each(v->ctx, o, buf);
+}
+
+static void visit_value(const struct visit *v, const struct pm_option *o, const char *field, int depth)
+{
+        struct pm_tables tables;
+        struct pm_strs list;
+        const char *text;
+
+        switch (o->type) {
+        case PM_STR:
+        case PM_PATH:
+        case PM_KEY:
+                memcpy(&text, field, sizeof text);
+                v->each(v->ctx, o, text);
+                return;
+        case PM_STRS:
+                memcpy(&list, field, sizeof list);
+                visit_count(v, o, list.n);
+                for (size_t i = 0; i < list.n; i++)
+                        v->each(v->ctx, o, list.items[i]);
+                return;
+        case PM_TABLE:
+                visit_level(v, o->sub, field, depth + 1);
+                return;
+        case PM_TABLES:
+                memcpy(&tables, field, sizeof tables);
+                visit_count(v, o, tables.n);
+                for (size_t i = 0; i < tables.n; i++)
+                        visit_level(v, o->sub, (const char *)tables.items + i * o->sub_size, depth + 1);
+                return;
+        case PM_BOOL:
+        case PM_INT:
+        case PM_REAL:
+        case PM_SIZE:
+        case PM_TIME:
+        case PM_CHOICE:
+                break;
+        }
+        visit_number(v, o, field);
+}
+
+static void visit_level(const struct visit *v, const struct pm_option *table, const char *self, int depth)
+{
+        for (const struct pm_option *o = table; o && o->key && depth < DEPTH_MAX; o++)
+                visit_value(v, o, self + o->offset, depth);
+}
+
+void options_each(const struct pm_option *table, const void *self,
+                  void (*each)(void *ctx, const struct pm_option *o, const char *text), void *ctx)
+{
+        struct visit v = { each, ctx };
+
+        visit_level(&v, table, self, 0);
+}

@@ -27,7 +27,7 @@ extern "C" {
 
 /* A host loads a plugin of its own major and of a minor not above its own.  Structs grow only at the end. */
 #define PM_ABI_MAJOR 1
-#define PM_ABI_MINOR 0
+#define PM_ABI_MINOR 1
 
 struct pm_query;
 struct pm_host;
@@ -41,7 +41,6 @@ struct pm_str {
 /* What a step returns.  Only a move makes a valid one; it is good for this step and no other. */
 typedef struct pm_step { uint64_t ticket; } pm_step;
 typedef pm_step pm_step_fn(void *self, struct pm_query *q);
-
 enum pm_kind { PM_CHAT = 1, PM_RECOMMEND = 2 };
 enum pm_level { PM_DEBUG = 1, PM_INFO = 2, PM_WARN = 3, PM_ERROR = 4 };
 
@@ -89,7 +88,6 @@ struct pm_query {
         struct pm_str tenant; /* empty: no keys are configured */
         struct pm_str model;  /* the model that the client asked for: a route's name, for example "auto" */
         int64_t left_ms;      /* time left for routing when this step began */
-
         /* chat */
         struct pm_str text; /* the last user message */
         const struct pm_message *const *messages;
@@ -98,8 +96,8 @@ struct pm_query {
         const struct pm_expert *const *experts;
         size_t n_experts;
 
+        struct pm_str user; /* empty: unknown; chat: the body's `user` (since 1.1) */
         /* recommend */
-        struct pm_str user; /* empty: unknown */
         const struct pm_str *const *history;
         size_t n_history;
         size_t wanted; /* how many candidates */
@@ -196,7 +194,6 @@ enum pm_type {
 
 #define PM_REQUIRED 1u /* the key must be there */
 #define PM_SECRET 2u   /* never shown */
-
 struct pm_strs { const char *const *items; size_t n; };
 struct pm_tables { void *items; size_t n; }; /* n structs of the option's `sub_size` */
 
@@ -238,6 +235,11 @@ struct pm_option {
 #define PM_END_OPTION { NULL, PM_BOOL, 0, 0, NULL, 0, 0, NULL, NULL, 0, NULL }
 
 /* ---- the router --------------------------------------------------------------------------------------------------------- */
+/* What its decisions depend on, or'ed, so that the host may keep them: what is not named here is not shown to it.  Options, files of
+ * PM_PATHs, and the experts' names, prices and contexts always count.  0: on more (load, time, chance): none is kept, all is shown. */
+enum pm_reads { PM_READS_NOTHING = 1, PM_READS_TEXT = 2, PM_READS_MESSAGES = 4, PM_READS_BODY = 8, PM_READS_USER = 16,
+                PM_READS_TENANT = 32, PM_READS_HEADERS = 64 /* those that open() has named by o->reads_header() */ };
+
 /* What open() is told. */
 struct pm_open {
         uint32_t size;
@@ -246,6 +248,7 @@ struct pm_open {
         size_t n_experts;
         void (*log)(const struct pm_open *o, enum pm_level level, const char *fmt, ...);
         int (*refuse)(const struct pm_open *o, const char *fmt, ...); /* says why open() fails; returns -1 */
+        void (*reads_header)(const struct pm_open *o, const char *name); /* since 1.1; copied */
 };
 
 /* How a routed request ended. */
@@ -271,6 +274,7 @@ struct pm_router {
         pm_step_fn *route;                                 /* chat; NULL: this router only recommends */
         pm_step_fn *recommend;                             /* NULL: this router only routes */
         void (*observe)(void *self, const struct pm_outcome *o); /* may be NULL; must not block */
+        unsigned reads;                                    /* enum pm_reads; since 1.1 */
 };
 
 #if defined(__GNUC__)

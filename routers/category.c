@@ -350,4 +350,4 @@ static pm_step route(void *self, struct pm_query *q)
 }
 
 PM_ROUTER(.name = "category", .version = "1", .summary = "by what the prompt is about: a classifier, and a ranking of experts",
-          .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route)
+          .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_TEXT)

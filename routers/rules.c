@@ -145,11 +145,12 @@ static pcre2_code *compile(const struct rule *r, const char *regex, struct mista
         return code;
 }
 
-static void open_headers(struct rule *r, struct mistakes *m)
+static void open_headers(struct rule *r, const struct pm_open *o, struct mistakes *m)
 {
         struct header_rule *h = r->headers.items;
 
         for (size_t i = 0; i < r->headers.n; i++) {
+                o->reads_header(o, h[i].name);
                 if (h[i].value && h[i].regex)
                         mistake(m, r, "header '%s' has both a value and a regex: one of them would be right", h[i].name);
                 if (h[i].regex)
@@ -267,7 +268,7 @@ static int rules_open(void *self, const struct pm_open *o)
                         rules_close(s);
                         return o->refuse(o, "no memory");
                 }
-                open_headers(r, &m);
+                open_headers(r, o, &m);
                 open_keywords(s, r, (uint32_t)i, &m);
                 open_languages(s, r, &m);
                 open_ranges(r, &m);
@@ -479,4 +480,4 @@ static pm_step rules_route(void *self, struct pm_query *q)
 
 PM_ROUTER(.name = "rules", .version = "1", .summary = "the first rule whose conditions hold: header, tenant, model, keyword, expression, "
           "language, size", .self_size = sizeof(struct rules), .options = options, .open = rules_open, .close = rules_close,
-          .route = rules_route)
+          .route = rules_route, .reads = PM_READS_TEXT | PM_READS_MESSAGES | PM_READS_TENANT | PM_READS_HEADERS)

@@ -43,4 +43,4 @@ static pm_step route(void *self, struct pm_query *q)
 }
 
 PM_ROUTER(.name = "template", .version = "1", .summary = "everything to one expert", .self_size = sizeof(struct template),
-          .options = options, .open = opened, .route = route)
+          .options = options, .open = opened, .route = route, .reads = PM_READS_NOTHING)

@@ -16,6 +16,7 @@
 
 #include "config.h"
 #include "expert.h"
+#include "forget.h"
 #include "gateway.h"
 #include "listen.h"
 #include "loader.h"
@@ -31,7 +32,10 @@
 struct admin {
         struct gateway *gateway;
         struct evhttp *http;
+        struct event_base *base;
         struct evhttp_request *reloading; /* who waits for a reload's end; NULL: nobody, or left */
+        struct evhttp_request *forgetter; /* who waits until decisions are forgotten */
+        struct forget *forget;            /* NULL: none is under way */
 };
 
 static const char page[] =
@@ -264,6 +268,68 @@ static void do_reload(struct admin *a, struct evhttp_request *req)
         evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_reloader_left, a);
 }
 
+static void on_forgotten(void *arg, const struct forgotten *what)
+{
+        struct admin *a = arg;
+        struct evhttp_request *req = TAKE(a->forgetter);
+
+        a->forget = NULL;
+        log_msg(NULL, what->why ? PM_WARN : PM_INFO, "forgotten, by the administrator: %" PRIu64 " in memory, %" PRIu64 " in Redis%s%s", what->memory,
+                what->redis, what->why ? "; " : "", what->why ? what->why : "");
+        if (!req) /* the client has left */
+                return;
+        evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
+        if (what->why)
+                answer_json(req, 502, json_pack("{s:{s:I, s:I}, s:{s:s}}", "removed", "memory", (json_int_t)what->memory, "redis",
+                                                (json_int_t)what->redis, "error", "message", what->why));
+        else
+                answer_json(req, 200, json_pack("{s:{s:I, s:I}}", "removed", "memory", (json_int_t)what->memory, "redis", (json_int_t)what->redis));
+}
+
+static void on_forgetter_left(struct evhttp_connection *connection, void *arg)
+{
+        struct admin *a = arg;
+
+        (void)connection;
+        a->forgetter = NULL;
+}
+
+/* DELETE /admin/decisions?prefix=TENANT|ROUTE|...&kind=decisions|pins|answers|all */
+static void forget_decisions(struct admin *a, struct evhttp_request *req)
+{
+        static const struct {
+                const char *name, *letters;
+        } kinds[] = { { "decisions", "d" }, { "pins", "p" }, { "answers", "a" }, { "all", "dpa" } };
+        const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req)), *prefix, *kind, *letters = NULL;
+        struct evkeyvalq all = { 0 };
+        int r;
+
+        if (a->forget) {
+                answer_error(req, 409, "decisions are being removed already: wait for that to end");
+                return;
+        }
+        if (evhttp_parse_query_str(query ? query : "", &all) < 0) {
+                answer_error(req, 400, "the query cannot be read: ?prefix=TENANT|ROUTE|&kind=decisions, with | as %7C");
+                return;
+        }
+        prefix = evhttp_find_header(&all, "prefix");
+        kind = evhttp_find_header(&all, "kind");
+        for (size_t i = 0; i < LENGTH_OF(kinds); i++)
+                if (strcmp(kind ? kind : "decisions", kinds[i].name) == 0)
+                        letters = kinds[i].letters;
+        if (!prefix)
+                answer_error(req, 400, "say which: ?prefix=TENANT|ROUTE|, with * for no tenant; an empty prefix means all of them");
+        else if (!letters)
+                answer_error(req, 400, "kind is one of decisions, pins, answers, all");
+        else if ((r = forget_begin(a->gateway, a->base, letters, prefix, on_forgotten, a, &a->forget)) < 0)
+                answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "no memory");
+        else {
+                a->forgetter = req;
+                evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_forgetter_left, a);
+        }
+        evhttp_clear_headers(&all);
+}
+
 static void set_expert(struct admin *a, struct evhttp_request *req, const char *name)
 {
         const struct expert *e = generation_expert(gateway_generation(a->gateway), (struct pm_str){ name, strlen(name) });
@@ -298,13 +364,14 @@ static const struct {
         { "/admin/config", EVHTTP_REQ_GET, show_config },
         { "/admin/generation", EVHTTP_REQ_GET, show_generation },
         { "/admin/reload", EVHTTP_REQ_POST, do_reload },
+        { "/admin/decisions", EVHTTP_REQ_DELETE, forget_decisions },
         { "/metrics", EVHTTP_REQ_GET, show_metrics },
         { "/healthz", EVHTTP_REQ_GET, show_health },
 };
 
 static void wrong_method(struct evhttp_request *req, enum evhttp_cmd_type right)
 {
-        const char *name = right == EVHTTP_REQ_GET ? "GET" : "POST";
+        const char *name = right == EVHTTP_REQ_GET ? "GET" : right == EVHTTP_REQ_POST ? "POST" : "DELETE";
         char text[32];
 
         (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", name);
@@ -374,6 +441,7 @@ int admin_create(struct gateway *g, struct event_base *base, const char *address
         if (!a)
                 return r;
         a->gateway = g;
+        a->base = base;
         a->http = evhttp_new(base);
         if (a->http)
                 r = listen_open(address, 1, p, &fd, name);
@@ -388,7 +456,7 @@ int admin_create(struct gateway *g, struct event_base *base, const char *address
         evhttp_set_max_headers_size(a->http, HEADERS_MAX);
         evhttp_set_max_body_size(a->http, BODY_MAX);
         evhttp_set_timeout(a->http, TIME_MAX_S);
-        evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
+        evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
         evhttp_set_gencb(a->http, on_request, a);
         log_msg(NULL, PM_INFO, "admin listening on %s", name);
         *ret = a;
@@ -401,5 +469,7 @@ void admin_destroy(struct admin *a)
                 return;
         if (a->http)
                 evhttp_free(a->http);
+        if (a->forget)
+                forget_cancel(a->forget);
         free(a);
 }

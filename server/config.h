@@ -18,6 +18,7 @@
 #include "options.h"
 #include "pool.h"
 
+struct cache_settings;
 struct expert;
 struct settings;
 struct tenants;
@@ -46,7 +47,23 @@ struct router {
         struct plugin *plugin;
         void *self;
         struct pool_customer pool;
+        unsigned char fingerprint[32]; /* of its code, options and files: fingerprint.h */
+        const char **read_headers;     /* named by its open(); counts if its table says PM_READS_HEADERS */
+        size_t n_read_headers;
         int metric;
+};
+
+/* What is kept of a route's decisions, and by what. */
+struct route_cache {
+        int64_t levels;           /* enum cache_levels */
+        bool share_all;           /* tenants use each other's */
+        int64_t time_ms, pin_ms;  /* pin_ms 0: no pins */
+        int64_t answers_ms, answer_size; /* answers_ms 0: none are kept */
+        size_t n_routers;         /* decisions of the first so many may be kept: these say what they read */
+        unsigned reads;           /* what they read, enum pm_reads or'ed */
+        const char **headers;     /* and which headers */
+        size_t n_headers;
+        unsigned char fingerprint[32], answers_fingerprint[32]; /* of what else decisions and answers depend on */
 };
 
 /* What a client may ask for as `model` and be routed. */
@@ -59,6 +76,8 @@ struct route {
         struct expert *preset;   /* `default`: when no router decides */
         int64_t deadline_ms;
         int64_t fallbacks;       /* at most so many */
+        bool reads_messages;     /* some router wants more of a conversation than its last user message */
+        struct route_cache cache;
         int metric;
 };
 
@@ -101,7 +120,8 @@ struct generation {
         size_t n_embedders;
         struct tenants *tenants; /* NULL: no keys are needed */
         const struct settings *settings; /* the file's side, for config_to_json() */
-        struct names expert_names, route_names, embedder_names; /* of the arrays above */
+        const struct cache_settings *cache; /* of these */
+        struct names expert_names, router_names, route_names, embedder_names; /* of the arrays above */
 };
 
 /*
@@ -122,6 +142,7 @@ void generation_destroy(struct generation *g); /* main thread: closes routers, l
 
 /* NULL: not there. */
 struct expert *generation_expert(const struct generation *g, struct pm_str name);
+struct router *generation_router(const struct generation *g, struct pm_str name);
 struct route *generation_route(const struct generation *g, struct pm_str name);
 struct embedder *generation_embedder(const struct generation *g, const char *name);
 
@@ -130,6 +151,10 @@ struct embedder *generation_embedder(const struct generation *g, const char *nam
  * changes.  NULL: there is no tree to speak of; else look at p.  `base`: the folder of relative paths.
  */
 struct settings *config_parse(const char *text, size_t n, const char *file, const char *base, struct arena *a, struct problems *p);
+
+/* The same from a file, with its folder as base.  0; -errno with an entry in p if it cannot be read, -EINVAL if there is no tree to speak
+ * of; else look at p.  digest: of its text, in hex; may be NULL. */
+int config_load(const char *file, struct arena *a, struct problems *p, char digest[65], struct settings **ret);
 
 /* The reference of all sections, Markdown. */
 void config_describe(FILE *out);

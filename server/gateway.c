@@ -15,13 +15,16 @@
 #include <sys/resource.h>
 
 #include "admin.h"
+#include "cache.h"
 #include "config.h"
 #include "listen.h"
 #include "log.h"
 #include "metrics.h"
 #include "options.h"
+#include "pins.h"
 #include "pool.h"
 #include "precheck.h"
+#include "settings.h"
 #include "worker.h"
 
 #include "base.h"
@@ -121,6 +124,8 @@ static int load(struct gateway *g, struct problems *p, struct generation **ret)
 static void take_into_force(struct gateway *g, struct generation *gen)
 {
         g->current = gen;
+        if (pins_bound((size_t)gen->cache->pins) < 0)
+                log_msg(NULL, PM_ERROR, "no memory for pins, conversations stay with their experts as far as there is room");
         log_setup((enum pm_level)gen->log_level,
                   (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
         atomic_store_explicit(&g->number, gen->number, memory_order_relaxed);
@@ -279,6 +284,17 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
 }
 
 /* ---- what others ask ---------------------------------------------------------------------------------------------------- */
+struct worker **gateway_workers(const struct gateway *g, unsigned *ret_n)
+{
+        *ret_n = atomic_load(&g->n_workers);
+        return g->workers;
+}
+
+struct inbox *gateway_inbox(struct gateway *g)
+{
+        return &g->inbox;
+}
+
 int64_t gateway_uptime_s(const struct gateway *g)
 {
         return (now_us() - g->started_us) / 1000000;
@@ -293,6 +309,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
 {
         struct gateway *g = (struct gateway *)(uintptr_t)const_g; /* for the lock only */
         const unsigned workers = atomic_load(&g->n_workers);
+        const struct lru_counts pins = pins_counts();
         int64_t holders = 0;
 
         pthread_mutex_lock(&g->lock);
@@ -307,6 +324,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
                 .generation = atomic_load_explicit(&g->number, memory_order_relaxed),
                 .reloads = atomic_load_explicit(&g->reloads, memory_order_relaxed),
                 .reload_failures = atomic_load_explicit(&g->failures, memory_order_relaxed),
+                .pins = pins.entries, .pin_bytes = pins.bytes, .pins_evicted = pins.evicted, .redis = cache_redis_stats(),
         };
         for (unsigned i = 0; i < workers; i++)
                 out->connections += worker_connections(g->workers[i]);

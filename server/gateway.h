@@ -13,7 +13,9 @@
 struct event_base;
 struct gateway;
 struct generation;
+struct inbox;
 struct metrics_gauges;
+struct worker;
 
 struct gateway_options {
         const char *file;
@@ -35,6 +37,10 @@ int64_t gateway_uptime_s(const struct gateway *g);
  */
 typedef void gateway_reloaded(void *arg, bool ok, uint64_t number, const char *mistakes);
 int gateway_reload(struct gateway *g, gateway_reloaded *done, void *arg);
+
+/* The workers, for messages to them; *ret_n of them.  Main thread. */
+struct worker **gateway_workers(const struct gateway *g, unsigned *ret_n);
+struct inbox *gateway_inbox(struct gateway *g); /* the main thread's */
 
 /* Any thread. */
 bool gateway_ready(const struct gateway *g); /* serving, not draining */

@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "expert.h"
+#include "fingerprint.h"
 #include "log.h"
 #include "metrics.h"
 #include "routers.h"
@@ -204,6 +205,43 @@ static struct expert *first_of(const struct route *r)
         return r->n_experts ? r->experts[0] : NULL;
 }
 
+/* Decisions are kept of the routers, from the first on, that say what they read; the key has what these read together. */
+static void make_route_cache(struct build *b, struct route *r, const struct route_cache_settings *from)
+{
+        struct route_cache *c = &r->cache;
+        size_t room = 0;
+
+        *c = (struct route_cache){ .levels = from->decisions, .share_all = from->share == SHARE_ALL, .time_ms = from->time,
+                                   .pin_ms = from->pin, .answers_ms = from->answers, .answer_size = from->answer_size };
+        while (c->n_routers < r->n_routers && r->routers[c->n_routers]->table->reads)
+                room += r->routers[c->n_routers++]->n_read_headers;
+        c->headers = make(b, (room + 1) * sizeof *c->headers);
+        for (size_t i = 0; i < r->n_routers; i++) {
+                const struct router *router = r->routers[i];
+                unsigned reads = router->table->reads;
+
+                r->reads_messages = r->reads_messages || !reads || reads & PM_READS_MESSAGES;
+                if (i >= c->n_routers)
+                        continue;
+                c->reads |= reads;
+                for (size_t k = 0; reads & PM_READS_HEADERS && k < router->n_read_headers; k++)
+                        c->headers[c->n_headers++] = router->read_headers[k];
+        }
+}
+
+static void make_fingerprints(struct build *b)
+{
+        for (size_t i = 0; i < b->g->n_routes; i++) {
+                struct route_cache *c = &b->g->routes[i]->cache;
+                int e = fingerprint_route(b->g, b->g->routes[i], c->n_routers, c->fingerprint);
+
+                if (e == 0)
+                        e = fingerprint_answers(b->g->routes[i], c->answers_fingerprint);
+                if (e < 0)
+                        no_memory(b);
+        }
+}
+
 static struct route *make_route(struct build *b, const struct route_settings *from)
 {
         struct route *r = make(b, sizeof *r);
@@ -214,6 +252,7 @@ static struct route *make_route(struct build *b, const struct route_settings *fr
         r->preset = from->preset ? expert_called(b, from->preset) : first_of(r);
         r->deadline_ms = from->deadline;
         r->fallbacks = from->fallbacks;
+        make_route_cache(b, r, &from->cache);
         r->metric = metrics_intern(METRICS_ROUTE, from->name);
         if (r->metric < 0)
                 no_memory(b);
@@ -222,8 +261,11 @@ static struct route *make_route(struct build *b, const struct route_settings *fr
 
 static void finish_tenant(struct build *b, struct tenant *t, const struct tenant_settings *from)
 {
-        if (from->experts.n)
+        if (from->experts.n) {
                 t->experts = experts_called(b, &from->experts, &t->n_experts);
+                if (fingerprint_tenant(t, t->fingerprint) < 0)
+                        no_memory(b);
+        }
         t->routes = make(b, (from->routes.n + 1) * sizeof *t->routes);
         for (size_t i = 0; i < from->routes.n; i++)
                 t->routes[t->n_routes++] = generation_route(b->g, (struct pm_str){ from->routes.items[i], strlen(from->routes.items[i]) });
@@ -246,11 +288,14 @@ static void make_all(struct build *b, struct tenant **tenants)
                 names[i] = g->experts[i]->name;
         }
         g->expert_names = names_build(&g->arena, names, g->n_experts);
+        names = make(b, (g->n_routers + 1) * sizeof *names);
         for (size_t i = 0; i < g->n_routers; i++) {
+                names[i] = g->routers[i]->name;
                 g->routers[i]->metric = metrics_intern(METRICS_ROUTER, g->routers[i]->name);
                 if (g->routers[i]->metric < 0)
                         no_memory(b);
         }
+        g->router_names = names_build(&g->arena, names, g->n_routers);
         g->routes = LIST(b, routes);
         names = make(b, (b->s->routes.n + 1) * sizeof *names);
         for (size_t i = 0; i < COUNT(b, routes); i++) {
@@ -268,6 +313,7 @@ static void make_all(struct build *b, struct tenant **tenants)
                 names[i] = e->name;
         }
         g->embedder_names = names_build(&g->arena, names, g->n_embedders);
+        make_fingerprints(b);
         for (size_t i = 0; i < b->s->tenants.n; i++)
                 finish_tenant(b, tenants[i], &SETTINGS_AT(b->s->tenants, struct tenant_settings, i));
 }
@@ -289,6 +335,7 @@ static void copy_plain(struct build *b)
                 g->admin_token = s->admin.token;
         }
         g->open = s->open;
+        g->cache = &s->cache;
         g->workers = s->workers;
         g->pool_threads = s->pool.threads;
         g->pool_queue = s->pool.queue;
@@ -369,6 +416,27 @@ static void digest_of(const char *text, size_t n, char out[65])
                 (void)snprintf(out + 2 * i, 3, "%02x", d[i]);
 }
 
+int config_load(const char *file, struct arena *a, struct problems *p, char digest[65], struct settings **ret)
+{
+        CLEANUP(free_p) char *text = NULL;
+        struct node at = whole(file);
+        struct settings *s;
+        size_t n = 0;
+        int e = read_file(file, &text, &n);
+
+        if (e < 0) {
+                problems_add(p, &at, NULL, "cannot be read: %s", ERRNO_TEXT(e));
+                return e;
+        }
+        if (digest)
+                digest_of(text, n, digest);
+        s = config_parse(text, n, file, folder_of(a, file), a, p);
+        if (!s)
+                return -EINVAL;
+        *ret = s;
+        return 0;
+}
+
 static void destroy_p(struct generation **g)
 {
         generation_destroy(*g);
@@ -377,26 +445,22 @@ static void destroy_p(struct generation **g)
 int generation_load(const char *file, uint64_t number, struct problems *p, struct generation **ret)
 {
         CLEANUP(destroy_p) struct generation *g = calloc(1, sizeof *g);
-        CLEANUP(free_p) char *text = NULL;
         struct build b = { .g = g, .problems = p };
-        struct node at = whole(file);
-        size_t n = 0;
-        int e = g ? read_file(file, &text, &n) : -ENOMEM;
+        struct settings *settings = NULL;
+        int e;
 
-        if (e < 0) {
-                problems_add(p, &at, NULL, "cannot be read: %s", ERRNO_TEXT(e));
-                return e;
-        }
+        if (!g)
+                return -ENOMEM;
         arena_init(&g->arena, NULL, SIZE_MAX);
         atomic_init(&g->holders, 1);
         g->number = number;
         g->loaded_at = (int64_t)time(NULL);
-        g->base = folder_of(&g->arena, file);
-        digest_of(text, n, g->digest);
-        g->settings = b.s = config_parse(text, n, file, g->base, &g->arena, p);
-        if (!b.s)
-                return -EINVAL;
+        e = config_load(file, &g->arena, p, g->digest, &settings);
+        if (e < 0)
+                return e;
+        g->settings = b.s = settings;
         g->file = b.s->file;
+        g->base = b.s->base;
         if (b.s->tree->kind == NODE_MAP)
                 build(&b);
         if (problems_count(p))
@@ -433,6 +497,13 @@ struct expert *generation_expert(const struct generation *g, struct pm_str name)
         ptrdiff_t i = names_find(&g->expert_names, name.p, name.n);
 
         return i < 0 ? NULL : g->experts[i];
+}
+
+struct router *generation_router(const struct generation *g, struct pm_str name)
+{
+        ptrdiff_t i = names_find(&g->router_names, name.p, name.n);
+
+        return i < 0 ? NULL : g->routers[i];
 }
 
 struct route *generation_route(const struct generation *g, struct pm_str name)

@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "crash.h"
+#include "decisions.h"
 #include "gateway.h"
 #include "loader.h"
 #include "log.h"
@@ -61,6 +62,17 @@ static int route(const struct arguments *a)
         if (a->rest && strcmp(a->rest, "-") != 0)
                 return offline_run(a->config, a->rest, NULL, stdout);
         return offline_run(a->config, NULL, stdin, stdout);
+}
+
+static int decisions(const struct arguments *a)
+{
+        if (a->rest && strcmp(a->rest, "export") == 0)
+                return decisions_export(a->config, stdout);
+        if (a->rest && strcmp(a->rest, "import") == 0)
+                return decisions_import(a->config, stdin);
+        (void)fprintf(stderr, "pointsman decisions: %s%s%s, where 'export' or 'import' would be right\n", a->rest ? "'" : "nothing is said",
+                      a->rest ? a->rest : "", a->rest ? "'" : "");
+        return USAGE_ERROR;
 }
 
 static int describe(const struct arguments *a)
@@ -151,6 +163,10 @@ static const struct command commands[] = {
           "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us.  The\n"
           "route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
           true, false, true, route },
+        { "decisions", "export|import -c FILE", "write what Redis has of decisions and pins as JSON lines, or read such lines into it",
+          "export writes to standard output, import reads standard input; the Redis is that of the configuration.  Each line has key,\n"
+          "ends_ms, expert, fallbacks, router, category, confidence, reason, extra.  What has ended meanwhile is passed over.\n",
+          true, false, true, decisions },
         { "describe", "[PLUGIN.so]", "print the reference of the configuration, or of a router's options",
           "Markdown on standard output.\n",
           false, false, true, describe },

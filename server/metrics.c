@@ -224,12 +224,25 @@ void metrics_stall(struct metrics_shard *s, int router)
                 add(&r->stalls, 1);
 }
 
-void metrics_route(struct metrics_shard *s, int route, int defaulted)
+void metrics_route(struct metrics_shard *s, int route, int how)
 {
         struct route_numbers *r = named(s, METRICS_ROUTE, route);
 
+        assert(how >= 0 && how < METRICS_HOWS);
         if (r)
-                add(defaulted ? &r->defaulted : &r->routed, 1);
+                add(&r->decided[how], 1);
+}
+
+void metrics_recall(struct metrics_shard *s, enum metrics_cache which, enum metrics_recall how)
+{
+        add(&s->plain.recalls[which][how], 1);
+}
+
+void metrics_cache_size(struct metrics_shard *s, enum metrics_cache which, uint64_t entries, uint64_t bytes, uint64_t evicted)
+{
+        atomic_store_explicit(&s->plain.caches[which].entries, entries, memory_order_relaxed);
+        atomic_store_explicit(&s->plain.caches[which].bytes, bytes, memory_order_relaxed);
+        atomic_store_explicit(&s->plain.caches[which].evicted, evicted, memory_order_relaxed);
 }
 
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused)

@@ -14,6 +14,7 @@
 
 struct evbuffer;
 struct metrics_shard;
+struct redis_stats;
 
 enum metrics_family { METRICS_EXPERT, METRICS_ROUTER, METRICS_ROUTE, METRICS_TENANT, METRICS_FAMILIES };
 
@@ -25,10 +26,11 @@ void metrics_shard_destroy(struct metrics_shard *s); /* its numbers are kept in 
 
 /* The durations that are kept as histograms, in microseconds (log-spaced buckets 10 us .. 600 s). */
 enum metrics_time {
-        METRICS_ADMIT, METRICS_PARSE, METRICS_ROUTE_STEP, METRICS_FORWARD, METRICS_RELAY, /* steps */
+        METRICS_ADMIT, METRICS_PARSE, METRICS_RECALL, METRICS_ROUTE_STEP, METRICS_FORWARD, METRICS_RELAY, /* steps */
         METRICS_TOTAL,       /* whole request */
         METRICS_OVERHEAD,    /* total less the time spent waiting for experts and the client */
         METRICS_FIRST_TOKEN, /* request's arrival to the first byte of the answer */
+        METRICS_SHARED,      /* waiting for Redis */
         METRICS_TIMES
 };
 void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us);
@@ -48,8 +50,24 @@ void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out
 enum metrics_decision { ROUTER_DECIDED, ROUTER_PASSED, ROUTER_FAILED, ROUTER_BROKEN, ROUTER_DEADLINE, ROUTER_CANCELLED, METRICS_DECISIONS };
 void metrics_router(struct metrics_shard *s, int router, enum metrics_decision end, int64_t us);
 void metrics_stall(struct metrics_shard *s, int router); /* a step above 5 ms */
-void metrics_route(struct metrics_shard *s, int route, int defaulted);
+/* Who decided: the numbers of route.h's enum decision_how. */
+enum { METRICS_HOWS = 6 };
+void metrics_route(struct metrics_shard *s, int route, int how);
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
+
+/* What was looked for among what is kept, and where it was found. */
+enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, METRICS_CACHES };
+enum metrics_recall {
+        RECALL_LOCAL, RECALL_SHARED,
+        RECALL_JOINED,  /* somebody else was computing it */
+        RECALL_MISS,
+        RECALL_STALE,   /* it names what cannot be used now: not used */
+        RECALL_FOREIGN, /* not ours, of another version, or broken: not used */
+        METRICS_RECALLS
+};
+void metrics_recall(struct metrics_shard *s, enum metrics_cache which, enum metrics_recall how);
+/* What this worker keeps, as it is now; evicted since the beginning. */
+void metrics_cache_size(struct metrics_shard *s, enum metrics_cache which, uint64_t entries, uint64_t bytes, uint64_t evicted);
 
 /* Any thread: sums over all shards, for the administrator's view. */
 void metrics_expert_attempts(int expert, uint64_t out[METRICS_ATTEMPTS]);
@@ -62,6 +80,8 @@ struct metrics_gauges {
         unsigned workers, connections, in_flight;
         size_t pool_waiting;
         uint64_t generation, reloads, reload_failures;
+        uint64_t pins, pin_bytes, pins_evicted;
+        const struct redis_stats *redis; /* NULL: none is configured */
 };
 /* Prometheus text format 0.0.4, all families, with process memory (resident, private) and start time.  Any thread. */
 void metrics_write(struct evbuffer *out, const struct metrics_gauges *g);

@@ -42,7 +42,7 @@ struct router_numbers {
 };
 
 struct route_numbers {
-        counter routed, defaulted;
+        counter decided[METRICS_HOWS];
 };
 
 struct tenant_numbers {
@@ -55,6 +55,10 @@ struct metrics_shard {
         struct plain_numbers {
                 struct times times[METRICS_TIMES];
                 counter client_left, stream_cut;
+                counter recalls[METRICS_CACHES][METRICS_RECALLS];
+                struct {
+                        counter entries, bytes, evicted;
+                } caches[METRICS_CACHES];
                 counter requests[METRICS_STATUSES][METRICS_APIS];
         } plain;
 };

@@ -9,6 +9,8 @@
 
 #include "log.h"
 #include "metrics_numbers.h"
+#include "redis.h"
+#include "route.h"
 
 #include "base.h"
 
@@ -66,6 +68,7 @@ static char *label(const char *key, const char *value)
 static void write_requests(struct evbuffer *out, const struct metrics_totals *t)
 {
         static const char *const steps[] = { [METRICS_ADMIT] = "step=\"admit\"", [METRICS_PARSE] = "step=\"parse\"",
+                                             [METRICS_RECALL] = "step=\"recall\"",
                                              [METRICS_ROUTE_STEP] = "step=\"route\"", [METRICS_FORWARD] = "step=\"forward\"",
                                              [METRICS_RELAY] = "step=\"relay\"" };
         const struct plain_numbers *p = &t->sum->plain;
@@ -181,11 +184,12 @@ static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_
         family(out, "pointsman_routes_total", "counter", "Requests routed, by route and by who decided.");
         for (size_t i = 0; i < t->names[METRICS_ROUTE].n; i++) {
                 const struct route_numbers *r = metrics_totals_of(t, METRICS_ROUTE, i);
-                const char *name = t->names[METRICS_ROUTE].escaped[i];
 
-                (void)evbuffer_add_printf(out, "pointsman_routes_total{route=\"%s\",decision=\"computed\"} %" PRIu64 "\n"
-                                               "pointsman_routes_total{route=\"%s\",decision=\"default\"} %" PRIu64 "\n",
-                                          name, get(&r->routed), name, get(&r->defaulted));
+                for (int how = 0; how < METRICS_HOWS; how++)
+                        if (how != DECISION_NAMED) /* then no route was asked */
+                                (void)evbuffer_add_printf(out, "pointsman_routes_total{route=\"%s\",decision=\"%s\"} %" PRIu64 "\n",
+                                                          t->names[METRICS_ROUTE].escaped[i], decision_how_name((enum decision_how)how),
+                                                          get(&r->decided[how]));
         }
         family(out, "pointsman_tenant_requests_total", "counter", "Requests of tenants, by whether they were let in.");
         for (size_t i = 0; i < t->names[METRICS_TENANT].n; i++) {
@@ -196,6 +200,58 @@ static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_
                                                "pointsman_tenant_requests_total{tenant=\"%s\",result=\"refused\"} %" PRIu64 "\n",
                                           name, get(&r->admitted), name, get(&r->refused));
         }
+}
+
+static void write_caches(struct evbuffer *out, const struct metrics_totals *t, const struct metrics_gauges *g)
+{
+        static const char *const caches[METRICS_CACHES] = { [CACHE_DECISIONS] = "decisions", [CACHE_PINS] = "pins", [CACHE_ANSWERS] = "answers" };
+        static const char *const results[METRICS_RECALLS] = { [RECALL_LOCAL] = "local", [RECALL_SHARED] = "shared", [RECALL_JOINED] = "joined",
+                                                              [RECALL_MISS] = "miss", [RECALL_STALE] = "stale", [RECALL_FOREIGN] = "foreign" };
+        uint64_t entries[METRICS_CACHES], bytes[METRICS_CACHES], evicted[METRICS_CACHES];
+
+        for (int c = 0; c < METRICS_CACHES; c++) {
+                entries[c] = get(&t->sum->plain.caches[c].entries);
+                bytes[c] = get(&t->sum->plain.caches[c].bytes);
+                evicted[c] = get(&t->sum->plain.caches[c].evicted);
+        }
+        entries[CACHE_PINS] = g->pins;
+        bytes[CACHE_PINS] = g->pin_bytes;
+        evicted[CACHE_PINS] = g->pins_evicted;
+        family(out, "pointsman_cache_lookups_total", "counter", "What was looked for among what is kept, by where it was found.");
+        for (int c = 0; c < METRICS_CACHES; c++)
+                for (int r = 0; r < METRICS_RECALLS; r++)
+                        (void)evbuffer_add_printf(out, "pointsman_cache_lookups_total{cache=\"%s\",result=\"%s\"} %" PRIu64 "\n", caches[c],
+                                                  results[r], get(&t->sum->plain.recalls[c][r]));
+        family(out, "pointsman_cache_entries", "gauge", "What is kept in memory, all workers together.");
+        for (int c = 0; c < METRICS_CACHES; c++)
+                (void)evbuffer_add_printf(out, "pointsman_cache_entries{cache=\"%s\"} %" PRIu64 "\n", caches[c], entries[c]);
+        family(out, "pointsman_cache_bytes", "gauge", "The memory that it takes.");
+        for (int c = 0; c < METRICS_CACHES; c++)
+                (void)evbuffer_add_printf(out, "pointsman_cache_bytes{cache=\"%s\"} %" PRIu64 "\n", caches[c], bytes[c]);
+        family(out, "pointsman_cache_evictions_total", "counter", "What was given up for want of room.");
+        for (int c = 0; c < METRICS_CACHES; c++)
+                (void)evbuffer_add_printf(out, "pointsman_cache_evictions_total{cache=\"%s\"} %" PRIu64 "\n", caches[c], evicted[c]);
+        family(out, "pointsman_cache_shared_seconds", "histogram", "Requests' time of waiting for Redis.");
+        write_times(out, "pointsman_cache_shared_seconds", "", &t->sum->plain.times[METRICS_SHARED]);
+}
+
+static void write_redis(struct evbuffer *out, const struct redis_stats *s)
+{
+        const struct {
+                const char *name;
+                const counter *n;
+        } results[] = { { "answered", &s->answered }, { "nil", &s->nil }, { "error", &s->errors }, { "late", &s->late }, { "lost", &s->lost },
+                        { "refused", &s->refused }, { "busy", &s->busy } };
+
+        family(out, "pointsman_redis_commands_total", "counter", "Commands for Redis; refused and busy ones were not sent.");
+        for (size_t i = 0; i < LENGTH_OF(results); i++)
+                (void)evbuffer_add_printf(out, "pointsman_redis_commands_total{result=\"%s\"} %" PRIu64 "\n", results[i].name, get(results[i].n));
+        gauge(out, "pointsman_redis_up", "gauge", "Workers that can use Redis now.", (double)atomic_load_explicit(&s->up, memory_order_relaxed));
+        gauge(out, "pointsman_redis_connects_total", "counter", "Connections that became useful.", (double)get(&s->connects));
+        gauge(out, "pointsman_redis_breaker_openings_total", "counter", "How often Redis was left alone for a while.", (double)get(&s->openings));
+        gauge(out, "pointsman_redis_redirects_total", "counter", "Commands that a cluster sent elsewhere.", (double)get(&s->redirects));
+        gauge(out, "pointsman_redis_failovers_total", "counter", "Masters that were replaced.", (double)get(&s->failovers));
+        gauge(out, "pointsman_redis_oversized_total", "counter", "Replies above cache.redis.reply.", (double)get(&s->oversized));
 }
 
 static size_t read_small(const char *path, char *out, size_t size)
@@ -258,7 +314,10 @@ void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
                 write_experts(out, &t);
                 write_routers(out, &t);
                 write_routes_and_tenants(out, &t);
+                write_caches(out, &t, g);
         }
+        if (g->redis)
+                write_redis(out, g->redis);
         metrics_totals_finish(&t);
         gauge(out, "pointsman_in_flight", "gauge", "Requests running.", g->in_flight);
         gauge(out, "pointsman_connections", "gauge", "Client connections open.", g->connections);

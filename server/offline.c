@@ -62,7 +62,7 @@ static size_t shown(struct pm_str text)
 static char *explain(const struct routing *x, int64_t us)
 {
         const struct decision *d = &x->decision;
-        struct pm_str text = x->query.text;
+        struct pm_str text = x->all.text;
         json_t *o, *fallbacks = json_array();
         char *line;
 
@@ -71,7 +71,7 @@ static char *explain(const struct routing *x, int64_t us)
         o = json_pack("{s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:I}", "text", text.n ? text.p : "", shown(text), "expert",
                       d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router", d->router ? d->router->name : NULL, "category",
                       d->category, "confidence", d->confidence, "reason", d->reason, "decision",
-                      d->how == DECISION_DEFAULT ? "default" : "computed", "us", (json_int_t)us);
+                      decision_how_name(d->how), "us", (json_int_t)us);
         line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(o);
         return line;

@@ -293,6 +293,19 @@ static const char *conversation_name(enum expert_api api)
         return "input";
 }
 
+#define KNOWN(name, field, ours) { name, sizeof(name) - 1, offsetof(struct query, field), ours }
+/* Members that we look at, apart from the conversation; `ours` may stand there only once. */
+static const struct {
+        const char *name;
+        size_t n, place;
+        bool ours;
+} known[] = {
+        KNOWN("model", model_value, true), KNOWN("stream", stream_value, true), KNOWN("stream_options", stream_options, true),
+        KNOWN("user", user, false), KNOWN("prompt_cache_key", prompt_cache_key, false), KNOWN("conversation", conversation, false),
+        KNOWN("metadata", metadata, false), KNOWN("temperature", temperature, false), KNOWN("tools", tools, false),
+        KNOWN("functions", functions, false),
+};
+
 /* `route_body`: /v1/route, where the model may be missing. */
 static int parse(struct pm_str body, enum expert_api api, const struct query_limits *limits, struct arena *a, bool route_body,
                  struct query *ret, struct query_error *why)
@@ -300,7 +313,7 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
         struct query q = { .api = api, .body = body };
         struct reader r = { .arena = a, .limits = limits, .q = &q, .why = why };
         const char *conversation = conversation_name(api);
-        struct pm_str key, stream = { 0 };
+        struct pm_str key;
         bool seen = false;
         int e = 0;
 
@@ -325,12 +338,18 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
 
                 if (r.j.error)
                         break;
-                if (js_equal(key, "model"))
-                        e = once(&r, &q.model_value, v, "model");
-                else if (js_equal(key, "stream"))
-                        e = once(&r, &stream, v, "stream");
-                else if (js_equal(key, "stream_options"))
-                        e = once(&r, &q.stream_options, v, "stream_options");
+                for (size_t i = 0; i < LENGTH_OF(known); i++)
+                        if ((key.n == known[i].n || memchr(key.p, '\\', key.n)) && js_equal(key, known[i].name)) {
+                                struct pm_str *place = (struct pm_str *)(void *)((char *)&q + known[i].place);
+
+                                if (known[i].ours) {
+                                        e = once(&r, place, v, known[i].name);
+                                } else {
+                                        q.ambiguous = q.ambiguous || place->p;
+                                        *place = v;
+                                }
+                                break;
+                        }
         }
         if (e < 0)
                 return e;
@@ -348,9 +367,9 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
                 if (q.model.n == 0)
                         return wrong(&r, "model", "'model' is empty");
         }
-        if (stream.p && !is_bool(stream) && js_type(stream) != JS_NULL)
-                return wrong(&r, "stream", "expected a boolean, found %s", type_name(stream));
-        q.stream = js_type(stream) == JS_TRUE;
+        if (q.stream_value.p && !is_bool(q.stream_value) && js_type(q.stream_value) != JS_NULL)
+                return wrong(&r, "stream", "expected a boolean, found %s", type_name(q.stream_value));
+        q.stream = js_type(q.stream_value) == JS_TRUE;
         if (!seen && route_body)
                 return wrong(&r, conversation, "'messages' or 'input' is required");
         if (!seen && api != EXPERT_COMPLETIONS && api != EXPERT_RESPONSES)
@@ -445,7 +464,7 @@ static int join_parts(struct pm_str content, struct arena *a, struct pm_str *ret
         return 0;
 }
 
-static int text_of(struct pm_str content, struct arena *a, struct pm_str *ret)
+int query_text_of(struct pm_str content, struct arena *a, struct pm_str *ret)
 {
         *ret = (struct pm_str){ 0 };
         if (js_type(content) == JS_ARRAY)
@@ -454,6 +473,18 @@ static int text_of(struct pm_str content, struct arena *a, struct pm_str *ret)
                 return 0;
         *ret = js_text(content, a);
         return ret->p ? 0 : -ENOMEM;
+}
+
+/* A turn without a role is the user's. */
+bool query_is_user(const struct query_turn *t)
+{
+        return !t->role.p || js_string_is(t->role, "user");
+}
+
+static void whole_body(const struct query *q, struct arena *a, struct pm_query *pm)
+{
+        pm->body = q->body;
+        pm->user = q->user.p ? js_text(q->user, a) : (struct pm_str){ 0 };
 }
 
 int query_texts(const struct query *q, struct arena *a, struct pm_query *pm)
@@ -469,15 +500,25 @@ int query_texts(const struct query *q, struct arena *a, struct pm_query *pm)
 
                 list[i] = m;
                 m->role = (struct pm_str){ "user", 4 };
-                if (q->turns[i].role.p && text_of(q->turns[i].role, a, &m->role) < 0)
+                if (q->turns[i].role.p && query_text_of(q->turns[i].role, a, &m->role) < 0)
                         return -ENOMEM;
-                if (text_of(q->turns[i].content, a, &m->text) < 0)
+                if (query_text_of(q->turns[i].content, a, &m->text) < 0)
                         return -ENOMEM;
                 if (m->role.n == 4 && memcmp(m->role.p, "user", 4) == 0)
                         pm->text = m->text;
         }
         pm->messages = list;
         pm->n_messages = q->n_turns;
-        pm->body = q->body;
+        whole_body(q, a, pm);
+        return 0;
+}
+
+int query_last_text(const struct query *q, struct arena *a, struct pm_query *pm)
+{
+        pm->text = (struct pm_str){ 0 };
+        whole_body(q, a, pm);
+        for (size_t i = q->n_turns; i-- > 0;)
+                if (query_is_user(&q->turns[i]))
+                        return query_text_of(q->turns[i].content, a, &pm->text);
         return 0;
 }

@@ -33,9 +33,12 @@ struct query {
         bool stream;
         bool wants_usage;             /* stream_options.include_usage was true */
         struct pm_str model_value;    /* its place, with quotes */
-        struct pm_str stream_options; /* its place; p NULL: not there */
+        struct pm_str stream_value, stream_options; /* their places; p NULL: not there */
         struct query_turn *turns;     /* messages, input items, prompts */
         size_t n_turns;
+        /* what says which conversation it is, and whether an answer may be kept: places; p NULL: not there */
+        struct pm_str user, prompt_cache_key, conversation, metadata, temperature, tools, functions;
+        bool ambiguous;               /* one of these stands there twice, and parsers differ on which counts */
 };
 
 /* What is wrong with a body, in the terms of the OpenAI error object. */
@@ -54,8 +57,13 @@ int query_parse(struct pm_str body, enum expert_api api, const struct query_limi
 int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret, size_t *ret_n,
                       bool *ret_list, struct query_error *why);
 
-/* Fills text, messages, n_messages and body of a pm_query.  0 or -ENOMEM. */
+/* Fills text, messages, n_messages, body and user of a pm_query.  0 or -ENOMEM. */
 int query_texts(const struct query *q, struct arena *a, struct pm_query *pm);
+/* The same without messages: only the last one of the user is looked at. */
+int query_last_text(const struct query *q, struct arena *a, struct pm_query *pm);
+/* The text of a turn's content or role, parts joined by newlines.  0 or -ENOMEM. */
+int query_text_of(struct pm_str value, struct arena *a, struct pm_str *ret);
+bool query_is_user(const struct query_turn *t);
 
 /*
  * The pieces to send to an expert that calls itself `model`: the client's body with `model` replaced, usage asked for in streams of

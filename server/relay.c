@@ -9,6 +9,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 
+#include "answers.h"
 #include "base.h"
 #include "request_parts.h"
 
@@ -67,6 +68,8 @@ static enum next whole(struct request *r)
                         return forward_failed(r, ATTEMPT_CUT, EXPERT_BAD, 502, "expert_failed", "answered 200 with something that is not JSON");
                 r->tokens_in = facts.tokens_in;
                 r->tokens_out = facts.tokens_out;
+                if (facts.has_choices && facts.finished && !facts.error)
+                        answers_record(r, body);
         }
         r->first_token = t->first_byte_us;
         head = begin(r, content_type(r, t));
@@ -140,6 +143,7 @@ static void send_event(struct request *r, struct pm_str bytes)
                 r->streaming = true;
         }
         http_stream_data(r->conn, bytes.p, bytes.n);
+        answers_record(r, bytes);
         r->bytes_out += (int64_t)bytes.n;
 }
 

@@ -74,11 +74,6 @@ static void put_header(struct text *t, const char *name, size_t name_n, const ch
 
 #define HEADER(t, name, value) put_header((t), name, sizeof(name) - 1, (value), strlen(value))
 
-static const char *how_name(enum decision_how how)
-{
-        return how == DECISION_COMPUTED ? "computed" : how == DECISION_NAMED ? "named" : "default";
-}
-
 static bool passes(struct pm_str name)
 {
         static const char ratelimit[] = "x-ratelimit-";
@@ -103,8 +98,10 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         PUT(&out, "\r\n");
         if (e) {
                 HEADER(&out, "x-pointsman-expert", e->name);
-                HEADER(&out, "x-pointsman-decision", how_name(d->how));
+                HEADER(&out, "x-pointsman-decision", decision_how_name(d->how));
         }
+        if (r->replayed)
+                HEADER(&out, "x-pointsman-answer", r->replayed);
         if (d->router)
                 HEADER(&out, "x-pointsman-router", d->router->name);
         if (d->category)

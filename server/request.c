@@ -200,7 +200,9 @@ static enum next request_parse(struct request *r)
         return resolve_model(r);
 }
 
-/* ---- 3. route: ask the routers ---- */
+/* ---- 3. recall: recall.c ---- */
+
+/* ---- 4. route: ask the routers ---- */
 
 /* /v1/route: the decision and why, without calling an expert. */
 static bool explain(struct request *r)
@@ -214,7 +216,7 @@ static bool explain(struct request *r)
         o = json_pack("{s:s, s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:{s:I, s:I}}", "object", "route", "model", r->query.model.p,
                       r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
                       d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
-                      "decision", d->how == DECISION_COMPUTED ? "computed" : d->how == DECISION_NAMED ? "named" : "default", "steps_us",
+                      "decision", decision_how_name(d->how), "steps_us",
                       "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
         text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(o);
@@ -253,9 +255,14 @@ static enum next ask_routers(struct request *r)
 {
         if (!r->asked)
                 return GO; /* an expert was named */
+        if (r->decision.expert) { /* recalled */
+                metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
+                return GO;
+        }
         if (!r->routing) {
                 struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
-                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake };
+                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake,
+                                             .deadline_us = r->recall.deadline_us };
 
                 r->routing = arena_alloc(&r->arena, sizeof *r->routing);
                 if (!r->routing)
@@ -265,33 +272,36 @@ static enum next ask_routers(struct request *r)
         if (!r->routing->done)
                 return WAIT;
         r->decision = r->routing->decision;
-        metrics_route(r->worker->metrics, r->asked->metric, r->decision.how == DECISION_DEFAULT);
+        metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
+        recall_decided(r, r->routing);
         end_routing(r);
         return GO;
 }
 
 static enum next request_route(struct request *r)
 {
-        for (;;) {
-                if (ask_routers(r) == WAIT)
-                        return WAIT;
-                if (r->ended || !r->queries)
-                        return GO;
-                if (!explain(r))
-                        return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
-                if (++r->query_at == r->n_queries)
-                        break;
+        if (ask_routers(r) == WAIT)
+                return WAIT;
+        if (r->ended || !r->queries)
+                return GO;
+        if (!explain(r))
+                return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
+        if (++r->query_at < r->n_queries) {
+                recall_settle(r);
+                recall_finish(r);
                 r->query = r->queries[r->query_at];
-                r->entered = now_us();
+                r->decision = (struct decision){ 0 };
+                r->at = STEP_recall;
+                return GO;
         }
         if (r->query_list)
                 evbuffer_add(r->routed, "]}", 2);
         return reply_buffer(r, 200, "application/json", r->routed);
 }
 
-/* ---- 4. forward: forward.c    5. relay: relay.c ---- */
+/* ---- 5. forward: forward.c    6. relay: relay.c ---- */
 
-/* ---- 6. settle: everything that is counted ---- */
+/* ---- 7. settle: everything that is counted ---- */
 
 static double cost_of(const struct expert *e, int64_t in, int64_t out)
 {
@@ -337,8 +347,11 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
                 log_real(&l, "confidence", d->confidence);
         if (e) {
                 log_text(&l, "expert", e->name);
-                log_text(&l, "decision", d->how == DECISION_COMPUTED ? "computed" : d->how == DECISION_NAMED ? "named" : "default");
+                log_text(&l, "decision", decision_how_name(d->how));
                 log_int(&l, "attempts", r->attempts);
+        } else if (r->replayed) {
+                log_text(&l, "expert", d->expert->name);
+                log_text(&l, "answer", r->replayed);
         }
         log_int(&l, "status", r->status);
         if (r->query.stream)
@@ -370,6 +383,7 @@ static enum next request_settle(struct request *r)
 
         if (!r->end)
                 r->end = "ok";
+        recall_settle(r);
         for (int i = 0; i < STEP_settle; i++)
                 if (r->spent[i])
                         metrics_time(m, steps[i].metric, r->spent[i]);
@@ -539,6 +553,8 @@ static void request_release(struct request *r)
                 free(r->body);
         if (r->routed)
                 evbuffer_free(r->routed);
+        if (r->recorded)
+                evbuffer_free(r->recorded);
         arena = r->arena; /* it holds the request itself */
         arena_finish(&arena);
         generation_release(g);
@@ -551,6 +567,7 @@ static void request_free(struct request *r)
                 event_free(TAKE(r->timer));
         if (r->tenant)
                 tenant_leave(TAKE(r->tenant));
+        recall_finish(r);
         worker_unwake(r->worker, &r->wake);
         end_routing(r);
         r->over = true;

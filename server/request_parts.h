@@ -17,6 +17,7 @@
 #include "http.h"
 #include "metrics.h"
 #include "query.h"
+#include "recall.h"
 #include "request.h"
 #include "route.h"
 #include "sse.h"
@@ -31,6 +32,7 @@ enum next { GO, WAIT, DONE };
 #define REQUEST_STEPS(X)                                                        \
         X(admit,   METRICS_ADMIT,      "key, quota, size: no I/O")              \
         X(parse,   METRICS_PARSE,      "JSON body into a query")                \
+        X(recall,  METRICS_RECALL,     "has this been decided before? memory, then Redis") \
         X(route,   METRICS_ROUTE_STEP, "ask the routers; deadline; default")    \
         X(forward, METRICS_FORWARD,    "open the upstream transfer, fall back") \
         X(relay,   METRICS_RELAY,      "bytes to the client, with back-pressure") \
@@ -82,6 +84,9 @@ struct request {
         unsigned orphans;            /* routings whose pool job still works on our memory */
         bool over;                   /* only the orphans keep us */
         struct decision decision;
+        struct recall recall;
+        struct evbuffer *recorded;   /* the answer so far, if it is to be kept */
+        const char *replayed;        /* the answer was kept: "local", "shared" */
 
         /* how it gets there */
         struct attempt attempt;
@@ -135,6 +140,7 @@ extern const struct endpoint_of_ours our_endpoints[];
 extern const size_t n_our_endpoints;
 
 /* Steps that have files of their own. */
+enum next request_recall(struct request *r);
 enum next request_forward(struct request *r);
 enum next request_relay(struct request *r);
 /* The transfer failed after it had begun to answer, but nothing has gone out to the client: judge it as any failed attempt. */

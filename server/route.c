@@ -91,21 +91,25 @@ static void end_router(struct routing *x, enum metrics_decision how)
         metrics_router(x->call.worker->metrics, x->router->metric, how, now_us() - x->asked_us);
 }
 
-static struct expert *preset_of(const struct routing *x)
+const char *decision_how_name(enum decision_how how)
 {
-        const struct route *r = x->call.route;
+        static const char *const names[] = { [DECISION_COMPUTED] = "computed", [DECISION_DEFAULT] = "default", [DECISION_NAMED] = "named",
+                                             [DECISION_CACHED_LOCAL] = "cached-local", [DECISION_CACHED_SHARED] = "cached-shared",
+                                             [DECISION_PINNED] = "pinned" };
 
-        return r->preset && route_listed(x->experts, x->query.n_experts, r->preset) ? r->preset
-               : x->query.n_experts ? x->experts[0] : NULL;
+        return names[how];
 }
 
-/* After the router's own fallbacks come the default and the other candidates, up to the route's limit. */
-static void complete_fallbacks(struct routing *x)
+static struct expert *preset_of(const struct route *r, struct expert *const *candidates, size_t n)
 {
-        struct decision *d = &x->decision;
-        size_t most = (size_t)MAX(x->call.route->fallbacks, 0), n = 0;
-        struct expert **all = arena_alloc(x->call.arena, (d->n_fallbacks + x->query.n_experts + 1) * sizeof(struct expert *));
-        struct expert *preset = preset_of(x);
+        return r->preset && route_listed(candidates, n, r->preset) ? r->preset : n ? candidates[0] : NULL;
+}
+
+void route_complete_fallbacks(struct decision *d, const struct route *route, struct expert *const *candidates, size_t n_candidates, struct arena *a)
+{
+        size_t most = (size_t)MAX(route->fallbacks, 0), n = 0;
+        struct expert **all = arena_alloc(a, (d->n_fallbacks + n_candidates + 1) * sizeof(struct expert *));
+        struct expert *preset = preset_of(route, candidates, n_candidates);
 
         if (!all) {
                 d->n_fallbacks = MIN(d->n_fallbacks, most);
@@ -115,9 +119,9 @@ static void complete_fallbacks(struct routing *x)
                 all[n++] = d->fallbacks[i];
         if (preset && preset != d->expert && !route_listed(all, n, preset))
                 all[n++] = preset;
-        for (size_t i = 0; i < x->query.n_experts; i++)
-                if (x->experts[i] != d->expert && !route_listed(all, n, x->experts[i]))
-                        all[n++] = x->experts[i];
+        for (size_t i = 0; i < n_candidates; i++)
+                if (candidates[i] != d->expert && !route_listed(all, n, candidates[i]))
+                        all[n++] = candidates[i];
         d->fallbacks = all;
         d->n_fallbacks = MIN(n, most);
 }
@@ -125,7 +129,7 @@ static void complete_fallbacks(struct routing *x)
 static void finished(struct routing *x)
 {
         if (x->decision.expert)
-                complete_fallbacks(x);
+                route_complete_fallbacks(&x->decision, x->call.route, x->experts, x->query.n_experts, x->call.arena);
         x->done = true;
         if (x->timer)
                 event_free(TAKE(x->timer));
@@ -135,7 +139,8 @@ static void finished(struct routing *x)
 
 static void decide_default(struct routing *x, const char *reason)
 {
-        x->decision = (struct decision){ .how = DECISION_DEFAULT, .expert = preset_of(x), .reason = reason };
+        x->decision = (struct decision){ .how = DECISION_DEFAULT, .reason = reason,
+                                            .expert = preset_of(x->call.route, x->experts, x->query.n_experts) };
         finished(x);
 }
 
@@ -172,6 +177,7 @@ static void route_end(struct routing *x, enum move how)
                 break;
         }
         x->decision = (struct decision){ 0 };
+        x->keepable = false; /* the next time it may succeed */
         if (may_say(said, x->router, now_us()) || log_wants(PM_DEBUG))
                 route_say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
         ask_next(x);
@@ -379,6 +385,8 @@ static void ask_next(struct routing *x)
                 return;
         }
         x->router = r->routers[x->next++];
+        x->keepable = x->keepable && x->next <= r->cache.n_routers;
+        shown_to(&x->query, &x->all, x->router->table->reads);
         x->steps = 0;
         x->asked_us = now_us();
         x->query.state = NULL;
@@ -388,20 +396,26 @@ static void ask_next(struct routing *x)
 }
 
 int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
-                     struct expert ***ret, size_t *ret_n)
+                     struct expert ***ret, size_t *ret_n, bool *ret_all)
 {
         struct expert **list = arena_alloc(a, (route->n_experts + 1) * sizeof(struct expert *));
         int64_t now = now_us();
         size_t n = 0;
+        bool all = true;
 
         if (!list)
                 return -ENOMEM;
         for (size_t i = 0; i < route->n_experts; i++) {
                 struct expert *e = route->experts[i];
 
-                if (e->apis & api && tenant_may_use(tenant, e) && expert_available(e, now))
+                if (!(e->apis & api) || !tenant_may_use(tenant, e))
+                        continue;
+                if (expert_available(e, now))
                         list[n++] = e;
+                else
+                        all = false;
         }
+        *ret_all = all;
         *ret = list;
         *ret_n = n;
         return 0;
@@ -434,18 +448,20 @@ static void start(struct routing *x, const struct routing_call *call)
 {
         const struct tenant *t = call->tenant;
 
-        *x = (struct routing){ .call = *call, .deadline_us = now_us() + call->route->deadline_ms * 1000, .starting = true };
+        *x = (struct routing){ .call = *call, .deadline_us = call->deadline_us ? call->deadline_us : now_us() + call->route->deadline_ms * 1000,
+                               .starting = true };
         x->wake = (struct wake){ .fn = operation_done, .arg = x };
         x->query = (struct pm_query){
                 .size = sizeof(struct pm_query), .kind = PM_CHAT, .host = &route_host, .id = call->id,
                 .tenant = { t ? t->name : "", t ? strlen(t->name) : 0 }, .model = call->query->model,
         };
-        if (route_candidates(call->route, t, call->query->api, call->arena, &x->experts, &x->query.n_experts) < 0 ||
-            query_texts(call->query, call->arena, &x->query) < 0 || show_experts(x) < 0) {
+        if (route_candidates(call->route, t, call->query->api, call->arena, &x->experts, &x->query.n_experts, &x->keepable) < 0 ||
+            (call->route->reads_messages ? query_texts : query_last_text)(call->query, call->arena, &x->query) < 0 || show_experts(x) < 0) {
                 x->query.n_experts = 0;
                 decide_default(x, "no memory left for routing");
                 return;
         }
+        x->all = shown_of(&x->query);
         if (x->query.n_experts == 0) {
                 decide_default(x, "no expert is available");
                 return;

@@ -14,6 +14,7 @@
 #include "expert.h"
 #include "pm_router.h"
 #include "pool.h"
+#include "shown.h"
 #include "worker.h"
 
 struct embed;
@@ -26,7 +27,8 @@ struct route;
 struct router;
 struct tenant;
 
-enum decision_how { DECISION_COMPUTED, DECISION_DEFAULT, DECISION_NAMED };
+enum decision_how { DECISION_COMPUTED, DECISION_DEFAULT, DECISION_NAMED, DECISION_CACHED_LOCAL, DECISION_CACHED_SHARED, DECISION_PINNED };
+const char *decision_how_name(enum decision_how how); /* "computed", "cached-local", ...: as in x-pointsman-decision */
 
 struct decision {
         enum decision_how how;
@@ -49,10 +51,12 @@ struct routing_call {
         const struct query *query;
         struct pm_str id;
         struct wake *owner;
+        int64_t deadline_us;         /* by now_us(); 0: the route's time from now on */
 };
 
 struct routing {
-        struct pm_query query; /* what routers see */
+        struct pm_query query; /* what the router that is asked sees */
+        struct shown all;      /* what there is to see */
         struct routing_call call;
         struct expert **experts; /* as query.experts, in the same order */
         size_t next;           /* in the route's routers */
@@ -80,6 +84,7 @@ struct routing {
         void (*free_me)(void *arg);
         void *free_arg;
 
+        bool keepable;         /* as far as it went: all candidates there, no router failed, and those asked say what they read */
         bool starting;         /* inside routing_start(): the owner sees `done` without a wake */
         bool done;
         struct decision decision;
@@ -92,7 +97,10 @@ void routing_start(struct routing *x, const struct routing_call *call);
  * on this worker, outside of anything, when it may. */
 bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg);
 
-/* The experts a request could go to: of this API, allowed to the tenant, available. *ret in the arena.  0 or -ENOMEM. */
+/* The experts a request could go to: of this API, allowed to the tenant, available.  *ret in the arena; *ret_all: no other expert would
+ * be among them if it were available.  0 or -ENOMEM. */
 int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
-                     struct expert ***ret, size_t *ret_n);
+                     struct expert ***ret, size_t *ret_n, bool *ret_all);
+/* After the decision's own fallbacks come the default and the other candidates, up to the route's limit. */
+void route_complete_fallbacks(struct decision *d, const struct route *route, struct expert *const *candidates, size_t n, struct arena *a);
 #endif

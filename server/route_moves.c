@@ -207,6 +207,17 @@ static void host_log(struct pm_query *q, enum pm_level level, const char *fmt, .
         route_say(routing_of(q), level, text);
 }
 
+/* A router that says what it reads is shown no other header. */
+static bool may_read(const struct router *r, const char *name)
+{
+        if (!r->table->reads)
+                return true;
+        for (size_t i = 0; r->table->reads & PM_READS_HEADERS && i < r->n_read_headers; i++)
+                if (strcasecmp(r->read_headers[i], name) == 0)
+                        return true;
+        return false;
+}
+
 static struct pm_str host_header(struct pm_query *q, const char *name)
 {
         struct routing *x = routing_of(q);
@@ -214,6 +225,8 @@ static struct pm_str host_header(struct pm_query *q, const char *name)
         struct pm_str all = { 0 };
         size_t n = strlen(name);
 
+        if (!may_read(x->router, name))
+                return all;
         for (size_t i = 0; h && i < h->n_headers; i++) {
                 const struct h1_header *one = &h->headers[i];
 

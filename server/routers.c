@@ -7,6 +7,7 @@
 #include <dirent.h>
 
 #include "config.h"
+#include "fingerprint.h"
 #include "loader.h"
 #include "log.h"
 #include "routers.h"
@@ -103,6 +104,7 @@ struct opening {
         const struct node *at;
         const char *path;
         bool *refused; /* outside, since open() gets a const */
+        struct router *router;
 };
 
 static PRINTF(3, 4) void on_log(const struct pm_open *o, enum pm_level level, const char *fmt, ...)
@@ -133,6 +135,26 @@ static PRINTF(2, 3) int on_refuse(const struct pm_open *o, const char *fmt, ...)
         return -1;
 }
 
+static void on_reads_header(const struct pm_open *o, const char *name)
+{
+        const struct opening *opening = (const void *)o;
+        struct router *r = opening->router;
+        char *kept = arena_strndup(&opening->opener->g->arena, name, strlen(name));
+        const char **more = make(opening->opener, (r->n_read_headers + 1) * sizeof *more);
+
+        for (size_t i = 0; i < r->n_read_headers; i++) {
+                if (strcasecmp(r->read_headers[i], name) == 0)
+                        return;
+                more[i] = r->read_headers[i];
+        }
+        if (!kept) {
+                (void)on_refuse(o, "no memory");
+                return;
+        }
+        more[r->n_read_headers++] = kept;
+        r->read_headers = more;
+}
+
 static void close_router(void *arg)
 {
         struct router *r = arg;
@@ -154,16 +176,22 @@ static bool fill_and_open(struct opener *o, struct router *r, const struct node 
         static const char *const skip[] = { "plugin", NULL };
         struct options_memory memory = { arena_zalloc_or_abort, &o->g->arena };
         bool refused = false;
-        struct opening opening = { .opener = o, .at = at, .path = path, .refused = &refused };
-        int e;
+        struct opening opening = { .opener = o, .at = at, .path = path, .refused = &refused, .router = r };
+        struct fingerprint_files files;
+        int e, f;
 
         if (options_fill(r->table->options, r->self, map, path, o->s->base, skip, &memory, o->problems))
                 return false;
         opening.told = (struct pm_open){ .size = sizeof opening.told, .instance = r->name, .experts = o->expert_names,
-                                         .n_experts = o->s->experts.n, .log = on_log, .refuse = on_refuse };
+                                         .n_experts = o->s->experts.n, .log = on_log, .refuse = on_refuse,
+                                         .reads_header = on_reads_header };
+        f = fingerprint_router(r->plugin->file, r->table, r->self, &o->g->arena, r->fingerprint, &files);
         loader_running(r->name);
         e = r->table->open ? r->table->open(r->self, &opening.told) : 0;
         loader_running(NULL);
+        if (f < 0)
+                (void)on_refuse(&opening.told, "cannot make a fingerprint of its options and files: %s", ERRNO_TEXT(f));
+        fingerprint_settle(&files, r->fingerprint);
         if (e == 0 && arena_defer(&o->g->arena, close_router, r) < 0)
                 refused = on_refuse(&opening.told, "no memory") < 0;
         if (e != 0 && !refused)

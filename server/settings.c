@@ -114,6 +114,23 @@ static const struct pm_option router_table[] = {
         PM_END_OPTION
 };
 
+#define ROUTE_CACHE_TIME(field, preset, lo, help) PM_TIME_OPTION(struct route_cache_settings, field, #field, preset, lo, 30 * 24 * HOUR, help)
+
+static const struct pm_option route_cache_table[] = {
+        PM_CHOICE_OPTION(struct route_cache_settings, decisions, "decisions", "auto", "auto|off|local|shared",
+                         "where decisions are kept: local is each worker's memory, shared is that and Redis, auto asks Redis only while computing takes "
+                         "longer than asking"),
+        ROUTE_CACHE_TIME(time, "1h", 1, "how long a decision is kept; up to a tenth less, at random, so that not all end at once"),
+        ROUTE_CACHE_TIME(pin, "30m", 0, "a conversation stays with its expert for so long after its last request; 0s: each turn is routed anew"),
+        PM_CHOICE_OPTION(struct route_cache_settings, share, "share", "tenant", "tenant|all",
+                         "whose decisions and answers may be used: only the same tenant's, or everybody's"),
+        ROUTE_CACHE_TIME(answers, "0s", 0,
+                         "how long whole answers are kept, for chat and completions with temperature 0 and without tools whose body is the same to the "
+                         "byte; 0s: never"),
+        PM_SIZE_OPTION(struct route_cache_settings, answer_size, "answer_size", "256KiB", 1024, 16 * MIB, "a longer answer is not kept"),
+        PM_END_OPTION
+};
+
 static const struct pm_option route_table[] = {
         PM_KEY_OPTION(struct route_settings, name),
         PM_STRS_OPTION(struct route_settings, routers, "routers", 0, 0, 64, "asked in this order until one decides; absent: all"),
@@ -122,6 +139,8 @@ static const struct pm_option route_table[] = {
                       "the expert when no router decides or the deadline passes; absent: the first candidate"),
         PM_TIME_OPTION(struct route_settings, deadline, "deadline", "250ms", 1, HOUR, "time for all routers together"),
         PM_INT_OPTION(struct route_settings, fallbacks, "fallbacks", "2", 0, 64, "further experts that may be tried when the chosen one fails"),
+        PM_TABLE_OPTION(struct route_settings, cache, struct route_cache_settings, "cache", route_cache_table,
+                        "what is kept of this route's decisions and answers"),
         PM_END_OPTION
 };
 
@@ -130,6 +149,38 @@ static const struct pm_option embedder_table[] = {
         PM_STR_OPTION(struct embedder_settings, expert, "expert", PM_REQUIRED, NULL, "an expert with embeddings among its apis"),
         PM_STR_OPTION(struct embedder_settings, path, "path", 0, "/embeddings", "below the endpoint's base URL"),
         PM_INT_OPTION(struct embedder_settings, dim, "dim", "0", 0, 65536, "numbers of a vector, others are refused; 0: as it comes"),
+        PM_END_OPTION
+};
+
+#define REDIS_STR(field, flags, preset, help) PM_STR_OPTION(struct redis_settings, field, #field, flags, preset, help)
+
+static const struct pm_option redis_table[] = {
+        PM_STRS_OPTION(struct redis_settings, servers, "servers", 0, 0, 64,
+                       "redis://host:6379 or unix:/run/redis.sock: the one server, the sentinels, or some nodes of the cluster; absent: no Redis"),
+        PM_CHOICE_OPTION(struct redis_settings, mode, "mode", "single", "single|sentinel|cluster", "what the servers are"),
+        REDIS_STR(master, 0, NULL, "sentinel: what the sentinels call the master"),
+        REDIS_STR(user, 0, NULL, "ACL user; absent: AUTH with the password alone"),
+        REDIS_STR(password, PM_SECRET, NULL, "absent: no AUTH"),
+        REDIS_STR(sentinel_user, 0, NULL, "ACL user at the sentinels"),
+        REDIS_STR(sentinel_password, PM_SECRET, NULL, "password at the sentinels"),
+        PM_INT_OPTION(struct redis_settings, database, "database", "0", 0, 1e6, "number of the database; a cluster has only 0"),
+        REDIS_STR(prefix, 0, "pointsman:", "before every key"),
+        PM_TIME_OPTION(struct redis_settings, timeout, "timeout", "5ms", 1, 10000, "a request waits no longer for Redis; then it goes on without"),
+        PM_TIME_OPTION(struct redis_settings, connect_time, "connect_time", "1s", 10, 60000, "time to connect, AUTH and SELECT included"),
+        PM_INT_OPTION(struct redis_settings, failures, "failures", "5", 1, 1000, "time-outs and lost connections one after another, after which Redis is left alone"),
+        PM_TIME_OPTION(struct redis_settings, open_time, "open_time", "1s", 10, HOUR, "it is left alone for so long; then one command tries"),
+        PM_INT_OPTION(struct redis_settings, waiting, "waiting", "4096", 1, 1e6, "commands of one worker under way; above it requests go on without"),
+        PM_SIZE_OPTION(struct redis_settings, reply, "reply", "20MiB", 4096, 512 * MIB, "longest reply; a longer one ends the connection"),
+        PM_END_OPTION
+};
+
+static const struct pm_option cache_table[] = {
+        PM_SIZE_OPTION(struct cache_settings, memory, "memory", "16MiB", 0, 64 * 1024 * MIB, "for decisions, in each worker; 0: none"),
+        PM_SIZE_OPTION(struct cache_settings, pins, "pins", "16MiB", 0, 64 * 1024 * MIB, "for pins, in the process; 0: none"),
+        PM_SIZE_OPTION(struct cache_settings, answers, "answers", "32MiB", 0, 64 * 1024 * MIB,
+                       "for answers, in each worker, where a route keeps them; 0: none"),
+        PM_TABLE_OPTION(struct cache_settings, redis, struct redis_settings, "redis", redis_table,
+                        "what gateways share: decisions, pins and answers; without it, or while it is down, each keeps its own"),
         PM_END_OPTION
 };
 
@@ -166,6 +217,8 @@ const struct pm_option settings_table[] = {
                          "names under which routers turn text into vectors"),
         PM_TABLES_OPTION(struct settings, tenants, struct tenant_settings, "tenants", 0, 0, 4096, tenant_table,
                          "who may ask; absent: no keys are needed, on loopback only unless `open`"),
+        PM_TABLE_OPTION(struct settings, cache, struct cache_settings, "cache", cache_table,
+                        "what is kept of decisions, pins and answers, and where; what of it a route uses stands at the route"),
         PM_END_OPTION
 };
 

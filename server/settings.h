@@ -62,10 +62,31 @@ struct router_settings {
         const char *name, *plugin;
 };
 
+enum cache_levels { CACHE_AUTO, CACHE_OFF, CACHE_LOCAL, CACHE_SHARED };
+enum cache_share { SHARE_TENANT, SHARE_ALL };
+
+struct route_cache_settings {
+        int64_t decisions, share; /* enum cache_levels, enum cache_share */
+        int64_t time, pin, answers, answer_size;
+};
+
 struct route_settings {
         const char *name, *preset;
         struct pm_strs routers, experts;
         int64_t deadline, fallbacks;
+        struct route_cache_settings cache;
+};
+
+struct redis_settings {
+        struct pm_strs servers; /* none: there is no Redis */
+        int64_t mode;           /* from 0, in the order of the choices */
+        const char *master, *user, *password, *sentinel_user, *sentinel_password, *prefix;
+        int64_t database, timeout, connect_time, failures, open_time, waiting, reply;
+};
+
+struct cache_settings {
+        int64_t memory, pins, answers; /* bytes */
+        struct redis_settings redis;
 };
 
 struct embedder_settings {
@@ -93,6 +114,7 @@ struct settings {
         struct pm_tables routes;    /* struct route_settings, at least one */
         struct pm_tables embedders; /* struct embedder_settings */
         struct pm_tables tenants;   /* struct tenant_settings */
+        struct cache_settings cache;
 
         /* not in the table */
         const char *file, *base;    /* `base`: the folder that relative paths are read from */

@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 
 #include "expert.h"
+#include "cache.h"
 #include "names.h"
+#include "redis.h"
 #include "settings.h"
 #include "tlsfiles.h"
 
@@ -393,6 +395,27 @@ static void check_tenant(struct check *c, const struct tenant_settings *t)
                              "has no key, so nobody could be this tenant: add 'keys' or 'key_hashes'");
 }
 
+/* ---- the cache ----------------------------------------------------------------------------------------------------------- */
+
+static void check_cache(struct check *c)
+{
+        const struct redis_settings *s = &c->s->cache.redis;
+        const struct node *at = settings_place(c->s, "cache", "redis", NULL);
+        struct redis_config config = cache_redis_config(s);
+        char why[512];
+
+        if (s->servers.n == 0) {
+                if (s->master || s->user || s->password || s->mode)
+                        problems_add(c->problems, at, "cache.redis", "says how to talk to Redis, but not where it is: add 'servers'");
+                return;
+        }
+        if (redis_check(&config, why, sizeof why) < 0)
+                problems_add(c->problems, at, "cache.redis", "%s", why);
+        if (s->prefix && (!printable(s->prefix) || strpbrk(s->prefix, " *?[]\\{}")))
+                problems_add(c->problems, at, "cache.redis.prefix", "'%.60s' has a space, a bracket or one of * ? \\: keys are looked for by patterns",
+                             s->prefix);
+}
+
 #define SECTION(c, what, field, T) section_of((c)->arena, what, &(c)->s->field, sizeof(T), offsetof(T, name))
 #define EACH(c, field, T, check_one)                                                  \
         for (size_t i_ = 0; i_ < (c)->s->field.n; i_++)                               \
@@ -411,6 +434,7 @@ void settings_check(const struct settings *s, struct arena *a, struct problems *
         tenants = SECTION(&c, "tenant", tenants, struct tenant_settings);
         check_listeners(&c);
         check_admin(&c);
+        check_cache(&c);
         check_names(&c, "experts", &c.experts);
         check_names(&c, "routers", &c.routers);
         check_names(&c, "routes", &c.routes);

@@ -29,6 +29,7 @@ struct tenant {
         _Atomic int64_t *in_flight; /* process-wide by name, so that it outlives reloads */
         struct expert **experts;    /* may use only these; none: all */
         size_t n_experts;
+        unsigned char fingerprint[32]; /* of these, if there are any */
         struct route **routes;
         size_t n_routes;
         int metric;

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include <stdatomic.h>
 
+#include "cache.h"
 #include "config.h"
 #include "crash.h"
 #include "http.h"
@@ -165,6 +166,7 @@ static void on_generation(struct message *m, void *owner)
         before = w->generation;
         w->generation = n->g;
         generation_release(before);
+        cache_reload(w->cache, n->g);
         free(n);
 }
 
@@ -260,7 +262,7 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
                 w->drained.deliver = s->drained;
                 w->generation = generation_take(s->generation);
                 arena_pool_init(&w->arenas, ARENA_BLOCKS_KEPT);
-                if (loop_create(w) == 0 && (w->upstream = upstream_create(w)) != NULL) {
+                if (loop_create(w) == 0 && (w->upstream = upstream_create(w)) != NULL && (w->cache = cache_create(w, s->generation)) != NULL) {
                         unowned = 0;
                         w->http = http_create(w, s->generation, s->fds, s->n_fds, why);
                         if (w->http && thread_start(w) == 0)
@@ -291,6 +293,7 @@ void worker_destroy(struct worker *w)
                 run_pass(w);
         if (w->upstream)
                 upstream_destroy(w->upstream);
+        cache_destroy(w->cache);
         log_buffer_destroy(w->log);
         metrics_shard_destroy(w->metrics);
         if (w->run)

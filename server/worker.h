@@ -35,6 +35,7 @@ struct worker {
         struct generation *generation; /* what the next request takes; replaced by a message */
         struct http *http;             /* the front: listeners and connections */
         struct upstream *upstream;     /* transfers to experts */
+        struct cache *cache;           /* decisions that are kept */
         struct metrics_shard *metrics; /* written here, read by whoever scrapes */
         struct log_buffer *log;
         struct pool *pool;             /* shared by all */

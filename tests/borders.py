@@ -14,7 +14,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ['plugins', 'retrieval', 'routers', 'server']
-STANDARD = set('''assert ctype dirent dlfcn errno execinfo fcntl float inttypes limits locale malloc math netdb poll pthread signal spawn
+STANDARD = set('''assert ctype dirent dlfcn endian errno execinfo fcntl float inttypes limits locale malloc math netdb poll pthread signal spawn
 sched stdarg stdatomic stdbool stddef stdint stdio stdlib string strings time ucontext unistd link elf fnmatch getopt termios'''.split())
 SYSTEM = ('sys/', 'netinet/', 'arpa/', 'linux/', 'bits/')
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

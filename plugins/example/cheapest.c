@@ -52,4 +52,5 @@ static pm_step route(void *self, struct pm_query *q)
 }
 
 PM_ROUTER(.name = "cheapest", .version = "1", .summary = "the cheapest expert that the conversation fits into",
-          .self_size = sizeof(struct cheapest), .options = options, .route = route)
+          .self_size = sizeof(struct cheapest), .options = options, .route = route,
+          .reads = PM_READS_MESSAGES)

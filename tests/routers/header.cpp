@@ -52,6 +52,6 @@ pm_step route(void *self, pm_query *q)
 extern "C" PM_EXPORT const pm_router *pm_router_table(void)
 {
         static const pm_router table = { sizeof(pm_router), PM_ABI_MAJOR, PM_ABI_MINOR, "cplusplus", "1", "a router in C++17",
-                                         sizeof(Self), options, nullptr, nullptr, route, nullptr, nullptr };
+                                         sizeof(Self), options, nullptr, nullptr, route, nullptr, nullptr, PM_READS_NOTHING };
         return &table;
 }

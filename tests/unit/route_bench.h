@@ -22,6 +22,7 @@
 #include "pool.h"
 #include "query.h"
 #include "route.h"
+#include "settings.h"
 #include "tenant.h"
 #include "worker.h"
 
@@ -45,6 +46,7 @@ struct bench {
         _Atomic unsigned calls[ROUTERS]; /* each router's self: how often its steps ran */
 };
 static struct bench bench;
+static const struct cache_settings no_cache;
 
 struct trial {
         struct message go, drop;
@@ -98,7 +100,7 @@ HELPER void bench_begin(void)
         log_setup(PM_DEBUG, LOG_LOGFMT);
         bench.base = event_base_new();
         cr_assert_eq(inbox_init(&bench.inbox, bench.base, &bench), 0);
-        *g = (struct generation){ .limits = { .head = 65536, .headers = 100, .connections = 100, .head_time = 1000, .body_time = 1000,
+        *g = (struct generation){ .cache = &no_cache, .limits = { .head = 65536, .headers = 100, .connections = 100, .head_time = 1000, .body_time = 1000,
                                               .idle_time = 1000, .write_time = 1000, .request_time = 1000, .buffer = 65536, .body = 65536 } };
         atomic_store(&g->holders, 1);
         arena_init(&g->arena, NULL, SIZE_MAX);
@@ -116,7 +118,7 @@ HELPER void bench_begin(void)
         g->embedders = bench.embedder_list;
         g->n_embedders = 1;
         g->embedder_names = names_build(&g->arena, (const char *const[]){ "e5" }, 1);
-        bench.route = (struct route){ .name = "auto", .routers = bench.router_list, .experts = bench.expert_list, .n_experts = EXPERTS,
+        bench.route = (struct route){ .name = "auto", .reads_messages = true, .routers = bench.router_list, .experts = bench.expert_list, .n_experts = EXPERTS,
                                       .preset = &bench.experts[1], .deadline_ms = 5000, .fallbacks = 8 };
         bench.pool = pool_create(1);
         setup.pool = bench.pool;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "metrics.h"
+#include "route.h"
 
 #include "base.h"
 
@@ -75,8 +76,8 @@ Test(metrics, counts_all_kinds)
         metrics_tokens(s, expert, -1, -1, 0);
         metrics_router(s, router, ROUTER_DECIDED, 40);
         metrics_stall(s, router);
-        metrics_route(s, route, 0);
-        metrics_route(s, route, 1);
+        metrics_route(s, route, DECISION_COMPUTED);
+        metrics_route(s, route, DECISION_DEFAULT);
         metrics_tenant(s, tenant, 0);
         metrics_tenant(s, tenant, 1);
         metrics_attempt(s, -ENOSPC, ATTEMPT_OK, 1, 1); /* nowhere to count: no harm */

@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "pool.h"
+#include "settings.h"
 #include "worker.h"
 
 #include "base.h"
@@ -21,6 +22,7 @@ struct bench {
 };
 
 static struct bench bench;
+static const struct cache_settings no_cache;
 
 static void on_drained(struct message *m, void *owner)
 {
@@ -38,7 +40,7 @@ static void begin(void)
 
         bench.base = event_base_new();
         cr_assert_eq(inbox_init(&bench.inbox, bench.base, &bench), 0);
-        bench.generation = (struct generation){ .holders = 1, .limits = { .head = 65536, .headers = 100, .connections = 100,
+        bench.generation = (struct generation){ .holders = 1, .cache = &no_cache, .limits = { .head = 65536, .headers = 100, .connections = 100,
                                                                           .head_time = 1000, .body_time = 1000, .idle_time = 1000,
                                                                           .write_time = 1000, .request_time = 1000,
                                                                           .buffer = 65536, .body = 65536 } };

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kept as: version (1 byte), when it ends (8: milliseconds since 1970, little-endian), then length and bytes (4 and so many) of the
+ * expert's name and of the content type, then the body as it went out.
+ */
+#include "answers.h"
+
+#include <endian.h>
+#include <event2/buffer.h>
+
+#include "base.h"
+#include "js.h"
+#include "lru.h"
+#include "request_parts.h"
+#include "tenant.h"
+
+enum { VERSION = 1, HEAD = 1 + 8, SET_TIMEOUT_US = 1000000, TYPE_MAX = 256 };
+
+static bool absent_or_empty(struct pm_str list)
+{
+        struct pm_str key;
+        struct js j;
+
+        if (!list.p || js_type(list) == JS_NULL)
+                return true;
+        if (js_type(list) != JS_ARRAY)
+                return false;
+        js_start(&j, list, 512);
+        return js_enter(&j) && !js_more(&j, &key);
+}
+
+/* 0, 0.0, -0, 0e5: digits before an exponent that are all zero. */
+static bool is_zero(struct pm_str number)
+{
+        if (js_type(number) != JS_NUMBER)
+                return false;
+        for (size_t i = 0; i < number.n && (number.p[i] | 0x20) != 'e'; i++)
+                if (number.p[i] >= '1' && number.p[i] <= '9')
+                        return false;
+        return true;
+}
+
+void answers_key(struct request *r)
+{
+        const struct query *q = &r->query;
+        const struct route_cache *rc = &r->asked->cache;
+        struct cache *c = r->worker->cache;
+        unsigned char api = (unsigned char)q->api;
+
+        if (q->ambiguous || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || !is_zero(q->temperature) || !absent_or_empty(q->tools) ||
+            !absent_or_empty(q->functions))
+                return;
+        cache_sum_begin(c);
+        cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);
+        cache_sum_bytes(c, rc->answers_fingerprint, sizeof rc->answers_fingerprint);
+        if (r->tenant && r->tenant->n_experts)
+                cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
+        cache_sum_bytes(c, &api, 1);
+        cache_sum_text(c, q->body);
+        for (size_t i = 0; i < rc->n_headers; i++) /* what the routers go by */
+                cache_sum_text(c, h1_header(r->head, rc->headers[i]));
+        (void)cache_sum_key(c, r->generation, CACHE_KEY_ANSWER, rc->share_all ? NULL : r->tenant, r->asked, &r->arena, &r->recall.answer);
+}
+
+/* ---- told again ---------------------------------------------------------------------------------------------------------- */
+
+static bool take_text(struct pm_str *rest, struct pm_str *ret)
+{
+        uint32_t n;
+
+        if (rest->n < sizeof n)
+                return false;
+        memcpy(&n, rest->p, sizeof n);
+        n = le32toh(n);
+        if (n > rest->n - sizeof n)
+                return false;
+        *ret = (struct pm_str){ rest->p + sizeof n, n };
+        *rest = (struct pm_str){ rest->p + sizeof n + n, rest->n - sizeof n - n };
+        return true;
+}
+
+static bool is_stream(struct pm_str type)
+{
+        static const char stream[] = "text/event-stream";
+
+        return type.n >= sizeof stream - 1 && strncasecmp(type.p, stream, sizeof stream - 1) == 0;
+}
+
+static bool printable(struct pm_str s)
+{
+        for (size_t i = 0; i < s.n; i++)
+                if (s.p[i] < 0x20 || s.p[i] > 0x7E)
+                        return false;
+        return s.n > 0;
+}
+
+static bool usable(const struct request *r, const struct expert *e)
+{
+        if (!e || !(e->apis & r->query.api) || !tenant_may_use(r->tenant, e))
+                return false;
+        for (size_t i = 0; i < r->asked->n_experts; i++)
+                if (r->asked->experts[i] == e)
+                        return true;
+        return false;
+}
+
+static void tell(struct request *r, struct pm_str type, struct pm_str body)
+{
+        struct http_reply head = { .status = 200, .content_type = arena_strndup(&r->arena, type.p, type.n) };
+        char *more;
+
+        if (!head.content_type)
+                head.content_type = "application/json";
+        head.headers = reply_headers(r, NULL);
+        r->status = 200;
+        r->end = "ok";
+        r->begun = true;
+        r->bytes_out = (int64_t)body.n;
+        if (!is_stream(type)) {
+                http_reply(r->conn, &head, body);
+        } else {
+                more = arena_printf(&r->arena, "%.*sCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n", (int)head.headers.n,
+                                    head.headers.p ? head.headers.p : "");
+                if (more)
+                        head.headers = (struct pm_str){ more, strlen(more) };
+                http_stream_begin(r->conn, &head, -1);
+                http_stream_data(r->conn, body.p, body.n);
+                http_stream_end(r->conn, true);
+        }
+        (void)request_answered(r);
+}
+
+bool answers_recall(struct request *r, const struct pm_str *shared)
+{
+        const struct cache_key *key = &r->recall.answer;
+        struct lru *lru = cache_answers(r->worker->cache);
+        enum metrics_recall how = RECALL_FOREIGN;
+        int64_t now_ms = cache_now_ms(), ends_ms;
+        struct pm_str value, rest, name, type;
+        struct expert *e = NULL;
+
+        if (!key->local.p)
+                return false;
+        if (shared)
+                value = *shared;
+        else if (!lru_get(lru, key->hash, key->local, now_ms, &value, NULL))
+                return false;
+        if (value.n >= HEAD && value.p[0] == VERSION) {
+                memcpy(&ends_ms, value.p + 1, sizeof ends_ms);
+                ends_ms = (int64_t)le64toh((uint64_t)ends_ms);
+                rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
+                if (take_text(&rest, &name) && take_text(&rest, &type) && printable(type) && type.n < TYPE_MAX && rest.n &&
+                    is_stream(type) == r->query.stream && usable(r, e = generation_expert(r->generation, name)))
+                        how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
+        }
+        metrics_recall(r->worker->metrics, CACHE_ANSWERS, how);
+        if (how != RECALL_SHARED && how != RECALL_LOCAL)
+                return false;
+        if (shared) {
+                (void)lru_put(lru, key->hash, key->local, value, ends_ms, now_ms);
+                cache_publish(r->worker->cache);
+        }
+        r->decision = (struct decision){ .how = shared ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL, .expert = e };
+        r->replayed = shared ? "cached-shared" : "cached-local";
+        metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
+        tell(r, type, rest);
+        return true;
+}
+
+/* ---- kept ---------------------------------------------------------------------------------------------------------------- */
+
+void answers_record(struct request *r, struct pm_str bytes)
+{
+        if (!r->recall.answer.local.p)
+                return;
+        if (!r->recorded)
+                r->recorded = evbuffer_new();
+        if (!r->recorded || evbuffer_get_length(r->recorded) + bytes.n > (size_t)r->asked->cache.answer_size ||
+            evbuffer_add(r->recorded, bytes.p, bytes.n) < 0)
+                r->recall.answer = (struct cache_key){ .hash = 0 }; /* too long, or no memory: not kept */
+}
+
+static char *put_text(char *out, struct pm_str s)
+{
+        uint32_t n = htole32((uint32_t)s.n);
+
+        memcpy(out, &n, sizeof n);
+        memcpy(out + sizeof n, s.p, s.n);
+        return out + sizeof n + s.n;
+}
+
+static bool whole(const struct request *r)
+{
+        return r->recorded && r->streaming == r->query.stream && r->status == 200 && r->end && strcmp(r->end, "ok") == 0 && r->attempt.expert && !r->replayed;
+}
+
+void answers_settle(struct request *r)
+{
+        const struct cache_key *key = &r->recall.answer;
+        struct redis *redis = cache_redis(r->worker->cache);
+        int64_t lives, now_ms, ends_ms;
+        struct pm_str name, type;
+        uint64_t ends;
+        size_t n, body;
+        char *out, *p;
+
+        if (!key->local.p || !whole(r))
+                return;
+        lives = r->asked->cache.answers_ms;
+        now_ms = cache_now_ms();
+        ends_ms = now_ms + lives;
+        ends = htole64((uint64_t)ends_ms);
+        name = (struct pm_str){ r->attempt.expert->name, strlen(r->attempt.expert->name) };
+        type = r->query.stream ? (struct pm_str){ "text/event-stream", 17 } : (struct pm_str){ "application/json", 16 };
+        body = evbuffer_get_length(r->recorded);
+        n = HEAD + 4 + name.n + 4 + type.n + body;
+        out = arena_alloc(&r->arena, n);
+        if (!out)
+                return;
+        out[0] = VERSION;
+        memcpy(out + 1, &ends, sizeof ends);
+        p = put_text(put_text(out + HEAD, name), type);
+        (void)evbuffer_copyout(r->recorded, p, body);
+        (void)lru_put(cache_answers(r->worker->cache), key->hash, key->local, (struct pm_str){ out, n }, ends_ms, now_ms);
+        cache_publish(r->worker->cache);
+        if (redis)
+                (void)redis_set(redis, NULL, key->shared, (struct pm_str){ out, n }, lives, SET_TIMEOUT_US);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything here is a worker's own, so there is nothing to lock.  Redis is replaced by a reload only if its settings have changed;
+ * memory keeps what it has, since keys carry the fingerprint of what they came from.
+ */
+#include "cache.h"
+
+#include <event2/event.h>
+#include <openssl/evp.h>
+#include <time.h>
+
+#include "config.h"
+#include "log.h"
+#include "lru.h"
+#include "metrics.h"
+#include "redis.h"
+#include "settings.h"
+#include "tenant.h"
+#include "worker.h"
+
+#include "base.h"
+
+enum {
+        CHAINS = 256,
+        ROUTES = 4096,        /* as many as metrics have names */
+        DIGEST = 32,
+        DIGEST_KEPT = 24,     /* 192 bits: nobody finds two conversations with one key */
+        DIGEST_TEXT = 32,
+        RTT_UNKNOWN_US = 300, /* before the first reply: a local network's */
+        RETIRED_S = 12        /* longer than cache.redis.timeout can be */
+};
+
+/* Replaced by a reload: requests may still wait for it, within their time limits. */
+struct retired {
+        struct cache *cache;
+        struct redis *redis;
+        struct event *timer;
+        struct retired *next, **pprev;
+};
+
+struct cache {
+        struct worker *worker;
+        struct lru *decisions, *answers;
+        struct redis *redis;
+        struct retired *retired;
+        unsigned char redis_print[DIGEST]; /* of its settings */
+        EVP_MD *sha256;
+        EVP_MD_CTX *sum;
+        bool sum_failed;
+        int64_t *computed_us;              /* by the route's metric, smoothed; 0: never */
+        struct flight *flights[CHAINS];
+};
+
+static struct redis_stats stats;
+
+struct redis_stats *cache_redis_stats(void)
+{
+        return &stats;
+}
+
+int64_t cache_now_ms(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_REALTIME_COARSE, &t);
+        return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- keys ---------------------------------------------------------------------------------------------------------------- */
+
+void cache_sum_begin(struct cache *c)
+{
+        c->sum_failed = EVP_DigestInit_ex2(c->sum, c->sha256, NULL) != 1;
+}
+
+void cache_sum_bytes(struct cache *c, const void *p, size_t n)
+{
+        if (n && EVP_DigestUpdate(c->sum, p, n) != 1)
+                c->sum_failed = true;
+}
+
+void cache_sum_text(struct cache *c, struct pm_str text)
+{
+        uint64_t n = text.n;
+
+        cache_sum_bytes(c, &n, sizeof n);
+        cache_sum_bytes(c, text.p, text.n);
+}
+
+static char *put(char *out, const char *p, size_t n)
+{
+        memcpy(out, p, n);
+        return out + n;
+}
+
+static char *put_base64url(char *out, const unsigned char *p)
+{
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+        for (int i = 0; i < DIGEST_KEPT; i += 3) {
+                unsigned bits = (unsigned)p[i] << 16 | (unsigned)p[i + 1] << 8 | p[i + 2];
+
+                *out++ = letters[bits >> 18];
+                *out++ = letters[bits >> 12 & 63];
+                *out++ = letters[bits >> 6 & 63];
+                *out++ = letters[bits & 63];
+        }
+        return out;
+}
+
+bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind kind, const struct tenant *scope, const struct route *r,
+                   struct arena *a, struct cache_key *ret)
+{
+        const char *prefix = g->cache->redis.prefix, *who = scope ? scope->name : "*";
+        size_t prefix_n = prefix ? strlen(prefix) : 0, who_n = strlen(who), route_n = strlen(r->name);
+        size_t n = prefix_n + 2 + who_n + 1 + route_n + 1 + DIGEST_TEXT;
+        unsigned char digest[DIGEST];
+        char letter = (char)kind, *text, *p;
+        unsigned got = 0;
+
+        if (c->sum_failed || EVP_DigestFinal_ex(c->sum, digest, &got) != 1 || got != DIGEST)
+                return false;
+        p = text = arena_alloc(a, n);
+        if (!text)
+                return false;
+        if (prefix_n)
+                p = put(p, prefix, prefix_n);
+        p = put(p, &letter, 1);
+        p = put(p, "|", 1);
+        p = put(p, who, who_n);
+        p = put(p, "|", 1);
+        p = put(p, r->name, route_n);
+        p = put(p, "|", 1);
+        p = put_base64url(p, digest);
+        assert(p == text + n);
+        memcpy(&ret->hash, digest, sizeof ret->hash);
+        ret->shared = (struct pm_str){ text, n };
+        ret->local = (struct pm_str){ text + prefix_n, n - prefix_n };
+        return true;
+}
+
+/* ---- flights ------------------------------------------------------------------------------------------------------------- */
+
+static bool same_key(const struct cache_key *a, const struct cache_key *b)
+{
+        return a->hash == b->hash && a->local.n == b->local.n && memcmp(a->local.p, b->local.p, a->local.n) == 0;
+}
+
+bool flight_join(struct cache *c, struct flight *f, const struct cache_key *key)
+{
+        struct flight **chain = &c->flights[key->hash % CHAINS], *leader = *chain, **last;
+
+        assert(!f->leads && !f->leader);
+        f->key = *key;
+        while (leader && !same_key(&leader->key, key))
+                leader = leader->chain;
+        if (!leader) {
+                f->leads = true;
+                f->first = NULL;
+                f->chain = *chain;
+                *chain = f;
+                return true;
+        }
+        f->leader = leader;
+        f->next = NULL;
+        for (last = &leader->first; *last;)
+                last = &(*last)->next;
+        f->pprev = last;
+        *last = f;
+        return false;
+}
+
+static void stop_waiting(struct flight *f)
+{
+        *f->pprev = f->next;
+        if (f->next)
+                f->next->pprev = f->pprev;
+        f->leader = NULL;
+        f->next = NULL;
+        f->pprev = NULL;
+}
+
+void flight_end(struct cache *c, struct flight *f, struct pm_str value, bool failed)
+{
+        struct flight **p = &c->flights[f->key.hash % CHAINS];
+
+        if (f->leader)
+                stop_waiting(f);
+        if (!f->leads)
+                return;
+        while (*p != f)
+                p = &(*p)->chain;
+        *p = f->chain;
+        f->leads = false;
+        while (f->first) {
+                struct flight *one = f->first;
+
+                stop_waiting(one);
+                one->landed(one, value, failed);
+        }
+}
+
+/* ---- does Redis pay? ----------------------------------------------------------------------------------------------------- */
+
+bool cache_shared_pays(const struct cache *c, const struct route *r)
+{
+        int64_t computed, rtt;
+
+        if (!c->redis || r->cache.levels == CACHE_OFF || r->cache.levels == CACHE_LOCAL)
+                return false;
+        if (r->cache.levels == CACHE_SHARED || r->metric < 0)
+                return true;
+        computed = c->computed_us[r->metric % ROUTES];
+        rtt = redis_rtt_us(c->redis);
+        return computed == 0 || computed > 2 * (rtt ? rtt : RTT_UNKNOWN_US);
+}
+
+void cache_computed(struct cache *c, const struct route *r, int64_t us)
+{
+        int64_t *was = r->metric < 0 ? NULL : &c->computed_us[r->metric % ROUTES];
+
+        us = MAX(us, 1);
+        if (was)
+                *was = *was ? MAX(*was + (us - *was) / 8, 1) : us;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------------- */
+
+struct redis_config cache_redis_config(const struct redis_settings *s)
+{
+        return (struct redis_config){
+                .mode = (enum redis_mode)s->mode, .servers = s->servers.items, .n_servers = s->servers.n, .master = s->master,
+                .user = s->user && *s->user ? s->user : NULL, .password = s->password && *s->password ? s->password : NULL,
+                .sentinel_user = s->sentinel_user && *s->sentinel_user ? s->sentinel_user : NULL,
+                .sentinel_password = s->sentinel_password && *s->sentinel_password ? s->sentinel_password : NULL, .database = s->database,
+                .connect_ms = s->connect_time, .failures = s->failures, .open_ms = s->open_time, .waiting_max = (size_t)s->waiting,
+                .reply_max = (size_t)s->reply,
+        };
+}
+
+static void sum_word(struct cache *c, const char *word)
+{
+        cache_sum_text(c, (struct pm_str){ word ? word : "\1", word ? strlen(word) : 1 });
+}
+
+static void redis_print(struct cache *c, const struct redis_settings *s, unsigned char out[DIGEST])
+{
+        const int64_t numbers[] = { s->mode, s->database, s->connect_time, s->failures, s->open_time, s->waiting, s->reply, (int64_t)s->servers.n };
+        const char *const words[] = { s->master, s->user, s->password, s->sentinel_user, s->sentinel_password };
+        unsigned n = 0;
+
+        cache_sum_begin(c);
+        cache_sum_bytes(c, numbers, sizeof numbers);
+        for (size_t i = 0; i < LENGTH_OF(words); i++)
+                sum_word(c, words[i]);
+        for (size_t i = 0; i < s->servers.n; i++)
+                sum_word(c, s->servers.items[i]);
+        if (c->sum_failed || EVP_DigestFinal_ex(c->sum, out, &n) != 1)
+                memset(out, 0, DIGEST);
+}
+
+static void bury(struct retired *old)
+{
+        *old->pprev = old->next;
+        if (old->next)
+                old->next->pprev = old->pprev;
+        redis_destroy(old->redis);
+        if (old->timer)
+                event_free(old->timer);
+        free(old);
+}
+
+static void on_retired(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd, (void)what;
+        bury(arg);
+}
+
+static void retire(struct cache *c)
+{
+        static const struct timeval later = { RETIRED_S, 0 };
+        struct retired *old;
+
+        if (!c->redis)
+                return;
+        old = calloc(1, sizeof *old);
+        if (!old) {
+                log_msg(c->worker->log, PM_ERROR, "no memory to replace Redis, using the old one");
+                return;
+        }
+        *old = (struct retired){ .cache = c, .redis = TAKE(c->redis), .next = c->retired, .pprev = &c->retired };
+        if (old->next)
+                old->next->pprev = &old->next;
+        c->retired = old;
+        old->timer = evtimer_new(c->worker->base, on_retired, old);
+        if (old->timer)
+                (void)evtimer_add(old->timer, &later); /* without a timer it stays until the worker ends */
+}
+
+static void take_redis(struct cache *c, const struct redis_settings *s)
+{
+        unsigned char print[DIGEST];
+        struct redis_config config;
+
+        redis_print(c, s, print);
+        if (memcmp(print, c->redis_print, sizeof print) == 0)
+                return;
+        retire(c);
+        if (c->redis)
+                return;
+        memcpy(c->redis_print, print, sizeof print);
+        config = cache_redis_config(s);
+        if (config.n_servers)
+                c->redis = redis_create(c->worker->base, &config, &stats);
+}
+
+void cache_reload(struct cache *c, const struct generation *g)
+{
+        bool answers = false;
+
+        for (size_t i = 0; i < g->n_routes; i++)
+                answers = answers || g->routes[i]->cache.answers_ms > 0;
+        lru_bound(c->decisions, (size_t)g->cache->memory);
+        lru_bound(c->answers, answers ? (size_t)g->cache->answers : 0);
+        take_redis(c, &g->cache->redis);
+        cache_publish(c);
+}
+
+struct cache *cache_create(struct worker *w, const struct generation *g)
+{
+        struct cache *c = calloc(1, sizeof *c);
+
+        if (!c)
+                return NULL;
+        c->worker = w;
+        c->decisions = lru_create((size_t)g->cache->memory);
+        c->answers = lru_create(0);
+        c->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL); /* once: looking it up costs more than a short text's sum */
+        c->sum = EVP_MD_CTX_new();
+        c->computed_us = calloc(ROUTES, sizeof *c->computed_us);
+        if (!c->decisions || !c->answers || !c->sha256 || !c->sum || !c->computed_us) {
+                cache_destroy(c);
+                return NULL;
+        }
+        cache_reload(c, g);
+        return c;
+}
+
+void cache_destroy(struct cache *c)
+{
+        if (!c)
+                return;
+        while (c->retired)
+                bury(c->retired);
+        redis_destroy(c->redis);
+        lru_destroy(c->decisions);
+        lru_destroy(c->answers);
+        EVP_MD_CTX_free(c->sum);
+        EVP_MD_free(c->sha256);
+        free(c->computed_us);
+        free(c);
+}
+
+struct lru *cache_decisions(struct cache *c)
+{
+        return c->decisions;
+}
+
+struct lru *cache_answers(struct cache *c)
+{
+        return c->answers;
+}
+
+struct redis *cache_redis(struct cache *c)
+{
+        return c->redis;
+}
+
+void cache_publish(struct cache *c)
+{
+        struct lru_counts d = lru_counts(c->decisions), a = lru_counts(c->answers);
+
+        metrics_cache_size(c->worker->metrics, CACHE_DECISIONS, d.entries, d.bytes, d.evicted);
+        metrics_cache_size(c->worker->metrics, CACHE_ANSWERS, a.entries, a.bytes, a.evicted);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fingerprint.h - what decisions depend on, as SHA-256: equal fingerprints, equal decisions.
+ *
+ * A kept decision may be used as long as nothing that it came from has changed: the router's code and options, the contents of its
+ * files (not their names, so that two gateways with different folders understand each other), and the experts.  Main thread.
+ */
+#ifndef PM_FINGERPRINT_H
+#define PM_FINGERPRINT_H
+
+#include <stddef.h>
+
+#include "arena.h"
+#include "options.h"
+
+#define FINGERPRINT_SIZE 32
+
+struct generation;
+struct pm_router;
+struct route;
+struct tenant;
+
+/* A router's, before open() and after it: a file that changed in between makes it one that nobody else has. */
+struct fingerprint_files {
+        const char **paths;
+        unsigned char (*digests)[FINGERPRINT_SIZE];
+        size_t n;
+};
+
+/* Of the plugin `file` with the options in `self`.  *files, in the arena, is for fingerprint_settle().  0, -ENOMEM or -EIO. */
+int fingerprint_router(const char *file, const struct pm_router *table, const void *self, struct arena *a,
+                       unsigned char out[FINGERPRINT_SIZE], struct fingerprint_files *files);
+/* After open(): if one of the files is not what it was, `out` becomes random. */
+void fingerprint_settle(const struct fingerprint_files *files, unsigned char out[FINGERPRINT_SIZE]);
+
+/* Of a route: those of its first `n` routers, the experts that it may choose and what it says of them, embedders, other models. */
+int fingerprint_route(const struct generation *g, const struct route *r, size_t n, unsigned char out[FINGERPRINT_SIZE]);
+/* Of what answers of the route's experts depend on: their models and where these are. */
+int fingerprint_answers(const struct route *r, unsigned char out[FINGERPRINT_SIZE]);
+/* Of the experts that a tenant may use. */
+int fingerprint_tenant(const struct tenant *t, unsigned char out[FINGERPRINT_SIZE]);
+
+/* Of a file's contents, or of all files of a folder with their names.  Remembered by the file's identity, size and times, so that a
+ * reload need not read an unchanged model again.  What cannot be read has a fingerprint too: that of the error. */
+void fingerprint_file(const char *path, unsigned char out[FINGERPRINT_SIZE]);
+#endif

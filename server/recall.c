@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What was found is believed only as far as it can be checked: a decision names experts of the route that this tenant may use and that
+ * are available now, a pin's expert must still have room for the conversation.  Anything else is counted and computed anew.
+ *
+ * A decision is kept if it would come out the same again: all candidates were there, no router failed on the way, and every router that
+ * was asked says what it reads.
+ */
+#include "recall.h"
+
+#include <event2/event.h>
+#include <hiredis/hiredis.h>
+#include <sys/random.h>
+
+#include "answers.h"
+#include "base.h"
+#include "js.h"
+#include "kept.h"
+#include "lru.h"
+#include "pins.h"
+#include "request_parts.h"
+#include "settings.h"
+#include "tenant.h"
+
+enum {
+        JITTER = 10,            /* a decision ends up to a tenth of its time earlier */
+        TOKEN_BYTES = 4,        /* of text, about */
+        SET_TIMEOUT_US = 1000000
+};
+
+static struct pm_str str(const char *text)
+{
+        return (struct pm_str){ text, text ? strlen(text) : 0 };
+}
+
+/* ---- keys ---------------------------------------------------------------------------------------------------------------- */
+
+static const struct tenant *scope_of(const struct request *r)
+{
+        return r->asked->cache.share_all ? NULL : r->tenant;
+}
+
+static void sum_headers(struct request *r, struct cache *c)
+{
+        const struct route_cache *rc = &r->asked->cache;
+
+        for (size_t i = 0; i < rc->n_headers; i++) {
+                uint64_t n = 0;
+
+                cache_sum_text(c, str(rc->headers[i]));
+                for (size_t k = 0; r->head && k < r->head->n_headers; k++) {
+                        const struct h1_header *h = &r->head->headers[k];
+
+                        if (h->name.n != strlen(rc->headers[i]) || strncasecmp(h->name.p, rc->headers[i], h->name.n) != 0)
+                                continue;
+                        cache_sum_text(c, h->value);
+                        n++;
+                }
+                cache_sum_bytes(c, &n, sizeof n);
+        }
+}
+
+/* All that the route's routers read, and nothing that they do not. */
+static bool decision_key(struct request *r)
+{
+        const struct route_cache *rc = &r->asked->cache;
+        struct cache *c = r->worker->cache;
+        unsigned char api = (unsigned char)r->query.api;
+        struct pm_query q = { .n_messages = 0 };
+
+        if ((rc->reads & PM_READS_MESSAGES ? query_texts : query_last_text)(&r->query, &r->arena, &q) < 0)
+                return false;
+        cache_sum_begin(c);
+        cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);
+        if (r->tenant && r->tenant->n_experts)
+                cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
+        cache_sum_bytes(c, &api, 1);
+        if (rc->reads & (PM_READS_TEXT | PM_READS_MESSAGES))
+                cache_sum_text(c, q.text);
+        for (size_t i = 0; i < q.n_messages; i++) {
+                cache_sum_text(c, q.messages[i]->role);
+                cache_sum_text(c, q.messages[i]->text);
+        }
+        if (rc->reads & PM_READS_BODY)
+                cache_sum_text(c, q.body);
+        if (rc->reads & PM_READS_USER)
+                cache_sum_text(c, q.user);
+        if (rc->reads & PM_READS_TENANT)
+                cache_sum_text(c, str(r->tenant ? r->tenant->name : ""));
+        sum_headers(r, c);
+        return cache_sum_key(c, r->generation, CACHE_KEY_DECISION, scope_of(r), r->asked, &r->arena, &r->recall.decision);
+}
+
+/* The Responses API's `conversation`, a name or an object with one, or what clients put into metadata. */
+static struct pm_str conversation_id(struct request *r)
+{
+        struct pm_str v = r->query.conversation;
+
+        if (js_type(v) == JS_OBJECT)
+                v = js_member(v, "id");
+        if (js_type(v) != JS_STRING && js_type(r->query.metadata) == JS_OBJECT)
+                v = js_member(r->query.metadata, "conversation_id");
+        return js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
+}
+
+static struct pm_str text_member(struct request *r, struct pm_str place)
+{
+        return js_type(place) == JS_STRING ? js_text(place, &r->arena) : (struct pm_str){ 0 };
+}
+
+/* How a conversation begins: its first system message and its first user message. */
+static bool sum_beginning(struct request *r, struct cache *c)
+{
+        const struct query *q = &r->query;
+        bool system = false, user = false;
+
+        for (size_t i = 0; i < q->n_turns && !(system && user); i++) {
+                const struct query_turn *t = &q->turns[i];
+                bool is_user = query_is_user(t), is_system = js_string_is(t->role, "system") || js_string_is(t->role, "developer");
+                struct pm_str text;
+
+                if (!(is_user && !user) && !(is_system && !system))
+                        continue;
+                if (query_text_of(t->content, &r->arena, &text) < 0)
+                        return false;
+                cache_sum_text(c, str(is_user ? "user" : "system"));
+                cache_sum_text(c, text);
+                user = user || is_user;
+                system = system || is_system;
+        }
+        return user;
+}
+
+/* Whose turn it is: the client's own name for the conversation, else how it begins. */
+static bool pin_key(struct request *r)
+{
+        struct recall *k = &r->recall;
+        struct cache *c = r->worker->cache;
+        struct pm_str key = text_member(r, r->query.prompt_cache_key), user, session = { 0 };
+
+        cache_sum_begin(c);
+        if (key.n) {
+                k->pinned_by = "prompt_cache_key";
+                cache_sum_text(c, key);
+        } else if ((key = conversation_id(r)).n) {
+                k->pinned_by = "user and conversation";
+                user = text_member(r, r->query.user);
+                cache_sum_text(c, key);
+                cache_sum_text(c, user);
+        } else if ((session = h1_header(r->head, "x-session-id")).n) {
+                k->pinned_by = "x-session-id";
+                cache_sum_text(c, session);
+        } else {
+                k->pinned_by = "its first messages";
+                if (r->query.api == EXPERT_COMPLETIONS || !sum_beginning(r, c)) /* a prompt is all of its conversation */
+                        return false;
+                for (size_t i = 0; i < r->query.n_turns; i++)
+                        k->continues = k->continues || js_string_is(r->query.turns[i].role, "assistant");
+        }
+        cache_sum_text(c, str(k->pinned_by));
+        if (strcmp(k->pinned_by, "its first messages") != 0)
+                k->continues = true; /* it may have begun with another gateway */
+        return cache_sum_key(c, r->generation, CACHE_KEY_PIN, r->tenant, r->asked, &r->arena, &k->pin);
+}
+
+/* ---- what was found ------------------------------------------------------------------------------------------------------ */
+
+static bool may_take(const struct request *r, const struct expert *e)
+{
+        bool listed = false;
+
+        for (size_t i = 0; i < r->asked->n_experts && !listed; i++)
+                listed = r->asked->experts[i] == e;
+        return listed && e->apis & r->query.api && tenant_may_use(r->tenant, e);
+}
+
+/* Names into what they name.  The texts stay where k has them.  False: it names what this configuration does not have. */
+static bool look_up(struct request *r, const struct kept *k, struct decision *ret)
+{
+        struct decision d = { .expert = generation_expert(r->generation, k->expert), .category = k->category.p, .reason = k->reason.p,
+                              .extra = k->extra.p, .confidence = k->confidence };
+
+        if (!d.expert || !may_take(r, d.expert))
+                return false;
+        if (k->router.p && !(d.router = generation_router(r->generation, k->router)))
+                return false;
+        if (k->extra.p && (js_check(k->extra, 64, NULL, NULL) < 0 || js_type(js_trim(k->extra)) != JS_OBJECT))
+                return false;
+        d.fallbacks = arena_alloc(&r->arena, (k->n_fallbacks + 1) * sizeof(struct expert *));
+        if (!d.fallbacks)
+                return false;
+        for (size_t i = 0; i < k->n_fallbacks; i++) {
+                struct expert *e = generation_expert(r->generation, k->fallbacks[i]);
+
+                if (!e || !may_take(r, e))
+                        return false;
+                d.fallbacks[d.n_fallbacks++] = e;
+        }
+        *ret = d;
+        return true;
+}
+
+/* The value must be in the arena, or copied there first: the decision's texts stay in it. */
+static enum metrics_recall understand(struct request *r, struct pm_str value, int64_t now_ms, struct kept *k, struct decision *ret)
+{
+        if (kept_read(value, k) < 0)
+                return RECALL_FOREIGN;
+        if (k->ends_ms <= now_ms)
+                return RECALL_STALE;
+        return look_up(r, k, ret) ? RECALL_LOCAL : RECALL_FOREIGN;
+}
+
+static bool copied(struct request *r, struct pm_str *value)
+{
+        char *copy = arena_alloc(&r->arena, MAX(value->n, (size_t)1));
+
+        if (!copy)
+                return false;
+        *value = (struct pm_str){ memcpy(copy, value->p, value->n), value->n };
+        return true;
+}
+
+static void count(struct request *r, enum metrics_cache which, enum metrics_recall how)
+{
+        metrics_recall(r->worker->metrics, which, how);
+}
+
+/* A decision for this question.  True: r->decision is it. */
+static bool take_decision(struct request *r, struct pm_str value, enum metrics_recall from)
+{
+        int64_t now_ms = cache_now_ms();
+        struct decision d;
+        struct kept kept;
+        enum metrics_recall how = understand(r, value, now_ms, &kept, &d);
+
+        if (how == RECALL_LOCAL && !expert_available(d.expert, now_us()))
+                how = RECALL_STALE; /* the routers say what is best without it; that is not kept */
+        if (how != RECALL_LOCAL) {
+                count(r, CACHE_DECISIONS, how);
+                return false;
+        }
+        count(r, CACHE_DECISIONS, from);
+        d.how = from == RECALL_SHARED ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL;
+        r->decision = d;
+        if (from == RECALL_SHARED && r->asked->cache.levels != CACHE_OFF) {
+                (void)lru_put(cache_decisions(r->worker->cache), r->recall.decision.hash, r->recall.decision.local, value, kept.ends_ms, now_ms);
+                cache_publish(r->worker->cache);
+        }
+        return true;
+}
+
+/* Tokens are what the expert counts; four bytes each is what English text comes to. */
+static bool fits(const struct request *r, const struct expert *e)
+{
+        size_t bytes = 0;
+
+        if (e->context == 0 || r->query.body.n / TOKEN_BYTES <= (uint64_t)e->context)
+                return true;
+        for (size_t i = 0; i < r->query.n_turns; i++)
+                bytes += r->query.turns[i].content.n;
+        return bytes / TOKEN_BYTES <= (uint64_t)e->context;
+}
+
+/* The expert that this conversation stays with.  True: r->decision is it. */
+static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall from)
+{
+        struct recall *k = &r->recall;
+        struct expert **candidates;
+        struct decision d;
+        struct kept kept;
+        enum metrics_recall how = understand(r, value, cache_now_ms(), &kept, &d);
+        bool all;
+        size_t n;
+
+        if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !fits(r, d.expert)))
+                how = RECALL_STALE;
+        if (how == RECALL_LOCAL && route_candidates(r->asked, r->tenant, r->query.api, &r->arena, &candidates, &n, &all) < 0)
+                how = RECALL_STALE;
+        if (how != RECALL_LOCAL) {
+                count(r, CACHE_PINS, how);
+                k->pin_moved = true;
+                pins_remove(k->pin.hash, k->pin.local);
+                return false;
+        }
+        count(r, CACHE_PINS, from);
+        d.how = DECISION_PINNED;
+        d.reason = arena_printf(&r->arena, "the conversation stays with %s, by %s", d.expert->name, k->pinned_by);
+        d.n_fallbacks = 0;
+        route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
+        r->decision = d;
+        k->pin_ends_ms = kept.ends_ms;
+        return true;
+}
+
+/* ---- Redis --------------------------------------------------------------------------------------------------------------- */
+
+static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
+{
+        struct recall_fetch *f = CONTAINER_OF(call, struct recall_fetch, call);
+        struct request *r = f->request;
+
+        if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_STRING) {
+                f->value = (struct pm_str){ reply->str, reply->len };
+                if (!copied(r, &f->value))
+                        f->value = (struct pm_str){ 0 };
+        }
+        worker_wake(r->worker, &r->wake);
+}
+
+static void fetch(struct request *r, enum recall_what what, const struct cache_key *key, int64_t limit_us)
+{
+        struct recall_fetch *f = &r->recall.fetches[what];
+
+        f->request = r;
+        f->call.done = on_fetched;
+        (void)redis_get(r->recall.redis, &f->call, key->shared, limit_us); /* what cannot be asked is not there */
+}
+
+static bool fetching(const struct recall *k)
+{
+        for (int i = 0; i < FETCHES; i++)
+                if (k->fetches[i].call.ticket)
+                        return true;
+        return false;
+}
+
+/* Asks for all that may be there, at once.  True: something is under way. */
+static bool start_fetch(struct request *r)
+{
+        struct recall *k = &r->recall;
+        struct cache *c = r->worker->cache;
+        int64_t now = now_us(), limit = MIN(r->generation->cache->redis.timeout * 1000, k->deadline_us - now);
+
+        k->fetched = true;
+        k->redis = cache_redis(c);
+        if (!k->redis || k->refresh || limit <= 0)
+                return false;
+        k->fetched_us = now;
+        if (k->answer.local.p)
+                fetch(r, FETCH_ANSWER, &k->answer, limit);
+        if (k->pin.local.p && k->continues)
+                fetch(r, FETCH_PIN, &k->pin, limit);
+        if (k->decision.local.p && cache_shared_pays(c, r->asked))
+                fetch(r, FETCH_DECISION, &k->decision, limit);
+        return fetching(k);
+}
+
+static struct pm_str *fetched(struct recall *k, enum recall_what what)
+{
+        return k->fetches[what].value.p ? &k->fetches[what].value : NULL;
+}
+
+/* ---- waiting for another's computation ----------------------------------------------------------------------------------- */
+
+static void on_landed(struct flight *f, struct pm_str value, bool failed)
+{
+        struct recall *k = CONTAINER_OF(f, struct recall, flight);
+        struct request *r = CONTAINER_OF(k, struct request, recall);
+
+        if (k->timer)
+                event_free(TAKE(k->timer));
+        k->alone = failed; /* it would fail for us too, one after another */
+        if (value.p && copied(r, &value))
+                k->given = value;
+        worker_wake(r->worker, &r->wake);
+}
+
+static void on_waited(evutil_socket_t fd, short what, void *arg)
+{
+        struct request *r = arg;
+
+        (void)fd, (void)what;
+        event_free(TAKE(r->recall.timer));
+        flight_end(r->worker->cache, &r->recall.flight, (struct pm_str){ 0 }, false);
+        r->recall.alone = true;
+        worker_wake(r->worker, &r->wake);
+}
+
+/* True: somebody is computing it, and we wait. */
+static bool wait_for_other(struct request *r)
+{
+        struct recall *k = &r->recall;
+        int64_t left = MAX(k->deadline_us - now_us(), 0);
+        struct timeval t = { left / 1000000, left % 1000000 };
+
+        if (k->alone || k->flight.leads)
+                return false;
+        k->flight.landed = on_landed;
+        if (flight_join(r->worker->cache, &k->flight, &k->decision))
+                return false;
+        k->timer = evtimer_new(r->worker->base, on_waited, r);
+        if (k->timer && evtimer_add(k->timer, &t) == 0)
+                return true;
+        if (k->timer)
+                event_free(TAKE(k->timer));
+        flight_end(r->worker->cache, &k->flight, (struct pm_str){ 0 }, false);
+        k->alone = true;
+        return false;
+}
+
+/* ---- the step ------------------------------------------------------------------------------------------------------------ */
+
+static enum next begin(struct request *r)
+{
+        const struct route_cache *rc = &r->asked->cache;
+        struct pm_str wish = h1_header(r->head, "x-pointsman-cache");
+        struct recall *k = &r->recall;
+
+        k->begun = true;
+        k->deadline_us = now_us() + r->asked->deadline_ms * 1000;
+        k->off = wish.n == 3 && strncasecmp(wish.p, "off", 3) == 0;
+        k->refresh = wish.n == 7 && strncasecmp(wish.p, "refresh", 7) == 0;
+        if (wish.n && !k->off && !k->refresh)
+                return reply_error(r, 400, "x-pointsman-cache", NULL, "x-pointsman-cache is '%.*s', where 'off' or 'refresh' would be right",
+                                   (int)MIN(wish.n, 40), wish.p);
+        if (k->off)
+                return GO;
+        if (rc->answers_ms && !r->queries)
+                answers_key(r);
+        if (rc->pin_ms && r->query.api != EXPERT_EMBEDDINGS)
+                (void)pin_key(r); /* a conversation without a user's words has none */
+        if (rc->n_routers && rc->levels != CACHE_OFF)
+                (void)decision_key(r);
+        return GO;
+}
+
+/* In memory.  True: r->decision is it. */
+static bool recall_local(struct request *r)
+{
+        struct recall *k = &r->recall;
+        int64_t now_ms = cache_now_ms();
+        struct pm_str value;
+
+        if (k->pin.local.p && k->continues && !k->pin_moved) {
+                if (pins_get(k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
+                        return true;
+                if (!k->fetched && cache_redis(r->worker->cache) && redis_ready(cache_redis(r->worker->cache)))
+                        return false; /* the pin may be there, and comes before a decision */
+        }
+        return k->decision.local.p && lru_get(cache_decisions(r->worker->cache), k->decision.hash, k->decision.local, now_ms, &value, NULL) &&
+               copied(r, &value) && take_decision(r, value, RECALL_LOCAL);
+}
+
+static bool recall_shared(struct request *r)
+{
+        struct recall *k = &r->recall;
+        struct pm_str *pin = fetched(k, FETCH_PIN), *decision = fetched(k, FETCH_DECISION);
+
+        if (k->fetched_us) {
+                metrics_time(r->worker->metrics, METRICS_SHARED, now_us() - k->fetched_us);
+                k->fetched_us = 0;
+        }
+        if (pin && take_pin(r, *pin, RECALL_SHARED)) {
+                pins_put(k->pin.hash, k->pin.local, *pin, k->pin_ends_ms, cache_now_ms());
+                return true;
+        }
+        if (recall_local(r)) /* what was left for the pin's sake */
+                return true;
+        return decision && take_decision(r, *decision, RECALL_SHARED);
+}
+
+enum next request_recall(struct request *r)
+{
+        struct recall *k = &r->recall;
+
+        if (!r->asked)
+                return GO; /* an expert was named */
+        if (!k->begun) {
+                (void)begin(r);
+                if (r->ended || k->off || k->refresh || answers_recall(r, NULL) || recall_local(r))
+                        return GO;
+        }
+        if (fetching(k) || k->flight.leader)
+                return WAIT;
+        if (!k->fetched && start_fetch(r))
+                return WAIT;
+        if (!k->judged) {
+                k->judged = true;
+                if (answers_recall(r, fetched(k, FETCH_ANSWER)) || recall_shared(r))
+                        return GO;
+        }
+        if (k->given.p && take_decision(r, k->given, RECALL_JOINED))
+                return GO;
+        if (!k->decision.local.p)
+                return GO;
+        if (wait_for_other(r))
+                return WAIT;
+        count(r, CACHE_DECISIONS, RECALL_MISS);
+        return GO;
+}
+
+/* ---- what is kept -------------------------------------------------------------------------------------------------------- */
+
+/* p NULL: no memory. */
+static struct pm_str kept_bytes(struct request *r, const struct kept *k)
+{
+        size_t n = kept_size(k);
+        unsigned char *out = arena_alloc(&r->arena, n);
+
+        if (!out)
+                return (struct pm_str){ 0 };
+        kept_write(k, out);
+        return (struct pm_str){ (const char *)out, n };
+}
+
+static struct kept kept_of(const struct decision *d, int64_t ends_ms)
+{
+        struct kept k = { .ends_ms = ends_ms, .confidence = d->confidence, .expert = str(d->expert->name),
+                          .router = str(d->router ? d->router->name : NULL), .category = str(d->category), .reason = str(d->reason),
+                          .extra = str(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)KEPT_FALLBACKS_MAX) };
+
+        for (size_t i = 0; i < k.n_fallbacks; i++)
+                k.fallbacks[i] = str(d->fallbacks[i]->name);
+        return k;
+}
+
+void recall_decided(struct request *r, const struct routing *x)
+{
+        const struct route_cache *rc = &r->asked->cache;
+        const struct decision *d = &r->decision;
+        struct recall *k = &r->recall;
+        struct cache *c = r->worker->cache;
+        int64_t now_ms = cache_now_ms();
+        struct kept kept;
+
+        if (d->how == DECISION_COMPUTED)
+                cache_computed(c, r->asked, now_us() - r->entered);
+        if (d->how == DECISION_COMPUTED && x->keepable && k->decision.local.p) {
+                k->kept_ends_ms = now_ms + rc->time_ms - (int64_t)(k->decision.hash % (uint64_t)(rc->time_ms / JITTER + 1));
+                kept = kept_of(d, k->kept_ends_ms);
+                k->kept = kept_bytes(r, &kept);
+        }
+        if (k->kept.p) {
+                (void)lru_put(cache_decisions(c), k->decision.hash, k->decision.local, k->kept, k->kept_ends_ms, now_ms);
+                k->keep_shared = cache_shared_pays(c, r->asked);
+                cache_publish(c);
+        }
+        flight_end(c, &k->flight, k->kept, true);
+}
+
+/* Written anew when a quarter of its time has gone: a busy conversation does not write with each turn. */
+static void pin(struct request *r)
+{
+        const struct expert *e = r->attempt.expert;
+        struct recall *k = &r->recall;
+        struct decision d = r->decision;
+        int64_t now_ms = cache_now_ms(), lives = r->asked->cache.pin_ms;
+        struct redis *redis = cache_redis(r->worker->cache);
+        struct pm_str value;
+        struct kept kept;
+
+        if (d.how == DECISION_PINNED && e == d.expert && k->pin_ends_ms - now_ms > lives - lives / 4)
+                return;
+        if (e != d.expert)
+                d.extra = NULL; /* it was meant for the other */
+        d.expert = r->attempt.expert;
+        d.n_fallbacks = 0;
+        d.reason = NULL;
+        kept = kept_of(&d, now_ms + lives);
+        value = kept_bytes(r, &kept);
+        if (!value.p)
+                return;
+        pins_put(k->pin.hash, k->pin.local, value, kept.ends_ms, now_ms);
+        if (redis)
+                (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
+}
+
+void recall_settle(struct request *r)
+{
+        struct recall *k = &r->recall;
+        struct redis *redis = cache_redis(r->worker->cache);
+
+        if (!r->asked || !k->begun)
+                return;
+        if (k->keep_shared && redis)
+                (void)redis_set(redis, NULL, k->decision.shared, k->kept, MAX(k->kept_ends_ms - cache_now_ms(), 1), SET_TIMEOUT_US);
+        /* The expert that has answered has the conversation now; a default says nothing about where it belongs. */
+        if (k->pin.local.p && r->begun && r->status == 200 && r->attempts && r->attempt.expert && r->decision.how != DECISION_DEFAULT)
+                pin(r);
+        answers_settle(r);
+}
+
+void recall_finish(struct request *r)
+{
+        struct recall *k = &r->recall;
+
+        if (!k->begun)
+                return;
+        for (int i = 0; i < FETCHES; i++)
+                if (k->fetches[i].call.ticket)
+                        redis_cancel(k->redis, &k->fetches[i].call);
+        if (k->timer)
+                event_free(TAKE(k->timer));
+        flight_end(r->worker->cache, &k->flight, (struct pm_str){ 0 }, false);
+        *k = (struct recall){ 0 };
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * recall.h - the step between parse and route: has this been decided before?
+ *
+ * In this order: the answer itself, where a route keeps answers (answers.c); the expert that the conversation is pinned to; the
+ * decision for the same question, in the worker's memory, then in Redis.  What is not found is computed by one request at a time for
+ * each key; the others wait for it within their routes' deadlines.
+ */
+#ifndef PM_RECALL_H
+#define PM_RECALL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache.h"
+#include "redis.h"
+
+struct event;
+struct request;
+struct routing;
+
+/* One value that Redis is asked for. */
+struct recall_fetch {
+        struct redis_call call;
+        struct request *request;
+        struct pm_str value;       /* in the request's arena; p NULL: not there */
+};
+
+enum recall_what { FETCH_DECISION, FETCH_PIN, FETCH_ANSWER, FETCHES };
+
+/* Part of a request; zeroed for each query of it. */
+struct recall {
+        bool begun;
+        bool off, refresh;         /* x-pointsman-cache */
+        bool fetched;              /* Redis was asked, with whatever result */
+        bool judged;               /* and what it said was looked at */
+        bool alone;                /* does not wait for others any more */
+        bool continues;            /* the conversation has begun before, as far as one can see */
+        bool keep_shared;          /* Redis is told the decision when the answer is out */
+        bool pin_moved;            /* the pin that there was cannot be followed */
+        struct cache_key decision, pin, answer; /* without a key: not looked for, not kept */
+        const char *pinned_by;     /* for the reason: "x-session-id", ... */
+        int64_t pin_ends_ms;       /* as it was found; 0: there was none */
+        struct pm_str given;       /* what another has computed; p NULL: nothing */
+        struct pm_str kept;        /* the decision's bytes; p NULL: it is not kept */
+        int64_t kept_ends_ms;
+        int64_t deadline_us;       /* of recall and route together, by now_us() */
+        int64_t fetched_us;        /* when Redis was asked */
+        struct recall_fetch fetches[FETCHES];
+        struct redis *redis;       /* whom */
+        struct flight flight;
+        struct event *timer;       /* while it waits for another's computation */
+};
+
+/* The routers are done with this request's query: may the decision be kept?  Others that wait for it are told. */
+void recall_decided(struct request *r, const struct routing *x);
+/* The answer is out: Redis is told what it is to know, and the conversation is pinned. */
+void recall_settle(struct request *r);
+/* Undoes what is in flight: at the request's end, or before its next query. */
+void recall_finish(struct request *r);
+#endif

@@ -26,6 +26,7 @@ enum {
         DIGEST = 32,
         DIGEST_KEPT = 24,     /* 192 bits: nobody finds two conversations with one key */
         DIGEST_TEXT = 32,
+        SMALL = 1024,
         RTT_UNKNOWN_US = 300, /* before the first reply: a local network's */
         RETIRED_S = 12        /* longer than cache.redis.timeout can be */
 };
@@ -47,6 +48,8 @@ struct cache {
         EVP_MD *sha256;
         EVP_MD_CTX *sum;
         bool sum_failed;
+        unsigned char small[SMALL];        /* what the sum has not been given yet: few calls, not one for each length */
+        size_t n_small;
         int64_t *computed_us;              /* by the route's metric, smoothed; 0: never */
         struct flight *flights[CHAINS];
 };
@@ -71,12 +74,35 @@ int64_t cache_now_ms(void)
 void cache_sum_begin(struct cache *c)
 {
         c->sum_failed = EVP_DigestInit_ex2(c->sum, c->sha256, NULL) != 1;
+        c->n_small = 0;
+}
+
+static void sum_flush(struct cache *c)
+{
+        if (c->n_small && EVP_DigestUpdate(c->sum, c->small, c->n_small) != 1)
+                c->sum_failed = true;
+        c->n_small = 0;
 }
 
 void cache_sum_bytes(struct cache *c, const void *p, size_t n)
 {
-        if (n && EVP_DigestUpdate(c->sum, p, n) != 1)
-                c->sum_failed = true;
+        if (n > SMALL - c->n_small)
+                sum_flush(c);
+        if (n > SMALL) {
+                if (EVP_DigestUpdate(c->sum, p, n) != 1)
+                        c->sum_failed = true;
+        } else if (n) {
+                memcpy(c->small + c->n_small, p, n);
+                c->n_small += n;
+        }
+}
+
+static bool sum_end(struct cache *c, unsigned char out[DIGEST])
+{
+        unsigned n = 0;
+
+        sum_flush(c);
+        return !c->sum_failed && EVP_DigestFinal_ex(c->sum, out, &n) == 1 && n == DIGEST;
 }
 
 void cache_sum_text(struct cache *c, struct pm_str text)
@@ -116,9 +142,8 @@ bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind 
         size_t n = prefix_n + 2 + who_n + 1 + route_n + 1 + DIGEST_TEXT;
         unsigned char digest[DIGEST];
         char letter = (char)kind, *text, *p;
-        unsigned got = 0;
 
-        if (c->sum_failed || EVP_DigestFinal_ex(c->sum, digest, &got) != 1 || got != DIGEST)
+        if (!sum_end(c, digest))
                 return false;
         p = text = arena_alloc(a, n);
         if (!text)
@@ -247,7 +272,6 @@ static void redis_print(struct cache *c, const struct redis_settings *s, unsigne
 {
         const int64_t numbers[] = { s->mode, s->database, s->connect_time, s->failures, s->open_time, s->waiting, s->reply, (int64_t)s->servers.n };
         const char *const words[] = { s->master, s->user, s->password, s->sentinel_user, s->sentinel_password };
-        unsigned n = 0;
 
         cache_sum_begin(c);
         cache_sum_bytes(c, numbers, sizeof numbers);
@@ -255,7 +279,7 @@ static void redis_print(struct cache *c, const struct redis_settings *s, unsigne
                 sum_word(c, words[i]);
         for (size_t i = 0; i < s->servers.n; i++)
                 sum_word(c, s->servers.items[i]);
-        if (c->sum_failed || EVP_DigestFinal_ex(c->sum, out, &n) != 1)
+        if (!sum_end(c, out))
                 memset(out, 0, DIGEST);
 }
 

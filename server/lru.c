@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A table of chains, sized once by the bound, and a ring of all entries in the order of use.  The table's memory is touched as
- * entries come, so an empty cache costs nothing; there is never a moment at which everything is hashed again.
+ * A table of chains, sized once by the bound, and a ring of all entries in the order of use.  The table comes from the kernel, page by
+ * page as entries come, so an empty cache costs nothing; there is never a moment at which everything is hashed again.
  */
 #include "lru.h"
+
+#include <sys/mman.h>
 
 #include "base.h"
 
@@ -43,6 +45,19 @@ static size_t chains_for(size_t bytes)
         return n;
 }
 
+/* NULL: no memory. */
+static struct entry **chains_create(size_t n)
+{
+        void *p = mmap(NULL, n * sizeof(struct entry *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        return p == MAP_FAILED ? NULL : p;
+}
+
+static void chains_destroy(struct lru *l)
+{
+        (void)munmap(l->chains, (l->mask + 1) * sizeof(struct entry *));
+}
+
 struct lru *lru_create(size_t bytes)
 {
         CLEANUP(free_p) struct lru *l = calloc(1, sizeof *l);
@@ -50,7 +65,7 @@ struct lru *lru_create(size_t bytes)
 
         if (!l)
                 return NULL;
-        l->chains = calloc(n, sizeof *l->chains);
+        l->chains = chains_create(n);
         if (!l->chains)
                 return NULL;
         l->mask = n - 1;
@@ -111,7 +126,7 @@ void lru_destroy(struct lru *l)
                 return;
         for (struct entry *e; (e = oldest(l));)
                 drop(l, e);
-        free(l->chains);
+        chains_destroy(l);
         free(l);
 }
 
@@ -126,13 +141,13 @@ static void evict(struct lru *l, size_t room)
 void lru_bound(struct lru *l, size_t bytes)
 {
         size_t n = chains_for(bytes);
-        struct entry **chains = n != l->mask + 1 ? calloc(n, sizeof *chains) : NULL;
+        struct entry **chains = n != l->mask + 1 ? chains_create(n) : NULL;
 
         l->bytes_max = bytes;
         evict(l, 0);
         if (!chains)
                 return; /* the same, or no memory: chains of another length are slower, not wrong */
-        free(l->chains);
+        chains_destroy(l);
         l->chains = chains;
         l->mask = n - 1;
         for (struct entry *e = oldest(l); e; e = next_of(l, &e->ring)) {

@@ -75,8 +75,8 @@ static bool decision_key(struct request *r)
         if (r->tenant && r->tenant->n_experts)
                 cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
         cache_sum_bytes(c, &api, 1);
-        if (rc->reads & (PM_READS_TEXT | PM_READS_MESSAGES))
-                cache_sum_text(c, q.text);
+        if (rc->reads & PM_READS_TEXT && !(rc->reads & PM_READS_MESSAGES))
+                cache_sum_text(c, q.text); /* else it is among the messages */
         for (size_t i = 0; i < q.n_messages; i++) {
                 cache_sum_text(c, q.messages[i]->role);
                 cache_sum_text(c, q.messages[i]->text);

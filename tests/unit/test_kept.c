@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A decision into bytes and back; bytes that are none. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+
+#include "decisions.h"
+#include "kept.h"
+
+#include "base.h"
+
+static struct pm_str str(const char *text)
+{
+        return (struct pm_str){ text, text ? strlen(text) : 0 };
+}
+
+static bool same(struct pm_str a, struct pm_str b)
+{
+        return !a.p == !b.p && a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static char long_reason[20000];
+
+static struct kept full(void)
+{
+        struct kept k = { .ends_ms = INT64_C(1795577014063), .confidence = .625, .expert = str("large"), .router = str("by_rules"),
+                          .category = str("maths & more"), .reason = str("because"), .extra = str("{\"a\":1}"), .n_fallbacks = 2 };
+
+        k.fallbacks[0] = str("small");
+        k.fallbacks[1] = str("coder");
+        return k;
+}
+
+static struct pm_str written(const struct kept *k)
+{
+        size_t n = kept_size(k);
+        unsigned char *p = malloc(n); /* exactly: AddressSanitizer sees a byte too many */
+
+        cr_assert_not_null(p);
+        kept_write(k, p);
+        return (struct pm_str){ (char *)p, n };
+}
+
+static void expect_same(const struct kept *a, const struct kept *b)
+{
+        cr_expect_eq(a->ends_ms, b->ends_ms);
+        cr_expect_eq(a->confidence, b->confidence);
+        cr_expect(same(a->expert, b->expert) && same(a->router, b->router) && same(a->category, b->category) && same(a->reason, b->reason) &&
+                  same(a->extra, b->extra));
+        cr_assert_eq(a->n_fallbacks, b->n_fallbacks);
+        for (size_t i = 0; i < a->n_fallbacks; i++)
+                cr_expect(same(a->fallbacks[i], b->fallbacks[i]));
+}
+
+Test(kept, comes_back_as_it_was)
+{
+        struct kept cases[4] = { full(), { .expert = str("a"), .ends_ms = -1 }, full(), full() }, back;
+
+        memset(long_reason, 'r', sizeof long_reason - 1);
+        cases[2].reason = str(long_reason);
+        cases[2].confidence = 1;
+        cases[3].category = str(""); /* empty is not absent */
+        cases[3].n_fallbacks = KEPT_FALLBACKS_MAX;
+        for (size_t i = 0; i < KEPT_FALLBACKS_MAX; i++)
+                cases[3].fallbacks[i] = str("f");
+        for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+                struct pm_str bytes = written(&cases[i]);
+
+                cr_assert_eq(kept_read(bytes, &back), 0);
+                expect_same(&cases[i], &back);
+                cr_expect_eq(back.expert.p[back.expert.n], 0, "texts can be used as they lie");
+                free((char *)(uintptr_t)bytes.p);
+        }
+}
+
+Test(kept, is_compact)
+{
+        struct kept k = full();
+
+        cr_expect_leq(kept_size(&k), 13 + 8 * 2 + strlen("large" "by_rules" "maths & more" "because" "{\"a\":1}" "small" "coder"));
+}
+
+Test(kept, any_cut_or_longer_text_is_refused)
+{
+        struct kept k = full(), back;
+        struct pm_str bytes = written(&k);
+        char *more = malloc(bytes.n + 1);
+
+        for (size_t n = 0; n < bytes.n; n++) {
+                char *cut = malloc(n + 1);
+
+                memcpy(cut, bytes.p, n);
+                cr_expect_eq(kept_read((struct pm_str){ cut, n }, &back), -EINVAL, "cut at %zu", n);
+                free(cut);
+        }
+        memcpy(more, bytes.p, bytes.n);
+        more[bytes.n] = 0;
+        cr_expect_eq(kept_read((struct pm_str){ more, bytes.n + 1 }, &back), -EINVAL);
+        free(more);
+        free((char *)(uintptr_t)bytes.p);
+}
+
+Test(kept, foreign_bytes_are_refused)
+{
+        struct kept k = full(), back;
+        struct pm_str bytes = written(&k);
+        char *p = (char *)(uintptr_t)bytes.p;
+
+        p[0] = KEPT_VERSION + 1;
+        cr_expect_eq(kept_read(bytes, &back), -EPROTO, "another version is told apart");
+        p[0] = KEPT_VERSION;
+        memcpy(p + 9, &(float){ 1.5f }, 4);
+        cr_expect_eq(kept_read(bytes, &back), -EINVAL);
+        memcpy(p + 9, &(uint32_t){ 0x7FC00000 }, 4); /* no number */
+        cr_expect_eq(kept_read(bytes, &back), -EINVAL);
+        memcpy(p + 9, &(float){ .5f }, 4);
+        p[14] = 0; /* inside of the expert's name */
+        cr_expect_eq(kept_read(bytes, &back), -EINVAL);
+        p[14] = 'l';
+        cr_expect_eq(kept_read(bytes, &back), 0);
+        p[13] = 0; /* no expert: then all the rest is somewhere else too */
+        cr_expect_eq(kept_read(bytes, &back), -EINVAL);
+        memset(p + 13, 0xFF, 5);
+        cr_expect_eq(kept_read(bytes, &back), -EINVAL, "a length beyond any");
+        free(p);
+}
+
+/* ---- as lines ------------------------------------------------------------------------------------------------------------ */
+
+Test(kept, a_line_comes_back_as_it_was)
+{
+        struct kept k = full(), back;
+        CLEANUP(free_p) char *line = decisions_line(str("d|acme|auto|abc"), &k);
+        void *memory = NULL;
+        struct pm_str key;
+        char why[200];
+
+        cr_assert_not_null(line);
+        cr_assert_null(strchr(line, '\n'));
+        cr_assert_eq(decisions_read_line(line, strlen(line), &key, &back, &memory, why, sizeof why), 0, "%s", why);
+        cr_expect(same(key, str("d|acme|auto|abc")));
+        expect_same(&k, &back);
+        json_decref(memory);
+}
+
+Test(kept, bad_lines_say_what_is_wrong)
+{
+        static const struct {
+                const char *line, *why;
+        } bad[] = {
+                { "", "no JSON object" },
+                { "[]", "no JSON object: another value" },
+                { "{\"key\":\"x\"}", "'key' is not that of a decision" },
+                { "{\"key\":\"a|t|r|x\",\"ends_ms\":1,\"expert\":\"e\"}", "'key' is not" },
+                { "{\"key\":\"d|t|r|x\",\"expert\":\"e\"}", "'ends_ms' is missing" },
+                { "{\"key\":\"d|t|r|x\",\"ends_ms\":1}", "'expert' is missing" },
+                { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"confidence\":2}", "'confidence' is not in 0..1" },
+                { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"fallbacks\":3}", "'fallbacks' is no list" },
+                { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"fallbacks\":[\"\"]}", "something else than names" },
+                { "{\"key\":\"d|t|r|x\",\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\"}", "duplicate" },
+        };
+
+        for (size_t i = 0; i < LENGTH_OF(bad); i++) {
+                struct pm_str key;
+                void *memory;
+                struct kept k;
+                char why[200] = "";
+
+                cr_expect_eq(decisions_read_line(bad[i].line, strlen(bad[i].line), &key, &k, &memory, why, sizeof why), -EINVAL);
+                cr_expect_not_null(strstr(why, bad[i].why), "%s: %s", bad[i].line, why);
+        }
+}

@@ -249,6 +249,7 @@ static void make_query(struct run *r)
                 q->wanted = ask->wanted;
         }
         q->body = ask->body.n ? ask->body : make_body(r);
+        q->explain = ask->explain;
         all = shown_of(q);
         shown_to(q, &all, r->h->router->reads);
 }

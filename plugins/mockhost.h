@@ -74,6 +74,7 @@ struct mock_ask {
         const char *user;
         const char *const *history, *const *exclude; /* NULL at the end */
         size_t wanted;
+        int explain;
         struct mock_faults faults;
 };
 
@@ -97,6 +98,7 @@ struct mock_result {
         size_t n_fallbacks;
         const struct pm_item *const *items;
         size_t n_items;
+        const char *explained;        /* by pm_explain, if the query asked for it and it is a JSON object */
         const char *text;             /* why it failed, was refused, or is broken */
         const char *log;              /* "warn: text\n" for each pm_log */
         unsigned steps, embeds, calls, offloads, defers;

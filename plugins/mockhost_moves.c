@@ -191,6 +191,16 @@ static PRINTF(3, 4) void host_log(struct pm_query *q, enum pm_level level, const
         va_end(args);
 }
 
+static void host_explain(struct pm_query *q, const char *json)
+{
+        struct run *r = run_of(q);
+        json_t *o = json_loads(json, 0, NULL);
+
+        if (json_is_object(o))
+                r->result->explained = run_keep(r, json);
+        json_decref(o);
+}
+
 static struct pm_str host_header(struct pm_query *q, const char *name)
 {
         struct run *r = run_of(q);
@@ -216,7 +226,7 @@ const struct pm_host mockhost_functions = {
         .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
         .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail,
         .embed = host_embed, .call = host_call, .offload = host_offload,
-        .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header,
+        .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header, .explain = host_explain,
 };
 
 /* ---- operations ------------------------------------------------------------------------------------------------------------ */

@@ -33,10 +33,7 @@ struct pm_query;
 struct pm_host;
 
 /* Bytes: UTF-8 text where it came from JSON.  p may be NULL when n is 0. */
-struct pm_str {
-        const char *p;
-        size_t n;
-};
+struct pm_str { const char *p; size_t n; };
 
 /* What a step returns.  Only a move makes a valid one; it is good for this step and no other. */
 typedef struct pm_step { uint64_t ticket; } pm_step;
@@ -66,9 +63,7 @@ struct pm_expert {
 };
 
 /* One turn of the conversation; text is all text parts joined by newlines, images and the like left out. */
-struct pm_message {
-        struct pm_str role, text;
-};
+struct pm_message { struct pm_str role, text; };
 
 /* One retrieved item, best first.  score: higher is better; interest and source may be NULL. */
 struct pm_item {
@@ -110,6 +105,7 @@ struct pm_query {
         struct pm_str reply;  /* pm_call: the answer's body */
         const float *vector;  /* pm_embed: dim floats, as the encoder gave them */
         size_t dim;
+        int explain;          /* since 1.1: whoever asks wants to know why, see pm_explain */
 };
 
 /* ---- moves -------------------------------------------------------------------------------------------------------------- */
@@ -148,6 +144,7 @@ struct pm_host {
         int (*defer)(struct pm_query *q, void (*fn)(void *arg), void *arg);
         void (*log)(struct pm_query *q, enum pm_level level, const char *fmt, ...);
         struct pm_str (*header)(struct pm_query *q, const char *name);
+        void (*explain)(struct pm_query *q, const char *json); /* since 1.1 */
 };
 
 /* This request belongs to that expert: pm_decide(q, .expert = "math", .confidence = .9). */
@@ -173,6 +170,8 @@ struct pm_host {
 #define pm_defer(q, fn, arg) ((q)->host->defer((q), (fn), (arg)))
 /* A line in the gateway's log, with the request's id and the router's name. */
 #define pm_log(q, level, ...) ((q)->host->log((q), (level), __VA_ARGS__))
+/* For whoever asks why: the members of this JSON object are shown with the answer.  Copied; worth making only if q->explain. */
+#define pm_explain(q, json) ((q)->host->explain((q), (json)))
 /* A header of the client's request, joined by ", " if it came more than once; empty if it did not; names ignore case. */
 #define pm_header(q, name) ((q)->host->header((q), (name)))
 

@@ -4,7 +4,7 @@
  *
  * Keys are texts that an administrator can read and delete by their beginning:
  *
- *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer
+ *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history
  *
  * A cache belongs to its worker and outlives generations; all functions on the worker's thread unless they say otherwise.
  */
@@ -47,7 +47,7 @@ void cache_computed(struct cache *c, const struct route *r, int64_t us);
 
 /* ---- keys ---- */
 
-enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a' };
+enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a', CACHE_KEY_HISTORY = 'h' };
 
 struct cache_key {
         struct pm_str shared; /* for Redis: with its prefix */

@@ -20,6 +20,7 @@
 
 struct cache_settings;
 struct expert;
+struct feedback_settings;
 struct settings;
 struct tenants;
 struct plugin;
@@ -37,7 +38,7 @@ struct listener {
 struct limits {
         int64_t head, headers, body, depth, messages, connections;
         int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
-        int64_t buffer;
+        int64_t buffer, ids, items;
 };
 
 /* One loaded router. */
@@ -121,6 +122,7 @@ struct generation {
         struct tenants *tenants; /* NULL: no keys are needed */
         const struct settings *settings; /* the file's side, for config_to_json() */
         const struct cache_settings *cache; /* of these */
+        const struct feedback_settings *feedback;
         struct names expert_names, router_names, route_names, embedder_names; /* of the arrays above */
 };
 

@@ -12,7 +12,7 @@
 #include "gateway.h"
 #include "inbox.h"
 #include "lru.h"
-#include "pins.h"
+#include "commons.h"
 #include "settings.h"
 #include "sweep.h"
 #include "worker.h"
@@ -143,7 +143,7 @@ int forget_begin(struct gateway *g, struct event_base *base, const char *kinds, 
         for (size_t i = 0; kinds[i]; i++) {
                 char text[PREFIX_MAX + 3];
 
-                f->sum.memory += pins_remove_prefix(beginning(f, i, text, sizeof text));
+                f->sum.memory += commons_remove_prefix(COMMONS_PINS, beginning(f, i, text, sizeof text));
         }
         for (unsigned i = 0; i < n; i++) {
                 f->errands[i] = (struct errand){ .m = { .deliver = on_worker }, .f = f };

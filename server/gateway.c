@@ -21,7 +21,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "options.h"
-#include "pins.h"
+#include "commons.h"
 #include "pool.h"
 #include "precheck.h"
 #include "settings.h"
@@ -124,8 +124,10 @@ static int load(struct gateway *g, struct problems *p, struct generation **ret)
 static void take_into_force(struct gateway *g, struct generation *gen)
 {
         g->current = gen;
-        if (pins_bound((size_t)gen->cache->pins) < 0)
+        if (commons_bound(COMMONS_PINS, (size_t)gen->cache->pins) < 0)
                 log_msg(NULL, PM_ERROR, "no memory for pins, conversations stay with their experts as far as there is room");
+        if (commons_bound(COMMONS_HISTORIES, (size_t)gen->feedback->memory) < 0)
+                log_msg(NULL, PM_ERROR, "no memory for what users have taken lately, it counts as far as there is room");
         log_setup((enum pm_level)gen->log_level,
                   (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
         atomic_store_explicit(&g->number, gen->number, memory_order_relaxed);
@@ -309,7 +311,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
 {
         struct gateway *g = (struct gateway *)(uintptr_t)const_g; /* for the lock only */
         const unsigned workers = atomic_load(&g->n_workers);
-        const struct lru_counts pins = pins_counts();
+        const struct lru_counts pins = commons_counts(COMMONS_PINS);
         int64_t holders = 0;
 
         pthread_mutex_lock(&g->lock);

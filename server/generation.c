@@ -336,6 +336,7 @@ static void copy_plain(struct build *b)
         }
         g->open = s->open;
         g->cache = &s->cache;
+        g->feedback = &s->feedback;
         g->workers = s->workers;
         g->pool_threads = s->pool.threads;
         g->pool_queue = s->pool.queue;
@@ -347,7 +348,7 @@ static void copy_plain(struct build *b)
                                      .head_time = s->limits.head_time, .body_time = s->limits.body_time,
                                      .idle_time = s->limits.idle_time, .write_time = s->limits.write_time,
                                      .request_time = s->limits.request_time, .drain_time = s->limits.drain_time,
-                                     .buffer = s->limits.buffer };
+                                     .buffer = s->limits.buffer, .ids = s->limits.ids, .items = s->limits.items };
 }
 
 static void build(struct build *b)

@@ -35,8 +35,8 @@ enum metrics_time {
 };
 void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us);
 
-/* Ends of requests by status and API ("chat", "completions", "responses", "embeddings", "route", "models", "other"). */
-enum metrics_api { METRICS_CHAT, METRICS_COMPLETIONS, METRICS_RESPONSES, METRICS_EMBEDDINGS, METRICS_ROUTE_API, METRICS_OTHER, METRICS_APIS };
+/* Ends of requests by status and API ("chat", "completions", "responses", "embeddings", "route", "recommend", "feedback", "other"). */
+enum metrics_api { METRICS_CHAT, METRICS_COMPLETIONS, METRICS_RESPONSES, METRICS_EMBEDDINGS, METRICS_ROUTE_API, METRICS_RECOMMEND, METRICS_FEEDBACK, METRICS_OTHER, METRICS_APIS };
 void metrics_request(struct metrics_shard *s, enum metrics_api api, int status);
 void metrics_client_left(struct metrics_shard *s);
 void metrics_stream_cut(struct metrics_shard *s); /* an answer that did not reach its end */

@@ -16,7 +16,7 @@
 
 static const char *const api_names[METRICS_APIS] = {
         [METRICS_CHAT] = "chat", [METRICS_COMPLETIONS] = "completions", [METRICS_RESPONSES] = "responses",
-        [METRICS_EMBEDDINGS] = "embeddings", [METRICS_ROUTE_API] = "route", [METRICS_OTHER] = "other",
+        [METRICS_EMBEDDINGS] = "embeddings", [METRICS_ROUTE_API] = "route", [METRICS_RECOMMEND] = "recommend", [METRICS_FEEDBACK] = "feedback", [METRICS_OTHER] = "other",
 };
 static inline uint64_t get(const counter *c)
 {

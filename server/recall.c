@@ -17,7 +17,7 @@
 #include "js.h"
 #include "kept.h"
 #include "lru.h"
-#include "pins.h"
+#include "commons.h"
 #include "request_parts.h"
 #include "settings.h"
 #include "tenant.h"
@@ -279,7 +279,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         if (how != RECALL_LOCAL) {
                 count(r, CACHE_PINS, how);
                 k->pin_moved = true;
-                pins_remove(k->pin.hash, k->pin.local);
+                commons_remove(COMMONS_PINS, k->pin.hash, k->pin.local);
                 return false;
         }
         count(r, CACHE_PINS, from);
@@ -432,7 +432,7 @@ static bool recall_local(struct request *r)
         struct pm_str value;
 
         if (k->pin.local.p && k->continues && !k->pin_moved) {
-                if (pins_get(k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
+                if (commons_get(COMMONS_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
                         return true;
                 if (!k->fetched && cache_redis(r->worker->cache) && redis_ready(cache_redis(r->worker->cache)))
                         return false; /* the pin may be there, and comes before a decision */
@@ -451,7 +451,7 @@ static bool recall_shared(struct request *r)
                 k->fetched_us = 0;
         }
         if (pin && take_pin(r, *pin, RECALL_SHARED)) {
-                pins_put(k->pin.hash, k->pin.local, *pin, k->pin_ends_ms, cache_now_ms());
+                commons_put(COMMONS_PINS, k->pin.hash, k->pin.local, *pin, k->pin_ends_ms, cache_now_ms());
                 return true;
         }
         if (recall_local(r)) /* what was left for the pin's sake */
@@ -463,6 +463,8 @@ enum next request_recall(struct request *r)
 {
         struct recall *k = &r->recall;
 
+        if (r->recommend)
+                return recommend_recall(r);
         if (!r->asked)
                 return GO; /* an expert was named */
         if (!k->begun) {
@@ -560,7 +562,7 @@ static void pin(struct request *r)
         value = kept_bytes(r, &kept);
         if (!value.p)
                 return;
-        pins_put(k->pin.hash, k->pin.local, value, kept.ends_ms, now_ms);
+        commons_put(COMMONS_PINS, k->pin.hash, k->pin.local, value, kept.ends_ms, now_ms);
         if (redis)
                 (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
 }

@@ -178,7 +178,8 @@ static enum next request_parse(struct request *r)
 {
         const struct limits *l = &r->generation->limits;
         struct query_limits limits = { .depth = (size_t)l->depth, .messages = (size_t)l->messages };
-        struct pm_str body = { r->body, r->body_n };
+        static char empty[1];
+        struct pm_str body;
         struct query_error why;
 
         if (r->body_status) {
@@ -187,16 +188,24 @@ static enum next request_parse(struct request *r)
         }
         if (!r->body_end)
                 return WAIT;
-        if (!body.p)
-                body.p = "";
-        if (!r->ours->api) {
-                if (query_parse_route(body, &limits, &r->arena, &r->queries, &r->n_queries, &r->query_list, &why) < 0)
-                        return bad_body(r, &why);
-                r->query = r->queries[0];
-        } else if (query_parse(body, r->ours->api, &limits, &r->arena, &r->query, &why) < 0) {
-                return bad_body(r, &why);
-        }
         r->entered = MAX(r->entered, r->began + r->body_us); /* waiting for the client is not parsing */
+        if (!r->body)
+                r->body = empty;
+        if (r->ours->parse)
+                return r->ours->parse(r);
+        body = (struct pm_str){ r->body, r->body_n };
+        return query_parse(body, r->ours->api, &limits, &r->arena, &r->query, &why) < 0 ? bad_body(r, &why) : resolve_model(r);
+}
+
+enum next route_parse(struct request *r)
+{
+        const struct limits *l = &r->generation->limits;
+        struct query_limits limits = { .depth = (size_t)l->depth, .messages = (size_t)l->messages };
+        struct query_error why;
+
+        if (query_parse_route((struct pm_str){ r->body, r->body_n }, &limits, &r->arena, &r->queries, &r->n_queries, &r->query_list, &why) < 0)
+                return bad_body(r, &why);
+        r->query = r->queries[0];
         return resolve_model(r);
 }
 
@@ -208,16 +217,20 @@ static enum next request_parse(struct request *r)
 static bool explain(struct request *r)
 {
         const struct decision *d = &r->decision;
-        json_t *o, *fallbacks = json_array();
+        json_t *o, *fallbacks = json_array(), *explained;
         char *text;
 
         for (size_t i = 0; i < d->n_fallbacks; i++)
                 json_array_append_new(fallbacks, json_string(d->fallbacks[i]->name));
+        explained = d->explained ? json_loads(d->explained, 0, NULL) : NULL;
         o = json_pack("{s:s, s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:{s:I, s:I}}", "object", "route", "model", r->query.model.p,
                       r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
                       d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
                       "decision", decision_how_name(d->how), "steps_us",
                       "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
+        if (o && explained)
+                (void)json_object_set(o, "explanation", explained);
+        json_decref(explained);
         text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(o);
         if (!r->routed)
@@ -261,9 +274,13 @@ static enum next ask_routers(struct request *r)
         }
         if (!r->routing) {
                 struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
-                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake,
+                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake, .explain = r->queries || (r->recommend && r->recommend->explain),
                                              .deadline_us = r->recall.deadline_us };
 
+                if (r->recommend) {
+                        call.query = NULL;
+                        call.recommend = &r->recommend->queries[r->recommend->at];
+                }
                 r->routing = arena_alloc(&r->arena, sizeof *r->routing);
                 if (!r->routing)
                         return reply_error(r, 503, NULL, NULL, "no memory for routing");
@@ -273,7 +290,10 @@ static enum next ask_routers(struct request *r)
                 return WAIT;
         r->decision = r->routing->decision;
         metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
-        recall_decided(r, r->routing);
+        if (r->recommend)
+                (void)recommend_answer(r, r->routing); /* the items are the routing's */
+        else
+                recall_decided(r, r->routing);
         end_routing(r);
         return GO;
 }
@@ -283,7 +303,7 @@ static enum next request_route(struct request *r)
         if (ask_routers(r) == WAIT)
                 return WAIT;
         if (r->ended || !r->queries)
-                return GO;
+                return GO; /* on to the expert; or the next user's turn */
         if (!explain(r))
                 return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
         if (++r->query_at < r->n_queries) {
@@ -568,6 +588,7 @@ static void request_free(struct request *r)
         if (r->tenant)
                 tenant_leave(TAKE(r->tenant));
         recall_finish(r);
+        recommend_finish(r);
         worker_unwake(r->worker, &r->wake);
         end_routing(r);
         r->over = true;

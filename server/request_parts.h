@@ -18,6 +18,7 @@
 #include "metrics.h"
 #include "query.h"
 #include "recall.h"
+#include "recommend.h"
 #include "request.h"
 #include "route.h"
 #include "sse.h"
@@ -78,6 +79,8 @@ struct request {
         bool query_list;
         struct evbuffer *routed;
 
+        struct recommend *recommend; /* NULL: a chat, or one of our own paths */
+
         /* where it goes */
         const struct route *asked;   /* NULL: the client named an expert */
         struct routing *routing;
@@ -135,9 +138,18 @@ struct endpoint_of_ours {
         enum metrics_api metric;
         bool open;                   /* needs no key */
         enum next (*local)(struct request *r); /* answered at once, without a body */
+        enum next (*parse)(struct request *r); /* the whole body is there; NULL: a chat or its relatives */
 };
 extern const struct endpoint_of_ours our_endpoints[];
 extern const size_t n_our_endpoints;
+
+/* What is done with the bodies of our own paths: request.c, recommend.c, feedback.c. */
+enum next route_parse(struct request *r);
+enum next recommend_parse(struct request *r);
+enum next feedback_parse(struct request *r);
+/* The steps of a request that recommends. */
+enum next recommend_recall(struct request *r);
+enum next recommend_answer(struct request *r, const struct routing *x);
 
 /* Steps that have files of their own. */
 enum next request_recall(struct request *r);

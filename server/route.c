@@ -151,6 +151,7 @@ static void route_end(struct routing *x, enum move how)
 
         switch (how) {
         case DECIDE:
+        case CANDIDATES:
                 end_router(x, ROUTER_DECIDED);
                 finished(x);
                 return;
@@ -176,7 +177,7 @@ static void route_end(struct routing *x, enum move how)
                                                 : "it returned a step that its move did not make");
                 break;
         }
-        x->decision = (struct decision){ 0 };
+        x->decision = (struct decision){ .explained = NULL };
         x->keepable = false; /* the next time it may succeed */
         if (may_say(said, x->router, now_us()) || log_wants(PM_DEBUG))
                 route_say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
@@ -370,12 +371,17 @@ static void route_advance(struct routing *x, pm_step_fn *step)
         }
 }
 
+static pm_step_fn *first_step(const struct routing *x, const struct router *r)
+{
+        return x->query.kind == PM_RECOMMEND ? r->table->recommend : r->table->route;
+}
+
 static void ask_next(struct routing *x)
 {
         const struct route *r = x->call.route;
 
-        while (x->next < r->n_routers && !r->routers[x->next]->table->route)
-                x->next++; /* it only recommends */
+        while (x->next < r->n_routers && !first_step(x, r->routers[x->next]))
+                x->next++; /* it is for the other kind of query */
         if (x->next >= r->n_routers) {
                 decide_default(x, r->n_routers ? "no router decided" : "the route has no routers");
                 return;
@@ -392,7 +398,7 @@ static void ask_next(struct routing *x)
         x->query.state = NULL;
         x->query.status = PM_OK;
         x->trouble = NULL;
-        route_advance(x, x->router->table->route);
+        route_advance(x, first_step(x, x->router));
 }
 
 int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
@@ -444,6 +450,24 @@ static int show_experts(struct routing *x)
         return 0;
 }
 
+static void start_recommend(struct routing *x)
+{
+        const struct recommend_query *from = x->call.recommend;
+        struct pm_query *q = &x->query;
+
+        q->kind = PM_RECOMMEND;
+        q->model = (struct pm_str){ x->call.route->name, strlen(x->call.route->name) };
+        q->user = from->user;
+        q->body = from->body;
+        q->history = from->history;
+        q->n_history = from->n_history;
+        q->exclude = from->exclude;
+        q->n_exclude = from->n_exclude;
+        q->wanted = from->wanted;
+        x->all = shown_of(q);
+        ask_next(x);
+}
+
 static void start(struct routing *x, const struct routing_call *call)
 {
         const struct tenant *t = call->tenant;
@@ -453,8 +477,13 @@ static void start(struct routing *x, const struct routing_call *call)
         x->wake = (struct wake){ .fn = operation_done, .arg = x };
         x->query = (struct pm_query){
                 .size = sizeof(struct pm_query), .kind = PM_CHAT, .host = &route_host, .id = call->id,
-                .tenant = { t ? t->name : "", t ? strlen(t->name) : 0 }, .model = call->query->model,
+                .tenant = { t ? t->name : "", t ? strlen(t->name) : 0 }, .explain = call->explain,
         };
+        if (call->recommend) {
+                start_recommend(x);
+                return;
+        }
+        x->query.model = call->query->model;
         if (route_candidates(call->route, t, call->query->api, call->arena, &x->experts, &x->query.n_experts, &x->keepable) < 0 ||
             (call->route->reads_messages ? query_texts : query_last_text)(call->query, call->arena, &x->query) < 0 || show_experts(x) < 0) {
                 x->query.n_experts = 0;

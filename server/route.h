@@ -37,7 +37,15 @@ struct decision {
         size_t n_fallbacks;
         const struct router *router; /* who decided; NULL for the default and for named experts */
         const char *category, *reason, *extra; /* may be NULL; in the arena */
+        const char *explained;       /* a JSON object, what the router says to who asks why; may be NULL */
         double confidence;
+};
+
+/* What a recommend query asks; all of it lives as long as the query. */
+struct recommend_query {
+        struct pm_str user, body;
+        const struct pm_str *const *history, *const *exclude;
+        size_t n_history, n_exclude, wanted;
 };
 
 /* What is asked. */
@@ -48,7 +56,9 @@ struct routing_call {
         const struct h1_head *head;  /* for pm_header; NULL: none */
         const struct tenant *tenant; /* NULL: no keys are configured */
         const struct route *route;
-        const struct query *query;
+        const struct query *query;   /* chat; NULL: */
+        const struct recommend_query *recommend;
+        bool explain;                /* somebody wants to know why */
         struct pm_str id;
         struct wake *owner;
         int64_t deadline_us;         /* by now_us(); 0: the route's time from now on */
@@ -87,7 +97,9 @@ struct routing {
         bool keepable;         /* as far as it went: all candidates there, no router failed, and those asked say what they read */
         bool starting;         /* inside routing_start(): the owner sees `done` without a wake */
         bool done;
-        struct decision decision;
+        struct decision decision;    /* chat; recommend: only its how, router, reason and explained */
+        const struct pm_item *const *items; /* recommend */
+        size_t n_items;
 };
 
 /* Asks the first router.  The call's pointers must live until routing_finish() has said true (or called free_me). */

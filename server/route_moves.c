@@ -79,6 +79,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
 
         if (x->move != NO_MOVE)
                 return record(x, DECIDE);
+        if (q->kind != PM_CHAT)
+                return refuse(x, "decided for an expert, where candidates were asked for");
         if (!e)
                 return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered", d->expert ? d->expert : "(NULL)",
                               q->n_experts);
@@ -93,7 +95,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         while (d->fallbacks && d->fallbacks[n])
                 n++;
         *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = copy_words(a, d->category),
-                                  .reason = copy_words(a, d->reason), .confidence = MIN(d->confidence, 1) };
+                                  .reason = copy_words(a, d->reason), .confidence = MIN(d->confidence, 1), .explained = got->explained };
         if (d->extra && !(got->extra = arena_strndup(a, d->extra, strlen(d->extra))))
                 return refuse(x, "ran out of memory for its 'extra'");
         got->fallbacks = arena_alloc(a, (n + 1) * sizeof(struct expert *));
@@ -108,9 +110,35 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
 
 static pm_step host_candidates(struct pm_query *q, const struct pm_item *const *items, size_t n)
 {
-        (void)items;
-        (void)n;
-        return refuse(routing_of(q), "answered a chat query with candidates");
+        struct routing *x = routing_of(q);
+
+        if (x->move != NO_MOVE)
+                return record(x, CANDIDATES);
+        if (q->kind != PM_RECOMMEND)
+                return refuse(x, "answered a chat query with candidates");
+        if (n > q->wanted)
+                return refuse(x, "gave %zu candidates, where %zu were wanted", n, q->wanted);
+        for (size_t i = 0; i < n; i++)
+                if (!items || !items[i] || items[i]->id.n == 0 || !items[i]->id.p || !__builtin_isfinite(items[i]->score))
+                        return refuse(x, "gave a candidate without an id or with a score that is no number, the %zuth of %zu", i + 1, n);
+        x->items = items;
+        x->n_items = n;
+        x->decision.how = DECISION_COMPUTED;
+        x->decision.router = x->router;
+        return record(x, CANDIDATES);
+}
+
+static void host_explain(struct pm_query *q, const char *json)
+{
+        struct routing *x = routing_of(q);
+        struct pm_str text = { json, strlen(json) };
+
+        if (!q->explain)
+                return;
+        if (js_check(text, 64, NULL, NULL) < 0 || js_type(js_trim(text)) != JS_OBJECT)
+                route_say(x, PM_WARN, "its explanation is no JSON object, ignoring it");
+        else
+                x->decision.explained = arena_strndup(x->call.arena, json, text.n);
 }
 
 static pm_step host_pass(struct pm_query *q)
@@ -248,4 +276,5 @@ const struct pm_host route_host = {
         .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
         .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail, .embed = host_embed,
         .call = host_call, .offload = host_offload, .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header,
+        .explain = host_explain,
 };

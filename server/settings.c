@@ -58,6 +58,8 @@ static const struct pm_option limits_table[] = {
         LIMIT_TIME(request_time, "10m", 100, 24 * HOUR, "a whole request, its stream included"),
         LIMIT_TIME(drain_time, "30s", 0, 24 * HOUR, "after SIGTERM, running requests may finish within this"),
         LIMIT_SIZE(buffer, "1MiB", 4096, 64 * MIB, "bytes of a relayed answer that may wait for the client, above it reading pauses; also the longest event of a stream"),
+        LIMIT_INT(ids, "10000", 1, 1e6, "ids in one list of a recommend request; above it 400"),
+        LIMIT_INT(items, "1000", 1, 1e6, "items that a recommend request may ask for; above it 400"),
         PM_END_OPTION
 };
 
@@ -184,6 +186,15 @@ static const struct pm_option cache_table[] = {
         PM_END_OPTION
 };
 
+static const struct pm_option feedback_table[] = {
+        PM_PATH_OPTION(struct feedback_settings, file, "file", 0, NULL,
+                       "where events are appended, one edge a line (user, item, weight, time), for the next training; absent: nowhere"),
+        PM_INT_OPTION(struct feedback_settings, keep, "keep", "100", 0, 10000, "a user's last items that count at once in recommendations; 0: none"),
+        PM_TIME_OPTION(struct feedback_settings, time, "time", "168h", 1000, 365 * 24 * HOUR, "a user of whom nothing is heard for so long is forgotten"),
+        PM_SIZE_OPTION(struct feedback_settings, memory, "memory", "16MiB", 0, 64 * 1024 * MIB, "for all users' last items, in the process"),
+        PM_END_OPTION
+};
+
 static const struct pm_option tenant_table[] = {
         PM_KEY_OPTION(struct tenant_settings, name),
         PM_STRS_OPTION(struct tenant_settings, keys, "keys", PM_SECRET, 0, 64,
@@ -219,6 +230,7 @@ const struct pm_option settings_table[] = {
                          "who may ask; absent: no keys are needed, on loopback only unless `open`"),
         PM_TABLE_OPTION(struct settings, cache, struct cache_settings, "cache", cache_table,
                         "what is kept of decisions, pins and answers, and where; what of it a route uses stands at the route"),
+        PM_TABLE_OPTION(struct settings, feedback, struct feedback_settings, "feedback", feedback_table, "what becomes of POST /v1/feedback"),
         PM_END_OPTION
 };
 

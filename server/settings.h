@@ -33,7 +33,7 @@ struct pool_settings {
 struct limits_settings {
         int64_t head, headers, body, depth, messages, connections;
         int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
-        int64_t buffer;
+        int64_t buffer, ids, items;
 };
 
 struct log_settings {
@@ -84,6 +84,11 @@ struct redis_settings {
         int64_t database, timeout, connect_time, failures, open_time, waiting, reply;
 };
 
+struct feedback_settings {
+        const char *file;           /* NULL: events are not written down */
+        int64_t keep, time, memory; /* items of a user, milliseconds, bytes */
+};
+
 struct cache_settings {
         int64_t memory, pins, answers; /* bytes */
         struct redis_settings redis;
@@ -115,6 +120,7 @@ struct settings {
         struct pm_tables embedders; /* struct embedder_settings */
         struct pm_tables tenants;   /* struct tenant_settings */
         struct cache_settings cache;
+        struct feedback_settings feedback;
 
         /* not in the table */
         const char *file, *base;    /* `base`: the folder that relative paths are read from */

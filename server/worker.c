@@ -17,6 +17,7 @@
 #include "metrics.h"
 #include "pool.h"
 #include "upstream.h"
+#include "writer.h"
 
 #include "base.h"
 
@@ -262,7 +263,8 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
                 w->drained.deliver = s->drained;
                 w->generation = generation_take(s->generation);
                 arena_pool_init(&w->arenas, ARENA_BLOCKS_KEPT);
-                if (loop_create(w) == 0 && (w->upstream = upstream_create(w)) != NULL && (w->cache = cache_create(w, s->generation)) != NULL) {
+                if (loop_create(w) == 0 && (w->upstream = upstream_create(w)) != NULL && (w->cache = cache_create(w, s->generation)) != NULL &&
+                    (w->writer = writer_create(w)) != NULL) {
                         unowned = 0;
                         w->http = http_create(w, s->generation, s->fds, s->n_fds, why);
                         if (w->http && thread_start(w) == 0)
@@ -294,6 +296,7 @@ void worker_destroy(struct worker *w)
         if (w->upstream)
                 upstream_destroy(w->upstream);
         cache_destroy(w->cache);
+        writer_destroy(w->writer);
         log_buffer_destroy(w->log);
         metrics_shard_destroy(w->metrics);
         if (w->run)

@@ -36,6 +36,7 @@ struct worker {
         struct http *http;             /* the front: listeners and connections */
         struct upstream *upstream;     /* transfers to experts */
         struct cache *cache;           /* decisions that are kept */
+        struct writer *writer;         /* of feedback */
         struct metrics_shard *metrics; /* written here, read by whoever scrapes */
         struct log_buffer *log;
         struct pool *pool;             /* shared by all */

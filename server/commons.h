@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * commons.h - the little that all workers keep together: which expert a conversation stays with, and what a user has taken lately.
+ *
+ * A conversation's next turn, and a user's next request, may come to any worker; without Redis nobody else could tell it.  Each of the
+ * two lives as long as the process, so that a reload forgets nothing.  Parts of it have locks of their own, held for one lookup or one
+ * copy; all functions on any thread.
+ */
+#ifndef PM_COMMONS_H
+#define PM_COMMONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "lru.h"
+
+enum commons { COMMONS_PINS, COMMONS_HISTORIES, COMMONS };
+
+/* The bound of all parts together; 0: nothing is kept.  0 or -ENOMEM: then it is as it was. */
+int commons_bound(enum commons which, size_t bytes);
+
+/* True: *value is a copy in the arena. */
+bool commons_get(enum commons which, uint64_t hash, struct pm_str key, int64_t now_ms, struct arena *a, struct pm_str *value);
+void commons_put(enum commons which, uint64_t hash, struct pm_str key, struct pm_str value, int64_t expires_ms, int64_t now_ms);
+void commons_remove(enum commons which, uint64_t hash, struct pm_str key);
+size_t commons_remove_prefix(enum commons which, struct pm_str prefix);
+struct lru_counts commons_counts(enum commons which);
+
+/* A value can be a list of texts, the newest first: puts one before the others, of which at most `keep` stay, in 64 KiB. */
+void commons_push(enum commons which, uint64_t hash, struct pm_str key, struct pm_str text, size_t keep, int64_t expires_ms, int64_t now_ms);
+/* The texts of such a value, which they point into; at most `max`.  Returns how many. */
+size_t commons_texts(struct pm_str value, struct pm_str *texts, size_t max);
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * POST /v1/feedback: {"user", "item"[, "weight"][, "time"][, "model"]}, or {"events": [...]} of such.  An event is accepted when it counts
+ * in the user's history and stands in the writer's buffer; if a disk is full the client is told.
+ */
+#include "feedback.h"
+
+#include <time.h>
+
+#include "base.h"
+#include "commons.h"
+#include "js.h"
+#include "recommend.h"
+#include "redis.h"
+#include "request_parts.h"
+#include "settings.h"
+#include "writer.h"
+
+enum { ID_MAX = 512, EVENTS_MAX = 1000, PUSH_TIMEOUT_US = 1000000 };
+
+/* ---- a user's history ---------------------------------------------------------------------------------------------------- */
+
+bool feedback_key(struct request *r, const struct route *route, struct pm_str user, struct cache_key *ret)
+{
+        struct cache *c = r->worker->cache;
+
+        cache_sum_begin(c);
+        cache_sum_text(c, user);
+        return cache_sum_key(c, r->generation, CACHE_KEY_HISTORY, r->tenant, route, &r->arena, ret);
+}
+
+static void redis_do(struct redis *redis, int argc, const char *const *argv, const size_t *argvlen)
+{
+        (void)redis_command(redis, NULL, 1, argc, argv, argvlen, PUSH_TIMEOUT_US);
+}
+
+/* It counts from now on; Redis is told behind. */
+static void count(struct request *r, const struct cache_key *key, struct pm_str item)
+{
+        const struct feedback_settings *s = r->generation->feedback;
+        struct redis *redis = cache_redis(r->worker->cache);
+        int64_t now_ms = cache_now_ms();
+        char last[24], lives[24];
+        int n, m;
+
+        if (s->keep == 0)
+                return;
+        commons_push(COMMONS_HISTORIES, key->hash, key->local, item, (size_t)s->keep, now_ms + s->time, now_ms);
+        if (!redis)
+                return;
+        n = snprintf(last, sizeof last, "%" PRId64, s->keep - 1);
+        m = snprintf(lives, sizeof lives, "%" PRId64, s->time);
+        redis_do(redis, 3, (const char *[]){ "LPUSH", key->shared.p, item.p }, (size_t[]){ 5, key->shared.n, item.n });
+        redis_do(redis, 4, (const char *[]){ "LTRIM", key->shared.p, "0", last }, (size_t[]){ 5, key->shared.n, 1, (size_t)n });
+        redis_do(redis, 3, (const char *[]){ "PEXPIRE", key->shared.p, lives }, (size_t[]){ 7, key->shared.n, (size_t)m });
+}
+
+/* ---- POST /v1/feedback --------------------------------------------------------------------------------------------------- */
+
+/* An id that can stand in a line of the file. */
+static bool id_ok(struct pm_str id)
+{
+        for (size_t i = 0; i < id.n; i++)
+                if ((unsigned char)id.p[i] < 0x20 || id.p[i] == 0x7F)
+                        return false;
+        return id.n > 0 && id.n <= ID_MAX;
+}
+
+static enum next bad_event(struct request *r, const char *in, size_t i, const char *member, const char *what)
+{
+        const char *param = in ? arena_printf(&r->arena, "%s[%zu].%s", in, i, member) : member;
+
+        return reply_error(r, 400, param, NULL, "'%s' %s", param ? param : member, what);
+}
+
+/* GO with *ret filled and r not answered, or the answer. */
+static enum next read_event(struct request *r, struct pm_str o, const char *in, size_t i, struct edge *ret)
+{
+        struct pm_str user = js_member(o, "user"), item = js_member(o, "item"), weight = js_member(o, "weight"), at = js_member(o, "time");
+
+        *ret = (struct edge){ .user = js_text(user, &r->arena), .item = js_text(item, &r->arena), .weight = 1, .time = (int64_t)time(NULL) };
+        if (!id_ok(ret->user))
+                return bad_event(r, in, i, "user", "must be a text of 1 to 512 bytes without control characters");
+        if (!id_ok(ret->item))
+                return bad_event(r, in, i, "item", "must be a text of 1 to 512 bytes without control characters");
+        if (weight.p) {
+                ret->weight = js_type(weight) == JS_NUMBER ? strtod(weight.p, NULL) : -1; /* ends where the number does */
+                if (!(ret->weight > 0 && ret->weight <= 1e9))
+                        return bad_event(r, in, i, "weight", "must be a number above 0, up to 1e9");
+        }
+        if (at.p && (!js_int(at, &ret->time) || ret->time < 0))
+                return bad_event(r, in, i, "time", "must be a whole number of seconds since 1970");
+        return GO;
+}
+
+static enum next take_event(struct request *r, const struct route *route, const struct edge *e)
+{
+        const struct feedback_settings *s = r->generation->feedback;
+        struct cache_key key;
+        int w = 0;
+
+        if (s->file)
+                w = writer_add(r->worker->writer, s->file, e);
+        if (w < 0)
+                return reply_error(r, 507, NULL, "feedback_not_written", "the event could not be written down: %s; try again later", ERRNO_TEXT(w));
+        if (!feedback_key(r, route, e->user, &key))
+                return reply_error(r, 503, NULL, NULL, "no memory for the event");
+        count(r, &key, e->item);
+        return GO;
+}
+
+enum next feedback_parse(struct request *r)
+{
+        struct pm_str body = js_trim((struct pm_str){ r->body, r->body_n }), events, key;
+        const struct route *route = recommend_route_of(r, body);
+        struct edge *list;
+        size_t n = 0;
+        struct js j;
+        char text[64];
+        int m;
+
+        if (r->ended)
+                return GO;
+        events = js_member(body, "events");
+        list = arena_alloc(&r->arena, EVENTS_MAX * sizeof *list);
+        if (!list)
+                return reply_error(r, 503, NULL, NULL, "no memory for the events");
+        if (!events.p) {
+                (void)read_event(r, body, NULL, 0, &list[n++]);
+        } else {
+                js_start(&j, events, 8);
+                if (js_type(events) != JS_ARRAY)
+                        return reply_error(r, 400, "events", NULL, "'events' must be a list of events");
+                for (js_enter(&j); js_more(&j, &key) && !r->ended; n++) {
+                        if (n == EVENTS_MAX)
+                                return reply_error(r, 400, "events", NULL, "'events' has more than %d entries", EVENTS_MAX);
+                        (void)read_event(r, js_take(&j), "events", n, &list[n]);
+                }
+        }
+        for (size_t i = 0; i < n && !r->ended; i++) /* all are good before the first counts */
+                (void)take_event(r, route, &list[i]);
+        if (r->ended)
+                return GO;
+        m = snprintf(text, sizeof text, "{\"object\":\"feedback\",\"accepted\":%zu}", n);
+        return reply_json(r, 200, (struct pm_str){ text, (size_t)m });
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * {"user" or "users", "history", "n", "exclude", "explain", "model"}; what else stands in the body is the routers' business (they see all
+ * of it), but shapes that every router would refuse are refused here, with the place.
+ */
+#include "recommend.h"
+
+#include <event2/buffer.h>
+#include <hiredis/hiredis.h>
+
+#include "base.h"
+#include "commons.h"
+#include "feedback.h"
+#include "js.h"
+#include "request_parts.h"
+#include "settings.h"
+#include "tenant.h"
+
+enum { N_PRESET = 20, USERS_MAX = 256, ID_MAX = 512 };
+
+/* ---- the body ------------------------------------------------------------------------------------------------------------ */
+
+static bool recommends(const struct route *route)
+{
+        for (size_t i = 0; i < route->n_routers; i++)
+                if (route->routers[i]->table->recommend)
+                        return true;
+        return false;
+}
+
+const struct route *recommend_route_of(struct request *r, struct pm_str body)
+{
+        const struct generation *g = r->generation;
+        const struct route *route = NULL;
+        struct pm_str model;
+        const char *why;
+        size_t at;
+
+        if (js_check(body, (size_t)g->limits.depth, &at, &why) < 0 || js_type(body) != JS_OBJECT) {
+                (void)reply_error(r, 400, NULL, NULL, "the body must be a JSON object%s%s", body.n ? "" : ", and is empty",
+                                  body.n && js_type(body) == JS_OBJECT ? ": its text is not valid JSON" : "");
+                return NULL;
+        }
+        model = js_member(body, "model");
+        if (model.p) {
+                struct pm_str name = js_text(model, &r->arena);
+
+                route = name.p ? generation_route(g, name) : NULL;
+                if (!route || !tenant_may_ask(r->tenant, route)) {
+                        (void)reply_error(r, 404, "model", "model_not_found", "there is no route '%.*s' here, or not for this key",
+                                          (int)MIN(name.n, 200), name.p ? name.p : "");
+                        return NULL;
+                }
+        } else {
+                for (size_t i = 0; i < g->n_routes && !route; i++)
+                        if (recommends(g->routes[i]) && tenant_may_ask(r->tenant, g->routes[i]))
+                                route = g->routes[i];
+        }
+        if (route && recommends(route))
+                return route;
+        (void)reply_error(r, 404, "model", "nothing_recommends", route ? "no router of route '%s' recommends" : "no route of this gateway recommends%s",
+                          route ? route->name : "");
+        return NULL;
+}
+
+/* Texts of a list into *ret, each a pm_str in the arena.  GO, or r is answered. */
+static enum next read_ids(struct request *r, struct pm_str list, const char *name, size_t max, const struct pm_str *const **ret, size_t *ret_n)
+{
+        const struct pm_str **out;
+        struct pm_str *ids, key;
+        size_t n = 0, room = 0;
+        struct js j;
+
+        *ret_n = 0;
+        if (!list.p || js_type(list) == JS_NULL)
+                return GO;
+        if (js_type(list) != JS_ARRAY)
+                return reply_error(r, 400, name, NULL, "'%s' must be a list of ids", name);
+        js_start(&j, list, 4);
+        for (js_enter(&j); js_more(&j, &key); room++)
+                (void)js_take(&j);
+        if (room > max)
+                return reply_error(r, 400, name, NULL, "'%s' has %zu ids, at most %zu are allowed (limits.ids)", name, room, max);
+        out = arena_alloc(&r->arena, (room + 1) * sizeof *out);
+        ids = arena_alloc(&r->arena, (room + 1) * sizeof *ids);
+        if (!out || !ids)
+                return reply_error(r, 503, NULL, NULL, "no memory for the ids");
+        js_start(&j, list, 4);
+        for (js_enter(&j); js_more(&j, &key); n++) {
+                struct pm_str v = js_take(&j);
+
+                ids[n] = js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
+                out[n] = &ids[n];
+                if (ids[n].n == 0 || ids[n].n > ID_MAX)
+                        return reply_error(r, 400, arena_printf(&r->arena, "%s[%zu]", name, n), NULL,
+                                           "'%s[%zu]' is not an id: a text of 1 to %d bytes", name, n, ID_MAX);
+        }
+        *ret = out;
+        *ret_n = n;
+        return GO;
+}
+
+/* What no router could make sense of. */
+static enum next check_shapes(struct request *r, struct pm_str body)
+{
+        struct pm_str seen = js_member(body, "seen"), filter = js_member(body, "filter"), explain = js_member(body, "explain");
+        static const char *const lists[] = { "allow", "deny" };
+        const struct pm_str *const *ids;
+        size_t n;
+
+        if (seen.p && !js_string_is(seen, "keep") && !js_string_is(seen, "drop"))
+                return reply_error(r, 400, "seen", NULL, "'seen' must be \"keep\" or \"drop\"");
+        if (filter.p && js_type(filter) != JS_OBJECT)
+                return reply_error(r, 400, "filter", NULL, "'filter' must be an object of attributes and their values");
+        if (explain.p && js_type(explain) != JS_TRUE && js_type(explain) != JS_FALSE)
+                return reply_error(r, 400, "explain", NULL, "'explain' must be true or false");
+        for (size_t i = 0; i < LENGTH_OF(lists) && !r->ended; i++)
+                (void)read_ids(r, js_member(body, lists[i]), lists[i], (size_t)r->generation->limits.ids, &ids, &n);
+        return GO;
+}
+
+static struct pm_str user_of(struct request *r, struct pm_str v, const char *name)
+{
+        struct pm_str user = js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
+
+        if (v.p && js_type(v) != JS_NULL && (js_type(v) != JS_STRING || user.n > ID_MAX))
+                (void)reply_error(r, 400, name, NULL, "'%s' must be a text of at most %d bytes", name, ID_MAX);
+        return user;
+}
+
+enum next recommend_parse(struct request *r)
+{
+        struct pm_str body = js_trim((struct pm_str){ r->body, r->body_n }), users, n;
+        const struct pm_str *const *ids = NULL;
+        struct recommend *m = arena_zalloc(&r->arena, sizeof *m);
+        struct recommend_query one = { .wanted = N_PRESET };
+        int64_t wanted;
+
+        r->asked = recommend_route_of(r, body);
+        if (r->ended)
+                return GO;
+        if (!m)
+                return reply_error(r, 503, NULL, NULL, "no memory for the request");
+        n = js_member(body, "n");
+        if (n.p && (!js_int(n, &wanted) || wanted < 1 || wanted > r->generation->limits.items))
+                return reply_error(r, 400, "n", NULL, "'n' must be a whole number, 1 to %" PRId64 " (limits.items)", r->generation->limits.items);
+        one.wanted = n.p ? (size_t)wanted : one.wanted;
+        one.body = body;
+        (void)check_shapes(r, body);
+        if (!r->ended)
+                (void)read_ids(r, js_member(body, "history"), "history", (size_t)r->generation->limits.ids, &one.history, &one.n_history);
+        if (!r->ended)
+                (void)read_ids(r, js_member(body, "exclude"), "exclude", (size_t)r->generation->limits.ids, &one.exclude, &one.n_exclude);
+        users = js_member(body, "users");
+        m->list = users.p != NULL;
+        m->n = 1;
+        if (m->list && !r->ended) {
+                (void)read_ids(r, users, "users", USERS_MAX, &ids, &m->n);
+                if (!r->ended && (m->n == 0 || js_member(body, "user").p))
+                        return reply_error(r, 400, "users", NULL, m->n ? "'user' and 'users' cannot stand together" : "'users' is empty");
+        } else if (!r->ended) {
+                one.user = user_of(r, js_member(body, "user"), "user");
+        }
+        if (r->ended)
+                return GO;
+        m->queries = arena_alloc(&r->arena, m->n * sizeof *m->queries);
+        if (!m->queries)
+                return reply_error(r, 503, NULL, NULL, "no memory for the request");
+        for (size_t i = 0; i < m->n; i++) {
+                m->queries[i] = one;
+                if (m->list)
+                        m->queries[i].user = *ids[i];
+        }
+        m->explain = js_type(js_member(body, "explain")) == JS_TRUE;
+        r->query.model = (struct pm_str){ r->asked->name, strlen(r->asked->name) };
+        m->request = r;
+        r->recommend = m;
+        return GO;
+}
+
+/* ---- what the user has taken lately -------------------------------------------------------------------------------------- */
+
+static void on_recent(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
+{
+        struct recommend *m = CONTAINER_OF(call, struct recommend, call);
+        struct request *r = m->request;
+        size_t n = result == REDIS_ANSWERED && reply->type == REDIS_REPLY_ARRAY ? reply->elements : 0;
+
+        m->recent = n ? arena_alloc(&r->arena, n * sizeof *m->recent) : NULL;
+        for (size_t i = 0; m->recent && i < n; i++) {
+                const struct redisReply *e = reply->element[i];
+                char *copy = e->type == REDIS_REPLY_STRING && e->len ? arena_strndup(&r->arena, e->str, e->len) : NULL;
+
+                if (copy)
+                        m->recent[m->n_recent++] = (struct pm_str){ copy, e->len };
+        }
+        worker_wake(r->worker, &r->wake);
+}
+
+static bool ask_redis(struct request *r, struct recommend *m)
+{
+        const struct feedback_settings *s = r->generation->feedback;
+        char last[24];
+        int n = snprintf(last, sizeof last, "%" PRId64, s->keep - 1);
+
+        m->redis = cache_redis(r->worker->cache);
+        m->call.done = on_recent;
+        return m->redis && redis_command(m->redis, &m->call, 1, 4, (const char *[]){ "LRANGE", m->key.shared.p, "0", last },
+                                         (size_t[]){ 6, m->key.shared.n, 1, (size_t)n }, r->generation->cache->redis.timeout * 1000) == 0;
+}
+
+/* The client's own list, then what came in since, the oldest first. */
+static bool add_recent(struct request *r, struct recommend *m)
+{
+        struct recommend_query *q = &m->queries[m->at];
+        const struct pm_str **all = arena_alloc(&r->arena, (q->n_history + m->n_recent + 1) * sizeof *all);
+        size_t n = 0;
+
+        if (!all)
+                return false;
+        for (size_t i = 0; i < q->n_history; i++)
+                all[n++] = q->history[i];
+        for (size_t i = m->n_recent; i-- > 0;)
+                all[n++] = &m->recent[i];
+        q->history = all;
+        q->n_history = n;
+        return true;
+}
+
+enum next recommend_recall(struct request *r)
+{
+        const struct feedback_settings *s = r->generation->feedback;
+        struct recommend *m = r->recommend;
+        const struct recommend_query *q = &m->queries[m->at];
+        struct pm_str value;
+
+        if (m->call.ticket)
+                return WAIT;
+        if (!m->asked) {
+                m->asked = true;
+                m->n_recent = 0;
+                if (!s->keep || !q->user.n)
+                        return GO;
+                if (!feedback_key(r, r->asked, q->user, &m->key))
+                        return reply_error(r, 503, NULL, NULL, "no memory for the user's history");
+                if (ask_redis(r, m))
+                        return WAIT;
+        }
+        if (m->key.local.p && m->n_recent == 0 &&
+            commons_get(COMMONS_HISTORIES, m->key.hash, m->key.local, cache_now_ms(), &r->arena, &value)) {
+                m->recent = arena_alloc(&r->arena, (size_t)s->keep * sizeof *m->recent);
+                m->n_recent = m->recent ? commons_texts(value, m->recent, (size_t)s->keep) : 0;
+        }
+        if (m->n_recent && !add_recent(r, m))
+                return reply_error(r, 503, NULL, NULL, "no memory for the user's history");
+        return GO;
+}
+
+void recommend_finish(struct request *r)
+{
+        struct recommend *m = r->recommend;
+
+        if (m && m->call.ticket)
+                redis_cancel(m->redis, &m->call);
+}
+
+/* ---- the answer ---------------------------------------------------------------------------------------------------------- */
+
+static void put_text(struct evbuffer *out, struct pm_str s)
+{
+        struct evbuffer_iovec v;
+
+        if (evbuffer_reserve_space(out, (ev_ssize_t)(6 * s.n + 2), &v, 1) != 1)
+                return;
+        ((char *)v.iov_base)[0] = '"';
+        v.iov_len = js_escape(s, (char *)v.iov_base + 1) + 2;
+        ((char *)v.iov_base)[v.iov_len - 1] = '"';
+        (void)evbuffer_commit_space(out, &v, 1);
+}
+
+static void put(struct evbuffer *out, const char *text)
+{
+        (void)evbuffer_add(out, text, strlen(text));
+}
+
+static void put_member(struct evbuffer *out, const char *name, const char *text)
+{
+        if (!text)
+                return;
+        put(out, name);
+        put_text(out, (struct pm_str){ text, strlen(text) });
+}
+
+/* Members of the router's explanation, without its braces; `items` and the like of ours come first and count. */
+static void put_explained(struct evbuffer *out, const char *json)
+{
+        struct pm_str o = js_trim((struct pm_str){ json, strlen(json) });
+
+        if (o.n > 2 && js_trim((struct pm_str){ o.p + 1, o.n - 2 }).n) {
+                put(out, ",");
+                (void)evbuffer_add(out, o.p + 1, o.n - 2);
+        }
+}
+
+static void put_answer(struct request *r, const struct routing *x)
+{
+        const struct recommend *m = r->recommend;
+        const struct recommend_query *q = &m->queries[m->at];
+        struct evbuffer *out = r->routed;
+        char number[40];
+
+        put(out, "{\"object\":\"recommendation\",\"model\":");
+        put_text(out, r->query.model);
+        put_member(out, ",\"router\":", x->decision.router ? x->decision.router->name : NULL);
+        if (q->user.n) {
+                put(out, ",\"user\":");
+                put_text(out, q->user);
+        }
+        put(out, ",\"items\":[");
+        for (size_t i = 0; i < x->n_items; i++) {
+                const struct pm_item *item = x->items[i];
+
+                put(out, i ? ",{\"id\":" : "{\"id\":");
+                put_text(out, item->id);
+                (void)snprintf(number, sizeof number, ",\"score\":%.7g", item->score);
+                put(out, number);
+                put_member(out, ",\"interest\":", item->interest);
+                put_member(out, ",\"source\":", item->source);
+                put(out, "}");
+        }
+        put(out, "]");
+        if (x->decision.explained)
+                put_explained(out, x->decision.explained);
+        put(out, "}");
+}
+
+enum next recommend_answer(struct request *r, const struct routing *x)
+{
+        struct recommend *m = r->recommend;
+
+        if (x->decision.how != DECISION_COMPUTED)
+                return reply_error(r, 503, NULL, "not_recommended", "route '%s' has no recommendation: %s", r->asked->name,
+                                   x->decision.reason ? x->decision.reason : "its routers gave none");
+        if (!r->routed && !(r->routed = evbuffer_new()))
+                return reply_error(r, 503, NULL, NULL, "no memory for the answer");
+        if (m->list)
+                put(r->routed, m->at ? "," : "{\"object\":\"list\",\"data\":[");
+        put_answer(r, x);
+        m->asked = false;
+        m->key = (struct cache_key){ .hash = 0 };
+        if (++m->at < m->n) {
+                r->at = STEP_recall;
+                return GO;
+        }
+        if (m->list)
+                put(r->routed, "]}");
+        return reply_buffer(r, 200, "application/json", r->routed);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * writer.h - events into a file of edges that pointsman-train reads: user, item, weight, time, with tabs between.
+ *
+ * One of each worker.  Lines are gathered for a second, then appended in one write; the file is opened for each, so that it may be moved
+ * away at any time.  On the worker's thread, but for create and destroy.
+ */
+#ifndef PM_WRITER_H
+#define PM_WRITER_H
+
+#include <stdint.h>
+
+#include "pm_router.h"
+
+struct worker;
+struct writer;
+
+/* Ids without control characters. */
+struct edge {
+        struct pm_str user, item;
+        double weight;
+        int64_t time; /* seconds since 1970 */
+};
+
+struct writer *writer_create(struct worker *w); /* NULL: no memory */
+/* 0; -ENOSPC: more than 4 MiB wait, because the file does not take them; -ENOMEM. */
+int writer_add(struct writer *w, const char *file, const struct edge *e);
+void writer_destroy(struct writer *w); /* writes what is left; NULL is fine */
+#endif

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""POST /v1/recommend and /v1/feedback: who is asked, what counts, what is refused, what is written down."""
+import os
+import subprocess
+import time
+
+import pytest
+
+from harness import BUILD, until
+
+ACME, GLOBEX = "sk-acme-0123456789abcdef", "sk-globex-0123456789abcdef"
+
+
+def config(world, mock, **sections):
+    """A router that gives item-1, item-2, ... but for what is in the history or excluded."""
+    base = {"plugin_dirs": [str(BUILD / "tests" / "routers")], "routers": {"items": {"plugin": "uses_candidates"}, "one": {"plugin": "template", "expert": "alpha"}},
+            "routes": {"auto": {"routers": ["one"]}, "catalogue": {"routers": ["items", "one"]}}}
+    return world.config(mock, **{**base, **sections})
+
+
+def serve(world, **sections):
+    return world.gateway(config(world, world.experts("alpha"), **sections))
+
+
+def recommend(gateway, key=None, **body):
+    reply = gateway.post("/v1/recommend", body, {"Authorization": f"Bearer {key}"} if key else {})
+    assert reply.status == 200, reply.body
+    return reply.json()
+
+
+def ids(answer):
+    return [item["id"] for item in answer["items"]]
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """A Redis of this test: (its socket, how to kill it)."""
+    socket = tmp_path / "redis.sock"
+    server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", str(tmp_path)],
+                              stdout=subprocess.DEVNULL)
+    until("redis-server is there", socket.exists)
+    yield socket, server
+    server.kill()
+    server.wait()
+
+
+@pytest.mark.tsan
+def test_items_for_a_user(client_world):
+    gateway = serve(client_world)
+
+    answer = recommend(gateway, user="u", history=["item-2", "else"], exclude=["item-4"], n=3)
+    assert answer["object"] == "recommendation" and answer["model"] == "catalogue" and answer["user"] == "u"
+    assert ids(answer) == ["item-1", "item-3", "item-5"]
+    assert [i["interest"] for i in answer["items"]] == ["odd"] * 3 and answer["items"][0]["score"] == 1
+    assert len(ids(recommend(gateway))) == 20, "a user never seen, and the preset number"
+    answer = recommend(gateway, users=["a", "b\"ä"], n=1, model="catalogue")
+    assert [(one["user"], ids(one)) for one in answer["data"]] == [("a", ["item-1"]), ("b\"ä", ["item-1"])]
+    line = gateway.request_lines(3)[0]
+    assert line["path"] == "/v1/recommend" and line["router"] == "items" and line["route"] == "catalogue"
+    metrics = gateway.get("/metrics").body.decode()
+    assert 'pointsman_requests_total{api="recommend",status="200"} 3' in metrics
+    assert 'pointsman_router_decisions_total{router="items",result="decided"} 4' in metrics
+
+
+BAD = [({"n": 0}, "n"), ({"n": -1}, "n"), ({"n": 1001}, "n"), ({"n": 1.5}, "n"), ({"n": "3"}, "n"), ({"history": "x"}, "history"),
+       ({"history": ["a", 1]}, "history[1]"), ({"history": [""]}, "history[0]"), ({"exclude": {}}, "exclude"), ({"user": 5}, "user"),
+       ({"user": "x" * 513}, "user"), ({"users": []}, "users"), ({"users": ["a"], "user": "b"}, "users"), ({"users": [None]}, "users[0]"),
+       ({"seen": "x"}, "seen"), ({"filter": []}, "filter"), ({"explain": 1}, "explain"), ({"allow": "x"}, "allow"), ({"deny": [3]}, "deny[0]"),
+       ({"history": ["x"] * 10001}, "history"), ([], None), ("x", None)]
+
+
+def test_what_is_refused(plain_world):
+    gateway = serve(plain_world)
+
+    for body, param in BAD:
+        reply = gateway.post("/v1/recommend", body)
+        assert reply.status == 400 and reply.error["param"] == param, (str(body)[:80], reply.body)
+    for body in (b"", b"{", b'{"n":1', b'{"user":"\xff"}'):
+        assert gateway.post("/v1/recommend", body).status == 400, body
+    for model in ("nobody", "auto"):
+        reply = gateway.post("/v1/recommend", {"model": model})
+        assert reply.status == 404 and reply.error["param"] == "model", reply.body
+    assert gateway.get("/v1/recommend").status == 405
+    reply = gateway.post("/v1/recommend", {"user": "nobody"})
+    assert reply.status == 503 and reply.error["code"] == "not_recommended", "its router passes"
+    assert gateway.chat("auto").status == 200, "routers that recommend are not asked for chats"
+    assert recommend(gateway)["items"]
+
+
+def test_nothing_recommends(plain_world):
+    _, gateway = plain_world.serve("alpha")
+
+    reply = gateway.post("/v1/recommend", {})
+    assert reply.status == 404 and reply.error["code"] == "nothing_recommends"
+    assert gateway.post("/v1/feedback", {"user": "u", "item": "i"}).status == 404
+
+
+@pytest.mark.tsan
+def test_feedback_counts_at_once_on_every_worker(plain_world):
+    gateway = serve(plain_world, workers=3, feedback={"keep": 2})
+
+    for item in ("item-1", "item-2"):
+        assert gateway.post("/v1/feedback", {"user": "u", "item": item}).json()["accepted"] == 1
+    for _ in range(12): # each on a connection of its own
+        assert ids(recommend(gateway, user="u", n=1)) == ["item-3"]
+    assert ids(recommend(gateway, user="v", n=1)) == ["item-1"]
+    assert gateway.post("/v1/feedback", {"events": [{"user": "u", "item": "item-3"}, {"user": "v", "item": "item-1", "weight": 2}]}).status == 200
+    assert ids(recommend(gateway, user="u", n=3)) == ["item-1", "item-4", "item-5"], "the last two are kept"
+    assert [ids(one) for one in recommend(gateway, users=["u", "v", "w"], n=1)["data"]] == [["item-1"], ["item-2"], ["item-1"]]
+
+
+def test_feedback_is_shared_and_survives_without_redis(plain_world, redis):
+    socket, server = redis
+    cache = {"redis": {"servers": [f"unix:{socket}"], "timeout": "2s", "failures": 1}}
+    mock = plain_world.experts("alpha")
+    one, two = (plain_world.gateway(config(plain_world, mock, cache=cache)) for _ in range(2))
+    for gateway in (one, two):
+        until("it has Redis", lambda gateway=gateway: "pointsman_redis_up 2" in gateway.get("/metrics").body.decode())
+
+    assert one.post("/v1/feedback", {"user": "u", "item": "item-1"}).status == 200
+    until("the other gateway knows", lambda: ids(recommend(two, user="u", n=1)) == ["item-2"])
+    server.kill()
+    server.wait()
+    assert ids(recommend(one, user="u", n=1)) == ["item-2"], "what it has seen itself"
+    assert one.post("/v1/feedback", {"user": "u", "item": "item-2"}).status == 200
+    assert ids(recommend(one, user="u", n=1)) == ["item-3"]
+
+
+def test_tenants_have_users_of_their_own(plain_world):
+    gateway = serve(plain_world, tenants={"acme": {"keys": [ACME]}, "globex": {"keys": [GLOBEX]}})
+
+    reply = gateway.post("/v1/feedback", {"user": "u", "item": "item-1"}, {"Authorization": f"Bearer {ACME}"})
+    assert reply.status == 200
+    assert ids(recommend(gateway, ACME, user="u", n=1)) == ["item-2"]
+    assert ids(recommend(gateway, GLOBEX, user="u", n=1)) == ["item-1"]
+    assert gateway.post("/v1/recommend", {}).status == 401
+
+
+BAD_EVENTS = [({}, "user"), ({"user": "a"}, "item"), ({"user": "a", "item": "b\n"}, "item"), ({"user": "a", "item": "b", "weight": 0}, "weight"),
+              ({"user": "a", "item": "b", "weight": "1"}, "weight"), ({"user": "a", "item": "b", "time": -1}, "time"), ({"events": 5}, "events"),
+              ({"events": [{"user": "a", "item": "b"}, {"user": "", "item": "c"}]}, "events[1].user"),
+              ({"events": [{"user": "a", "item": "b"}] * 1001}, "events")]
+
+
+def test_events_become_edges(plain_world, tmp_path):
+    file = tmp_path / "events.tsv"
+    gateway = serve(plain_world, feedback={"file": str(file)}, workers=1)
+
+    for body, param in BAD_EVENTS:
+        reply = gateway.post("/v1/feedback", body)
+        assert reply.status == 400 and reply.error["param"] == param, (str(body)[:80], reply.body)
+    before = int(time.time())
+    assert gateway.post("/v1/feedback", {"user": "ü", "item": "a b"}).status == 200
+    assert gateway.post("/v1/feedback", {"events": [{"user": "u", "item": "x", "weight": 2.5, "time": 7}, {"user": "u", "item": "y"}]}).status == 200
+    until("the lines are there", lambda: file.exists() and file.read_text().count("\n") == 4)
+    rows = [line.split("\t") for line in file.read_text().splitlines()]
+    assert rows[0] == ["user", "item", "weight", "time"] and rows[2] == ["u", "x", "2.5", "7"]
+    assert rows[1][:3] == ["ü", "a b", "1"] and before <= int(rows[1][3]) <= time.time()
+    os.rename(file, tmp_path / "old.tsv")
+    assert gateway.post("/v1/feedback", {"user": "u", "item": "z"}).status == 200
+    gateway.stop()  # what waits is written
+    assert file.read_text().splitlines()[1].startswith("u\tz\t1\t") and "old" not in file.read_text()
+
+
+def test_a_full_disk_is_said(plain_world):
+    gateway = serve(plain_world, feedback={"file": "/dev/full"}, workers=1)
+
+    assert gateway.post("/v1/feedback", {"user": "u", "item": "x"}).status == 200, "it waits for room"
+    until("it is said", lambda: gateway.log(level="error"))
+    assert "feedback.file" in gateway.log(level="error")[0]["msg"]
+    many = {"events": [{"user": "u" * 500, "item": "x" * 500}] * 1000}
+    replies = [gateway.post("/v1/feedback", many).status for _ in range(6)]
+    assert replies[0] == 200 and replies[-1] == 507, replies
+    assert ids(recommend(gateway, user="u", n=1)) == ["item-1"]

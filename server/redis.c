@@ -6,8 +6,6 @@
  */
 #include "redis.h"
 
-#include <stdatomic.h>
-
 #include <event2/dns.h>
 
 #include "redis_parts.h"
@@ -252,8 +250,13 @@ void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const
                         link_fail(l, SAID_REFUSED, "%s", text);
                 return;
         }
+        if (r->config.mode == REDIS_SENTINEL && l == r->main && begins(reply, "READONLY")) {
+                finish(r, s, REDIS_SAID_ERROR, reply);
+                link_fail(l, SAID_REFUSED, "%s", text); /* another is the master now */
+                return;
+        }
         link_well(l);
-        link_say(l, SAID_ERROR, text, "");
+        link_say(l, SAID_ERROR, text);
         finish(r, s, REDIS_SAID_ERROR, reply);
 }
 
@@ -401,7 +404,7 @@ struct redis *redis_create(struct event_base *base, const struct redis_config *c
         arena_init(&r->arena, NULL, 1 << 20);
         (void)event_assign(&r->tick, base, -1, 0, on_tick, r);
         r->slots = calloc(c->waiting_max, sizeof *r->slots);
-        if (!r->slots || !config_copy(r, c) || single_create(r) < 0) {
+        if (!r->slots || !config_copy(r, c) || (c->mode == REDIS_SENTINEL ? redis_sentinel_create(r) : single_create(r)) < 0) {
                 redis_destroy(r);
                 return NULL;
         }
@@ -415,6 +418,7 @@ void redis_destroy(struct redis *r)
         (void)event_del(&r->tick);
         if (r->was_ready)
                 atomic_fetch_sub_explicit(&r->stats->up, 1, memory_order_relaxed);
+        redis_sentinel_destroy(r);
         if (r->main) {
                 link_finish(r->main);
                 free(r->main);

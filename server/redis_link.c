@@ -9,8 +9,6 @@
  * link that was closed for being late must answer its probe as fast as a command would have to, and one more time-out closes it again:
  * so a Redis that is only slow costs one command in a while.
  */
-#include <stdatomic.h>
-
 #include "log.h"
 #include "redis_parts.h"
 #include "transport.h"
@@ -37,15 +35,16 @@ static bool may_say(enum link_said cause)
         return (last == 0 || now - last >= SAY_EVERY_US) && atomic_compare_exchange_strong(&said_us[cause], &last, now);
 }
 
-void link_say(struct link *l, enum link_said cause, const char *text, const char *after)
+void link_say(struct link *l, enum link_said cause, const char *text)
 {
+        const char *then = l->kind->sentinel ? "; asking another sentinel" : cause == SAID_ERROR ? "" : "; going on without it";
         char to[REDIS_HOST_MAX + 16];
 
-        if (!may_say(cause))
+        if (!may_say(l->kind->sentinel ? SAID_SENTINEL : cause))
                 return;
-        if (cause != SAID_ERROR)
+        if (cause != SAID_ERROR && !l->kind->sentinel)
                 atomic_store_explicit(&said_down, true, memory_order_relaxed);
-        log_msg(NULL, PM_WARN, "redis %s: %s%s", redis_address_text(&l->to, to, sizeof to), text, after);
+        log_msg(NULL, PM_WARN, "redis %s: %s%s", redis_address_text(&l->to, to, sizeof to), text, then);
 }
 
 /* ---- the reader --------------------------------------------------------------------------------------------------------- */
@@ -171,9 +170,11 @@ static void rise(struct link *l)
         l->open = false;
         /* half open: it was too slow; one more time-out, and it is closed again */
         l->late_row = l->probe_us ? l->r->config.failures - 1 : 0;
-        atomic_fetch_add_explicit(&l->r->stats->connects, 1, memory_order_relaxed);
-        if (atomic_load_explicit(&said_down, memory_order_relaxed) && atomic_exchange(&said_down, false))
-                log_msg(NULL, PM_INFO, "redis %s: is back", redis_address_text(&l->to, to, sizeof to));
+        if (!l->kind->sentinel) {
+                atomic_fetch_add_explicit(&l->r->stats->connects, 1, memory_order_relaxed);
+                if (atomic_load_explicit(&said_down, memory_order_relaxed) && atomic_exchange(&said_down, false))
+                        log_msg(NULL, PM_INFO, "redis %s: is back", redis_address_text(&l->to, to, sizeof to));
+        }
         redis_readiness(l->r);
         if (l->kind->up)
                 l->kind->up(l);
@@ -405,14 +406,17 @@ void link_fail(struct link *l, enum link_said cause, const char *fmt, ...)
         l->probe_us = cause == SAID_LATE ? l->probe_us : 0;
         if (c->failures > 0 && !l->open && (l->fail_row >= c->failures || l->late_row >= c->failures)) {
                 l->open = true;
-                atomic_fetch_add_explicit(&l->r->stats->openings, 1, memory_order_relaxed);
+                if (!l->kind->sentinel)
+                        atomic_fetch_add_explicit(&l->r->stats->openings, 1, memory_order_relaxed);
         }
         l->late_row = 0;
         l->backoff_us = MIN(MAX(l->backoff_us * 2, BACKOFF_MIN_US), BACKOFF_MAX_US);
         wait = l->open ? MAX(l->backoff_us, c->open_ms * 1000) : l->backoff_us;
+        wait += (int64_t)redis_random(l->r, (uint64_t)wait / 4);
+        l->wait_until_us = now_us() + wait;
         if (l->kind->retries)
-                link_start(l, wait + (int64_t)redis_random(l->r, (uint64_t)wait / 4));
-        link_say(l, cause, text, "; going on without it");
+                link_start(l, wait);
+        link_say(l, cause, text);
         redis_readiness(l->r);
         lose_ring(l);
         if (l->kind->down)

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <hiredis/hiredis.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "arena.h"
@@ -23,6 +24,7 @@
 #define NEVER_US INT64_MAX
 
 struct link;
+struct sentinel;
 struct evdns_base;
 struct redis_lookup;
 
@@ -37,7 +39,7 @@ enum link_state {
 };
 
 /* Why a line is logged: each at most once a minute. */
-enum link_said { SAID_GONE, SAID_LATE, SAID_REFUSED, SAID_OVERSIZED, SAID_ERROR, SAID_N };
+enum link_said { SAID_GONE, SAID_LATE, SAID_REFUSED, SAID_OVERSIZED, SAID_ERROR, SAID_SENTINEL, SAID_N };
 
 /* What a link is for.  The functions run from the loop, outside of any redis_*() call of the owner. */
 struct link_kind {
@@ -89,6 +91,7 @@ struct link {
         bool too_late;              /* the last straw, while the time-outs of one moment are gone through */
         int64_t probe_us;           /* how fast the probe must be; 0: connect_ms */
         int64_t backoff_us;
+        int64_t wait_until_us;      /* after a failure: not before */
         bool open;                  /* the breaker */
         void *owner;                /* kind's own */
 };
@@ -112,7 +115,7 @@ int link_push_bytes(struct link *l, uint64_t ticket, int64_t now, const char *p,
 void link_flush(evutil_socket_t fd, short what, void *link); /* an event's function */
 
 /* A line a minute and cause at most. */
-void link_say(struct link *l, enum link_said cause, const char *text, const char *after);
+void link_say(struct link *l, enum link_said cause, const char *text);
 
 /* redis_connect.c: from the address to a connected socket, then link_connected(). */
 void link_connect(struct link *l);
@@ -146,6 +149,7 @@ struct redis {
         struct evdns_base *dns;
         bool was_ready;
         struct link *main;          /* the server, or Sentinel's master; NULL in a cluster */
+        struct sentinel *sentinel;
 };
 
 /* Sends on that link.  As redis_command(). */
@@ -159,6 +163,9 @@ void redis_reply(struct redis *r, struct link *l, const struct sent *s, const re
 void redis_lost(struct redis *r, uint64_t ticket);
 /* The gauge, after any link went up or down. */
 void redis_readiness(struct redis *r);
+/* redis_sentinel.c.  -ENOMEM leaves nothing behind. */
+int redis_sentinel_create(struct redis *r);
+void redis_sentinel_destroy(struct redis *r);
 /* -LOADING and others that mean: alive, and of no use now. */
 bool redis_useless(const redisReply *reply);
 /* 0 .. n-1. */

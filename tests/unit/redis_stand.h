@@ -30,6 +30,8 @@ struct server {
 #define SERVER_START(s, ...) server_start((s), false, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
 #define SERVER_START_TCP(s, ...) server_start((s), true, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
 void server_start(struct server *s, bool tcp, const char *const *options);
+/* With a configuration file of these lines; "--sentinel" as mode. */
+void server_start_file(struct server *s, const char *mode, const char *lines);
 /* With the same folder, socket, port and last options. */
 void server_again(struct server *s);
 void server_wait(struct server *s); /* until it answers, whatever */

@@ -12,7 +12,8 @@
 
 #include "base.h"
 
-#define TICK_MIN_US 500 /* the timer does not fire more often */
+#define KEEP_BYTES 4096  /* a larger copy of a command is given back after its end */
+#define TICK_MIN_US 500  /* the timer does not fire more often */
 #define COUNT(r, what) atomic_fetch_add_explicit(&(r)->stats->what, 1, memory_order_relaxed)
 
 /* ---- configuration ------------------------------------------------------------------------------------------------------ */
@@ -97,6 +98,28 @@ static void take_out(struct slot *s)
                 s->next->pprev = s->pprev;
 }
 
+/* Without memory it is not sent again: the redirection is the answer. */
+static void keep_bytes(struct slot *s, const char *p, size_t n)
+{
+        if (n > s->bytes_size) {
+                free(s->bytes);
+                s->bytes = malloc(n);
+                s->bytes_size = s->bytes ? n : 0;
+        }
+        s->n_bytes = s->bytes ? n : 0;
+        if (s->bytes)
+                memcpy(s->bytes, p, n);
+}
+
+static void drop_bytes(struct slot *s)
+{
+        s->n_bytes = 0;
+        if (s->bytes_size > KEEP_BYTES) {
+                free(TAKE(s->bytes));
+                s->bytes_size = 0;
+        }
+}
+
 static struct slot *slot_of(struct redis *r, uint64_t ticket)
 {
         size_t i = (size_t)(uint32_t)ticket;
@@ -128,6 +151,9 @@ static void slot_release(struct redis *r, struct slot *s)
         if (s->ticket >> 32 == 0)
                 s->ticket += UINT64_C(1) << 32;
         s->call = NULL;
+        s->parked = s->asking = false;
+        s->redirects = 0;
+        drop_bytes(s);
         put(s, &r->free);
 }
 
@@ -168,29 +194,41 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
         struct redis *r = arg;
         int64_t now = now_us(), soonest = NEVER_US;
-        struct slot *s, *next;
+        struct slot *due = NULL, *s, *next;
 
         (void)fd, (void)what;
         r->tick_at_us = NEVER_US;
         for (s = r->used; s; s = next) {
                 next = s->next;
-                if (s->deadline_us > now) {
-                        soonest = MIN(soonest, s->deadline_us);
+                if (s->deadline_us <= now) {
+                        take_out(s);
+                        put(s, &r->expired);
                         continue;
                 }
-                take_out(s);
-                put(s, &r->expired);
+                soonest = MIN(soonest, s->deadline_us);
+                if (s->parked && s->retry_us && s->retry_us <= now) {
+                        take_out(s);
+                        put(s, &due);
+                } else if (s->parked && s->retry_us) {
+                        soonest = MIN(soonest, s->retry_us);
+                }
         }
         while (r->expired) {
                 struct link *l;
 
                 s = r->expired;
                 l = s->link;
-                if (l->state == LINK_UP && link_strike(l, s->deadline_us - s->timeout_us, now)) {
+                if (l->state == LINK_UP && !s->parked && link_strike(l, s->deadline_us - s->timeout_us, now)) {
                         l->probe_us = s->timeout_us;
                         l->too_late = true;
                 }
                 finish(r, s, REDIS_LATE, NULL);
+        }
+        while (due) {
+                s = due;
+                take_out(s);
+                put(s, &r->used);
+                redis_park(r, s, s->link, 0, s->asking); /* goes out, if the link is up */
         }
         /* from the beginning after each: a failure may change the list */
         for (struct link *l = r->links; l;) {
@@ -216,7 +254,7 @@ static bool begins(const redisReply *reply, const char *word)
 
 bool redis_useless(const redisReply *reply)
 {
-        static const char *const words[] = { "LOADING", "NOAUTH", "MASTERDOWN", "BUSY ", "CLUSTERDOWN" };
+        static const char *const words[] = { "LOADING", "NOAUTH", "MASTERDOWN", "BUSY " };
 
         for (size_t i = 0; reply->type == REDIS_REPLY_ERROR && i < LENGTH_OF(words); i++)
                 if (begins(reply, words[i]))
@@ -234,6 +272,10 @@ void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const
         if (!s) {
                 if (sent->ticket)
                         COUNT(r, ignored);
+                return;
+        }
+        if (r->cluster && reply->type == REDIS_REPLY_ERROR && redis_cluster_redirect(r, l, s, reply, now)) {
+                link_well(l);
                 return;
         }
         if (reply->type != REDIS_REPLY_ERROR) {
@@ -260,6 +302,13 @@ void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const
         finish(r, s, REDIS_SAID_ERROR, reply);
 }
 
+size_t redis_reply_limit(struct redis *r, uint64_t ticket)
+{
+        const struct slot *s = slot_of(r, ticket);
+
+        return s && s->inner ? MAX(REDIS_INNER_MAX, r->config.reply_max) : r->config.reply_max;
+}
+
 void redis_lost(struct redis *r, uint64_t ticket)
 {
         struct slot *s = slot_of(r, ticket);
@@ -268,22 +317,79 @@ void redis_lost(struct redis *r, uint64_t ticket)
                 finish(r, s, REDIS_LOST, NULL);
 }
 
+/* ---- again -------------------------------------------------------------------------------------------------------------- */
+static void send_again(struct redis *r, struct slot *s, int64_t now)
+{
+        const char *const asking[] = { "ASKING" };
+        int rc = 0;
+
+        s->parked = false;
+        COUNT(r, redirects);
+        if (s->asking)
+                rc = link_push(s->link, 0, now, 1, asking, (const size_t[]){ 6 }, NULL);
+        if (rc == 0)
+                rc = link_push_bytes(s->link, s->ticket, now, s->bytes, s->n_bytes);
+        if (rc < 0)
+                finish(r, s, REDIS_LOST, NULL);
+}
+
+void redis_park(struct redis *r, struct slot *s, struct link *l, int64_t retry_us, bool asking)
+{
+        int64_t now = now_us();
+
+        s->link = l;
+        s->asking = asking;
+        s->retry_us = retry_us;
+        s->parked = true;
+        if (retry_us == 0 && l->state == LINK_UP)
+                send_again(r, s, now);
+        else if (retry_us && retry_us < r->tick_at_us)
+                tick_by(r, retry_us, now);
+}
+
+void redis_unpark(struct redis *r, struct link *l, bool up)
+{
+        struct slot *found = NULL, *s, *next;
+        int64_t now = now_us();
+
+        for (s = r->used; s; s = next) {
+                next = s->next;
+                if (s->parked && s->link == l) {
+                        take_out(s);
+                        put(s, &found);
+                }
+        }
+        while (found) {
+                s = found;
+                if (!up) {
+                        finish(r, s, REDIS_LOST, NULL);
+                        continue;
+                }
+                take_out(s);
+                put(s, &r->used);
+                send_again(r, s, now);
+        }
+}
+
 /* ---- commands ----------------------------------------------------------------------------------------------------------- */
 int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
                int64_t timeout_us)
 {
         struct slot *s = slot_take(r);
         int64_t now = now_us();
+        size_t n = 0;
         int rc;
 
         assert(!c || c->ticket == 0);
         if (!s)
                 return -EBUSY;
-        rc = link_push(l, s->ticket, now, argc, argv, argvlen, NULL);
+        rc = link_push(l, s->ticket, now, argc, argv, argvlen, &n);
         if (rc < 0) {
                 slot_release(r, s);
                 return rc;
         }
+        if (r->cluster && !inner)
+                keep_bytes(s, l->out + l->out_n - n, n);
         s->call = c;
         s->link = l;
         s->inner = inner;
@@ -298,14 +404,16 @@ int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner
 
 int redis_command(struct redis *r, struct redis_call *c, int key, int argc, const char *const *argv, const size_t *argvlen, int64_t timeout_us)
 {
+        struct link *l = r->main;
         int rc;
 
-        (void)key;
-        if (r->main->state != LINK_UP) {
+        if (r->cluster)
+                l = redis_cluster_link(r, key >= 0 && key < argc ? &(struct pm_str){ argv[key], argvlen[key] } : NULL);
+        if (!l || l->state != LINK_UP) {
                 COUNT(r, refused);
                 return -EAGAIN;
         }
-        rc = redis_send(r, r->main, c, false, argc, argv, argvlen, timeout_us);
+        rc = redis_send(r, l, c, false, argc, argv, argvlen, timeout_us);
         if (rc == -EBUSY)
                 COUNT(r, busy);
         return rc;
@@ -338,19 +446,19 @@ void redis_cancel(struct redis *r, struct redis_call *c)
                 slot_release(r, s);
 }
 
-struct link *redis_master(struct redis *r, size_t i)
+struct link *redis_master(struct redis *r, size_t *i)
 {
-        return i == 0 ? r->main : NULL;
+        return r->cluster ? redis_cluster_master(r, i) : *i == 0 ? r->main : NULL;
 }
 
 bool redis_ready(const struct redis *r)
 {
-        return r->main->state == LINK_UP;
+        return r->was_ready;
 }
 
 void redis_readiness(struct redis *r)
 {
-        bool ready = redis_ready(r);
+        bool ready = r->cluster ? redis_cluster_ready(r) : r->main->state == LINK_UP;
 
         if (ready != r->was_ready)
                 atomic_fetch_add_explicit(&r->stats->up, ready ? 1 : -1, memory_order_relaxed);
@@ -389,6 +497,19 @@ static int single_create(struct redis *r)
         return 0;
 }
 
+static int mode_create(struct redis *r)
+{
+        switch (r->config.mode) {
+        case REDIS_SENTINEL:
+                return redis_sentinel_create(r);
+        case REDIS_CLUSTER:
+                return redis_cluster_create(r);
+        case REDIS_SINGLE:
+                break;
+        }
+        return single_create(r);
+}
+
 /* ---- life --------------------------------------------------------------------------------------------------------------- */
 struct redis *redis_create(struct event_base *base, const struct redis_config *c, struct redis_stats *stats)
 {
@@ -404,7 +525,7 @@ struct redis *redis_create(struct event_base *base, const struct redis_config *c
         arena_init(&r->arena, NULL, 1 << 20);
         (void)event_assign(&r->tick, base, -1, 0, on_tick, r);
         r->slots = calloc(c->waiting_max, sizeof *r->slots);
-        if (!r->slots || !config_copy(r, c) || (c->mode == REDIS_SENTINEL ? redis_sentinel_create(r) : single_create(r)) < 0) {
+        if (!r->slots || !config_copy(r, c) || mode_create(r) < 0) {
                 redis_destroy(r);
                 return NULL;
         }
@@ -419,6 +540,7 @@ void redis_destroy(struct redis *r)
         if (r->was_ready)
                 atomic_fetch_sub_explicit(&r->stats->up, 1, memory_order_relaxed);
         redis_sentinel_destroy(r);
+        redis_cluster_destroy(r);
         if (r->main) {
                 link_finish(r->main);
                 free(r->main);
@@ -426,6 +548,8 @@ void redis_destroy(struct redis *r)
         if (r->dns)
                 evdns_base_free(r->dns, 1);
         arena_finish(&r->arena);
+        for (size_t i = 0; i < r->n_touched; i++)
+                free(r->slots[i].bytes);
         free(r->slots);
         free(r);
 }

@@ -60,7 +60,7 @@ static bool costs(const redisReadTask *t, size_t n)
 {
         struct link *l = t->privdata;
 
-        if (n > l->r->config.reply_max || l->reply_cost + n > l->r->config.reply_max) {
+        if (n > l->reply_limit || l->reply_cost + n > l->reply_limit) {
                 l->oversized = true;
                 return false; /* the maker says NULL, the reader "out of memory" */
         }
@@ -227,7 +227,7 @@ static void reader_fault(struct link *l)
 {
         if (l->oversized) {
                 atomic_fetch_add_explicit(&l->r->stats->oversized, 1, memory_order_relaxed);
-                link_fail(l, SAID_OVERSIZED, "a reply above %zu bytes", l->r->config.reply_max);
+                link_fail(l, SAID_OVERSIZED, "a reply above %zu bytes", l->reply_limit);
         } else {
                 link_fail(l, SAID_GONE, "talks nonsense: %s", l->reader->errstr);
         }
@@ -257,6 +257,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
                 void *reply = NULL;
                 bool same;
 
+                l->reply_limit = redis_reply_limit(l->r, l->n_sent ? l->ring[l->head].ticket : 0);
                 if (redisReaderGetReply(l->reader, &reply) != REDIS_OK) {
                         reader_fault(l);
                         return;
@@ -270,7 +271,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
                         return;
         }
         /* a string is kept back by the reader until it is complete */
-        if (l->reader->len - l->reader->pos > l->r->config.reply_max) {
+        if (l->reader->len - l->reader->pos > l->reply_limit) {
                 l->oversized = true;
                 reader_fault(l);
         }

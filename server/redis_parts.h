@@ -21,6 +21,7 @@
 
 #define REDIS_ADDRESSES_MAX 8          /* of one name */
 #define REDIS_OUT_MAX ((size_t)16 << 20) /* bytes that wait to be written to one server */
+#define REDIS_INNER_MAX ((size_t)8 << 20) /* bytes of a reply to what we ask ourselves: a table, a batch of keys */
 #define NEVER_US INT64_MAX
 
 struct link;
@@ -67,6 +68,7 @@ struct link {
         struct event readable, writable, flush, timer;
         redisReader *reader;
         size_t reply_cost;          /* memory of the reply that is being read */
+        size_t reply_limit;         /* what it may be */
         bool oversized;
 
         char *out;                  /* [out_at, out_n): not written yet */
@@ -130,7 +132,14 @@ struct slot {
         struct link *link;
         uint64_t ticket;            /* of this use */
         int64_t deadline_us, timeout_us;
-        bool inner;                 /* our own: not counted */
+        bool inner;                 /* our own: not counted, and its reply may be larger */
+        /* in a cluster: what was sent, to send it again */
+        char *bytes;
+        size_t n_bytes, bytes_size;
+        unsigned redirects;
+        bool parked;                /* waits for its link to be up, or for retry_us; in no ring */
+        bool asking;
+        int64_t retry_us;           /* 0: for the link */
 };
 
 struct redis {
@@ -150,13 +159,20 @@ struct redis {
         bool was_ready;
         struct link *main;          /* the server, or Sentinel's master; NULL in a cluster */
         struct sentinel *sentinel;
+        struct cluster *cluster;
 };
 
 /* Sends on that link.  As redis_command(). */
 int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
                int64_t timeout_us);
-/* The i-th server that has keys of its own; NULL: there are no more. */
-struct link *redis_master(struct redis *r, size_t i);
+/* The first server from number *i on that has keys of its own, *i becomes its number; NULL: there are no more. */
+struct link *redis_master(struct redis *r, size_t *i);
+/* The most that the reply to that may be in memory. */
+size_t redis_reply_limit(struct redis *r, uint64_t ticket);
+/* What was redirected goes to that link: at once, or when it is up, or at retry_us if that is not 0. */
+void redis_park(struct redis *r, struct slot *s, struct link *l, int64_t retry_us, bool asking);
+/* The link is up: what is parked for it goes out; or it is down: that is lost. */
+void redis_unpark(struct redis *r, struct link *l, bool up);
 /* The reply to what was sent. */
 void redis_reply(struct redis *r, struct link *l, const struct sent *s, const redisReply *reply, int64_t now);
 /* The connection has gone: the call's end, if anybody still waits. */
@@ -166,6 +182,14 @@ void redis_readiness(struct redis *r);
 /* redis_sentinel.c.  -ENOMEM leaves nothing behind. */
 int redis_sentinel_create(struct redis *r);
 void redis_sentinel_destroy(struct redis *r);
+/* redis_cluster.c.  The link for a key (NULL: for any); NULL: none. */
+int redis_cluster_create(struct redis *r);
+void redis_cluster_destroy(struct redis *r);
+struct link *redis_cluster_link(struct redis *r, const struct pm_str *key);
+struct link *redis_cluster_master(struct redis *r, size_t *i);
+bool redis_cluster_ready(const struct redis *r);
+/* An error: true if the command goes elsewhere because of it. */
+bool redis_cluster_redirect(struct redis *r, struct link *l, struct slot *s, const redisReply *reply, int64_t now);
 /* -LOADING and others that mean: alive, and of no use now. */
 bool redis_useless(const redisReply *reply);
 /* 0 .. n-1. */

@@ -62,7 +62,7 @@ static void end(struct redis_scan_state *t, int result)
 static void step(struct redis_scan_state *t)
 {
         struct redis *r = t->scan->redis;
-        struct link *l = redis_master(r, t->master);
+        struct link *l = redis_master(r, &t->master);
         const char *const argv[] = { "SCAN", t->cursor, "MATCH", t->pattern, "COUNT", COUNT_A_STEP };
         const size_t n[] = { 4, strlen(t->cursor), 5, t->n_pattern, 5, sizeof COUNT_A_STEP - 1 };
         int rc;

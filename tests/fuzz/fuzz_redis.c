@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the Redis client takes apart itself: addresses.  An accepted one, written out, must be accepted again as the same. */
-#include "redis_address.h"
+/*
+ * What the Redis client takes apart itself.  Addresses: an accepted one, written out, must be accepted again as the same.  A cluster's
+ * redirections.  And its table of slots, as hiredis' reader hands it over, when the input begins with what a reply begins with.
+ */
+#include <hiredis/hiredis.h>
+
+#include "redis_slots.h"
 
 #include "base.h"
 
@@ -25,6 +30,45 @@ static void address(const char *text)
                 assert(redis_address_set(&b, (struct pm_str){ a.host, strlen(a.host) }, a.port) == 0 && redis_address_same(&a, &b));
 }
 
+static int on_range(void *arg, unsigned first, unsigned last, const struct redis_address *to)
+{
+        unsigned *ranges = arg;
+
+        assert(first <= last && last < REDIS_SLOTS && to->host[0] && to->port >= 1 && to->port <= 65535);
+        return ++*ranges > 1000 ? -E2BIG : 0;
+}
+
+static const struct redis_address from = { .host = "node", .port = 7000 };
+
+static void table(const char *p, size_t n)
+{
+        redisReader *r = redisReaderCreate();
+        void *reply = NULL;
+        unsigned ranges = 0;
+
+        assert(r);
+        if (redisReaderFeed(r, p, n) == REDIS_OK && redisReaderGetReply(r, &reply) == REDIS_OK && reply) {
+                int rc = redis_slots_read(reply, &from, on_range, &ranges);
+
+                assert(rc == 0 || rc == -EINVAL || (rc == -E2BIG && ranges > 1000));
+        }
+        freeReplyObject(reply);
+        redisReaderFree(r);
+}
+
+static void move(const char *p, size_t n)
+{
+        struct redis_address to = { .port = 7 };
+        unsigned slot = REDIS_SLOTS;
+        enum redis_move m = redis_move_read((struct pm_str){ p, n }, &from, &slot, &to);
+
+        if (m == REDIS_MOVED || m == REDIS_ASK)
+                assert(slot < REDIS_SLOTS && to.host[0] && to.port >= 1 && to.port <= 65535);
+        else
+                assert(slot == REDIS_SLOTS && to.port == 7);
+        assert(redis_slot_of_key((struct pm_str){ p, n }) < REDIS_SLOTS);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         CLEANUP(free_p) char *text = malloc(n + 1);
@@ -34,5 +78,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                 memcpy(text, data, n);
         text[n] = 0;
         address(text);
+        move(text, n);
+        /* lengths within reason: hiredis takes memory for as many elements as an array says, where the client counts */
+        if (n > 0 && *text == '*' && !memmem(text, n, "00000", 5) && n < 4096)
+                table(text, n);
         return 0;
 }

@@ -14,6 +14,7 @@
 #define OPTIONS_MAX 40
 
 struct stand stand;
+struct fake fake;
 
 /* ---- servers ------------------------------------------------------------------------------------------------------------ */
 static struct { const char *words[OPTIONS_MAX]; } options_of[16];
@@ -53,15 +54,24 @@ pid_t child_start(const char *const *argv, const char *log)
         return pid;
 }
 
+/* Below those that outgoing connections take, which could come between. */
 unsigned free_port(void)
 {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t n = sizeof a;
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        static uint64_t seed;
 
-        cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-        (void)close(fd);
-        return ntohs(a.sin_port);
+        for (int i = 0; i < 1000; i++) {
+                struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+                int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+                seed = (seed ^ (uint64_t)now_us() ^ (uint64_t)getpid() << 32) * UINT64_C(0x9e3779b97f4a7c15);
+                a.sin_port = htons((uint16_t)(12000 + (seed >> 40) % 20000));
+                rc = bind(fd, (struct sockaddr *)&a, sizeof a);
+                (void)close(fd);
+                if (rc == 0)
+                        return ntohs(a.sin_port);
+        }
+        cr_assert_fail("no free port");
+        return 0;
 }
 
 static redisContext *dial(struct server *s)
@@ -338,4 +348,65 @@ int ask_words(struct asked *a, int key, int64_t timeout_us, const char *fmt, ...
         if (a)
                 ask_begin(a);
         return redis_command(stand.r, a ? &a->call : NULL, key, argc, argv, n, timeout_us);
+}
+
+/* ---- a server that lies ------------------------------------------------------------------------------------------------- */
+static void fake_reads(evutil_socket_t fd, short what, void *arg)
+{
+        struct fake *f = arg;
+        char buf[65536];
+        ssize_t n = recv(fd, buf, sizeof buf, 0);
+
+        (void)what;
+        if (n <= 0) {
+                for (unsigned i = 0; i < f->n; i++)
+                        if (f->reads[i] && event_get_fd(f->reads[i]) == fd)
+                                event_free(TAKE(f->reads[i]));
+                (void)close(fd);
+        } else if (f->asked[fd]++ == 0) {
+                (void)send(fd, f->greeting, strlen(f->greeting), MSG_NOSIGNAL);
+        } else if (f->second && f->asked[fd] == 2) {
+                (void)send(fd, f->second, strlen(f->second), MSG_NOSIGNAL);
+        } else if (f->answer) {
+                (void)send(fd, f->answer, f->answer_n, MSG_NOSIGNAL);
+        }
+}
+
+static void fake_accepts(evutil_socket_t fd, short what, void *arg)
+{
+        struct fake *f = arg;
+        int c = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        (void)what;
+        cr_assert(c >= 0 && c < 4096 && f->n < LENGTH_OF(f->reads));
+        f->asked[c] = 0;
+        f->reads[f->n] = event_new(stand.base, c, EV_READ | EV_PERSIST, fake_reads, f);
+        (void)event_add(f->reads[f->n++], NULL);
+}
+
+void fake_start(const char *greeting, const char *second, const char *answer, size_t n)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t len = sizeof a;
+
+        fake = (struct fake){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .greeting = greeting,
+                              .second = second, .answer = answer, .answer_n = n };
+        cr_assert_eq(bind(fake.fd, (struct sockaddr *)&a, sizeof a), 0);
+        cr_assert_eq(listen(fake.fd, 8), 0);
+        cr_assert_eq(getsockname(fake.fd, (struct sockaddr *)&a, &len), 0);
+        fake.port = ntohs(a.sin_port);
+        fake.accepts = event_new(stand.base, fake.fd, EV_READ | EV_PERSIST, fake_accepts, &fake);
+        (void)event_add(fake.accepts, NULL);
+        (void)snprintf(fake.url, sizeof fake.url, "127.0.0.1:%u", fake.port);
+}
+
+void fake_stop(void)
+{
+        event_free(fake.accepts);
+        (void)close(TAKE(fake.fd));
+        for (unsigned i = 0; i < fake.n; i++)
+                if (fake.reads[i]) {
+                        (void)close(event_get_fd(fake.reads[i]));
+                        event_free(fake.reads[i]);
+                }
 }

@@ -44,6 +44,23 @@ const char *server_say(struct server *s, const char *fmt, ...) __attribute__((fo
 /* Starts a process as the servers are: output into the file, dies with the test. */
 pid_t child_start(const char *const *argv, const char *log);
 
+/* A server on the test's own loop that says what it is told to, whatever it is asked. */
+extern struct fake {
+        int fd; /* 0: none */
+        unsigned port;
+        char url[40];
+        struct event *accepts;
+        struct event *reads[64];
+        unsigned n;
+        const char *greeting; /* to the first bytes of a connection */
+        const char *second;   /* to the second ones; NULL: as to all others */
+        const char *answer;   /* to all others; NULL: none */
+        size_t answer_n;
+        unsigned asked[4096];
+} fake;
+void fake_start(const char *greeting, const char *second, const char *answer, size_t n);
+void fake_stop(void);
+
 /* A call, and how it ended. */
 struct asked {
         struct redis_call call;

@@ -2,10 +2,7 @@
 /* The Redis client against real servers that the test starts, and against one that lies. */
 #include "redis_stand.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 
 #include "redis_address.h"
 
@@ -16,7 +13,7 @@ TestSuite(redis, .init = stand_begin, .fini = stand_end, .timeout = 60);
 
 static void open_ready(void)
 {
-        stand_open(server.url);
+        stand_open(fake.fd > 0 ? fake.url : server.url);
         UNTIL(redis_ready(stand.r));
 }
 
@@ -558,7 +555,7 @@ static void never_ready(void)
 {
         struct asked a;
 
-        stand_open(server.url);
+        stand_open(fake.fd > 0 ? fake.url : server.url);
         UNTIL(STAT(openings) == 1);
         cr_assert_eq(STAT(connects), 0);
         cr_assert_eq(ask_get(&a, "k", SOON), -EAGAIN);
@@ -649,76 +646,6 @@ Test(redis, names_are_resolved_on_the_loop)
 }
 
 /* ---- a server that lies ------------------------------------------------------------------------------------------------- */
-static struct fake {
-        int fd;
-        unsigned port;
-        struct event *accepts;
-        struct event *reads[64];
-        unsigned n;
-        const char *greeting; /* to the first bytes of a connection */
-        const char *answer;   /* to all others; NULL: none */
-        size_t answer_n;
-        bool greeted[4096];
-} fake;
-
-static void fake_reads(evutil_socket_t fd, short what, void *arg)
-{
-        struct fake *f = arg;
-        char buf[65536];
-        ssize_t n = recv(fd, buf, sizeof buf, 0);
-
-        (void)what;
-        if (n <= 0) {
-                for (unsigned i = 0; i < f->n; i++)
-                        if (f->reads[i] && event_get_fd(f->reads[i]) == fd)
-                                event_free(TAKE(f->reads[i]));
-                (void)close(fd);
-        } else if (!f->greeted[fd]) {
-                f->greeted[fd] = true;
-                (void)send(fd, f->greeting, strlen(f->greeting), MSG_NOSIGNAL);
-        } else if (f->answer) {
-                (void)send(fd, f->answer, f->answer_n, MSG_NOSIGNAL);
-        }
-}
-
-static void fake_accepts(evutil_socket_t fd, short what, void *arg)
-{
-        struct fake *f = arg;
-        int c = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        (void)what;
-        cr_assert(c >= 0 && c < 4096 && f->n < LENGTH_OF(f->reads));
-        f->greeted[c] = false;
-        f->reads[f->n] = event_new(stand.base, c, EV_READ | EV_PERSIST, fake_reads, f);
-        (void)event_add(f->reads[f->n++], NULL);
-}
-
-static void fake_start(const char *greeting, const char *answer, size_t n)
-{
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t len = sizeof a;
-
-        fake = (struct fake){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .greeting = greeting, .answer = answer, .answer_n = n };
-        cr_assert_eq(bind(fake.fd, (struct sockaddr *)&a, sizeof a), 0);
-        cr_assert_eq(listen(fake.fd, 8), 0);
-        cr_assert_eq(getsockname(fake.fd, (struct sockaddr *)&a, &len), 0);
-        fake.port = ntohs(a.sin_port);
-        fake.accepts = event_new(stand.base, fake.fd, EV_READ | EV_PERSIST, fake_accepts, &fake);
-        (void)event_add(fake.accepts, NULL);
-        (void)snprintf(server.url, sizeof server.url, "127.0.0.1:%u", fake.port);
-}
-
-static void fake_stop(void)
-{
-        event_free(fake.accepts);
-        (void)close(fake.fd);
-        for (unsigned i = 0; i < fake.n; i++)
-                if (fake.reads[i]) {
-                        (void)close(event_get_fd(fake.reads[i]));
-                        event_free(fake.reads[i]);
-                }
-}
-
 Test(redis, nonsense_is_a_lost_connection)
 {
         static const struct {
@@ -744,7 +671,7 @@ Test(redis, nonsense_is_a_lost_connection)
                 bool asked_for = i == 9, waits = i == 2;
                 struct asked a;
 
-                fake_start("+PONG\r\n", rows[i].text, rows[i].n);
+                fake_start("+PONG\r\n", NULL, rows[i].text, rows[i].n);
                 stand.config.failures = 1;
                 stand.config.reply_max = 65536;
                 open_ready();
@@ -764,7 +691,7 @@ Test(redis, endless_line_gets_no_memory)
         struct asked a;
 
         memset(line, '+', 200000);
-        fake_start("+PONG\r\n", line, 200000);
+        fake_start("+PONG\r\n", NULL, line, 200000);
         stand.config.reply_max = 65536;
         open_ready();
         cr_assert_eq(ask_get(&a, "k", SOON), 0);
@@ -780,12 +707,12 @@ Test(redis, loading_counts_as_down)
         static const char loading[] = "-LOADING Redis is loading the dataset in memory\r\n";
         struct asked a;
 
-        fake_start(loading, NULL, 0);
+        fake_start(loading, NULL, NULL, 0);
         never_ready();
         fake_stop();
 
         /* and while it serves: as many in a row as time-outs */
-        fake_start("+PONG\r\n", loading, sizeof loading - 1);
+        fake_start("+PONG\r\n", NULL, loading, sizeof loading - 1);
         atomic_store(&stand.stats.openings, 0);
         open_ready();
         for (int i = 0; i < 3; i++) {
@@ -803,11 +730,11 @@ Test(redis, silence_after_connecting_ends)
 {
         int64_t before = now_us();
 
-        fake_start("", NULL, 0);
+        fake_start("", NULL, NULL, 0);
         stand.config.connect_ms = 100;
         stand.config.failures = 1;
         stand.config.open_ms = 60000;
-        stand_open(server.url);
+        stand_open(fake.url);
         UNTIL(STAT(openings) == 1);
         cr_assert(now_us() - before >= 90000 && now_us() - before < 2000000);
         close_clean();

@@ -432,7 +432,24 @@ class Gateway(Process):
     def base_url(self):
         return f"{'https' if self.world.client_tls else 'http'}://localhost:{self.port}/v1"
 
-    # -- what it said
+    # -- what it counts and said
+
+    def metric(self, name, **labels):
+        """The sum of all series of that name with these labels."""
+        total = 0.0
+        for line in self.admin("GET", "/metrics").body.decode().splitlines():
+            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if match and match.group(1) == name:
+                have = dict(re.findall(r'(\w+)="([^"]*)"', match.group(2) or ""))
+                if all(have.get(k) == v for k, v in labels.items()):
+                    total += float(match.group(3))
+        return total
+
+    def lookups(self, cache="decisions"):
+        """What was looked for and where it was found, without zeros."""
+        results = ("local", "shared", "joined", "miss", "stale", "foreign")
+        found = {r: int(self.metric("pointsman_cache_lookups_total", cache=cache, result=r)) for r in results}
+        return {r: n for r, n in found.items() if n}
 
     def log(self, **wanted):
         """Events of the log (logfmt or JSON) whose fields have these values."""
@@ -520,6 +537,11 @@ class World:
         """The usual start: scripted experts and a gateway before them."""
         mock = self.experts(*names, options=options)
         return mock, self.gateway(self.config(mock, **sections))
+
+    def own(self, servers):
+        """Anything with a stop(): it is stopped after those that use it."""
+        self.processes.insert(0, servers)
+        return servers
 
     def admin(self):
         return {"address": f"127.0.0.1:{free_port()}", "token": "admin-secret"}

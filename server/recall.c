@@ -237,6 +237,7 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
                 how = RECALL_STALE; /* the routers say what is best without it; that is not kept */
         if (how != RECALL_LOCAL) {
                 count(r, CACHE_DECISIONS, how);
+                r->recall.passed_over = r->recall.passed_over || from == RECALL_LOCAL;
                 return false;
         }
         count(r, CACHE_DECISIONS, from);
@@ -296,6 +297,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
 
 static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
 {
+        static const enum metrics_cache of[FETCHES] = { [FETCH_DECISION] = CACHE_DECISIONS, [FETCH_PIN] = CACHE_PINS, [FETCH_ANSWER] = CACHE_ANSWERS };
         struct recall_fetch *f = CONTAINER_OF(call, struct recall_fetch, call);
         struct request *r = f->request;
 
@@ -303,6 +305,8 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
                 f->value = (struct pm_str){ reply->str, reply->len };
                 if (!copied(r, &f->value))
                         f->value = (struct pm_str){ 0 };
+        } else if (result == REDIS_SAID_ERROR && reply && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+                count(r, of[f - r->recall.fetches], RECALL_FOREIGN);
         }
         worker_wake(r->worker, &r->wake);
 }
@@ -437,7 +441,8 @@ static bool recall_local(struct request *r)
                 if (!k->fetched && cache_redis(r->worker->cache) && redis_ready(cache_redis(r->worker->cache)))
                         return false; /* the pin may be there, and comes before a decision */
         }
-        return k->decision.local.p && lru_get(cache_decisions(r->worker->cache), k->decision.hash, k->decision.local, now_ms, &value, NULL) &&
+        return k->decision.local.p && !k->passed_over &&
+               lru_get(cache_decisions(r->worker->cache), k->decision.hash, k->decision.local, now_ms, &value, NULL) &&
                copied(r, &value) && take_decision(r, value, RECALL_LOCAL);
 }
 

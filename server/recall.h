@@ -38,6 +38,7 @@ struct recall {
         bool continues;            /* the conversation has begun before, as far as one can see */
         bool keep_shared;          /* Redis is told the decision when the answer is out */
         bool pin_moved;            /* the pin that there was cannot be followed */
+        bool passed_over;          /* nor the decision that memory has */
         struct cache_key decision, pin, answer; /* without a key: not looked for, not kept */
         const char *pinned_by;     /* for the reason: "x-session-id", ... */
         int64_t pin_ends_ms;       /* as it was found; 0: there was none */

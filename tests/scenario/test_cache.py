@@ -222,6 +222,7 @@ def test_what_was_decided_without_an_expert_is_not_kept(plain_world):
     assert [decided(gateway, "beta 2") for _ in range(2)] == [("alpha", "computed")] * 2
     assert gateway.admin("POST", "/admin/experts/beta?state=up").status == 200
     assert decided(gateway, "beta 1") == ("beta", "cached-local") and decided(gateway, "beta 2") == ("beta", "computed")
+    assert gateway.lookups()["stale"] == 2
 
 
 def test_a_route_that_keeps_nothing(plain_world):

@@ -320,6 +320,12 @@ def test_values_of_others_are_passed_over_and_counted(plain_world):
         assert decided(gateway, "alpha?") == ("alpha", "computed"), value
         until("it was overwritten", lambda: redis.ask("GET", key)[:9] != value[:9] or redis.ask("GET", key) != value)
         assert gateway.lookups()["foreign"] == n, value
+    for make in (("RPUSH", key, "a", "b"), ("HSET", key, "a", "b"), ("SADD", key, "a")):
+        redis.ask("DEL", key)
+        redis.ask(*make)
+        before = gateway.lookups()["foreign"]
+        assert decided(gateway, "alpha?") == ("alpha", "computed"), make
+        assert gateway.lookups()["foreign"] == before + 1, "another type is foreign too"
     assert gateway.metric("pointsman_redis_up") == 1, "the connection is good"
 
 

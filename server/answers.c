@@ -14,7 +14,7 @@
 #include "request_parts.h"
 #include "tenant.h"
 
-enum { VERSION = 1, HEAD = 1 + 8, SET_TIMEOUT_US = 1000000, TYPE_MAX = 256 };
+enum { VERSION = 1, HEAD = 1 + 8, SET_TIMEOUT_US = 1000000 };
 
 static bool absent_or_empty(struct pm_str list)
 {
@@ -57,7 +57,9 @@ void answers_key(struct request *r)
                 cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
         cache_sum_bytes(c, &api, 1);
         cache_sum_text(c, q->body);
-        for (size_t i = 0; i < rc->n_headers; i++) /* what the routers go by */
+        if (r->tenant && (rc->reads & PM_READS_TENANT || rc->n_routers < r->asked->n_routers)) /* what the routers go by, or may */
+                cache_sum_text(c, (struct pm_str){ r->tenant->name, strlen(r->tenant->name) });
+        for (size_t i = 0; i < rc->n_headers; i++)
                 cache_sum_text(c, h1_header(r->head, rc->headers[i]));
         (void)cache_sum_key(c, r->generation, CACHE_KEY_ANSWER, rc->share_all ? NULL : r->tenant, r->asked, &r->arena, &r->recall.answer);
 }
@@ -79,19 +81,15 @@ static bool take_text(struct pm_str *rest, struct pm_str *ret)
         return true;
 }
 
-static bool is_stream(struct pm_str type)
+/* What an answer of this request has. */
+static struct pm_str type_of(const struct request *r)
 {
-        static const char stream[] = "text/event-stream";
-
-        return type.n >= sizeof stream - 1 && strncasecmp(type.p, stream, sizeof stream - 1) == 0;
+        return r->query.stream ? (struct pm_str){ "text/event-stream", 17 } : (struct pm_str){ "application/json", 16 };
 }
 
-static bool printable(struct pm_str s)
+static bool same(struct pm_str a, struct pm_str b)
 {
-        for (size_t i = 0; i < s.n; i++)
-                if (s.p[i] < 0x20 || s.p[i] > 0x7E)
-                        return false;
-        return s.n > 0;
+        return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
 }
 
 static bool usable(const struct request *r, const struct expert *e)
@@ -104,19 +102,17 @@ static bool usable(const struct request *r, const struct expert *e)
         return false;
 }
 
-static void tell(struct request *r, struct pm_str type, struct pm_str body)
+static void tell(struct request *r, struct pm_str body)
 {
-        struct http_reply head = { .status = 200, .content_type = arena_strndup(&r->arena, type.p, type.n) };
+        struct http_reply head = { .status = 200, .content_type = type_of(r).p };
         char *more;
 
-        if (!head.content_type)
-                head.content_type = "application/json";
         head.headers = reply_headers(r, NULL);
         r->status = 200;
         r->end = "ok";
         r->begun = true;
         r->bytes_out = (int64_t)body.n;
-        if (!is_stream(type)) {
+        if (!r->query.stream) {
                 http_reply(r->conn, &head, body);
         } else {
                 more = arena_printf(&r->arena, "%.*sCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n", (int)head.headers.n,
@@ -149,8 +145,8 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 memcpy(&ends_ms, value.p + 1, sizeof ends_ms);
                 ends_ms = (int64_t)le64toh((uint64_t)ends_ms);
                 rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
-                if (take_text(&rest, &name) && take_text(&rest, &type) && printable(type) && type.n < TYPE_MAX && rest.n &&
-                    is_stream(type) == r->query.stream && usable(r, e = generation_expert(r->generation, name)))
+                if (take_text(&rest, &name) && take_text(&rest, &type) && same(type, type_of(r)) && rest.n &&
+                    usable(r, e = generation_expert(r->generation, name)))
                         how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
         }
         metrics_recall(r->worker->metrics, CACHE_ANSWERS, how);
@@ -163,7 +159,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
         r->decision = (struct decision){ .how = shared ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL, .expert = e };
         r->replayed = shared ? "cached-shared" : "cached-local";
         metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
-        tell(r, type, rest);
+        tell(r, rest);
         return true;
 }
 
@@ -211,7 +207,7 @@ void answers_settle(struct request *r)
         ends_ms = now_ms + lives;
         ends = htole64((uint64_t)ends_ms);
         name = (struct pm_str){ r->attempt.expert->name, strlen(r->attempt.expert->name) };
-        type = r->query.stream ? (struct pm_str){ "text/event-stream", 17 } : (struct pm_str){ "application/json", 16 };
+        type = type_of(r);
         body = evbuffer_get_length(r->recorded);
         n = HEAD + 4 + name.n + 4 + type.n + body;
         out = arena_alloc(&r->arena, n);

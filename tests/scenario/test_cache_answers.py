@@ -250,6 +250,7 @@ def test_through_redis(plain_world, stream):
     good = redis.ask("GET", key)
     cut = [good[:n] for n in (0, 1, 5, 9, 12, 13, 17, 20)]
     other = [b"\x02" + good[1:], b"\xff" * 100, good.replace(b"\x04\0\0\0beta", b"\x06\0\0\0nobody"), good[:9] + struct.pack("<I", 2**32 - 1) + good[13:],
+             good.replace(b"text/event-stream" if stream else b"application/json", b"application/json" if stream else b"text/event-stream"),
              good.replace(b"application/json" if not stream else b"text/event-stream", b"a\r\nset-cookie: b=c"[:16 if not stream else 17])]
     for n, value in enumerate(cut + other, 1):
         redis.ask("SET", key, value)

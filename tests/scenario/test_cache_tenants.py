@@ -122,3 +122,15 @@ def test_shared_answers_are_for_those_who_may_use_the_same_experts(plain_world, 
             reply = ask(gateway, who, "beta?", temperature=0)
             assert reply.headers["x-pointsman-expert"] == right[who] and ("x-pointsman-answer" in reply.headers) == bool(n)
     assert mock.count("alpha") == mock.count("beta") == 1
+
+
+@pytest.mark.parametrize("answers", ["0s", "1m"])
+def test_a_router_that_goes_by_tenants_is_not_led_astray_by_sharing(plain_world, answers):
+    mock = plain_world.experts("alpha", "beta")
+    settings = config(plain_world, mock, cache={"share": "all", "answers": answers}, tenants=tenants())
+    settings["routers"] = {"decider": {"plugin": "rules", "rules": [{"tenants": ["acme"], "expert": "alpha"}, {"expert": "beta", "min_bytes": 1}]}}
+    gateway = plain_world.gateway(settings)
+
+    for _ in range(2):
+        assert ask(gateway, "acme", "q", temperature=0).headers["x-pointsman-expert"] == "alpha"
+        assert ask(gateway, "globex", "q", temperature=0).headers["x-pointsman-expert"] == "beta"

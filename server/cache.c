@@ -41,7 +41,7 @@ struct retired {
 
 struct cache {
         struct worker *worker;
-        struct lru *decisions, *answers;
+        struct lru *decisions, *answers, *vectors;
         struct redis *redis;
         struct retired *retired;
         unsigned char redis_print[DIGEST]; /* of its settings */
@@ -137,9 +137,15 @@ static char *put_base64url(char *out, const unsigned char *p)
 bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind kind, const struct tenant *scope, const struct route *r,
                    struct arena *a, struct cache_key *ret)
 {
-        const char *prefix = g->cache->redis.prefix, *who = scope ? scope->name : "*";
-        size_t prefix_n = prefix ? strlen(prefix) : 0, who_n = strlen(who), route_n = strlen(r->name);
-        size_t n = prefix_n + 2 + who_n + 1 + route_n + 1 + DIGEST_TEXT;
+        return cache_sum_key_named(c, g, kind, scope ? scope->name : "*", r->name, a, ret);
+}
+
+bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache_kind kind, const char *who, const char *what, struct arena *a,
+                         struct cache_key *ret)
+{
+        const char *prefix = g->cache->redis.prefix;
+        size_t prefix_n = prefix ? strlen(prefix) : 0, who_n = strlen(who), what_n = strlen(what);
+        size_t n = prefix_n + 2 + who_n + 1 + what_n + 1 + DIGEST_TEXT;
         unsigned char digest[DIGEST];
         char letter = (char)kind, *text, *p;
 
@@ -154,7 +160,7 @@ bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind 
         p = put(p, "|", 1);
         p = put(p, who, who_n);
         p = put(p, "|", 1);
-        p = put(p, r->name, route_n);
+        p = put(p, what, what_n);
         p = put(p, "|", 1);
         p = put_base64url(p, digest);
         assert(p == text + n);
@@ -346,6 +352,7 @@ void cache_reload(struct cache *c, const struct generation *g)
                 answers = answers || g->routes[i]->cache.answers_ms > 0;
         lru_bound(c->decisions, (size_t)g->cache->memory);
         lru_bound(c->answers, answers ? (size_t)g->cache->answers : 0);
+        lru_bound(c->vectors, (size_t)g->cache->vectors);
         take_redis(c, &g->cache->redis);
         cache_publish(c);
 }
@@ -359,10 +366,11 @@ struct cache *cache_create(struct worker *w, const struct generation *g)
         c->worker = w;
         c->decisions = lru_create((size_t)g->cache->memory);
         c->answers = lru_create(0);
+        c->vectors = lru_create(0);
         c->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL); /* once: looking it up costs more than a short text's sum */
         c->sum = EVP_MD_CTX_new();
         c->computed_us = calloc(ROUTES, sizeof *c->computed_us);
-        if (!c->decisions || !c->answers || !c->sha256 || !c->sum || !c->computed_us) {
+        if (!c->decisions || !c->answers || !c->vectors || !c->sha256 || !c->sum || !c->computed_us) {
                 cache_destroy(c);
                 return NULL;
         }
@@ -379,6 +387,7 @@ void cache_destroy(struct cache *c)
         redis_destroy(c->redis);
         lru_destroy(c->decisions);
         lru_destroy(c->answers);
+        lru_destroy(c->vectors);
         EVP_MD_CTX_free(c->sum);
         EVP_MD_free(c->sha256);
         free(c->computed_us);
@@ -395,6 +404,11 @@ struct lru *cache_answers(struct cache *c)
         return c->answers;
 }
 
+struct lru *cache_vectors(struct cache *c)
+{
+        return c->vectors;
+}
+
 struct redis *cache_redis(struct cache *c)
 {
         return c->redis;
@@ -402,8 +416,9 @@ struct redis *cache_redis(struct cache *c)
 
 void cache_publish(struct cache *c)
 {
-        struct lru_counts d = lru_counts(c->decisions), a = lru_counts(c->answers);
+        struct lru_counts d = lru_counts(c->decisions), a = lru_counts(c->answers), v = lru_counts(c->vectors);
 
         metrics_cache_size(c->worker->metrics, CACHE_DECISIONS, d.entries, d.bytes, d.evicted);
         metrics_cache_size(c->worker->metrics, CACHE_ANSWERS, a.entries, a.bytes, a.evicted);
+        metrics_cache_size(c->worker->metrics, CACHE_VECTORS, v.entries, v.bytes, v.evicted);
 }

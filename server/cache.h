@@ -4,7 +4,7 @@
  *
  * Keys are texts that an administrator can read and delete by their beginning:
  *
- *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history
+ *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history; v: a vector
  *
  * A cache belongs to its worker and outlives generations; all functions on the worker's thread unless they say otherwise.
  */
@@ -37,6 +37,7 @@ void cache_reload(struct cache *c, const struct generation *g);
 
 struct lru *cache_decisions(struct cache *c);
 struct lru *cache_answers(struct cache *c);
+struct lru *cache_vectors(struct cache *c); /* of embedders' backends */
 struct redis *cache_redis(struct cache *c); /* NULL: none is configured */
 /* The numbers of the worker's metrics about what is kept are as of now. */
 void cache_publish(struct cache *c);
@@ -47,7 +48,7 @@ void cache_computed(struct cache *c, const struct route *r, int64_t us);
 
 /* ---- keys ---- */
 
-enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a', CACHE_KEY_HISTORY = 'h' };
+enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a', CACHE_KEY_HISTORY = 'h', CACHE_KEY_VECTOR = 'v' };
 
 struct cache_key {
         struct pm_str shared; /* for Redis: with its prefix */
@@ -62,6 +63,9 @@ void cache_sum_text(struct cache *c, struct pm_str text); /* with its length bef
 /* What was added since, as a key in the arena; scope: whose it is, NULL: everybody's.  False: no memory, or the sum failed. */
 bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind kind, const struct tenant *scope, const struct route *r,
                    struct arena *a, struct cache_key *ret);
+/* The same with a name in place of the tenant's, and of the route's. */
+bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache_kind kind, const char *who, const char *what, struct arena *a,
+                         struct cache_key *ret);
 
 /* ---- one computation of each key at a time ---- */
 

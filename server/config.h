@@ -19,6 +19,7 @@
 #include "pool.h"
 
 struct cache_settings;
+struct embed_model;
 struct expert;
 struct feedback_settings;
 struct settings;
@@ -88,6 +89,9 @@ struct embedder {
         struct expert *expert;
         const char *path; /* below the endpoint's base */
         int64_t dim;      /* 0: as it comes */
+        int64_t keep_ms;  /* 0: vectors are not kept */
+        struct embed_model *model; /* in the process; NULL: the expert */
+        unsigned char fingerprint[32]; /* of the model's files */
 };
 
 struct generation {
@@ -147,6 +151,7 @@ struct expert *generation_expert(const struct generation *g, struct pm_str name)
 struct router *generation_router(const struct generation *g, struct pm_str name);
 struct route *generation_route(const struct generation *g, struct pm_str name);
 struct embedder *generation_embedder(const struct generation *g, const char *name);
+struct embedder *generation_embedder_named(const struct generation *g, struct pm_str name);
 
 /*
  * A file's text into settings, checked as far as that goes without plugins: nothing is opened, nothing outside of the arena

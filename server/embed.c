@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One text, one request with encoding_format base64 (a vector of 1,024 floats is then 5.5 kB instead of 20 and needs no number
- * parsing); backends that answer with a list of numbers all the same are read too.
+ * Of a backend one text is one request, with encoding_format base64 (a vector of 1,024 floats is then 5.5 kB instead of 20 and needs no
+ * number parsing); backends that answer with a list of numbers all the same are read too.
  */
 #include "embed.h"
 
+#include <stdatomic.h>
+
 #include "base.h"
 #include "config.h"
+#include "encoder.h"
 #include "expert.h"
 #include "js.h"
+#include "settings.h"
 
-enum { REPLY_MAX = 4 << 20, DIM_MAX = 65536 };
+enum { REPLY_MAX = 4 << 20, DIM_MAX = 65536, WORKERS_MAX = 1024 };
 
 static int base64_value(unsigned char c)
 {
@@ -104,60 +108,232 @@ static int read_reply(struct pm_str reply, struct arena *a, const float **ret, s
         return e;
 }
 
-static void on_reply(void *arg)
-{
-        struct embed *e = arg;
-        const struct ask *a = &e->ask;
+/* ---- a model in the process ---------------------------------------------------------------------------------------------- */
 
-        if (e->done || !a->done)
-                return;
-        e->done = true;
-        e->status = a->status;
-        snprintf(e->error, sizeof e->error, "%s", a->error);
-        if (a->status == PM_OK && read_reply(a->reply, a->arena, &e->vector, &e->dim) < 0) {
-                e->status = PM_EINVAL;
-                snprintf(e->error, sizeof e->error, "'%s' did not answer with an embedding", a->expert->name);
-        } else if (a->status == PM_OK && e->embedder->dim && (int64_t)e->dim != e->embedder->dim) {
-                e->status = PM_EINVAL;
-                snprintf(e->error, sizeof e->error, "'%s' answered with %zu dimensions, embedders.%s.dim says %" PRId64, a->expert->name,
-                         e->dim, e->embedder->name, e->embedder->dim);
+struct embed_model {
+        struct encoder *encoder;
+        size_t text_max;
+        struct encoder_scratch *_Atomic scratch[WORKERS_MAX]; /* each worker's own, made when it first asks */
+};
+
+int embed_model_open(const char *folder, int64_t text_max, struct embed_model **ret, char *why, size_t n)
+{
+        struct embed_model *m = calloc(1, sizeof *m);
+        int e;
+
+        if (!m) {
+                (void)snprintf(why, n, "no memory");
+                return -ENOMEM;
         }
-        if (e->status < 0) {
-                e->vector = NULL;
-                e->dim = 0;
+        m->text_max = (size_t)text_max;
+        e = encoder_open(folder, &m->encoder, why, n);
+        if (e < 0) {
+                free(m);
+                return e;
         }
-        worker_wake(a->worker, e->owner);
+        *ret = m;
+        return 0;
 }
 
-void embed_start(struct embed *e, struct worker *w, struct arena *arena, struct wake *owner, const struct embedder *by,
-                 struct pm_str text, int64_t timeout_ms)
+void embed_model_close(struct embed_model *m)
 {
-        size_t room = 6 * (text.n + strlen(by->expert->model)) + 128, n;
-        char *body = arena_alloc(arena, room);
+        if (!m)
+                return;
+        for (size_t i = 0; i < WORKERS_MAX; i++)
+                encoder_scratch_destroy(m->scratch[i]);
+        encoder_destroy(m->encoder);
+        free(m);
+}
 
-        *e = (struct embed){ .owner = owner, .embedder = by };
-        e->wake = (struct wake){ .fn = on_reply, .arg = e };
+size_t embed_model_dim(const struct embed_model *m)
+{
+        return encoder_dim(m->encoder);
+}
+
+/* *ret NULL: it needs none. */
+static int scratch_of(const struct embed_model *m, const struct worker *w, struct encoder_scratch **ret)
+{
+        union { const struct embed_model *from; struct embed_model *to; } mine = { m }; /* this worker's place in it */
+        struct encoder_scratch *s;
+        int e;
+
+        *ret = NULL;
+        if (!encoder_needs_scratch(m->encoder))
+                return 0;
+        assert(w->id < WORKERS_MAX);
+        s = m->scratch[w->id];
+        if (!s) {
+                e = encoder_scratch_create(m->encoder, m->text_max, &s);
+                if (e < 0)
+                        return e;
+                mine.to->scratch[w->id] = s;
+        }
+        *ret = s;
+        return 0;
+}
+
+int embed_model_run(const struct embed_model *m, struct worker *w, struct pm_str text, float *out, size_t *ret_tokens)
+{
+        struct encoder_scratch *scratch;
+        int e = scratch_of(m, w, &scratch);
+
+        return e < 0 ? e : encoder_encode(m->encoder, scratch, text.n ? text.p : "", text.n, m->text_max, out, ret_tokens);
+}
+
+static void run_model(struct embed *e, struct worker *w, struct arena *a, const struct embed_model *m)
+{
+        float *out = arena_alloc(a, embed_model_dim(m) * sizeof *out);
+        int r = out ? embed_model_run(m, w, e->text, out, NULL) : -ENOMEM;
+
+        e->done = true;
+        if (r == 0) {
+                e->vector = out;
+                e->dim = embed_model_dim(m);
+                return;
+        }
+        e->status = r == -ENOMEM ? PM_EBUSY : PM_EINVAL;
+        (void)snprintf(e->error, sizeof e->error, r == -ENOMEM ? "no memory for a vector" : "the model has numbers that are not finite");
+}
+
+/* ---- a backend ----------------------------------------------------------------------------------------------------------- */
+
+static void failed(struct embed *e, int status, const char *fmt, ...) PRINTF(3, 4);
+static void failed(struct embed *e, int status, const char *fmt, ...)
+{
+        va_list args;
+
+        e->status = status;
+        e->vector = NULL;
+        e->dim = 0;
+        va_start(args, fmt);
+        (void)vsnprintf(e->error, sizeof e->error, fmt, args);
+        va_end(args);
+}
+
+static bool dim_ok(struct embed *e)
+{
+        return e->embedder->dim == 0 || (int64_t)e->dim == e->embedder->dim;
+}
+
+/* A vector that was kept, floats as they lie in memory (little-endian, as everywhere that this runs). */
+static bool take_kept(struct embed *e, struct pm_str value)
+{
+        float *copy = value.n && value.n % sizeof(float) == 0 ? arena_alloc(e->lookup.arena, value.n) : NULL;
+
+        if (!copy)
+                return false;
+        memcpy(copy, value.p, value.n);
+        e->vector = copy;
+        e->dim = value.n / sizeof(float);
+        for (size_t i = 0; i < e->dim; i++)
+                if (!__builtin_isfinite(copy[i]))
+                        return false;
+        return dim_ok(e);
+}
+
+static void read_answer(struct embed *e)
+{
+        const struct ask *a = &e->ask;
+
+        if (a->status != PM_OK)
+                failed(e, a->status, "%s", a->error);
+        else if (read_reply(a->reply, a->arena, &e->vector, &e->dim) < 0)
+                failed(e, PM_EINVAL, "'%s' did not answer with an embedding", a->expert->name);
+        else if (!dim_ok(e))
+                failed(e, PM_EINVAL, "'%s' answered with %zu dimensions, embedders.%s.dim says %" PRId64, a->expert->name, e->dim,
+                       e->embedder->name, e->embedder->dim);
+        if (e->lookup.key.local.p)
+                lookup_done(&e->lookup, (struct pm_str){ (const char *)e->vector, e->dim * sizeof(float) }, e->embedder->keep_ms);
+}
+
+static void ask_backend(struct embed *e)
+{
+        const struct expert *x = e->embedder->expert;
+        struct arena *a = e->lookup.arena;
+        size_t room = 6 * (e->text.n + strlen(x->model)) + 128, n;
+        char *body = arena_alloc(a, room);
+
+        e->asked = true;
         if (!body) {
-                e->ask = (struct ask){ .worker = w, .owner = &e->wake, .done = true };
+                failed(e, PM_ETOOBIG, "no memory for a text of %zu bytes", e->text.n);
+                if (e->lookup.key.local.p)
+                        lookup_done(&e->lookup, (struct pm_str){ 0 }, 0);
                 e->done = true;
-                e->status = PM_ETOOBIG;
-                snprintf(e->error, sizeof e->error, "no memory for a text of %zu bytes", text.n);
-                worker_wake(w, owner);
                 return;
         }
         n = (size_t)snprintf(body, room, "{\"encoding_format\":\"base64\",\"model\":\"");
-        n += js_escape((struct pm_str){ by->expert->model, strlen(by->expert->model) }, body + n);
+        n += js_escape((struct pm_str){ x->model, strlen(x->model) }, body + n);
         n += (size_t)snprintf(body + n, room - n, "\",\"input\":\"");
-        n += js_escape(text, body + n);
+        n += js_escape(e->text, body + n);
         n += (size_t)snprintf(body + n, room - n, "\"}");
-        ask_start(&e->ask, w, arena, &e->wake, by->expert, by->path, (struct pm_str){ body, n }, timeout_ms, REPLY_MAX);
+        ask_start(&e->ask, e->lookup.worker, a, &e->wake, e->embedder->expert, e->embedder->path, (struct pm_str){ body, n }, e->timeout_ms, REPLY_MAX);
+}
+
+/* On as far as it goes now. */
+static void advance(struct embed *e, enum lookup_state state)
+{
+        if (state == LOOKUP_FOUND && take_kept(e, e->lookup.value)) {
+                e->done = true;
+                return;
+        }
+        if (state != LOOKUP_WAITS)
+                ask_backend(e);
+}
+
+static void on_news(void *arg)
+{
+        struct embed *e = arg;
+
+        if (e->done)
+                return;
+        if (!e->asked) {
+                advance(e, lookup_state(&e->lookup));
+        } else if (e->ask.done) {
+                read_answer(e);
+                e->done = true;
+        }
+        if (e->done)
+                worker_wake(e->lookup.worker, e->owner);
+}
+
+/* Not the endpoint: a model that answers from another place is the same model. */
+static bool make_key(struct embed *e, const struct generation *g)
+{
+        struct cache *c = e->lookup.worker->cache;
+        const char *model = e->embedder->expert->model;
+
+        cache_sum_begin(c);
+        cache_sum_text(c, (struct pm_str){ model, strlen(model) });
+        cache_sum_text(c, (struct pm_str){ e->embedder->path, strlen(e->embedder->path) });
+        cache_sum_bytes(c, &e->embedder->dim, sizeof e->embedder->dim);
+        cache_sum_text(c, e->text);
+        return cache_sum_key_named(c, g, CACHE_KEY_VECTOR, "*", e->embedder->name, e->lookup.arena, &e->lookup.key);
+}
+
+bool embed_start(struct embed *e, struct worker *w, struct arena *arena, struct wake *owner, const struct generation *g,
+                 const struct embedder *by, struct pm_str text, int64_t timeout_ms)
+{
+        *e = (struct embed){ .owner = owner, .embedder = by, .text = text, .timeout_ms = timeout_ms };
+        e->wake = (struct wake){ .fn = on_news, .arg = e };
+        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake };
+        if (by->model) {
+                run_model(e, w, arena, by->model);
+                return true;
+        }
+        e->lookup.redis_us = MIN(g->cache->redis.timeout, timeout_ms) * 1000;
+        if (by->keep_ms && make_key(e, g))
+                advance(e, lookup_begin(&e->lookup));
+        else
+                ask_backend(e);
+        return e->done;
 }
 
 void embed_cancel(struct embed *e)
 {
-        if (!e->ask.worker)
+        if (!e->lookup.worker)
                 return;
-        worker_unwake(e->ask.worker, e->owner);
+        worker_unwake(e->lookup.worker, e->owner);
+        lookup_cancel(&e->lookup);
         ask_cancel(&e->ask); /* takes e->wake off too */
         e->done = true;
 }

@@ -273,6 +273,7 @@ int fingerprint_route(const struct generation *g, const struct route *r, size_t 
                 sum_text(&s, g->embedders[i]->expert ? g->embedders[i]->expert->model : NULL);
                 sum_text(&s, g->embedders[i]->path);
                 sum_int(&s, g->embedders[i]->dim);
+                sum_add(&s, g->embedders[i]->fingerprint, FINGERPRINT_SIZE);
         }
         for (size_t i = 0; i < g->n_experts; i++) {
                 sum_text(&s, g->experts[i]->name);

@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 
 #include "config.h"
+#include "embed.h"
 #include "expert.h"
 #include "fingerprint.h"
 #include "log.h"
@@ -27,6 +28,7 @@ struct build {
         struct generation *g;
         const struct settings *s;
         struct problems *problems;
+        struct embed_model **models; /* of the embedders, in their order; NULL: it has none */
 };
 
 static void *make(struct build *b, size_t n)
@@ -309,7 +311,10 @@ static void make_all(struct build *b, struct tenant **tenants)
                 const struct embedder_settings *from = &SETTINGS_AT(b->s->embedders, struct embedder_settings, i);
                 struct embedder *e = g->embedders[i] = make(b, sizeof *e);
 
-                *e = (struct embedder){ from->name, expert_called(b, from->expert), from->path, from->dim };
+                *e = (struct embedder){ .name = from->name, .expert = from->expert ? expert_called(b, from->expert) : NULL, .path = from->path,
+                                        .dim = from->dim, .keep_ms = from->keep, .model = b->models[i] };
+                if (from->model)
+                        fingerprint_file(from->model, e->fingerprint);
                 names[i] = e->name;
         }
         g->embedder_names = names_build(&g->arena, names, g->n_embedders);
@@ -351,10 +356,38 @@ static void copy_plain(struct build *b)
                                      .buffer = s->limits.buffer, .ids = s->limits.ids, .items = s->limits.items };
 }
 
+static void close_model(void *arg)
+{
+        embed_model_close(arg);
+}
+
+/* Like routers before anything else: what is wrong with a model is a mistake of the file. */
+static void open_models(struct build *b)
+{
+        b->models = make(b, (b->s->embedders.n + 1) * sizeof(struct embed_model *));
+        for (size_t i = 0; i < b->s->embedders.n; i++) {
+                const struct embedder_settings *from = &SETTINGS_AT(b->s->embedders, struct embedder_settings, i);
+                const struct node *at = from->name ? settings_place(b->s, "embedders", from->name, "model") : NULL;
+                char path[192], why[384] = "";
+
+                if (!from->name || !from->model)
+                        continue;
+                (void)snprintf(path, sizeof path, "embedders.%.120s.model", from->name);
+                if (embed_model_open(from->model, from->text, &b->models[i], why, sizeof why) < 0)
+                        problems_add(b->problems, at, path, "%s", why);
+                else if (arena_defer(&b->g->arena, close_model, b->models[i]) < 0)
+                        no_memory(b);
+                else if (from->dim && (size_t)from->dim != embed_model_dim(b->models[i]))
+                        problems_add(b->problems, at, path, "its vectors have %zu numbers, and 'dim' says %" PRId64, embed_model_dim(b->models[i]),
+                                     from->dim);
+        }
+}
+
 static void build(struct build *b)
 {
         struct tenant **tenants = make(b, (b->s->tenants.n + 1) * sizeof *tenants);
 
+        open_models(b);
         routers_open(b->g, b->s, b->problems);
         if (b->s->tenants.n)
                 add_tenants(b, tenants);
@@ -514,9 +547,14 @@ struct route *generation_route(const struct generation *g, struct pm_str name)
         return i < 0 ? NULL : g->routes[i];
 }
 
-struct embedder *generation_embedder(const struct generation *g, const char *name)
+struct embedder *generation_embedder_named(const struct generation *g, struct pm_str name)
 {
-        ptrdiff_t i = names_find(&g->embedder_names, name, strlen(name));
+        ptrdiff_t i = names_find(&g->embedder_names, name.p, name.n);
 
         return i < 0 ? NULL : g->embedders[i];
+}
+
+struct embedder *generation_embedder(const struct generation *g, const char *name)
+{
+        return generation_embedder_named(g, (struct pm_str){ name, strlen(name) });
 }

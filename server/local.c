@@ -62,6 +62,9 @@ static enum next models(struct request *r)
         for (size_t i = 0; i < g->n_experts; i++)
                 if (tenant_may_use(r->tenant, g->experts[i]))
                         json_array_append_new(list, model_object(g, g->experts[i]->name, "expert"));
+        for (size_t i = 0; i < g->n_embedders; i++)
+                if (g->embedders[i]->model)
+                        json_array_append_new(list, model_object(g, g->embedders[i]->name, "pointsman"));
         return reply_object(r, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
@@ -97,11 +100,14 @@ static enum next one_model(struct request *r)
         struct pm_str id = percent_decoded((struct pm_str){ r->head->path.p + skip, r->head->path.n - skip }, &r->arena);
         const struct expert *e = generation_expert(g, id);
         const struct route *route = generation_route(g, id);
+        const struct embedder *by = generation_embedder_named(g, id);
 
         if (e && tenant_may_use(r->tenant, e))
                 return reply_object(r, model_object(g, e->name, "expert"));
         if (route && tenant_may_ask(r->tenant, route))
                 return reply_object(r, model_object(g, route->name, "pointsman"));
+        if (by && by->model)
+                return reply_object(r, model_object(g, by->name, "pointsman"));
         return reply_error(r, 404, "model", "model_not_found", "there is no model '%.*s' here, or not for this key; GET /v1/models lists them",
                            (int)MIN(id.n, 200), id.p ? id.p : "");
 }

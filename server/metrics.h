@@ -56,7 +56,7 @@ void metrics_route(struct metrics_shard *s, int route, int how);
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
 
 /* What was looked for among what is kept, and where it was found. */
-enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, METRICS_CACHES };
+enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, CACHE_VECTORS, METRICS_CACHES };
 enum metrics_recall {
         RECALL_LOCAL, RECALL_SHARED,
         RECALL_JOINED,  /* somebody else was computing it */

@@ -204,7 +204,8 @@ static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_
 
 static void write_caches(struct evbuffer *out, const struct metrics_totals *t, const struct metrics_gauges *g)
 {
-        static const char *const caches[METRICS_CACHES] = { [CACHE_DECISIONS] = "decisions", [CACHE_PINS] = "pins", [CACHE_ANSWERS] = "answers" };
+        static const char *const caches[METRICS_CACHES] = { [CACHE_DECISIONS] = "decisions", [CACHE_PINS] = "pins", [CACHE_ANSWERS] = "answers",
+                                                            [CACHE_VECTORS] = "vectors" };
         static const char *const results[METRICS_RECALLS] = { [RECALL_LOCAL] = "local", [RECALL_SHARED] = "shared", [RECALL_JOINED] = "joined",
                                                               [RECALL_MISS] = "miss", [RECALL_STALE] = "stale", [RECALL_FOREIGN] = "foreign" };
         uint64_t entries[METRICS_CACHES], bytes[METRICS_CACHES], evicted[METRICS_CACHES];

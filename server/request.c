@@ -163,7 +163,10 @@ static enum next resolve_model(struct request *r)
         const struct generation *g = r->generation;
         struct expert *e = generation_expert(g, r->query.model);
         const struct route *route = e ? NULL : generation_route(g, r->query.model);
+        const struct embedder *by = e || route ? NULL : generation_embedder_named(g, r->query.model);
 
+        if (by && by->model && r->ours->api == EXPERT_EMBEDDINGS)
+                return embeddings_parse(r, by);
         if (e ? !tenant_may_use(r->tenant, e) : !route || !tenant_may_ask(r->tenant, route))
                 return no_such_model(r);
         if (e && r->ours->api && !(e->apis & r->ours->api))
@@ -300,6 +303,8 @@ static enum next ask_routers(struct request *r)
 
 static enum next request_route(struct request *r)
 {
+        if (r->embeddings)
+                return embeddings_run(r);
         if (ask_routers(r) == WAIT)
                 return WAIT;
         if (r->ended || !r->queries)

@@ -80,6 +80,7 @@ struct request {
         struct evbuffer *routed;
 
         struct recommend *recommend; /* NULL: a chat, or one of our own paths */
+        struct embeddings *embeddings; /* NULL: an expert answers, not a model in the process */
 
         /* where it goes */
         const struct route *asked;   /* NULL: the client named an expert */
@@ -150,6 +151,10 @@ enum next feedback_parse(struct request *r);
 /* The steps of a request that recommends. */
 enum next recommend_recall(struct request *r);
 enum next recommend_answer(struct request *r, const struct routing *x);
+
+/* A model in the process answers /v1/embeddings: at the end of parse, and in place of route.  embeddings.c */
+enum next embeddings_parse(struct request *r, const struct embedder *by);
+enum next embeddings_run(struct request *r);
 
 /* Steps that have files of their own. */
 enum next request_recall(struct request *r);

@@ -210,18 +210,23 @@ static void job_work(void *arg)
         loader_running(NULL);
 }
 
+static void take_vector(struct routing *x)
+{
+        struct embed *e = TAKE(x->embed);
+
+        x->query.status = e->status;
+        x->query.http_status = e->ask.http_status;
+        x->query.vector = e->vector;
+        x->query.dim = e->dim;
+        x->trouble = e->status < 0 ? e->error : NULL;
+}
+
 static void operation_done(void *arg)
 {
         struct routing *x = arg;
 
         if (x->embed && x->embed->done) {
-                struct embed *e = TAKE(x->embed);
-
-                x->query.status = e->status;
-                x->query.http_status = e->ask.http_status;
-                x->query.vector = e->vector;
-                x->query.dim = e->dim;
-                x->trouble = e->status < 0 ? e->error : NULL;
+                take_vector(x);
         } else if (x->ask && x->ask->done) {
                 struct ask *a = TAKE(x->ask);
 
@@ -271,7 +276,9 @@ static bool arm_deadline(struct routing *x)
         return false;
 }
 
-/* 0: it is under way.  Else the status that the router is told at once. */
+/* Each move: AT_ONCE: its result is in the query.  UNDER_WAY: the loop calls us again.  Else the status that the router is told at once. */
+enum { AT_ONCE = 1, UNDER_WAY = 0 };
+
 static int start_embed(struct routing *x)
 {
         const struct embedder *by = generation_embedder(x->call.generation, x->text ? x->text : "");
@@ -281,8 +288,10 @@ static int start_embed(struct routing *x)
         x->embed = x->to_embed.n && !x->to_embed.p ? NULL : arena_alloc(x->call.arena, sizeof *x->embed);
         if (!x->embed)
                 return PM_EBUSY;
-        embed_start(x->embed, x->call.worker, x->call.arena, &x->wake, by, x->to_embed, MAX(x->query.left_ms, 1));
-        return 0;
+        if (!embed_start(x->embed, x->call.worker, x->call.arena, &x->wake, x->call.generation, by, x->to_embed, MAX(x->query.left_ms, 1)))
+                return UNDER_WAY;
+        take_vector(x);
+        return AT_ONCE;
 }
 
 /* It goes into a request line as it is. */
@@ -353,6 +362,7 @@ static void route_advance(struct routing *x, pm_step_fn *step)
 {
         for (;;) {
                 int64_t began = step_begins(x);
+                int started;
                 pm_step got = step(x->router->self, &x->query);
 
                 step_ends(x, began);
@@ -364,9 +374,11 @@ static void route_advance(struct routing *x, pm_step_fn *step)
                         route_end(x, (enum move)x->move);
                         return;
                 }
-                x->query.status = move_start(x);
-                if (x->query.status == 0)
+                started = move_start(x);
+                if (started == UNDER_WAY)
                         return; /* the loop calls us again */
+                if (started != AT_ONCE)
+                        x->query.status = started;
                 step = x->then;
         }
 }

@@ -148,9 +148,15 @@ static const struct pm_option route_table[] = {
 
 static const struct pm_option embedder_table[] = {
         PM_KEY_OPTION(struct embedder_settings, name),
-        PM_STR_OPTION(struct embedder_settings, expert, "expert", PM_REQUIRED, NULL, "an expert with embeddings among its apis"),
-        PM_STR_OPTION(struct embedder_settings, path, "path", 0, "/embeddings", "below the endpoint's base URL"),
+        PM_PATH_OPTION(struct embedder_settings, model, "model", 0, NULL,
+                       "a folder in Model2Vec's layout (config.json, tokenizer.json, model.safetensors): the text becomes a vector in the process, "
+                       "and clients may name the embedder as a model of /v1/embeddings"),
+        PM_STR_OPTION(struct embedder_settings, expert, "expert", 0, NULL, "in place of a model: an expert with embeddings among its apis"),
+        PM_STR_OPTION(struct embedder_settings, path, "path", 0, "/embeddings", "expert: below the endpoint's base URL"),
         PM_INT_OPTION(struct embedder_settings, dim, "dim", "0", 0, 65536, "numbers of a vector, others are refused; 0: as it comes"),
+        PM_TIME_OPTION(struct embedder_settings, keep, "keep", "24h", 0, 365 * 24 * HOUR,
+                       "expert: how long a text's vector is kept, in memory and in Redis; 0s: it is asked for each time"),
+        PM_SIZE_OPTION(struct embedder_settings, text, "text", "16KiB", 64, MIB, "model: of a longer text the first and the last half of this is read"),
         PM_END_OPTION
 };
 
@@ -181,6 +187,8 @@ static const struct pm_option cache_table[] = {
         PM_SIZE_OPTION(struct cache_settings, pins, "pins", "16MiB", 0, 64 * 1024 * MIB, "for pins, in the process; 0: none"),
         PM_SIZE_OPTION(struct cache_settings, answers, "answers", "32MiB", 0, 64 * 1024 * MIB,
                        "for answers, in each worker, where a route keeps them; 0: none"),
+        PM_SIZE_OPTION(struct cache_settings, vectors, "vectors", "8MiB", 0, 64 * 1024 * MIB,
+                       "for vectors that embedders' backends have given, in each worker; 0: none"),
         PM_TABLE_OPTION(struct cache_settings, redis, struct redis_settings, "redis", redis_table,
                         "what gateways share: decisions, pins and answers; without it, or while it is down, each keeps its own"),
         PM_END_OPTION

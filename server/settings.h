@@ -90,13 +90,13 @@ struct feedback_settings {
 };
 
 struct cache_settings {
-        int64_t memory, pins, answers; /* bytes */
+        int64_t memory, pins, answers, vectors; /* bytes */
         struct redis_settings redis;
 };
 
 struct embedder_settings {
-        const char *name, *expert, *path;
-        int64_t dim;
+        const char *name, *model, *expert, *path; /* model or expert */
+        int64_t dim, keep, text;
 };
 
 struct tenant_settings {

@@ -371,6 +371,13 @@ static void check_embedder(struct check *c, const struct embedder_settings *e)
         ptrdiff_t i = e->expert ? index_in(&c->experts, e->expert) : -1;
         char path[PATH_SIZE];
 
+        (void)snprintf(path, sizeof path, "embedders.%.120s", e->name);
+        if (!e->model == !e->expert)
+                problems_add(c->problems, settings_place(c->s, "embedders", e->name, NULL), path, e->model
+                             ? "has a model and an expert: one of them would be right" : "needs a 'model' (a folder) or an 'expert'");
+        if (e->model && (index_in(&c->experts, e->name) >= 0 || index_in(&c->routes, e->name) >= 0))
+                problems_add(c->problems, settings_place(c->s, "embedders", e->name, NULL), path,
+                             "is the name of an expert or a route too, so nobody could tell which one a client wants: rename one of them");
         (void)snprintf(path, sizeof path, "embedders.%.120s.expert", e->name);
         if (e->expert && i < 0)
                 unknown_name(c, &c->experts, e->expert, settings_place(c->s, "embedders", e->name, "expert"), path);

@@ -185,7 +185,6 @@ Test(config, references)
               "  s: {default: zzzzzz}\n"
               "embedders: {e: {expert: alpha}, f: {expert: nobody}, g: {expert: beta, path: v1}, h: {}}\n"
               "tenants: {t: {keys: " KEY ", experts: [alpha, alpah], routes: [auto]}, u: {}, v: }\n",
-              "f:6:86: embedders.h: key 'expert' is required (an expert with embeddings among its apis)\n"
               "f:4:17: routes.r.routers[0]: no router is called 'on' - did you mean 'one'?\n"
               "f:4:26: routes.r.routers[2]: 'one' is in this list twice\n"
               "f:4:49: routes.r.experts[1]: no expert is called 'betta' - did you mean 'beta'?\n"
@@ -194,6 +193,7 @@ Test(config, references)
               "f:6:25: embedders.e.expert: 'alpha' does not have embeddings among its 'apis'\n"
               "f:6:45: embedders.f.expert: no expert is called 'nobody' - there are: alpha, beta\n"
               "f:6:78: embedders.g.path: 'v1' is no path such as /embeddings\n"
+              "f:6:83: embedders.h: needs a 'model' (a folder) or an 'expert'\n"
               "f:7:56: tenants.t.experts[1]: no expert is called 'alpah' - did you mean 'alpha'?\n"
               "f:7:73: tenants.t.routes[0]: no route is called 'auto' - there are: r, s\n"
               "f:7:81: tenants.u: has no key, so nobody could be this tenant: add 'keys' or 'key_hashes'\n"

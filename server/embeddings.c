@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * POST /v1/embeddings for a model in the process: text in, vectors out, as float or base64, whole or with fewer dimensions.
+ *
+ * A batch is worked off in pieces of at most 16 KiB of text, about a millisecond, between which the loop has its turn.  Fewer dimensions
+ * are the first ones, made one long again: models of ours have them in the order of what they say.
+ */
+#include <event2/buffer.h>
+#include <math.h>
+#include <openssl/evp.h>
+
+#include "base.h"
+#include "embed.h"
+#include "js.h"
+#include "request_parts.h"
+
+enum { PIECE = 16 << 10 };
+
+struct embeddings {
+        const struct embedder *by;
+        size_t dim, at;
+        bool base64;
+        float *vector;       /* [of the model] */
+        unsigned char *text; /* base64 of one vector */
+        size_t tokens;
+};
+
+/* GO with r->embeddings, or r is answered. */
+enum next embeddings_parse(struct request *r, const struct embedder *by)
+{
+        struct pm_str body = js_trim(r->query.body), format = js_member(body, "encoding_format"), dim = js_member(body, "dimensions");
+        struct pm_str input = js_member(body, "input"), key;
+        size_t whole = embed_model_dim(by->model);
+        struct embeddings *e = arena_zalloc(&r->arena, sizeof *e);
+        struct js j;
+        int64_t wanted = (int64_t)whole;
+
+        if (js_type(input) == JS_ARRAY) {
+                js_start(&j, input, 8);
+                for (js_enter(&j); js_more(&j, &key);)
+                        if (js_type(js_take(&j)) != JS_STRING)
+                                return reply_error(r, 400, "input", NULL, "'input' must be a text or a list of texts: tokens of another model say nothing to '%s'",
+                                                   by->name);
+        }
+        if (r->query.n_turns == 0 || r->query.n_turns > (size_t)r->generation->limits.messages)
+                return reply_error(r, 400, "input", NULL, "'input' has %zu texts, 1 to %" PRId64 " are allowed (limits.messages)", r->query.n_turns,
+                                   r->generation->limits.messages);
+        if (format.p && !js_string_is(format, "float") && !js_string_is(format, "base64") && js_type(format) != JS_NULL)
+                return reply_error(r, 400, "encoding_format", NULL, "'encoding_format' must be \"float\" or \"base64\"");
+        if (dim.p && js_type(dim) != JS_NULL && (!js_int(dim, &wanted) || wanted < 1 || wanted > (int64_t)whole))
+                return reply_error(r, 400, "dimensions", NULL, "'dimensions' must be a whole number, 1 to %zu for '%s'", whole, by->name);
+        if (e) {
+                *e = (struct embeddings){ .by = by, .dim = (size_t)wanted, .base64 = js_string_is(format, "base64"),
+                                          .vector = arena_alloc(&r->arena, whole * sizeof(float)),
+                                          .text = arena_alloc(&r->arena, 4 * (whole * sizeof(float) / 3 + 2)) };
+                r->routed = evbuffer_new();
+        }
+        if (!e || !e->vector || !e->text || !r->routed)
+                return reply_error(r, 503, NULL, NULL, "no memory for the vectors");
+        r->embeddings = e;
+        return GO;
+}
+
+static void shorten(float *v, size_t dim)
+{
+        double sum = 0;
+
+        for (size_t i = 0; i < dim; i++)
+                sum += (double)v[i] * (double)v[i];
+        if (sum <= 0)
+                return;
+        for (size_t i = 0; i < dim; i++)
+                v[i] = (float)((double)v[i] / sqrt(sum));
+}
+
+static void put_vector(struct embeddings *e, struct evbuffer *out, size_t index)
+{
+        char number[32];
+
+        (void)evbuffer_add_printf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "", index);
+        if (e->base64) { /* float32s, little-endian, as the API has it */
+                int n = EVP_EncodeBlock(e->text, (const unsigned char *)e->vector, (int)(e->dim * sizeof(float)));
+
+                (void)evbuffer_add(out, "\"", 1);
+                (void)evbuffer_add(out, e->text, (size_t)n);
+                (void)evbuffer_add(out, "\"}", 2);
+                return;
+        }
+        for (size_t i = 0; i < e->dim; i++)
+                (void)evbuffer_add(out, number, (size_t)snprintf(number, sizeof number, "%c%.9g", i ? ',' : '[', (double)e->vector[i]));
+        (void)evbuffer_add(out, "]}", 2);
+}
+
+static void put_end(struct request *r, const struct embeddings *e)
+{
+        struct pm_str name = { e->by->name, strlen(e->by->name) };
+        char *quoted = arena_alloc(&r->arena, 6 * name.n + 1);
+        size_t n = quoted ? js_escape(name, quoted) : 0;
+
+        (void)evbuffer_add_printf(r->routed, "],\"model\":\"%.*s\",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", (int)n, quoted ? quoted : "",
+                                  e->tokens, e->tokens);
+}
+
+/* WAIT: there is more to do, and the loop has its turn first. */
+enum next embeddings_run(struct request *r)
+{
+        struct embeddings *e = r->embeddings;
+        size_t bytes = 0;
+
+        if (e->at == 0)
+                (void)evbuffer_add_printf(r->routed, "{\"object\":\"list\",\"data\":[");
+        for (; e->at < r->query.n_turns; e->at++) {
+                struct pm_str text;
+                size_t tokens = 0;
+
+                if (bytes >= PIECE) {
+                        worker_wake(r->worker, &r->wake);
+                        return WAIT;
+                }
+                if (query_text_of(r->query.turns[e->at].content, &r->arena, &text) < 0)
+                        return reply_error(r, 503, NULL, NULL, "no memory for the texts");
+                if (embed_model_run(e->by->model, r->worker, text, e->vector, &tokens) < 0)
+                        return reply_error(r, 500, NULL, NULL, "embedder '%s' has no vector for text %zu", e->by->name, e->at);
+                if (e->dim < embed_model_dim(e->by->model))
+                        shorten(e->vector, e->dim);
+                put_vector(e, r->routed, e->at);
+                e->tokens += tokens;
+                bytes += text.n + 64;
+        }
+        put_end(r, e);
+        r->tokens_in = (int64_t)e->tokens;
+        return reply_buffer(r, 200, "application/json", r->routed);
+}

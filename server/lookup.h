@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lookup.h - a value that may be kept: in the worker's memory, in Redis, or under way for somebody else; else its owner gets it.
+ *
+ * For what routers ask for (vectors of texts).  Lives inside its owner, who is woken when a state that was WAITS has changed.  One owner at
+ * a time is told to COMPUTE each key; lookup_done() tells the others.
+ */
+#ifndef PM_LOOKUP_H
+#define PM_LOOKUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "cache.h"
+#include "redis.h"
+#include "worker.h"
+
+enum lookup_state { LOOKUP_WAITS, LOOKUP_FOUND, LOOKUP_COMPUTE };
+
+struct lookup {
+        struct worker *worker;
+        struct arena *arena;
+        struct wake *owner;
+        struct cache_key key;
+        int64_t redis_us;        /* how long Redis may take */
+        enum lookup_state state;
+        struct pm_str value;     /* FOUND: in the arena */
+        bool alone;              /* does not wait for others any more */
+
+        struct redis *redis;
+        struct redis_call call;
+        struct flight flight;
+};
+
+/* Key, worker, arena, owner and redis_us are set, the rest is zero.  The owner is not woken from inside. */
+enum lookup_state lookup_begin(struct lookup *l);
+/* Woken: how is it now? */
+enum lookup_state lookup_state(struct lookup *l);
+/* What was computed, p NULL: it failed.  Kept for so long; the value is copied. */
+void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms);
+/* In any state; the owner is not woken any more. */
+void lookup_cancel(struct lookup *l);
+#endif

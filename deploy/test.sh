@@ -114,9 +114,9 @@ reports() {
 
 venv_make() {
         mkdir -p build-ci/logs
-        [[ ! -f $venv/ready-xdist ]] || return 0
-        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3'; } \
-                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-xdist" || show build-ci/logs/venv.log 20
+        [[ ! -f $venv/ready-openapi ]] || return 0
+        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7'; } \
+                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-openapi" || show build-ci/logs/venv.log 20
 }
 
 venv=$root/build-ci/venv

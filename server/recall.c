@@ -576,6 +576,13 @@ static void pin(struct request *r)
                 (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
 }
 
+/* A default says nothing about where a conversation belongs. */
+void recall_begun(struct request *r)
+{
+        if (r->recall.pin.local.p && r->status == 200 && r->decision.how != DECISION_DEFAULT)
+                pin(r);
+}
+
 void recall_settle(struct request *r)
 {
         struct recall *k = &r->recall;
@@ -585,9 +592,6 @@ void recall_settle(struct request *r)
                 return;
         if (k->keep_shared && redis)
                 (void)redis_set(redis, NULL, k->decision.shared, k->kept, MAX(k->kept_ends_ms - cache_now_ms(), 1), SET_TIMEOUT_US);
-        /* The expert that has answered has the conversation now; a default says nothing about where it belongs. */
-        if (k->pin.local.p && r->begun && r->status == 200 && r->attempts && r->attempt.expert && r->decision.how != DECISION_DEFAULT)
-                pin(r);
         answers_settle(r);
 }
 

@@ -55,7 +55,9 @@ struct recall {
 
 /* The routers are done with this request's query: may the decision be kept?  Others that wait for it are told. */
 void recall_decided(struct request *r, const struct routing *x);
-/* The answer is out: Redis is told what it is to know, and the conversation is pinned. */
+/* An expert's answer begins: the conversation is pinned to it, before the client can ask another worker. */
+void recall_begun(struct request *r);
+/* The answer is out: Redis is told what it is to know. */
 void recall_settle(struct request *r);
 /* Undoes what is in flight: at the request's end, or before its next query. */
 void recall_finish(struct request *r);

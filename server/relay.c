@@ -41,6 +41,7 @@ static struct http_reply begin(struct request *r, const char *type)
         head.headers = reply_headers(r, t);
         r->begun = true;
         r->status = t->status;
+        recall_begun(r);
         return head;
 }
 

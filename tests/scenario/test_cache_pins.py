@@ -100,6 +100,22 @@ def test_on_all_workers(plain_world):
 
 
 @pytest.mark.tsan
+def test_from_the_first_byte_of_an_answer_on(upstream_world):
+    mock = upstream_world.experts("alpha", "beta", options=["--tokens", "20", "--rate", "20"])
+    gateway = upstream_world.gateway(pinned(upstream_world, mock, workers=2))
+
+    with gateway.wire() as wire:
+        wire.request("POST", "/v1/chat/completions", chat("auto", "alpha", stream=True), SESSION)
+        reply = wire.head()
+        pieces = wire.pieces(reply)
+        next(pieces)
+        assert decided(gateway, "beta", SESSION, max_tokens=1) == ("alpha", "pinned"), "a turn beside it, or at once after it"
+        for _ in pieces:
+            pass
+    assert reply.done
+
+
+@pytest.mark.tsan
 def test_on_all_gateways(plain_world):
     redis = plain_world.own(Redis())
     mock = plain_world.experts("alpha", "beta")

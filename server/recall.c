@@ -428,6 +428,14 @@ static enum next begin(struct request *r)
         return GO;
 }
 
+/* Redis has not been asked, and can be. */
+static bool can_ask(const struct request *r)
+{
+        const struct redis *redis = cache_redis(r->worker->cache);
+
+        return !r->recall.fetched && redis && redis_ready(redis);
+}
+
 /* In memory.  True: r->decision is it. */
 static bool recall_local(struct request *r)
 {
@@ -435,10 +443,12 @@ static bool recall_local(struct request *r)
         int64_t now_ms = cache_now_ms();
         struct pm_str value;
 
+        if (k->answer.local.p && can_ask(r))
+                return false; /* the answer may be there, and comes before all */
         if (k->pin.local.p && k->continues && !k->pin_moved) {
                 if (commons_get(COMMONS_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
                         return true;
-                if (!k->fetched && cache_redis(r->worker->cache) && redis_ready(cache_redis(r->worker->cache)))
+                if (can_ask(r))
                         return false; /* the pin may be there, and comes before a decision */
         }
         return k->decision.local.p && !k->passed_over &&

@@ -262,6 +262,22 @@ def test_through_redis(plain_world, stream):
     assert again(ask(three, stream=stream)) is None and three.lookups("answers")["stale"] == 1
 
 
+def test_the_answer_comes_before_what_is_nearer(plain_world):
+    redis = plain_world.own(Redis())
+    mock = plain_world.experts("alpha", "beta")
+    one, two = (plain_world.gateway(answering(plain_world, mock, redis=redis_settings(redis), cache={"decisions": "local", "pin": "1m"})) for _ in range(2))
+    redis_up(one)
+    redis_up(two)
+    session = {"x-session-id": "s"}
+
+    first = ask(one)
+    until("Redis has it", lambda: redis.keys("*a|*"))
+    assert how(two.chat("auto", "beta?", temperature=1)) == ("beta", "computed"), "the decision is in its memory now"
+    assert how(two.chat("auto", "alpha?", session)) == ("alpha", "computed"), "and a pin"
+    reply = ask(two, headers=session)
+    assert again(reply) == "cached-shared" and reply.body == first.body
+
+
 def test_redis_is_not_there(plain_world):
     redis = plain_world.own(Redis())
     mock = plain_world.experts("alpha", "beta")

@@ -474,12 +474,10 @@ static bool recall_shared(struct request *r)
         return decision && take_decision(r, *decision, RECALL_SHARED);
 }
 
-enum next request_recall(struct request *r)
+static enum next recall(struct request *r)
 {
         struct recall *k = &r->recall;
 
-        if (r->recommend)
-                return recommend_recall(r);
         if (!r->asked)
                 return GO; /* an expert was named */
         if (!k->begun) {
@@ -504,10 +502,31 @@ enum next request_recall(struct request *r)
                 return GO;
         if (!k->decision.local.p)
                 return GO;
-        if (wait_for_other(r))
-                return WAIT;
-        count(r, CACHE_DECISIONS, RECALL_MISS);
-        return GO;
+        return wait_for_other(r) ? WAIT : GO;
+}
+
+/* What was looked for and has to be done after all. */
+static void count_misses(struct request *r)
+{
+        const struct recall *k = &r->recall;
+
+        if (k->refresh || r->replayed)
+                return;
+        if (k->answer.local.p)
+                count(r, CACHE_ANSWERS, RECALL_MISS);
+        if (k->pin.local.p && k->continues && r->decision.how != DECISION_PINNED)
+                count(r, CACHE_PINS, RECALL_MISS);
+        if (k->decision.local.p && !r->decision.expert)
+                count(r, CACHE_DECISIONS, RECALL_MISS);
+}
+
+enum next request_recall(struct request *r)
+{
+        enum next next = r->recommend ? recommend_recall(r) : recall(r);
+
+        if (next == GO && !r->recommend)
+                count_misses(r);
+        return next;
 }
 
 /* ---- what is kept -------------------------------------------------------------------------------------------------------- */

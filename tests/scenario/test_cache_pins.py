@@ -55,7 +55,7 @@ def test_by_the_clients_own_name_for_it(plain_world, name):
         assert reply.headers["x-pointsman-router"] == "decider"
     assert decided(gateway, "beta 4?", other_head, **other) == ("beta", "computed"), "another conversation"
     assert decided(gateway, "beta 5?") == ("beta", "computed"), "and one without a name"
-    assert gateway.lookups("pins")["local"] == 3 and gateway.metric("pointsman_routes_total", decision="pinned") == 3
+    assert gateway.lookups("pins") == {"local": 3, "miss": 2} and gateway.metric("pointsman_routes_total", decision="pinned") == 3
     assert gateway.metric("pointsman_cache_entries", cache="pins") == 3
 
 
@@ -137,7 +137,7 @@ def test_on_all_gateways(plain_world):
         three = plain_world.gateway(pinned(plain_world, mock, redis=redis_settings(redis)))
         redis_up(three)
         redis.ask("SET", key, value)
-        assert decided(three, "beta?", SESSION)[0] == "beta" and three.lookups("pins") == {"foreign": 1}, value
+        assert decided(three, "beta?", SESSION)[0] == "beta" and three.lookups("pins") == {"foreign": 1, "miss": 1}, value
 
 
 def test_an_expert_that_is_down(plain_world):

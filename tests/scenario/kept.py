@@ -97,6 +97,10 @@ class Crowd:
         if wire:
             wire.close()
 
+    def stop(self):
+        """No further requests; those under way are still answered."""
+        self._numbers = iter(())
+
     def answered(self, n):
         until(f"{n} answers", lambda: len(self.answers) >= n, 120)
 

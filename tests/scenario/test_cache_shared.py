@@ -266,6 +266,45 @@ def test_a_reload_brings_another_redis(plain_world):
         assert decided(gateway, f"without {i}")[1] == "computed"
 
 
+@pytest.mark.tsan
+def test_reloads_change_redis_under_load(plain_world):
+    first, second = plain_world.own(Redis()), plain_world.own(Redis())
+    mock = plain_world.experts("alpha", "beta", options=["--log", "0"])
+    settings, gateway = shared(plain_world, mock, first, workers=2, cache={"pin": "1m"}, log={"requests": False})
+
+    def body(i):
+        return {**chat_of(f"beta, question {i % 50}"), "prompt_cache_key": f"conversation {i % 70}"}
+
+    crowd = Crowd(gateway, 1 << 30, body, connections=6)
+    first.ask("CLIENT", "PAUSE", 300, "ALL")  # some requests wait for one that is replaced
+    for redis in (second, first, None, second, None, first):
+        settings["cache"] = {"redis": redis_settings(redis, timeout="300ms")} if redis else {}
+        reloaded(gateway, settings)
+        crowd.answered(len(crowd.answers) + 60)
+    crowd.stop()
+    none_failed(crowd.end())
+
+
+@pytest.mark.tsan
+def test_the_end_comes_while_redis_is_asked(plain_world):
+    redis = plain_world.own(Redis())
+    mock = plain_world.experts("alpha", "beta")
+    _, gateway = shared(plain_world, mock, redis, redis_more={"timeout": "10s", "failures": 1000}, limits={"drain_time": "300ms"})
+
+    redis.signal(signal.SIGSTOP)
+    wires = at_once(gateway, 5, "q")
+    until("they wait for Redis", lambda: gateway.metric("pointsman_in_flight") == 5)
+    remover = socket.create_connection(("127.0.0.1", gateway.admin_port), 10)
+    remover.sendall(b"DELETE /admin/decisions?prefix= HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-secret\r\n\r\n")
+    until("it is under way", lambda: gateway.admin("DELETE", "/admin/decisions?prefix=").status == 409)
+    wires[0].close()
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait() == 0
+    for wire in wires:
+        wire.close()
+    remover.close()
+
+
 # ---- values that are not ours ------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,9 @@
 
 #include "base.h"
 
+#define SOON 5000000  /* us; a limit that is not meant to pass, even under sanitizers on a busy machine */
+#define SLACK 1500000 /* us; how much later than its limit a call may end there */
+
 struct server {
         pid_t pid;
         unsigned port, bus; /* 0: only the Unix socket */

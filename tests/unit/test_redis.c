@@ -6,8 +6,6 @@
 
 #include "redis_address.h"
 
-#define SOON 2000000 /* us; a limit that is not meant to pass, even under sanitizers on a busy machine */
-
 static struct server server;
 TestSuite(redis, .init = stand_begin, .fini = stand_end, .timeout = 60);
 
@@ -399,7 +397,7 @@ Test(redis, comes_back_after_kill_9)
                 UNTIL(a[9].done);
                 for (int i = 0; i < 10; i++)
                         cr_assert_eq(a[i].result, REDIS_LOST);
-                cr_assert_lt(now_us() - before, SOON, "a lost connection is known at once");
+                cr_assert_lt(now_us() - before, SLACK, "a lost connection is known at once");
                 cr_assert_eq(ask_get(&a[0], "k", SOON), -EAGAIN);
                 server_again(&server);
                 UNTIL(redis_ready(stand.r));
@@ -445,7 +443,7 @@ Test(redis, slow_one_opens_the_breaker_and_closes_it_again)
                 cr_assert_eq(ask_get(&a, "k", 20000), 0, "%d", i);
                 UNTIL(a.done);
                 cr_assert_eq(a.result, REDIS_LATE);
-                cr_assert(a.at_us - sent >= 20000 && a.at_us - sent < 200000, "%" PRId64 " us", a.at_us - sent);
+                cr_assert(a.at_us - sent >= 20000 && a.at_us - sent < 20000 + SLACK, "%" PRId64 " us", a.at_us - sent);
         }
         cr_assert_eq(STAT(openings), 1);
         cr_assert_not(redis_ready(stand.r));
@@ -502,15 +500,17 @@ Test(redis, limits_of_each_command_are_kept)
         SERVER_START(&server);
         stand.config.failures = 100;
         open_ready();
-        (void)server_say(&server, "CLIENT PAUSE 1000 ALL");
+        (void)server_say(&server, "CLIENT PAUSE 3000 ALL");
         sent = now_us();
         for (int i = 0; i < 6; i++)
                 cr_assert_eq(ask_get(&a[i], "k", limits[i]), 0);
         UNTIL(a[0].done);
         for (int i = 0; i < 6; i++) {
                 cr_assert_eq(a[i].result, REDIS_LATE);
-                cr_assert(a[i].at_us - sent >= limits[i] && a[i].at_us - sent < limits[i] + 80000, "%" PRId64 " us for %" PRId64,
+                cr_assert(a[i].at_us - sent >= limits[i] && a[i].at_us - sent < limits[i] + SLACK, "%" PRId64 " us for %" PRId64,
                           a[i].at_us - sent, limits[i]);
+                for (int j = 0; j < 6; j++)
+                        cr_assert(limits[j] <= limits[i] || a[j].at_us >= a[i].at_us);
         }
         close_clean();
 }
@@ -638,7 +638,7 @@ Test(redis, names_are_resolved_on_the_loop)
                 int64_t before = now_us();
 
                 turn();
-                cr_assert_lt(now_us() - before, 100000, "a name must not block the loop");
+                cr_assert_lt(now_us() - before, SLACK, "a name must not block the loop");
         }
         cr_assert_not(redis_ready(stand.r));
         redis_destroy(TAKE(stand.r)); /* with a lookup under way */
@@ -736,7 +736,7 @@ Test(redis, silence_after_connecting_ends)
         stand.config.open_ms = 60000;
         stand_open(fake.url);
         UNTIL(STAT(openings) == 1);
-        cr_assert(now_us() - before >= 90000 && now_us() - before < 2000000);
+        cr_assert(now_us() - before >= 90000 && now_us() - before < 90000 + SLACK);
         close_clean();
         fake_stop();
 }

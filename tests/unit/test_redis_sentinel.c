@@ -4,7 +4,6 @@
 
 #include <signal.h>
 
-#define SOON 2000000
 #define LIMIT 50000 /* of a command under traffic */
 
 static struct server data[2], sentinels[3];
@@ -74,7 +73,7 @@ static void traffic_turn(void)
         if (traffic.done || !sent) {
                 if (traffic.done) {
                         ended[traffic.result]++;
-                        cr_assert_lt(traffic.at_us - sent, LIMIT + 200000, "a command has a limit");
+                        cr_assert_lt(traffic.at_us - sent, LIMIT + SLACK, "a command has a limit");
                 }
                 sent = now_us();
                 if (ask_set(&traffic, "k", "v", LIMIT) < 0)

@@ -18,6 +18,7 @@
 #define BACKOFF_MIN_US 50000
 #define BACKOFF_MAX_US 4000000
 #define READ_SIZE 16384
+#define DEPTH_MAX 8             /* arrays in arrays of a reply */
 #define SAY_EVERY_US 60000000
 #define PROBE_MIN_US 2000       /* the loop's clock has milliseconds */
 
@@ -73,9 +74,21 @@ static void *make_string(const redisReadTask *t, char *p, size_t n)
         return costs(t, sizeof(redisReply) + n) ? ORIGINAL(t).createString(t, p, n) : NULL;
 }
 
+/* hiredis 1 reads arrays in arrays without end, and frees them by recursion. */
+static bool shallow(const redisReadTask *t)
+{
+        unsigned depth = 0;
+
+        for (const redisReadTask *up = t; up && depth <= DEPTH_MAX; up = up->parent)
+                depth++;
+        if (depth > DEPTH_MAX)
+                ((struct link *)t->privdata)->oversized = true;
+        return depth <= DEPTH_MAX;
+}
+
 static void *make_array(const redisReadTask *t, elements_n n)
 {
-        return costs(t, sizeof(redisReply)) && costs(t, (size_t)n * sizeof(void *)) ? ORIGINAL(t).createArray(t, n) : NULL;
+        return shallow(t) && costs(t, sizeof(redisReply)) && costs(t, (size_t)n * sizeof(void *)) ? ORIGINAL(t).createArray(t, n) : NULL;
 }
 
 static void *make_integer(const redisReadTask *t, long long v)
@@ -87,6 +100,18 @@ static void *make_nil(const redisReadTask *t)
 {
         return costs(t, sizeof(redisReply)) ? ORIGINAL(t).createNil(t) : NULL;
 }
+
+#if HIREDIS_MAJOR >= 1 /* of RESP3, which nobody has asked for; a server may send them all the same */
+static void *make_double(const redisReadTask *t, double v, char *p, size_t n)
+{
+        return costs(t, sizeof(redisReply) + n) ? ORIGINAL(t).createDouble(t, v, p, n) : NULL;
+}
+
+static void *make_bool(const redisReadTask *t, int v)
+{
+        return costs(t, sizeof(redisReply)) ? ORIGINAL(t).createBool(t, v) : NULL;
+}
+#endif
 
 static bool reader_create(struct link *l)
 {
@@ -100,6 +125,10 @@ static bool reader_create(struct link *l)
         r->makers.createArray = make_array;
         r->makers.createInteger = make_integer;
         r->makers.createNil = make_nil;
+#if HIREDIS_MAJOR >= 1
+        r->makers.createDouble = make_double;
+        r->makers.createBool = make_bool;
+#endif
         l->reader->fn = &r->makers;
         l->reader->privdata = l;
         l->reply_cost = 0;

@@ -40,6 +40,19 @@ static int on_range(void *arg, unsigned first, unsigned last, const struct redis
 
 static const struct redis_address from = { .host = "node", .port = 7000 };
 
+/* hiredis takes memory for as many elements as an array says; the client bounds that, and so does this. */
+#if HIREDIS_MAJOR >= 1
+typedef size_t elements_n;
+#else
+typedef int elements_n;
+#endif
+static redisReplyObjectFunctions theirs, makers;
+
+static void *make_array(const redisReadTask *t, elements_n n)
+{
+        return n <= 20000 ? theirs.createArray(t, n) : NULL;
+}
+
 static void table(const char *p, size_t n)
 {
         redisReader *r = redisReaderCreate();
@@ -47,6 +60,9 @@ static void table(const char *p, size_t n)
         unsigned ranges = 0;
 
         assert(r);
+        theirs = makers = *r->fn;
+        makers.createArray = make_array;
+        r->fn = &makers;
         if (redisReaderFeed(r, p, n) == REDIS_OK && redisReaderGetReply(r, &reply) == REDIS_OK && reply) {
                 int rc = redis_slots_read(reply, &from, on_range, &ranges);
 
@@ -79,8 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         text[n] = 0;
         address(text);
         move(text, n);
-        /* lengths within reason: hiredis takes memory for as many elements as an array says, where the client counts */
-        if (n > 0 && *text == '*' && !memmem(text, n, "00000", 5) && n < 4096)
+        if (n > 0 && *text == '*')
                 table(text, n);
         return 0;
 }

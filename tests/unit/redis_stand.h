@@ -30,8 +30,9 @@ struct server {
 };
 
 /* Options are words for the command line: "--maxmemory", "2mb".  Starts it and waits until it answers. */
-#define SERVER_START(s, ...) server_start((s), false, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
-#define SERVER_START_TCP(s, ...) server_start((s), true, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+#define SERVER_START(...) START_(false, __VA_ARGS__, NULL)
+#define SERVER_START_TCP(...) START_(true, __VA_ARGS__, NULL)
+#define START_(tcp, s, ...) server_start((s), (tcp), (const char *const[]){ __VA_ARGS__ })
 void server_start(struct server *s, bool tcp, const char *const *options);
 /* With a configuration file of these lines; "--sentinel" as mode. */
 void server_start_file(struct server *s, const char *mode, const char *lines);

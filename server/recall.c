@@ -491,11 +491,7 @@ static enum next recall(struct request *r)
                 return WAIT;
         if (!k->judged) {
                 k->judged = true;
-                if (answers_recall(r, fetched(k, FETCH_ANSWER)))
-                        return GO;
-                if (k->answer.local.p)
-                        count(r, CACHE_ANSWERS, RECALL_MISS);
-                if (recall_shared(r))
+                if (answers_recall(r, fetched(k, FETCH_ANSWER)) || recall_shared(r))
                         return GO;
         }
         if (k->given.p && take_decision(r, k->given, RECALL_JOINED))

@@ -202,8 +202,12 @@ class Cluster:
                 out.append((next(n for n in self.nodes if n.port == port), words[0]))
         return out
 
+    def check(self):
+        return subprocess.run(["redis-cli", "--cluster", "check", f"127.0.0.1:{self.nodes[0].port}"], capture_output=True, text=True, timeout=PATIENCE)
+
     def reshard(self, giver, taker, slots):
-        """Moves so many slots with their keys, from one id to another."""
+        """Moves so many slots with their keys, from one id to another; on a busy machine the nodes take a while to agree after the last time."""
+        until("the nodes agree", lambda: self.check().returncode == 0)
         return self.cli("reshard", f"127.0.0.1:{self.nodes[0].port}", "--cluster-from", giver, "--cluster-to", taker, "--cluster-slots", slots)
 
     def keys(self, pattern="*"):

@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
         { "category", "train a category model on labelled prompts", command_category },
         { "eval", "measure a model: eval category --model M --in F ...", command_eval },
+        { "embed", "vectors of users and items from a file of edges", command_embed },
         { "map", "rank the experts of each category by recorded outcomes", command_map },
 };
 

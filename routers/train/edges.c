@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bad lines are told with file and line, as a compiler tells them.
+ */
+#include "base.h"
+#include "commands.h"
+#include "edges.h"
+#include "progress.h"
+
+int edges_option(struct edges *e, int option, const char *value)
+{
+        long n = 0;
+        int r = 0;
+
+        switch (option) {
+        case EDGES_FILE: e->source.path = value; break;
+        case EDGES_USER: e->source.user = value; break;
+        case EDGES_ITEM: e->source.item = value; break;
+        case EDGES_WEIGHT: e->source.weight = value; break;
+        case EDGES_TIME: e->source.time = value; break;
+        case EDGES_SPLIT: e->source.split = value; break;
+        case EDGES_USE: e->use = value; break;
+        case EDGES_ONE_KIND: e->source.one_kind = true; break;
+        case EDGES_WEIGHTED: e->weighted = true; break;
+        case EDGES_MAX_BAD:
+                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
+                e->source.max_bad = (size_t)n;
+                return r;
+        case EDGES_FORMAT:
+                e->source.format = strcmp(value, "tsv") == 0 ? GRAPH_TSV : strcmp(value, "csv") == 0 ? GRAPH_CSV
+                                   : strcmp(value, "jsonl") == 0 ? GRAPH_JSONL : GRAPH_AUTO;
+                if (e->source.format != GRAPH_AUTO)
+                        return 0;
+                (void)fprintf(stderr, "--format: '%s' is none of tsv, csv, jsonl\n", value);
+                return -EINVAL;
+        default: return 1;
+        }
+        return 0;
+}
+
+static void show(void *ctx, size_t lines)
+{
+        (void)ctx;
+        progress_show("reading", lines, 0);
+}
+
+/* The split that is trained on. */
+static int choose_split(struct edges *e)
+{
+        const struct graph *g = &e->graph;
+
+        if (!e->use && g->n_splits == 1) {
+                e->used = 0;
+                return 0;
+        }
+        e->used = graph_split(g, e->use ? e->use : "train");
+        if (e->used != SIZE_MAX)
+                return 0;
+        (void)fprintf(stderr, "%s: no edge is of split '%s'; there are:", e->source.path, e->use ? e->use : "train");
+        for (size_t i = 0; i < g->n_splits; i++)
+                (void)fprintf(stderr, " '%s'", g->split[i]);
+        (void)fprintf(stderr, " (--use names one)\n");
+        return -EINVAL;
+}
+
+static void tell(const struct edges *e, double seconds)
+{
+        const struct graph *g = &e->graph;
+        size_t longest = 0, of[GRAPH_SPLITS_MAX] = { 0 };
+
+        for (size_t i = 0; i < e->matrix.rows; i++)
+                longest = MAX(longest, (size_t)(e->matrix.start[i + 1] - e->matrix.start[i]));
+        for (size_t i = 0; i < g->n; i++)
+                of[g->edge[i].split]++;
+        (void)printf("%s: %zu edges, %zu users, %zu items", e->source.path, g->n, graph_users(g), graph_items(g));
+        for (size_t i = 0; i < g->n_splits && g->n_splits > 1; i++)
+                (void)printf("%s%s %zu", i ? ", " : " (", g->split[i], of[i]);
+        (void)printf("%s; trained on %zu, the longest history has %zu; read in %.1f s\n", g->n_splits > 1 ? ")" : "",
+                     sparse_cells(&e->matrix), longest, seconds);
+}
+
+int edges_read(struct edges *e)
+{
+        int64_t began = now_us();
+        char why[256];
+        int r;
+
+        e->source.progress = show;
+        r = graph_read(&e->source, &e->graph, why, sizeof why);
+        progress_done();
+        for (size_t i = 0; i < e->graph.n_named; i++)
+                (void)fprintf(stderr, "%s:%zu: %s, ignoring the line\n", e->source.path, e->graph.named[i].line, e->graph.named[i].why);
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", e->source.path, why);
+                return r;
+        }
+        if (e->graph.bad > 0)
+                (void)fprintf(stderr, "%s: %zu of %zu lines were unusable, ignoring them\n", e->source.path, e->graph.bad,
+                              e->graph.lines);
+        r = choose_split(e);
+        if (r == 0)
+                r = graph_matrix(&e->graph, e->graph.n_splits == 1 ? SIZE_MAX : e->used, e->weighted, &e->matrix);
+        if (r == 0 && sparse_cells(&e->matrix) == 0) {
+                (void)fprintf(stderr, "%s: only edges from things to themselves are left\n", e->source.path);
+                r = -ENODATA;
+        }
+        if (r == 0 && !e->quiet)
+                tell(e, (double)(now_us() - began) / 1e6);
+        return r;
+}
+
+void edges_finish(struct edges *e)
+{
+        sparse_finish(&e->matrix);
+        graph_finish(&e->graph);
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pointsman-train embed: vectors of users and items out of edges, or out of somebody else's files.
+ */
+#include <getopt.h>
+#include <math.h>
+
+#include "als.h"
+#include "base.h"
+#include "commands.h"
+#include "edges.h"
+#include "fastrp.h"
+#include "parallel.h"
+#include "progress.h"
+#include "svd.h"
+#include "vectors.h"
+
+static const char help_text[] =
+        "usage: pointsman-train embed --edges FILE --out V.safetensors [--method fastrp|svd|als] [OPTION...]\n"
+        "       pointsman-train embed --items M.npy --item-ids FILE [--users M.npy --user-ids FILE] --out V.safetensors\n"
+        "\n" EDGES_HELP
+        "  --out FILE             the vectors, with their ids (safetensors)\n"
+        "  --method M             fastrp: random projection of the graph, seconds (the preset); svd: its strongest directions;\n"
+        "                         als: factors of implicit feedback\n"
+        "  --dim N                numbers in a vector, 1..1024 (256)\n"
+        "  --seed N               (0)\n"
+        "  --threads N            (as many as there are processors)\n"
+        "fastrp:\n"
+        "  --powers W,W,...       weights of the graph's first, second, ... power (1,0.5)\n"
+        "  --beta B               what many have counts as degree^B, -2..2 (-0.5)\n"
+        "  --sparsity S           one place in S of the random matrix is used (3); 0: the square root of the nodes\n"
+        "  --standard             columns to mean 0 and deviation 1\n"
+        "svd:\n"
+        "  --user-exponent E, --item-exponent E   edges are divided by degree^E first (0.5)\n"
+        "  --spectrum P           directions are weighted by their strength^P, -1..2 (1)\n"
+        "  --rounds N             of power iteration (4)\n"
+        "als:\n"
+        "  --alpha A, --ridge R, --rounds N       confidence, shrinkage, rounds (20, 1, 10)\n"
+        "vectors from elsewhere:\n"
+        "  --items FILE, --users FILE             matrices, .npy or safetensors with one tensor\n"
+        "  --item-ids FILE, --user-ids FILE       their ids, one a line\n"
+        "\n"
+        "The same input, options and build give the same bytes; for svd and als also the same number of threads.\n";
+
+enum method { FASTRP, SVD, ALS };
+
+struct task {
+        struct edges edges;
+        const char *out, *items, *users, *item_ids, *user_ids;
+        enum method method;
+        struct fastrp_settings fastrp;
+        double user_exponent, item_exponent, spectrum, alpha, ridge;
+        long dim, seed, threads, rounds; /* rounds 0: the method's own */
+        float *user, *item;
+        struct names *user_names, *item_names; /* of imported vectors */
+        size_t dim_found;
+};
+
+enum argument { OUT = 256, METHOD, DIM, SEED, THREADS, POWERS, BETA, SPARSITY, STANDARD, USER_EXPONENT, ITEM_EXPONENT, SPECTRUM, ROUNDS,
+                ALPHA, RIDGE, ITEMS, USERS, ITEM_IDS, USER_IDS, HELP };
+
+static const struct option long_options[] = {
+        EDGES_OPTIONS,
+        { "out", required_argument, NULL, OUT },
+        { "method", required_argument, NULL, METHOD },
+        { "dim", required_argument, NULL, DIM },
+        { "seed", required_argument, NULL, SEED },
+        { "threads", required_argument, NULL, THREADS },
+        { "powers", required_argument, NULL, POWERS },
+        { "beta", required_argument, NULL, BETA },
+        { "sparsity", required_argument, NULL, SPARSITY },
+        { "standard", no_argument, NULL, STANDARD },
+        { "user-exponent", required_argument, NULL, USER_EXPONENT },
+        { "item-exponent", required_argument, NULL, ITEM_EXPONENT },
+        { "spectrum", required_argument, NULL, SPECTRUM },
+        { "rounds", required_argument, NULL, ROUNDS },
+        { "alpha", required_argument, NULL, ALPHA },
+        { "ridge", required_argument, NULL, RIDGE },
+        { "items", required_argument, NULL, ITEMS },
+        { "users", required_argument, NULL, USERS },
+        { "item-ids", required_argument, NULL, ITEM_IDS },
+        { "user-ids", required_argument, NULL, USER_IDS },
+        { "help", no_argument, NULL, HELP },
+        { NULL, 0, NULL, 0 },
+};
+
+static int take_powers(struct task *t, const char *value)
+{
+        const char *at = value;
+        bool any = false;
+        char *end;
+
+        t->fastrp.n_powers = 0;
+        for (;;) {
+                double x = strtod(at, &end);
+
+                if (end == at || !isfinite(x) || t->fastrp.n_powers == FASTRP_POWERS_MAX || (*end && *end != ','))
+                        break;
+                t->fastrp.power[t->fastrp.n_powers++] = x;
+                any = any || x != 0;
+                if (!*end && any)
+                        return 0;
+                if (!*end)
+                        break;
+                at = end + 1;
+        }
+        (void)fprintf(stderr, "--powers: '%s' is not a list of 1 to %d numbers, one of them not 0\n", value, FASTRP_POWERS_MAX);
+        return -EINVAL;
+}
+
+static int take_method(struct task *t, const char *value)
+{
+        static const char *const names[] = { "fastrp", "svd", "als" };
+
+        for (size_t i = 0; i < LENGTH_OF(names); i++)
+                if (strcmp(value, names[i]) == 0) {
+                        t->method = (enum method)i;
+                        return 0;
+                }
+        (void)fprintf(stderr, "--method: '%s' is none of fastrp, svd, als\n", value);
+        return -EINVAL;
+}
+
+static int take_option(void *task, int option, const char *value)
+{
+        struct task *t = task;
+        int r = edges_option(&t->edges, option, value);
+
+        if (r <= 0)
+                return r;
+        switch (option) {
+        case OUT: t->out = value; break;
+        case METHOD: return take_method(t, value);
+        case DIM: return argument_number("--dim", value, 1, 1024, &t->dim);
+        case SEED: return argument_number("--seed", value, 0, INT_MAX, &t->seed);
+        case THREADS: return argument_number("--threads", value, 1, PARALLEL_THREADS_MAX, &t->threads);
+        case POWERS: return take_powers(t, value);
+        case BETA: return argument_real("--beta", value, -2, 2, &t->fastrp.beta);
+        case SPARSITY: return argument_real("--sparsity", value, 0, 1e9, &t->fastrp.sparsity);
+        case STANDARD: t->fastrp.standard = true; break;
+        case USER_EXPONENT: return argument_real("--user-exponent", value, 0, 2, &t->user_exponent);
+        case ITEM_EXPONENT: return argument_real("--item-exponent", value, 0, 2, &t->item_exponent);
+        case SPECTRUM: return argument_real("--spectrum", value, -1, 2, &t->spectrum);
+        case ROUNDS: return argument_number("--rounds", value, 1, 1000, &t->rounds);
+        case ALPHA: return argument_real("--alpha", value, 1e-6, 1e6, &t->alpha);
+        case RIDGE: return argument_real("--ridge", value, 1e-6, 1e6, &t->ridge);
+        case ITEMS: t->items = value; break;
+        case USERS: t->users = value; break;
+        case ITEM_IDS: t->item_ids = value; break;
+        case USER_IDS: t->user_ids = value; break;
+        default: return -EINVAL;
+        }
+        return 0;
+}
+
+/* 0: go on; else the exit status plus one. */
+static int read_arguments(struct task *t, int argc, char **argv)
+{
+        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+
+        if (r)
+                return r;
+        if (optind != argc) {
+                (void)fprintf(stderr, "embed: unexpected argument '%s'\n", argv[optind]);
+                return 3;
+        }
+        if (!t->edges.source.path == !t->items) {
+                (void)fprintf(stderr, "embed: either --edges or --items must say where vectors come from\n");
+                return 3;
+        }
+        if (!t->items != !t->item_ids || !t->users != !t->user_ids || (t->users && !t->items)) {
+                (void)fprintf(stderr, "embed: --items goes with --item-ids, --users with --user-ids and with --items\n");
+                return 3;
+        }
+        if (!t->out)
+                return 1 + argument_missing("embed", "--out");
+        return 0;
+}
+
+/* ---- methods ------------------------------------------------------------------------------------------------------------- */
+
+static int by_fastrp(struct task *t)
+{
+        const struct sparse *m = &t->edges.matrix;
+        CLEANUP(sparse_finish) struct sparse all = { 0 };
+        bool one = t->edges.graph.one_kind;
+        size_t dim = (size_t)t->dim;
+        float *v;
+
+        if ((one ? sparse_symmetric(m, &all) : sparse_bipartite(m, &all)) < 0)
+                return -ENOMEM;
+        t->fastrp.dim = dim;
+        t->fastrp.seed = (uint64_t)t->seed;
+        t->fastrp.threads = (unsigned)t->threads;
+        v = t->user = malloc((all.rows * dim + 1) * sizeof *v);
+        if (!v || fastrp(&all, &t->fastrp, v) < 0)
+                return -ENOMEM;
+        if (one)
+                return 0;
+        t->item = malloc((m->cols * dim + 1) * sizeof *v);
+        if (!t->item)
+                return -ENOMEM;
+        memcpy(t->item, v + m->rows * dim, m->cols * dim * sizeof *v);
+        return 0;
+}
+
+static void degrees(const struct sparse *m, double exponent, float *scale)
+{
+        sparse_sums(m, scale);
+        for (size_t i = 0; i < m->rows; i++)
+                scale[i] = scale[i] > 0 ? (float)pow((double)scale[i], -exponent) : 0;
+}
+
+/* Divides the edges by powers of their ends' degrees, in place. */
+static int normalise(struct task *t, struct sparse *m)
+{
+        CLEANUP(free_p) float *row = malloc((m->rows + 1) * sizeof *row), *col = malloc((m->cols + 1) * sizeof *col);
+        CLEANUP(sparse_finish) struct sparse turned = { 0 };
+
+        if (!row || !col || sparse_transpose(m, &turned) < 0)
+                return -ENOMEM;
+        degrees(m, t->user_exponent, row);
+        degrees(&turned, t->item_exponent, col);
+        for (size_t r = 0; r < m->rows; r++)
+                for (uint64_t i = m->start[r]; i < m->start[r + 1]; i++)
+                        m->value[i] *= row[r] * col[m->col[i]];
+        return 0;
+}
+
+static int by_factors(struct task *t)
+{
+        struct sparse *m = &t->edges.matrix;
+        size_t dim = (size_t)t->dim;
+        CLEANUP(free_p) float *value = calloc(dim, sizeof *value);
+        int r;
+
+        t->user = malloc((m->rows * dim + 1) * sizeof *t->user);
+        t->item = malloc((m->cols * dim + 1) * sizeof *t->item);
+        if (!value || !t->user || !t->item)
+                return -ENOMEM;
+        if (t->method == ALS) {
+                struct als_settings s = { dim, t->alpha, t->ridge, t->rounds ? (unsigned)t->rounds : 10, 3, (uint64_t)t->seed,
+                                          (unsigned)t->threads, NULL, NULL };
+
+                return als(m, &s, t->user, t->item);
+        }
+        r = normalise(t, m);
+        if (r == 0) {
+                struct svd_settings s = { dim, 20, t->rounds ? (unsigned)t->rounds : 4, (uint64_t)t->seed, (unsigned)t->threads };
+
+                r = svd(m, &s, t->user, t->item, value);
+        }
+        for (size_t k = 0; r == 0 && k < dim; k++) {
+                float weight = value[k] > 0 ? (float)pow((double)value[k], t->spectrum) : 0;
+
+                for (size_t i = 0; i < m->rows; i++)
+                        t->user[i * dim + k] *= weight;
+                for (size_t i = 0; i < m->cols; i++)
+                        t->item[i * dim + k] *= weight;
+        }
+        return r;
+}
+
+/* ---- vectors from elsewhere ----------------------------------------------------------------------------------------------- */
+
+static int read_ids(const char *path, size_t wanted, struct names **ret)
+{
+        CLEANUP(fclose_p) FILE *f = fopen(path, "re");
+        CLEANUP(free_p) char *line = NULL;
+        size_t room = 0, number = 0;
+        ssize_t n;
+        int r = names_create(ret);
+
+        if (!f) {
+                (void)fprintf(stderr, "%s: cannot open: %s\n", path, ERRNO_TEXT(errno));
+                return -EIO;
+        }
+        while (r == 0 && (n = getline(&line, &room, f)) >= 0) {
+                uint32_t got;
+
+                while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+                        n--;
+                r = names_add(*ret, line, (size_t)n, &got);
+                if (r == 0 && got != number)
+                        r = -EEXIST;
+                number++;
+        }
+        if (r < 0 && r != -ENOMEM)
+                (void)fprintf(stderr, "%s:%zu: %s\n", path, number,
+                              r == -EEXIST ? "this id was there before" : "an id has 1 to 512 bytes, and there are at most 2^31 - 1");
+        if (r == 0 && number != wanted) {
+                (void)fprintf(stderr, "%s: %zu ids for %zu vectors\n", path, number, wanted);
+                r = -EINVAL;
+        }
+        return r;
+}
+
+static int import_side(struct task *t, const char *matrix, const char *ids, float **v, struct names **names)
+{
+        char why[256];
+        size_t rows, cols;
+        int r = vectors_import(matrix, NULL, v, &rows, &cols, why, sizeof why);
+
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", matrix, r == -ENOMEM ? "out of memory" : why);
+                return r;
+        }
+        if (t->dim_found && t->dim_found != cols) {
+                (void)fprintf(stderr, "%s: vectors of %zu numbers, the items' have %zu\n", matrix, cols, t->dim_found);
+                return -EINVAL;
+        }
+        t->dim_found = cols;
+        return read_ids(ids, rows, names);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------- */
+
+static int write_out(struct task *t)
+{
+        bool imported = t->items != NULL;
+        struct names *users = imported ? t->user_names : t->edges.graph.users, *items = imported ? t->item_names : t->edges.graph.items;
+        struct vectors_side user = { .row = t->user }, item = { .row = t->item ? t->item : t->user };
+        static const char *const methods[] = { "fastrp", "svd", "als" };
+        char dim[32], seed[32], why[256];
+        const char *meta[] = { "method", imported ? "imported" : methods[t->method], "dim", dim, "seed", seed, "data",
+                               imported ? "" : t->edges.graph.digest, "made_by", "pointsman-train " PM_VERSION, NULL };
+        int r;
+
+        if (users)
+                user.names = names_view(users);
+        item.names = names_view(items);
+        (void)snprintf(dim, sizeof dim, "%zu", t->dim_found);
+        (void)snprintf(seed, sizeof seed, "%ld", t->seed);
+        r = vectors_write(t->out, &user, &item, t->dim_found, meta, why, sizeof why);
+        if (r < 0)
+                (void)fprintf(stderr, "%s: %s\n", t->out, why);
+        else
+                (void)printf("%s: %zu vectors of items and %zu of users, %zu numbers each\n", t->out, item.names.n, user.names.n,
+                             t->dim_found);
+        return r;
+}
+
+static int embed(struct task *t)
+{
+        int64_t began;
+        size_t bad;
+        int r;
+
+        if (t->items) {
+                r = import_side(t, t->items, t->item_ids, &t->item, &t->item_names);
+                if (r == 0 && t->users)
+                        r = import_side(t, t->users, t->user_ids, &t->user, &t->user_names);
+                return r < 0 ? r : write_out(t);
+        }
+        r = edges_read(&t->edges);
+        if (r < 0)
+                return r;
+        began = now_us();
+        t->dim_found = (size_t)t->dim;
+        r = t->method == FASTRP ? by_fastrp(t) : by_factors(t);
+        progress_done();
+        if (r < 0)
+                return r;
+        (void)printf("embedded in %.2f s on %ld threads\n", (double)(now_us() - began) / 1e6, t->threads);
+        bad = vectors_not_finite(t->user, t->edges.matrix.rows * t->dim_found);
+        if (bad == SIZE_MAX && t->item)
+                bad = vectors_not_finite(t->item, t->edges.matrix.cols * t->dim_found);
+        if (bad != SIZE_MAX) {
+                (void)fprintf(stderr, "embed: a number is not finite: less extreme weights, --alpha or --spectrum are needed\n");
+                return -EDOM;
+        }
+        return write_out(t);
+}
+
+int command_embed(int argc, char **argv)
+{
+        struct task t = { .edges = { .source = { .max_bad = 100 } }, .fastrp = { .power = { 1, .5 }, .n_powers = 2, .beta = -.5, .sparsity = 3 },
+                          .user_exponent = .5, .item_exponent = .5, .spectrum = 1, .alpha = 20, .ridge = 1, .dim = 256,
+                          .threads = (long)parallel_processors() };
+        int r = read_arguments(&t, argc, argv);
+
+        if (r != 0)
+                return r - 1;
+        r = embed(&t);
+        if (r == -ENOMEM)
+                (void)fprintf(stderr, "embed: out of memory\n");
+        edges_finish(&t.edges);
+        names_destroy(t.user_names);
+        names_destroy(t.item_names);
+        free(t.user);
+        free(t.item);
+        return r < 0;
+}

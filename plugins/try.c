@@ -148,7 +148,8 @@ static int read_object(struct try *t, const json_t *object, const char *line, si
                 ask->user = json_is_string(user) ? keep_text(t, user).p : "";
                 ask->history = keep_list(t, json_object_get(object, "history"));
                 ask->exclude = keep_list(t, json_object_get(object, "exclude"));
-                ask->wanted = json_is_integer(wanted) && json_integer_value(wanted) > 0 ? (size_t)json_integer_value(wanted) : 10;
+                ask->wanted = json_is_integer(wanted) && json_integer_value(wanted) >= 0 ? (size_t)json_integer_value(wanted) : 10;
+                ask->body = (struct pm_str){ scrap_text(t->memory, line, n), n };
                 return 0;
         }
         if (json_is_string(text)) {

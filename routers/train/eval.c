@@ -88,7 +88,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         if (r)
                 return r;
         if (optind + 1 != argc || strcmp(argv[optind], "category") != 0) {
-                (void)fprintf(stderr, "eval: what is to be measured? Known: eval category\n");
+                (void)fprintf(stderr, "eval: what is to be measured? Known: eval category, eval interests\n");
                 return 3;
         }
         if (!t->model || !t->in.path || !t->in.text || !t->in.label)
@@ -234,6 +234,10 @@ static int evaluate(struct task *t)
 
 int command_eval(int argc, char **argv)
 {
+#ifdef WITH_FAISS
+        if (argc > 1 && strcmp(argv[1], "interests") == 0)
+                return command_eval_interests(argc, argv);
+#endif
         struct task t = { .threshold = -1, .id = "id", .in = { .max_bad = 100 } };
         int r = read_arguments(&t, argc, argv);
 

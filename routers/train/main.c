@@ -11,8 +11,11 @@ static const struct {
         int (*run)(int argc, char **argv);
 } commands[] = {
         { "category", "train a category model on labelled prompts", command_category },
-        { "eval", "measure a model: eval category --model M --in F ...", command_eval },
+        { "eval", "measure a model: eval category --model M ..., eval interests --catalogue FOLDER ...", command_eval },
         { "embed", "vectors of users and items from a file of edges", command_embed },
+#ifdef WITH_FAISS
+        { "interests", "clusters, lists and an index of them, to recommend from", command_interests },
+#endif
         { "map", "rank the experts of each category by recorded outcomes", command_map },
 };
 

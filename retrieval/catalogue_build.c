@@ -1,0 +1,646 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Items are numbered anew, by cell and within it by how often they were taken; users by cell too.  So what belongs together lies
+ * together, in the file and in memory.
+ */
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "also.h"
+#include "base.h"
+#include "catalogue_build.h"
+#include "cluster.h"
+#include "dot.h"
+#include "parallel.h"
+#include "tensors.h"
+
+#define NEAR_CELLS 64
+#define USER_MAX 2000      /* items of a user that lists of things taken along are made from */
+#define POPULAR_MAX 65536
+#define SAMPLE 64          /* vectors a centre that k-means is trained on */
+
+/* One side, in its new numbering. */
+struct side {
+        size_t n, dim, placed, n_cells, n_near;
+        uint32_t *order;      /* [n] the old number of each new one */
+        uint32_t *number;     /* [n] the new number of each old one */
+        struct names *names;
+        float *vector, *scale, *centre;
+        int8_t *code;
+        uint32_t *first, *near;
+};
+
+struct build {
+        const struct catalogue_recipe *recipe;
+        struct side items, users;
+        uint32_t *count;                  /* [items] new numbering */
+        uint32_t *popular;
+        uint64_t *history_start;
+        uint32_t *history;
+        uint32_t *near_user;              /* [users][near] */
+        struct sparse tagged;
+        struct also also;
+        char *why;
+        size_t why_size;
+};
+
+static void side_finish(struct side *s)
+{
+        free(s->order);
+        free(s->number);
+        names_destroy(s->names);
+        free(s->vector);
+        free(s->scale);
+        free(s->centre);
+        free(s->code);
+        free(s->first);
+        free(s->near);
+}
+
+static void build_finish(struct build *b)
+{
+        side_finish(&b->items);
+        side_finish(&b->users);
+        free(b->count);
+        free(b->popular);
+        free(b->history_start);
+        free(b->history);
+        free(b->near_user);
+        sparse_finish(&b->tagged);
+        also_finish(&b->also);
+}
+
+static void stage(const struct build *b, const char *what)
+{
+        if (b->recipe->stage)
+                b->recipe->stage(b->recipe->ctx, what);
+}
+
+/* ---- numbering ------------------------------------------------------------------------------------------------------------- */
+
+/* The vectors of the old numbers, of length 1, or zeros. */
+static float *gather(const struct names_view *ids, const struct vectors_side *from, size_t dim)
+{
+        float *v = calloc(ids->n * dim + 1, sizeof *v);
+
+        for (size_t i = 0; v && i < ids->n; i++) {
+                size_t n;
+                const char *id = names_at(ids, (uint32_t)i, &n);
+                uint32_t row = from->names.n > 0 ? names_find(&from->names, id, n) : NAMES_NONE;
+
+                if (row == NAMES_NONE)
+                        continue;
+                memcpy(v + i * dim, from->row + (size_t)row * dim, dim * sizeof *v);
+                if (!(dot_normalise(v + i * dim, dim) > 0))
+                        memset(v + i * dim, 0, dim * sizeof *v);
+        }
+        return v;
+}
+
+struct ranked {
+        uint32_t cell, count, old;
+};
+
+static int by_cell(const void *a, const void *b)
+{
+        const struct ranked *x = a, *y = b;
+
+        if (x->cell != y->cell)
+                return x->cell < y->cell ? -1 : 1;
+        if (x->count != y->count)
+                return x->count > y->count ? -1 : 1;
+        return (x->old > y->old) - (x->old < y->old);
+}
+
+static bool is_zero(const float *v, size_t dim)
+{
+        for (size_t k = 0; k < dim; k++)
+                if (v[k] < 0 || v[k] > 0)
+                        return false;
+        return true;
+}
+
+/* Clusters v[n][dim] and fills order: cells one behind the other, what has no vector at the end. */
+static int number_anew(struct build *b, struct side *s, const float *v, const uint32_t *count, size_t cells)
+{
+        const struct catalogue_recipe *p = b->recipe;
+        CLEANUP(free_p) struct ranked *rank = calloc(s->n + 1, sizeof *rank);
+        CLEANUP(free_p) float *placed = malloc((s->n * s->dim + 1) * sizeof *placed);
+        CLEANUP(free_p) uint32_t *cell = malloc((s->n + 1) * sizeof *cell);
+        struct cluster_settings k = { .rounds = p->rounds, .seed = p->seed, .threads = p->threads, .sample = SAMPLE };
+        int r = 0;
+
+        if (!rank || !placed || !cell)
+                return -ENOMEM;
+        for (size_t i = 0; i < s->n; i++)
+                if (!is_zero(v + i * s->dim, s->dim))
+                        memcpy(placed + s->placed++ * s->dim, v + i * s->dim, s->dim * sizeof *v);
+        /* a dozen in a cell; of a large catalogue more, since every round of k-means compares all vectors with all centres */
+        k.k = s->n_cells = MIN(cells ? cells : MAX(MIN(s->placed / 14, (size_t)(16 * sqrt((double)s->placed))), (size_t)1), s->placed);
+        s->centre = calloc(s->n_cells * s->dim + 1, sizeof *s->centre);
+        if (!s->centre)
+                return -ENOMEM;
+        if (s->placed > 0) {
+                r = cluster_train(placed, s->placed, s->dim, &k, s->centre, b->why, b->why_size);
+                if (r == 0)
+                        r = cluster_assign(placed, s->placed, s->dim, s->centre, s->n_cells, 1, p->threads, cell, b->why, b->why_size);
+        }
+        if (r < 0)
+                return r;
+        for (size_t i = 0, at = 0; i < s->n; i++)
+                rank[i] = (struct ranked){ is_zero(v + i * s->dim, s->dim) ? CELLS_NONE : cell[at++], count[i], (uint32_t)i };
+        qsort(rank, s->n, sizeof *rank, by_cell);
+        s->first = calloc(s->n_cells + 1, sizeof *s->first);
+        s->order = malloc((s->n + 1) * sizeof *s->order);
+        s->number = malloc((s->n + 1) * sizeof *s->number);
+        if (!s->first || !s->order || !s->number)
+                return -ENOMEM;
+        for (size_t i = 0; i < s->n; i++) {
+                s->order[i] = rank[i].old;
+                s->number[rank[i].old] = (uint32_t)i;
+                if (rank[i].cell != CELLS_NONE)
+                        s->first[rank[i].cell + 1]++;
+        }
+        for (size_t c = 0; c < s->n_cells; c++)
+                s->first[c + 1] += s->first[c];
+        return 0;
+}
+
+static int fill_side(struct build *b, struct side *s, const struct names_view *ids, const float *v)
+{
+        CLEANUP(free_p) uint32_t *near = NULL;
+        int r = names_create(&s->names);
+
+        s->vector = malloc((s->n * s->dim + 1) * sizeof *s->vector);
+        s->code = malloc(s->n * s->dim + 1);
+        s->scale = malloc((s->n + 1) * sizeof *s->scale);
+        s->n_near = MIN((size_t)NEAR_CELLS, s->n_cells);
+        s->near = malloc((s->n_cells * s->n_near + 1) * sizeof *s->near);
+        if (r < 0 || !s->vector || !s->code || !s->scale || !s->near)
+                return -ENOMEM;
+        for (size_t i = 0; i < s->n; i++) {
+                size_t n;
+                const char *id = names_at(ids, s->order[i], &n);
+                uint32_t got;
+
+                if (names_add(s->names, id, n, &got) < 0)
+                        return -ENOMEM;
+                memcpy(s->vector + i * s->dim, v + (size_t)s->order[i] * s->dim, s->dim * sizeof *v);
+                s->scale[i] = dot_quantise(s->vector + i * s->dim, s->dim, s->code + i * s->dim);
+        }
+        if (s->n_cells == 0)
+                return 0;
+        r = cluster_assign(s->centre, s->n_cells, s->dim, s->centre, s->n_cells, s->n_near, b->recipe->threads, s->near, b->why,
+                           b->why_size);
+        for (size_t c = 0; r == 0 && c < s->n_cells; c++) { /* itself first, also where rounding or an equal centre says otherwise */
+                uint32_t *row = s->near + c * s->n_near;
+                size_t at = 0;
+
+                while (at + 1 < s->n_near && row[at] != c)
+                        at++;
+                memmove(row + 1, row, at * sizeof *row);
+                row[0] = (uint32_t)c;
+        }
+        return r;
+}
+
+/* ---- lists ------------------------------------------------------------------------------------------------------------------ */
+
+struct event {
+        uint32_t item;
+        int64_t time;
+};
+
+static int by_item(const void *a, const void *b)
+{
+        const struct event *x = a, *y = b;
+
+        if (x->item != y->item)
+                return x->item < y->item ? -1 : 1;
+        return (x->time < y->time) - (x->time > y->time);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+        const struct event *x = a, *y = b;
+
+        if (x->time != y->time)
+                return x->time < y->time ? 1 : -1;
+        return (x->item > y->item) - (x->item < y->item);
+}
+
+/* Each user's items, newest first, each once. */
+static int make_histories(struct build *b)
+{
+        const struct graph *g = b->recipe->graph;
+        size_t n = b->users.n, at = 0;
+        CLEANUP(free_p) uint64_t *end = calloc(n + 2, sizeof *end);
+        CLEANUP(free_p) struct event *event = malloc((g->n + 1) * sizeof *event);
+
+        b->history_start = calloc(n + 1, sizeof *b->history_start);
+        b->history = malloc((g->n + 1) * sizeof *b->history);
+        if (!end || !event || !b->history_start || !b->history)
+                return -ENOMEM;
+        for (int pass = 0; pass < 2; pass++) {
+                for (size_t i = 0; i < g->n; i++) {
+                        const struct graph_edge *e = &g->edge[i];
+                        uint32_t user = b->users.number[e->user];
+
+                        if ((b->recipe->split != SIZE_MAX && e->split != b->recipe->split) || (g->one_kind && e->user == e->item))
+                                continue;
+                        if (pass == 0)
+                                end[user + 1]++;
+                        else
+                                event[end[user]++] = (struct event){ b->items.number[e->item], e->time };
+                }
+                for (size_t u = 0; pass == 0 && u < n; u++)
+                        end[u + 1] += end[u];
+        }
+        for (size_t u = 0, begin = 0; u < n; begin = end[u++]) { /* end[u] is now the end of u */
+                size_t kept = begin;
+
+                qsort(event + begin, end[u] - begin, sizeof *event, by_item);
+                for (size_t i = begin; i < end[u]; i++)
+                        if (i == begin || event[i].item != event[i - 1].item) {
+                                event[kept] = event[i]; /* its latest time; what stands before i keeps its item, so that the next one can compare */
+                                kept++;
+                        }
+                qsort(event + begin, kept - begin, sizeof *event, newest_first);
+                for (size_t i = begin; i < kept; i++)
+                        b->history[at++] = event[i].item;
+                b->history_start[u + 1] = at;
+        }
+        return 0;
+}
+
+static int make_popular(struct build *b)
+{
+        size_t n = b->items.n;
+        CLEANUP(free_p) struct ranked *rank = calloc(n + 1, sizeof *rank);
+
+        b->popular = malloc((n + 1) * sizeof *b->popular);
+        if (!rank || !b->popular)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                rank[i] = (struct ranked){ 0, b->count[i], (uint32_t)i };
+        qsort(rank, n, sizeof *rank, by_cell);
+        for (size_t i = 0; i < n; i++)
+                b->popular[i] = rank[i].old;
+        return 0;
+}
+
+/* The matrix in the new numbering. */
+static int renumber(const struct build *b, struct sparse *ret)
+{
+        const struct sparse *m = b->recipe->matrix;
+        CLEANUP(free_p) struct sparse_cell *cell = malloc((sparse_cells(m) + 1) * sizeof *cell);
+        size_t n = 0;
+
+        if (!cell)
+                return -ENOMEM;
+        for (size_t u = 0; u < m->rows; u++)
+                for (uint64_t i = m->start[u]; i < m->start[u + 1]; i++)
+                        cell[n++] = (struct sparse_cell){ b->users.number[u], b->items.number[m->col[i]], m->value[i] };
+        return sparse_create(m->rows, m->cols, cell, n, ret);
+}
+
+struct neighbours {
+        const struct cells *cells;
+        size_t near, budget;
+        uint32_t *ret;
+        int failed;
+};
+
+static void find_neighbours(void *ctx, size_t begin, size_t end)
+{
+        struct neighbours *x = ctx;
+        CLEANUP(free_p) struct cells_hit *hit = malloc((x->near + 1) * sizeof *hit);
+        struct cells_room *room = NULL;
+
+        if (!hit || cells_room_create(x->cells, &room) < 0) {
+                __atomic_store_n(&x->failed, 1, __ATOMIC_RELAXED);
+                return;
+        }
+        for (size_t u = begin; u < end; u++) {
+                size_t found = 0, kept = 0;
+
+                if (u < x->cells->start[x->cells->n_cells])
+                        found = cells_search(x->cells, x->cells->vector + u * x->cells->dim, CELLS_NONE, x->budget ? x->budget : SIZE_MAX,
+                                             x->near + 1, room, hit);
+                for (size_t i = 0; i < found && kept < x->near; i++)
+                        if (hit[i].id != u)
+                                x->ret[u * x->near + kept++] = hit[i].id;
+                while (kept < x->near)
+                        x->ret[u * x->near + kept++] = NAMES_NONE;
+        }
+        cells_room_destroy(room);
+}
+
+static struct cells cells_of_side(const struct side *s)
+{
+        return (struct cells){ s->dim, s->n, s->n_cells, s->n_near, s->first, s->centre, s->near, s->vector, s->code, s->scale };
+}
+
+static int make_neighbours(struct build *b)
+{
+        struct cells cells = cells_of_side(&b->users);
+        struct neighbours x = { &cells, b->recipe->near, b->recipe->near_budget, NULL, 0 };
+
+        b->near_user = x.ret = malloc((b->users.n * x.near + 1) * sizeof *x.ret);
+        if (!x.ret)
+                return -ENOMEM;
+        parallel_rows(b->recipe->threads, b->users.n, 1024, find_neighbours, &x);
+        return x.failed ? -ENOMEM : 0;
+}
+
+static int make_tags(struct build *b)
+{
+        const struct catalogue_recipe *p = b->recipe;
+        CLEANUP(free_p) struct sparse_cell *cell = malloc((p->n_tagged + 1) * sizeof *cell);
+
+        if (!cell)
+                return -ENOMEM;
+        for (size_t i = 0; i < p->n_tagged; i++)
+                cell[i] = (struct sparse_cell){ p->tagged[i].row, b->items.number[p->tagged[i].col], 1 };
+        return sparse_create(p->tags ? names_view(p->tags).n : 0, b->items.n, cell, p->n_tagged, &b->tagged);
+}
+
+static int make(struct build *b)
+{
+        const struct catalogue_recipe *p = b->recipe;
+        struct names_view item_ids = names_view(p->graph->items), user_ids = names_view(p->graph->users);
+        CLEANUP(sparse_finish) struct sparse turned = { 0 };
+        CLEANUP(free_p) float *items = NULL, *users = NULL;
+        CLEANUP(free_p) uint32_t *taken = NULL;
+        int r;
+
+        stage(b, "clustering");
+        b->items = (struct side){ .n = item_ids.n, .dim = p->vectors->dim };
+        b->users = (struct side){ .n = user_ids.n, .dim = p->vectors->dim };
+        items = gather(&item_ids, &p->vectors->items, b->items.dim);
+        users = gather(&user_ids, &p->vectors->users, b->users.dim);
+        taken = calloc(MAX(item_ids.n, user_ids.n) + 1, sizeof *taken);
+        b->count = malloc((item_ids.n + 1) * sizeof *b->count);
+        if (!items || !users || !taken || !b->count)
+                return -ENOMEM;
+        r = number_anew(b, &b->users, users, taken, p->user_cells ? p->user_cells
+                                                                  : MAX((size_t)(2 * sqrt((double)user_ids.n)), (size_t)1));
+        for (size_t i = 0; i < sparse_cells(p->matrix); i++)
+                taken[p->matrix->col[i]]++;
+        if (r == 0)
+                r = number_anew(b, &b->items, items, taken, p->cells);
+        for (size_t i = 0; r == 0 && i < item_ids.n; i++)
+                b->count[i] = taken[b->items.order[i]];
+        if (r == 0)
+                r = fill_side(b, &b->items, &item_ids, items);
+        if (r == 0)
+                r = fill_side(b, &b->users, &user_ids, users);
+        if (r < 0)
+                return r;
+        stage(b, "lists");
+        if (make_histories(b) < 0 || make_popular(b) < 0 || make_tags(b) < 0 || renumber(b, &turned) < 0)
+                return -ENOMEM;
+        r = also_make(&turned, &(struct also_settings){ p->user_exponent, p->item_exponent, p->also, USER_MAX, p->threads }, &b->also);
+        if (r < 0)
+                return r;
+        stage(b, "users alike");
+        return make_neighbours(b);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------------------- */
+
+struct list {
+        struct tensor tensor[48];
+        size_t n;
+};
+
+static void put(struct list *l, const char *name, enum tensor_type type, const void *data, size_t rows, size_t cols)
+{
+        struct tensor t = { .name = name, .type = type, .rank = cols ? 2 : 1, .shape = { rows, cols }, .data = data,
+                            .bytes = rows * (cols ? cols : 1) * tensor_type_size(type) };
+
+        assert(l->n < LENGTH_OF(l->tensor));
+        l->tensor[l->n++] = t;
+}
+
+static int write_arrays(const struct build *b, const char *path)
+{
+        static const uint64_t no_start[1] = { 0 };
+        static const uint32_t no_slot[2] = { NAMES_NONE, NAMES_NONE };
+        const struct side *i = &b->items, *u = &b->users;
+        struct names_view items = names_view(i->names), users = names_view(u->names), tags = { NULL, no_start, no_slot, 0, 2, 0 };
+        const char *meta[] = { "kind", "pointsman.interests", "version", "1", NULL };
+        bool likeness = u->placed > 0;
+        struct list l = { .n = 0 };
+        uint64_t also = b->also.start[i->n], history = b->history_start[u->n];
+
+        if (b->recipe->tags)
+                tags = names_view(b->recipe->tags);
+        put(&l, "item.start", TENSOR_U64, items.start, items.n + 1, 0);
+        put(&l, "user.start", TENSOR_U64, users.start, users.n + 1, 0);
+        put(&l, "tag.start", TENSOR_U64, tags.start, tags.n + 1, 0);
+        put(&l, "history.start", TENSOR_U64, b->history_start, u->n + 1, 0);
+        put(&l, "also.start", TENSOR_U64, b->also.start, i->n + 1, 0);
+        put(&l, "tagged.start", TENSOR_U64, b->tagged.start, tags.n + 1, 0);
+        put(&l, "item.vector", TENSOR_F32, i->vector, i->n, i->dim);
+        put(&l, "item.centre", TENSOR_F32, i->centre, i->n_cells, i->dim);
+        put(&l, "item.scale", TENSOR_F32, i->scale, i->n, 0);
+        put(&l, "also.best", TENSOR_F32, b->also.best, i->n, 0);
+        if (likeness) {
+                put(&l, "user.vector", TENSOR_F32, u->vector, u->n, u->dim);
+                put(&l, "user.centre", TENSOR_F32, u->centre, u->n_cells, u->dim);
+                put(&l, "user.scale", TENSOR_F32, u->scale, u->n, 0);
+                put(&l, "user.first", TENSOR_U32, u->first, u->n_cells + 1, 0);
+                put(&l, "user.near", TENSOR_U32, u->near, u->n_cells, u->n_near);
+        }
+        put(&l, "item.first", TENSOR_U32, i->first, i->n_cells + 1, 0);
+        put(&l, "item.near", TENSOR_U32, i->near, i->n_cells, i->n_near);
+        put(&l, "item.slot", TENSOR_U32, items.slot, items.slots, 0);
+        put(&l, "user.slot", TENSOR_U32, users.slot, users.slots, 0);
+        put(&l, "tag.slot", TENSOR_U32, tags.slot, tags.slots, 0);
+        put(&l, "item.count", TENSOR_U32, b->count, i->n, 0);
+        put(&l, "popular", TENSOR_U32, b->popular, MIN(i->n, (size_t)POPULAR_MAX), 0);
+        put(&l, "history.of", TENSOR_U32, b->history, history, 0);
+        put(&l, "near", TENSOR_U32, b->near_user, u->n, b->recipe->near);
+        put(&l, "also.of", TENSOR_U32, b->also.of, also, 0);
+        put(&l, "tagged.of", TENSOR_U32, b->tagged.col, sparse_cells(&b->tagged), 0);
+        put(&l, "also.part", TENSOR_U16, b->also.part, also, 0);
+        put(&l, "item.code", TENSOR_I8, i->code, i->n, i->dim);
+        if (likeness)
+                put(&l, "user.code", TENSOR_I8, u->code, u->n, u->dim);
+        put(&l, "item.text", TENSOR_U8, items.text, items.text_size, 0);
+        put(&l, "user.text", TENSOR_U8, users.text, users.text_size, 0);
+        put(&l, "tag.text", TENSOR_U8, tags.text, tags.text_size, 0);
+        return tensors_write(path, l.tensor, l.n, meta, b->why, b->why_size);
+}
+
+static int write_index(const struct build *b, const char *path)
+{
+        CLEANUP(free_p) char *beside = NULL;
+        struct index *x = NULL;
+        int r = index_create(b->items.dim, b->recipe->factory, INDEX_INNER_PRODUCT, &x, b->why, b->why_size);
+
+        if (r == 0)
+                r = index_train(x, b->items.vector, b->items.placed, b->why, b->why_size);
+        if (r == 0)
+                r = index_add(x, b->items.vector, b->items.placed, b->why, b->why_size);
+        if (r == 0 && asprintf(&beside, "%s.new", path) < 0)
+                r = -ENOMEM;
+        if (r == 0)
+                r = index_save(x, beside, b->why, b->why_size);
+        if (r == 0 && rename(beside, path) < 0)
+                r = -errno;
+        index_destroy(x);
+        return r;
+}
+
+static int digest_file(const char *path, json_t **ret)
+{
+        CLEANUP(close_p) int fd = open(path, O_RDONLY | O_CLOEXEC);
+        uint8_t sum[DIGEST_SIZE];
+        char hex[DIGEST_HEX];
+        struct digest d;
+        struct stat st;
+        void *map;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED)
+                return -errno;
+        digest_begin(&d);
+        digest_add(&d, map, (size_t)st.st_size);
+        digest_end(&d, sum);
+        (void)munmap(map, (size_t)st.st_size);
+        digest_hex(sum, hex);
+        *ret = json_pack("{s:I, s:s}", "bytes", (json_int_t)st.st_size, "sha256", hex);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static json_t *settings_json(const struct interests_settings *s)
+{
+        return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "interests", (json_int_t)s->interests, "neighbours",
+                         (json_int_t)s->neighbours, "own", s->own, "near", s->near, "also", s->also, "votes", s->votes, "popular",
+                         s->popular, "self", s->self, "sharpness", s->sharpness, "pool", (json_int_t)s->pool, "budget",
+                         (json_int_t)s->budget);
+}
+
+static int write_json(const char *path, json_t *o)
+{
+        CLEANUP(free_p) char *text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6)), *beside = NULL;
+        FILE *f;
+        int r = 0;
+
+        if (!text || asprintf(&beside, "%s.new", path) < 0)
+                return -ENOMEM;
+        f = fopen(beside, "we");
+        if (!f)
+                return -errno;
+        if (fprintf(f, "%s\n", text) < 0 || fflush(f) != 0 || fsync(fileno(f)) != 0)
+                r = -EIO;
+        if (fclose(f) != 0 && r == 0)
+                r = -EIO;
+        if (r == 0 && rename(beside, path) < 0)
+                r = -errno;
+        return r;
+}
+
+static int write_manifest(const struct build *b, const char *path, json_t *files)
+{
+        const struct catalogue_recipe *p = b->recipe;
+        const char *sum = json_string_value(json_object_get(json_object_get(files, CATALOGUE_ARRAYS), "sha256"));
+        json_t *o;
+        char name[64];
+        int r;
+
+        (void)snprintf(name, sizeof name, "interests-%.12s", sum ? sum : "");
+        o = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:b, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:o, s:O}", "kind", "pointsman.interests",
+                      "version", CATALOGUE_VERSION, "name", name, "made_by", "pointsman-train " PM_VERSION, "data", p->graph->digest,
+                      "vectors", p->method ? p->method : "", "one_kind", p->graph->one_kind, "counts", "items", (json_int_t)b->items.n,
+                      "items_with_vectors", (json_int_t)b->items.placed, "users", (json_int_t)b->users.n, "users_with_vectors",
+                      (json_int_t)b->users.placed, "edges", (json_int_t)sparse_cells(p->matrix), "cells", (json_int_t)b->items.n_cells,
+                      "dim", (json_int_t)b->items.dim, "settings", settings_json(&p->settings), "files", files);
+        if (!o)
+                return -ENOMEM;
+        r = write_json(path, o);
+        json_decref(o);
+        return r;
+}
+
+static int write_all(const struct build *b, const char *folder)
+{
+        char arrays[PATH_MAX], index[PATH_MAX], manifest[PATH_MAX];
+        json_t *files = json_object(), *one = NULL;
+        int r = 0;
+
+        if (snprintf(arrays, sizeof arrays, "%s/" CATALOGUE_ARRAYS, folder) >= (int)sizeof arrays ||
+            snprintf(index, sizeof index, "%s/" CATALOGUE_INDEX, folder) >= (int)sizeof index ||
+            snprintf(manifest, sizeof manifest, "%s/" CATALOGUE_MANIFEST, folder) >= (int)sizeof manifest)
+                r = -ENAMETOOLONG;
+        if (r == 0 && mkdir(folder, 0755) < 0 && errno != EEXIST)
+                r = -errno;
+        stage(b, "writing");
+        if (r == 0)
+                r = write_arrays(b, arrays);
+        if (r == 0)
+                r = digest_file(arrays, &one);
+        if (r == 0)
+                (void)json_object_set_new(files, CATALOGUE_ARRAYS, one);
+        if (r == 0 && b->recipe->factory) {
+                stage(b, "indexing");
+                r = write_index(b, index);
+                if (r == 0)
+                        r = digest_file(index, &one);
+                if (r == 0)
+                        (void)json_object_set_new(files, CATALOGUE_INDEX, one);
+        }
+        if (r == 0)
+                r = write_manifest(b, manifest, files);
+        json_decref(files);
+        return r;
+}
+
+int catalogue_build(const struct catalogue_recipe *recipe, const char *folder, char *why, size_t why_size)
+{
+        struct build b = { .recipe = recipe, .why = why, .why_size = why_size };
+        int r;
+
+        why[0] = '\0';
+        r = make(&b);
+        if (r == 0)
+                r = write_all(&b, folder);
+        if (r < 0 && why[0] == '\0')
+                (void)snprintf(why, why_size, "%s", ERRNO_TEXT(r));
+        build_finish(&b);
+        return r;
+}
+
+int catalogue_tune(const char *folder, const struct interests_settings *settings, const char *figures, char *why, size_t why_size)
+{
+        char path[PATH_MAX];
+        json_error_t error;
+        json_t *o, *added;
+        int r;
+
+        (void)snprintf(path, sizeof path, "%s/" CATALOGUE_MANIFEST, folder);
+        o = json_load_file(path, 0, &error);
+        added = figures ? json_loads(figures, 0, &error) : NULL;
+        if (!json_is_object(o) || (figures && !added)) {
+                (void)snprintf(why, why_size, CATALOGUE_MANIFEST ": %.150s", error.text);
+                r = -EINVAL;
+        } else {
+                r = json_object_set_new(o, "settings", settings_json(settings)) < 0 ? -ENOMEM : 0;
+                if (r == 0 && added)
+                        r = json_object_set(o, "figures", added) < 0 ? -ENOMEM : 0;
+                if (r == 0)
+                        r = write_json(path, o);
+                if (r < 0)
+                        (void)snprintf(why, why_size, CATALOGUE_MANIFEST ": %s", ERRNO_TEXT(r));
+        }
+        json_decref(o);
+        json_decref(added);
+        return r;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A search: the cells near `from` by their centres' likeness to the query, best first, until the budget is used up; every member's
+ * bytes against the query's bytes, keeping the best in a heap; those few again by their floats.
+ *
+ * Measured against FAISS: tests/bench/interests.sh.
+ */
+#include <math.h>
+
+#include "base.h"
+#include "cells.h"
+#include "dot.h"
+
+#define MORE 16   /* candidates by bytes beyond k and a quarter of it */
+
+struct cells_room {
+        int8_t *code;            /* the query's [dim] */
+        struct cells_hit *cell;  /* [n_cells] */
+        struct cells_hit *heap;  /* the worst on top */
+        size_t heap_room;
+};
+
+static void room_p(struct cells_room **room)
+{
+        cells_room_destroy(*room);
+}
+
+int cells_room_create(const struct cells *c, struct cells_room **ret)
+{
+        CLEANUP(room_p) struct cells_room *room = calloc(1, sizeof *room);
+
+        if (!room)
+                return -ENOMEM;
+        room->heap_room = CELLS_K_MAX + CELLS_K_MAX / 4 + MORE;
+        room->code = malloc(c->dim + 1);
+        room->cell = malloc((c->n_cells + 1) * sizeof *room->cell);
+        room->heap = malloc(room->heap_room * sizeof *room->heap);
+        if (!room->code || !room->cell || !room->heap)
+                return -ENOMEM;
+        *ret = TAKE(room);
+        return 0;
+}
+
+void cells_room_destroy(struct cells_room *room)
+{
+        if (!room)
+                return;
+        free(room->code);
+        free(room->cell);
+        free(room->heap);
+        free(room);
+}
+
+/* Is a worse than b?  Equal scores: the higher number is worse, so that answers do not depend on the order of looking. */
+static inline bool worse(const struct cells_hit *a, const struct cells_hit *b)
+{
+        return a->score < b->score || (!(a->score > b->score) && a->id > b->id);
+}
+
+static void sink(struct cells_hit *heap, size_t n, struct cells_hit x)
+{
+        size_t i = 0;
+
+        for (size_t child; (child = 2 * i + 1) < n; i = child) {
+                if (child + 1 < n && worse(&heap[child + 1], &heap[child]))
+                        child++;
+                if (!worse(&heap[child], &x))
+                        break;
+                heap[i] = heap[child];
+        }
+        heap[i] = x;
+}
+
+static inline void keep(struct cells_hit *heap, size_t *n, size_t most, struct cells_hit x)
+{
+        size_t i;
+
+        if (*n == most) {
+                if (worse(&heap[0], &x))
+                        sink(heap, most, x);
+                return;
+        }
+        for (i = (*n)++; i > 0 && worse(&x, &heap[(i - 1) / 2]); i = (i - 1) / 2)
+                heap[i] = heap[(i - 1) / 2];
+        heap[i] = x;
+}
+
+static int best_first(const void *a, const void *b)
+{
+        return worse(a, b) ? 1 : -1;
+}
+
+/* The cells to look into, best first. */
+static size_t choose(const struct cells *c, const float *q, uint32_t from, struct cells_hit *cell)
+{
+        const uint32_t *near = from == CELLS_NONE ? NULL : c->near + (size_t)from * c->n_near;
+        size_t n = near ? c->n_near : c->n_cells, found = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                uint32_t id = near ? near[i] : (uint32_t)i;
+
+                if (id == CELLS_NONE)
+                        break;
+                if (c->start[id] < c->start[id + 1])
+                        cell[found++] = (struct cells_hit){ id, dot_floats(q, c->centre + (size_t)id * c->dim, c->dim) };
+        }
+        qsort(cell, found, sizeof *cell, best_first);
+        return found;
+}
+
+size_t cells_search(const struct cells *c, const float *q, uint32_t from, size_t budget, size_t k, struct cells_room *room,
+                    struct cells_hit *hit)
+{
+        bool exact = budget >= c->start[c->n_cells];
+        size_t most = exact ? k : MIN(k + k / 4 + MORE, room->heap_room), found = 0, seen = 0, n_cells;
+        float scale;
+
+        if (k == 0 || k > CELLS_K_MAX)
+                return 0;
+        if (exact) {
+                for (uint32_t id = 0; id < c->start[c->n_cells]; id++)
+                        keep(room->heap, &found, most, (struct cells_hit){ id, dot_floats(q, c->vector + (size_t)id * c->dim, c->dim) });
+        } else {
+                scale = dot_quantise(q, c->dim, room->code);
+                n_cells = choose(c, q, from, room->cell);
+                for (size_t i = 0; i < n_cells && (seen < budget || found < most); i++) {
+                        uint32_t begin = c->start[room->cell[i].id], end = c->start[room->cell[i].id + 1];
+
+                        for (uint32_t id = begin; id < end; id++) {
+                                float score = (float)dot_bytes(room->code, c->code + (size_t)id * c->dim, c->dim) * c->scale[id] * scale;
+
+                                keep(room->heap, &found, most, (struct cells_hit){ id, score });
+                        }
+                        seen += end - begin;
+                }
+                for (size_t i = 0; i < found; i++)
+                        room->heap[i].score = dot_floats(q, c->vector + (size_t)room->heap[i].id * c->dim, c->dim);
+        }
+        qsort(room->heap, found, sizeof *room->heap, best_first);
+        found = MIN(found, k);
+        memcpy(hit, room->heap, found * sizeof *hit);
+        return found;
+}
+
+uint32_t cells_of(const struct cells *c, uint32_t id)
+{
+        size_t low = 0, high = c->n_cells; /* the last cell that begins at or before id */
+
+        if (id >= c->start[c->n_cells])
+                return CELLS_NONE;
+        while (high - low > 1) {
+                size_t middle = (low + high) / 2;
+
+                if (c->start[middle] <= id)
+                        low = middle;
+                else
+                        high = middle;
+        }
+        return (uint32_t)low;
+}
+
+static int check_floats(const float *v, size_t n, size_t cols, const char *what, char *why, size_t why_size)
+{
+        for (size_t i = 0; i < n; i++)
+                if (!(fabsf(v[i]) < 1e6f)) {
+                        (void)snprintf(why, why_size, "%s: row %zu, column %zu is not a finite number of a sensible size", what, i / cols,
+                                       i % cols);
+                        return -EINVAL;
+                }
+        return 0;
+}
+
+int cells_check(const struct cells *c, char *why, size_t why_size)
+{
+        for (size_t i = 0; i < c->n_cells; i++)
+                if (c->start[i] > c->start[i + 1] || c->start[i + 1] > c->n) {
+                        (void)snprintf(why, why_size, "cell %zu has members %u to %u of %zu", i, c->start[i], c->start[i + 1], c->n);
+                        return -EINVAL;
+                }
+        if (c->start[0] != 0) {
+                (void)snprintf(why, why_size, "the first cell begins at %u", c->start[0]);
+                return -EINVAL;
+        }
+        for (size_t i = 0; i < c->n_cells * c->n_near; i++)
+                if (c->near[i] != CELLS_NONE && c->near[i] >= c->n_cells) {
+                        (void)snprintf(why, why_size, "cell %zu is near cell %u of %zu", i / c->n_near, c->near[i], c->n_cells);
+                        return -EINVAL;
+                }
+        if (check_floats(c->centre, c->n_cells * c->dim, c->dim, "centres", why, why_size) < 0 ||
+            check_floats(c->vector, c->n * c->dim, c->dim, "vectors", why, why_size) < 0)
+                return -EINVAL;
+        return check_floats(c->scale, c->n, 1, "scales", why, why_size);
+}

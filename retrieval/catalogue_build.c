@@ -20,7 +20,7 @@
 #define NEAR_CELLS 64
 #define USER_MAX 2000      /* items of a user that lists of things taken along are made from */
 #define POPULAR_MAX 65536
-#define SAMPLE 64          /* vectors a centre that k-means is trained on */
+#define SAMPLE 32          /* vectors a centre that k-means is trained on */
 
 /* One side, in its new numbering. */
 struct side {
@@ -139,7 +139,8 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
                 if (!is_zero(v + i * s->dim, s->dim))
                         memcpy(placed + s->placed++ * s->dim, v + i * s->dim, s->dim * sizeof *v);
         /* a dozen in a cell; of a large catalogue more, since every round of k-means compares all vectors with all centres */
-        k.k = s->n_cells = MIN(cells ? cells : MAX(MIN(s->placed / 14, (size_t)(16 * sqrt((double)s->placed))), (size_t)1), s->placed);
+        k.k = s->n_cells = MIN(cells ? cells : MAX(MIN(s->placed / 14, MAX((size_t)(8 * sqrt((double)s->placed)), (size_t)4000)), (size_t)1),
+                                 s->placed);
         s->centre = calloc(s->n_cells * s->dim + 1, sizeof *s->centre);
         if (!s->centre)
                 return -ENOMEM;

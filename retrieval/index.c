@@ -3,13 +3,18 @@
  * FAISS answers with numbers and keeps the sentence for each thread; both become 0 or -errno and `why` here.  Its C++ exceptions
  * end inside the C API.
  */
+#include <faiss/c_api/AutoTune_c.h>
 #include <faiss/c_api/Index_c.h>
 #include <faiss/c_api/error_c.h>
 #include <faiss/c_api/index_factory_c.h>
 #include <faiss/c_api/index_io_c.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base.h"
 #include "index.h"
+#include "index_file.h"
 
 struct index {
         FaissIndex *faiss;
@@ -100,12 +105,53 @@ int index_save(const struct index *x, const char *path, char *why, size_t why_si
         return faiss_write_index_fname(x->faiss, path) ? failed(why, why_size, "cannot write the index") : 0;
 }
 
+/* FAISS believes what it reads, so it is looked through first. */
+static int check(const char *path, char *why, size_t why_size)
+{
+        CLEANUP(close_p) int fd = open(path, O_RDONLY | O_CLOEXEC);
+        struct index_file f;
+        struct stat st;
+        void *map;
+        int r;
+
+        if (fd < 0 || fstat(fd, &st) < 0) {
+                r = -errno;
+                (void)snprintf(why, why_size, "cannot open the index: %s", ERRNO_TEXT(r));
+                return r;
+        }
+        if (!S_ISREG(st.st_mode) || st.st_size == 0) {
+                (void)snprintf(why, why_size, "the index is not a file, or empty");
+                return -EINVAL;
+        }
+        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED)
+                return -errno;
+        r = index_file_check(map, (size_t)st.st_size, &f, why, why_size);
+        (void)munmap(map, (size_t)st.st_size);
+        return r;
+}
+
+int index_tune(struct index *x, const char *parameters, char *why, size_t why_size)
+{
+        FaissParameterSpace *space = NULL;
+        int r = 0;
+
+        if (faiss_ParameterSpace_new(&space) || faiss_ParameterSpace_set_index_parameters(space, x->faiss, parameters))
+                r = failed(why, why_size, parameters);
+        faiss_ParameterSpace_free(space);
+        return r;
+}
+
 int index_load(const char *path, size_t dim, enum index_metric metric, struct index **ret, char *why, size_t why_size)
 {
         CLEANUP(index_p) struct index *x = calloc(1, sizeof *x);
+        int r;
 
         if (!x)
                 return -ENOMEM;
+        r = check(path, why, why_size);
+        if (r < 0)
+                return r;
         if (faiss_read_index_fname(path, 0, &x->faiss))
                 return failed(why, why_size, "cannot read the index");
         x->dim = (size_t)faiss_Index_d(x->faiss);

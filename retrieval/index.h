@@ -3,8 +3,8 @@
  * index.h - nearest vectors: a thin face of FAISS's C API.
  *
  * An index is built or loaded on one thread and then only searched, by many at a time; it is replaced, never edited.  Threads that
- * search call omp_set_num_threads(1) once: with OpenMP's default a single query takes twenty times as long.  Files are FAISS's own
- * and are trusted as the models are: FAISS checks them little, so index_load() asks for what the caller knows of them.
+ * search call omp_set_num_threads(1) once: with OpenMP's default a single query takes twenty times as long.  Files are FAISS's own;
+ * FAISS checks them little, so index_load() looks them through first (index_file.h) and reads no kind that it cannot check.
  */
 #ifndef PM_INDEX_H
 #define PM_INDEX_H
@@ -34,6 +34,9 @@ int index_add(struct index *x, const float *v, size_t n, char *why, size_t why_s
 
 /* The k (1..INDEX_K_MAX) nearest to v, nearest first, into hit[k]; *ret_n: how many there are.  Thread-safe. */
 int index_search(const struct index *x, const float *v, size_t k, struct index_hit *hit, size_t *ret_n, char *why, size_t why_size);
+
+/* Search parameters by FAISS's names: "nprobe=16", "efSearch=64".  Before the first search. */
+int index_tune(struct index *x, const char *parameters, char *why, size_t why_size);
 
 int index_save(const struct index *x, const char *path, char *why, size_t why_size);
 /* Refuses a file whose vectors have not `dim` dimensions, or whose metric is another. */

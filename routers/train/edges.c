@@ -109,6 +109,40 @@ int edges_read(struct edges *e)
         return r;
 }
 
+static int adopt(struct names *to, const struct names_view *from)
+{
+        for (size_t i = 0; i < from->n; i++) {
+                uint32_t number;
+                size_t n;
+                const char *id = names_at(from, (uint32_t)i, &n);
+                int r = names_add(to, id, n, &number);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int edges_adopt(struct edges *e, const struct names_view *users, const struct names_view *items)
+{
+        struct sparse *m = &e->matrix;
+        uint64_t *start;
+        int r = adopt(e->graph.users, users);
+
+        if (r == 0)
+                r = adopt(e->graph.items, items);
+        if (r < 0)
+                return r;
+        start = realloc(m->start, (graph_users(&e->graph) + 1) * sizeof *start);
+        if (!start)
+                return -ENOMEM;
+        m->start = start;
+        for (; m->rows < graph_users(&e->graph); m->rows++)
+                start[m->rows + 1] = start[m->rows];
+        m->cols = graph_items(&e->graph);
+        return 0;
+}
+
 void edges_finish(struct edges *e)
 {
         sparse_finish(&e->matrix);

@@ -17,7 +17,7 @@
 static const char help_text[] =
         "usage: pointsman-train interests --edges FILE --vectors V.safetensors --out FOLDER [OPTION...]\n"
         "\n" EDGES_HELP
-        "  --vectors FILE         of pointsman-train embed\n"
+        "  --vectors FILE         of pointsman-train embed; items and users that only it has are taken in too\n"
         "  --out FOLDER           made if it is not there; its files are replaced, the manifest last\n"
         "  --attributes FILE      JSON lines {\"id\": ITEM, KEY: VALUE or [VALUE, ...], ...}: what requests may filter by\n"
         "  --cells N              clusters of items; each is an interest (about a 14th of the items, fewer of very many)\n"
@@ -178,7 +178,7 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
         }
         item = names_find(&items, id, strlen(id));
         if (item == NAMES_NONE) {
-                t->unknown++; /* nobody took it, so it cannot come back */
+                t->unknown++; /* neither an edge nor a vector has it, so it cannot come back */
                 return 0;
         }
         json_object_foreach(line, key, value) {
@@ -206,7 +206,7 @@ static int read_attributes(struct task *t)
         if (r == 0)
                 r = rows_each(t->attributes, t->edges.source.max_bad, take_attributes, t);
         if (r == 0)
-                (void)printf("%s: %zu attributes of %zu kinds; %zu lines are of items that nobody took\n", t->attributes, t->n_tagged,
+                (void)printf("%s: %zu attributes of %zu kinds; %zu lines are of items that have neither edge nor vector\n", t->attributes, t->n_tagged,
                              names_view(t->tags).n, t->unknown);
         t->recipe.tags = t->tags;
         t->recipe.tagged = t->tagged;
@@ -234,8 +234,6 @@ static int build(struct task *t)
         char why[320];
         int r = edges_read(&t->edges);
 
-        if (r == 0 && t->attributes)
-                r = read_attributes(t);
         if (r < 0)
                 return r;
         r = vectors_open(t->vectors_path, &t->vectors, why, sizeof why);
@@ -243,6 +241,11 @@ static int build(struct task *t)
                 (void)fprintf(stderr, "%s: %s\n", t->vectors_path, why);
                 return r;
         }
+        r = edges_adopt(&t->edges, &t->vectors.users.names, &t->vectors.items.names);
+        if (r == 0 && t->attributes)
+                r = read_attributes(t);
+        if (r < 0)
+                return r;
         t->recipe.graph = &t->edges.graph;
         t->recipe.matrix = &t->edges.matrix;
         t->recipe.split = t->edges.graph.n_splits == 1 ? SIZE_MAX : t->edges.used;

@@ -93,11 +93,9 @@ Test(index, a_file_answers_as_its_maker)
         cr_assert_eq(index_load(file, DIM + 1, INDEX_INNER_PRODUCT, &b, why, sizeof why), -EINVAL);
         cr_assert_str_eq(why, "the index has 16 dimensions and metric 0, wanted 17 and 0");
         cr_assert_eq(index_load(file, DIM, INDEX_L2, &b, why, sizeof why), -EINVAL);
-#if !defined(__SANITIZE_ADDRESS__) /* FAISS 1.7.3 leaks the half-read index */
         cr_assert_eq(truncate(file, 100), 0);
-        cr_assert_eq(index_load(file, DIM, INDEX_INNER_PRODUCT, &b, why, sizeof why), -EIO);
-        cr_assert(why[0]);
-#endif
+        cr_assert_eq(index_load(file, DIM, INDEX_INNER_PRODUCT, &b, why, sizeof why), -EINVAL);
+        cr_assert(strstr(why, "cut: "), "%s", why);
         index_destroy(a);
         (void)unlink(file);
 }
@@ -130,5 +128,68 @@ Test(index, fewer_than_asked_for_are_fewer_hits)
         cr_assert_eq(n, 3);
         cr_assert_eq(hit[0].id, 1);
         cr_assert_float_eq((double)hit[0].score, 0, 1e-6);
+        index_destroy(x);
+}
+
+/* Every kind that can be checked, whole and then with one byte spoilt or with its end cut: refused, or searched without harm. */
+Test(index, files_that_would_harm_are_refused)
+{
+        static const char *const factories[] = { "Flat", "SQ8", "SQfp16", "HNSW8", "IVF4,Flat", "IVF4,SQ8", "IVF4,SQ4", "SQ8,RFlat" };
+        char file[] = "/tmp/test-index-XXXXXX";
+        struct index_hit hit[5];
+
+        (void)close(mkstemp(file));
+        for (size_t i = 0; i < LENGTH_OF(factories); i++) {
+                size_t size, refused = 0, n;
+                unsigned char *bytes;
+                struct index *x;
+                FILE *f;
+
+                cr_assert_eq(index_create(DIM, factories[i], INDEX_INNER_PRODUCT, &x, why, sizeof why), 0, "%s", why);
+                cr_assert_eq(index_train(x, vectors[0], N, why, sizeof why), 0, "%s", why);
+                cr_assert_eq(index_add(x, vectors[0], 60, why, sizeof why), 0, "%s", why);
+                cr_assert_eq(index_save(x, file, why, sizeof why), 0, "%s", why);
+                index_destroy(x);
+                cr_assert_eq(index_load(file, DIM, INDEX_INNER_PRODUCT, &x, why, sizeof why), 0, "%s: %s", factories[i], why);
+                index_destroy(x);
+                f = fopen(file, "re");
+                (void)fseek(f, 0, SEEK_END);
+                size = (size_t)ftell(f);
+                rewind(f);
+                bytes = malloc(size);
+                cr_assert_eq(fread(bytes, 1, size, f), size);
+                (void)fclose(f);
+                for (size_t at = 0; at < size; at += at < 400 ? 1 : size / 150 + 1)
+                        for (int how = 0; how < 2; how++) {
+                                f = fopen(file, "we");
+                                bytes[at] ^= 0x41;
+                                cr_assert_eq(fwrite(bytes, 1, how ? size : at, f), how ? size : at);
+                                bytes[at] ^= 0x41;
+                                (void)fclose(f);
+                                if (index_load(file, DIM, INDEX_INNER_PRODUCT, &x, why, sizeof why) < 0) {
+                                        cr_assert(why[0]);
+                                        refused++;
+                                        continue;
+                                }
+                                cr_assert(how, "%s: cut at %zu", factories[i], at);
+                                (void)index_search(x, vectors[1], 5, hit, &n, why, sizeof why);
+                                index_destroy(x);
+                        }
+                cr_assert_gt(refused, 100, "%s: %zu", factories[i], refused);
+                free(bytes);
+        }
+        (void)unlink(file);
+}
+
+Test(index, search_parameters)
+{
+        struct index *x;
+
+        cr_assert_eq(index_create(DIM, "IVF4,Flat", INDEX_INNER_PRODUCT, &x, why, sizeof why), 0);
+        cr_assert_eq(index_train(x, vectors[0], N, why, sizeof why), 0);
+        cr_assert_eq(index_add(x, vectors[0], N, why, sizeof why), 0);
+        cr_assert_eq(index_tune(x, "nprobe=4", why, sizeof why), 0, "%s", why);
+        cr_assert_eq(found(x, vectors[9], 10), 10, "all lists are looked into");
+        cr_assert_eq(index_tune(x, "nosuch=4", why, sizeof why), -EIO);
         index_destroy(x);
 }

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* interests.so: what a request may carry, bad requests, and what open() refuses, on a small generated catalogue. */
+#include <pthread.h>
+
+#include "on_mockhost.h"
+
+#include "../unit/small_catalogue.h"
+
+static char folder[64];
+static struct on o;
+
+static void open_it(const char *more)
+{
+        char json[256];
+
+        (void)snprintf(json, sizeof json, "{\"index\": \"%s\"%s}", folder, more);
+        cr_assert_eq(on_open(&o, "PM_ROUTERS", "interests", json, NULL), 0, "%s", o.why);
+}
+
+static void begin(void)
+{
+        (void)snprintf(folder, sizeof folder, "/tmp/test-interests-XXXXXX");
+        small_catalogue(folder, NULL);
+        open_it("");
+}
+
+static void end(void)
+{
+        on_close(&o);
+        small_remove(folder);
+}
+
+TestSuite(interests, .init = begin, .fini = end);
+
+static struct mock_result ask(const struct mock_ask *a)
+{
+        struct mock_ask with = *a;
+        struct mock_result r;
+
+        with.kind = PM_RECOMMEND;
+        mockhost_run(o.host, &with, &r);
+        return r;
+}
+
+static bool holds(const struct mock_result *r, const char *id)
+{
+        for (size_t i = 0; i < r->n_items; i++)
+                if (r->items[i]->id.n == strlen(id) && memcmp(r->items[i]->id.p, id, r->items[i]->id.n) == 0)
+                        return true;
+        return false;
+}
+
+static void is_good(const struct mock_result *r, size_t n)
+{
+        cr_assert_eq(r->end, MOCK_CANDIDATES, "%s: %s", mock_end_text(r->end), r->text ? r->text : "");
+        cr_assert_eq(r->n_items, n, "%zu items, %zu wanted", r->n_items, n);
+        for (size_t i = 0; i < n; i++) {
+                cr_assert(i == 0 || r->items[i]->score <= r->items[i - 1]->score, "place %zu", i);
+                cr_assert(r->items[i]->source);
+                for (size_t k = 0; k < i; k++)
+                        cr_assert(r->items[i]->id.n != r->items[k]->id.n || memcmp(r->items[i]->id.p, r->items[k]->id.p, r->items[i]->id.n) != 0);
+        }
+}
+
+Test(interests, a_known_user_a_bare_history_and_both)
+{
+        struct mock_result r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
+
+        is_good(&r, 10);
+        cr_assert_eq(r.steps, 2);
+        cr_assert_eq(r.offloads, 1, "one job");
+        cr_assert(r.items[0]->interest);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .history = (const char *[]){ "i1", "i5", "i9", "i13", NULL }, .wanted = 10 });
+        is_good(&r, 10);
+        cr_assert(!holds(&r, "i5"));
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u5", .history = (const char *[]){ "i2", "i6", NULL }, .wanted = 10 });
+        is_good(&r, 10);
+        cr_assert(!holds(&r, "i2") && !holds(&r, "i6"));
+        mock_result_finish(&r);
+}
+
+Test(interests, bad_input_is_answered)
+{
+        static const char *const nobody[] = { "no such item", "", "i1\xff", NULL }, *const twice[] = { "i1", "i1", "i5", "i1", NULL };
+        struct mock_result r = ask(&(struct mock_ask){ .user = "nobody", .wanted = 7 });
+
+        is_good(&r, 7);
+        cr_assert_str_eq(r.items[0]->source, "popular");
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .wanted = 7 });
+        is_good(&r, 7);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .history = nobody, .exclude = nobody, .wanted = 7 });
+        is_good(&r, 7);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .history = twice, .exclude = twice, .wanted = 7 });
+        is_good(&r, 7);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 0 });
+        is_good(&r, 0);
+        cr_assert_eq(r.offloads, 0);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "nobody", .wanted = 100000 });
+        is_good(&r, SMALL_ITEMS + 1);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u120", .wanted = 5 });
+        is_good(&r, 5);
+        mock_result_finish(&r);
+}
+
+Test(interests, what_the_body_may_say)
+{
+        static const struct {
+                const char *body;
+                size_t n;
+                const char *fails; /* NULL: good */
+        } cases[] = {
+                { "{}", 10, NULL },
+                { "{\"seen\": \"keep\"}", 10, NULL },
+                { "{\"allow\": [\"i3\", \"i7\", \"i3\", \"nothing\"], \"seen\": \"keep\"}", 2, NULL },
+                { "{\"allow\": []}", 0, NULL },
+                { "{\"allow\": [\"i3\", \"i7\"], \"deny\": [\"i7\"], \"seen\": \"keep\"}", 1, NULL },
+                { "{\"filter\": {\"kind\": 2}, \"seen\": \"keep\"}", 10, NULL },
+                { "{\"filter\": {\"kind\": [\"1\", 3], \"odd\": true}, \"seen\": \"keep\"}", 10, NULL },
+                { "{\"filter\": {\"kind\": 1, \"odd\": false}}", 0, NULL },
+                { "{\"filter\": {\"colour\": \"red\"}}", 0, NULL },
+                { "{\"filter\": {\"kind\": []}}", 0, NULL },
+                { "{\"filter\": {}}", 10, NULL },
+                { "{\"seen\": true}", 0, "'seen' must be \"keep\" or \"drop\"" },
+                { "{\"seen\": \"maybe\"}", 0, "'seen' must be" },
+                { "{\"allow\": \"i1\"}", 0, "'allow' must be a list of at most 100000 ids" },
+                { "{\"deny\": [\"i1\", 2]}", 0, "'deny': item 1 is not a text" },
+                { "{\"filter\": [1]}", 0, "'filter' must be an object" },
+                { "{\"filter\": {\"kind\": {}}}", 0, "'filter': 'kind' must be a text" },
+                { "{\"filter\": {\"kind\": [1.5]}}", 0, "'filter': 'kind' must be a text" },
+                { "[]", 10, NULL },
+        };
+
+        for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+                struct mock_result r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10, .body = mock_str(cases[i].body) });
+
+                if (cases[i].fails) {
+                        cr_assert_eq(r.end, MOCK_FAILED, "%s", cases[i].body);
+                        cr_assert(strstr(r.text, cases[i].fails), "%s: %s", cases[i].body, r.text);
+                } else {
+                        is_good(&r, cases[i].n);
+                }
+                mock_result_finish(&r);
+        }
+}
+
+Test(interests, excluded_items_stay_away)
+{
+        struct mock_result r = ask(&(struct mock_ask){ .user = "u5", .wanted = 3 });
+        char id[3][32];
+        const char *exclude[4] = { id[0], id[1], id[2], NULL };
+
+        is_good(&r, 3);
+        for (size_t i = 0; i < 3; i++)
+                (void)snprintf(id[i], sizeof id[i], "%.*s", (int)r.items[i]->id.n, r.items[i]->id.p);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u5", .exclude = exclude, .wanted = 10 });
+        is_good(&r, 10);
+        for (size_t i = 0; i < 3; i++)
+                cr_assert(!holds(&r, id[i]), "%s", id[i]);
+        mock_result_finish(&r);
+}
+
+Test(interests, operations_that_fail)
+{
+        struct mock_result r = ask(&(struct mock_ask){ .user = "u5", .wanted = 3, .faults = { .busy_at = 1 } });
+
+        cr_assert_eq(r.end, MOCK_FAILED);
+        cr_assert(strstr(r.text, "could not run in the pool (-1)"), "%s", r.text);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 3, .faults = { .timeout_at = 1 } });
+        cr_assert_eq(r.end, MOCK_FAILED);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 3, .faults = { .leave_at = 1 } });
+        cr_assert_eq(r.end, MOCK_LEFT);
+        mock_result_finish(&r);
+        r = on_ask(&o, "a prompt");
+        cr_assert_eq(r.end, MOCK_PASSED, "it does not route");
+        mock_result_finish(&r);
+}
+
+Test(interests, options_override_what_was_trained)
+{
+        struct mock_result r;
+        size_t by_interest = 0;
+
+        on_close(&o);
+        open_it(", \"also\": 0, \"votes\": 0, \"popular\": 0, \"near\": 1, \"interests\": 3");
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
+        is_good(&r, 10);
+        for (size_t i = 0; i < 10; i++)
+                by_interest += strcmp(r.items[i]->source, "interest") == 0;
+        cr_assert_eq(by_interest, 10);
+        mock_result_finish(&r);
+        on_close(&o);
+        open_it(", \"near\": 0, \"also\": 0, \"votes\": 0, \"popular\": 1");
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
+        is_good(&r, 10);
+        cr_assert_str_eq(r.items[0]->source, "popular");
+        mock_result_finish(&r);
+}
+
+Test(interests, open_says_what_it_found)
+{
+        struct on other;
+        char path[128];
+
+        cr_assert_neq(on_open(&other, "PM_ROUTERS", "interests", "{\"index\": \"/nowhere\"}", NULL), 0);
+        cr_assert(strstr(other.why, "index '/nowhere': manifest.json: cannot open"), "%s", other.why);
+        on_close(&other);
+        cr_assert_neq(on_open(&other, "PM_ROUTERS", "interests", "{}", NULL), 0);
+        cr_assert(strstr(other.why, "key 'index' is required"), "%s", other.why);
+        on_close(&other);
+        (void)snprintf(path, sizeof path, "%s/" CATALOGUE_ARRAYS, folder);
+        on_close(&o);
+        cr_assert_eq(truncate(path, 5000), 0);
+        (void)snprintf(path, sizeof path, "{\"index\": \"%s\"}", folder);
+        cr_assert_neq(on_open(&other, "PM_ROUTERS", "interests", path, NULL), 0);
+        cr_assert(strstr(other.why, "cut, or of another training?"), "%s", other.why);
+        on_close(&other);
+        small_remove(folder);
+        begin();
+}
+
+/* A folder is replaced while it is open: those who have it keep the old files, a new open sees the new ones. */
+Test(interests, a_folder_that_is_replaced)
+{
+        struct mock_result r;
+        char again[64];
+
+        (void)snprintf(again, sizeof again, "/tmp/test-interests-XXXXXX");
+        small_catalogue(again, "Flat");
+        for (size_t i = 0; i < 2; i++) {
+                char from[128], to[128];
+                static const char *const files[] = { CATALOGUE_ARRAYS, CATALOGUE_INDEX, CATALOGUE_MANIFEST };
+
+                for (size_t f = 0; i == 0 && f < LENGTH_OF(files); f++) {
+                        (void)snprintf(from, sizeof from, "%s/%s", again, files[f]);
+                        (void)snprintf(to, sizeof to, "%s/%s", folder, files[f]);
+                        cr_assert_eq(rename(from, to), 0);
+                }
+                r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
+                is_good(&r, 10);
+                mock_result_finish(&r);
+        }
+        on_close(&o);
+        open_it("");
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
+        is_good(&r, 10);
+        mock_result_finish(&r);
+        small_remove(again);
+}
+
+static void *many(void *arg)
+{
+        for (unsigned i = 0; i < 200; i++) {
+                char user[16];
+                struct mock_result r;
+
+                (void)snprintf(user, sizeof user, "u%u", i % 130);
+                r = ask(&(struct mock_ask){ .user = user, .wanted = i % 30 });
+                if (r.end != MOCK_CANDIDATES || r.n_items != i % 30)
+                        __atomic_add_fetch((int *)arg, 1, __ATOMIC_RELAXED);
+                mock_result_finish(&r);
+        }
+        return NULL;
+}
+
+Test(interests, many_at_a_time)
+{
+        pthread_t thread[4];
+        int wrong = 0;
+
+        for (size_t i = 0; i < 4; i++)
+                cr_assert_eq(pthread_create(&thread[i], NULL, many, &wrong), 0);
+        for (size_t i = 0; i < 4; i++)
+                cr_assert_eq(pthread_join(thread[i], NULL), 0);
+        cr_assert_eq(wrong, 0);
+}

@@ -324,13 +324,18 @@ static int read_arrays(struct opened *x, char *why, size_t why_size)
 
 /* ---- opening -------------------------------------------------------------------------------------------------------------- */
 
-static int open_index(const char *folder, struct opened *x, char *why, size_t why_size)
+static int open_index(const char *folder, json_t *manifest, struct opened *x, char *why, size_t why_size)
 {
+        const char *search = json_string_value(json_object_get(json_object_get(manifest, "index"), "search"));
         char path[PATH_MAX], what[256] = "";
         int r = path_of(folder, CATALOGUE_INDEX, path, sizeof path, why, why_size);
 
         if (r == 0)
                 r = index_load(path, x->c.by_interest.dim, INDEX_INNER_PRODUCT, &x->c.index, what, sizeof what);
+        if (r == 0 && search && *search)
+                r = strlen(search) < 128 && strspn(search, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=,.") == strlen(search)
+                            ? index_tune(x->c.index, search, what, sizeof what)
+                            : refuse(what, sizeof what, "search parameters must look like 'nprobe=16'");
         if (r < 0)
                 return refuse(why, why_size, CATALOGUE_INDEX ": %.200s", what);
         if (index_count(x->c.index) != x->c.by_interest.start[x->c.by_interest.n_cells])
@@ -385,7 +390,7 @@ int catalogue_open(const char *folder, bool verify, struct catalogue **ret, char
         }
         r = open_arrays(folder, x, why, why_size);
         if (r == 0 && index)
-                r = open_index(folder, x, why, why_size);
+                r = open_index(folder, manifest, x, why, why_size);
         if (r < 0)
                 return r;
         *ret = &TAKE(x)->c;

@@ -17,7 +17,7 @@
 #include "parallel.h"
 #include "tensors.h"
 
-#define NEAR_CELLS 64
+#define NEAR_CELLS 192
 #define USER_MAX 2000      /* items of a user that lists of things taken along are made from */
 #define POPULAR_MAX 65536
 #define SAMPLE 32          /* vectors a centre that k-means is trained on */
@@ -566,6 +566,9 @@ static int write_manifest(const struct build *b, const char *path, json_t *files
                       "dim", (json_int_t)b->items.dim, "settings", settings_json(&p->settings), "files", files);
         if (!o)
                 return -ENOMEM;
+        if (p->factory)
+                (void)json_object_set_new(o, "index", json_pack("{s:s, s:s}", "factory", p->factory, "search",
+                                                                p->index_search ? p->index_search : ""));
         r = write_json(path, o);
         json_decref(o);
         return r;

@@ -25,6 +25,7 @@ struct catalogue_recipe {
         size_t also;                       /* things taken along that are kept for each item */
         double user_exponent, item_exponent;
         const char *factory;               /* a FAISS index beside the cells; NULL: none */
+        const char *index_search;          /* its search parameters, "nprobe=16"; NULL: FAISS's own */
         const char *method;                /* how the vectors came about; for the manifest */
         struct interests_settings settings;
         void (*stage)(void *ctx, const char *what); /* what comes next; NULL: not told */

@@ -12,9 +12,11 @@
 #include "dot.h"
 
 #define MORE 16   /* candidates by bytes beyond k and a quarter of it */
+#define BLOCK 256 /* rows whose scores are computed before they are compared */
 
 struct cells_room {
         int8_t *code;            /* the query's [dim] */
+        int16_t *wide;           /* the same, widened */
         struct cells_hit *cell;  /* [n_cells] */
         struct cells_hit *heap;  /* the worst on top */
         size_t heap_room;
@@ -33,9 +35,10 @@ int cells_room_create(const struct cells *c, struct cells_room **ret)
                 return -ENOMEM;
         room->heap_room = CELLS_K_MAX + CELLS_K_MAX / 4 + MORE;
         room->code = malloc(c->dim + 1);
+        room->wide = malloc((c->dim + 1) * sizeof *room->wide);
         room->cell = malloc((c->n_cells + 1) * sizeof *room->cell);
         room->heap = malloc(room->heap_room * sizeof *room->heap);
-        if (!room->code || !room->cell || !room->heap)
+        if (!room->code || !room->wide || !room->cell || !room->heap)
                 return -ENOMEM;
         *ret = TAKE(room);
         return 0;
@@ -46,6 +49,7 @@ void cells_room_destroy(struct cells_room *room)
         if (!room)
                 return;
         free(room->code);
+        free(room->wide);
         free(room->cell);
         free(room->heap);
         free(room);
@@ -90,7 +94,7 @@ static int best_first(const void *a, const void *b)
         return worse(a, b) ? 1 : -1;
 }
 
-/* The cells to look into, best first. */
+/* The cells that may be looked into, as a heap with the best on top: few of them will be taken out. */
 static size_t choose(const struct cells *c, const float *q, uint32_t from, struct cells_hit *cell)
 {
         const uint32_t *near = from == CELLS_NONE ? NULL : c->near + (size_t)from * c->n_near;
@@ -98,45 +102,89 @@ static size_t choose(const struct cells *c, const float *q, uint32_t from, struc
 
         for (size_t i = 0; i < n; i++) {
                 uint32_t id = near ? near[i] : (uint32_t)i;
+                struct cells_hit x;
+                size_t at;
 
                 if (id == CELLS_NONE)
                         break;
-                if (c->start[id] < c->start[id + 1])
-                        cell[found++] = (struct cells_hit){ id, dot_floats(q, c->centre + (size_t)id * c->dim, c->dim) };
+                if (c->start[id] == c->start[id + 1])
+                        continue;
+                x = (struct cells_hit){ id, dot_floats(q, c->centre + (size_t)id * c->dim, c->dim) };
+                for (at = found++; at > 0 && worse(&cell[(at - 1) / 2], &x); at = (at - 1) / 2)
+                        cell[at] = cell[(at - 1) / 2];
+                cell[at] = x;
         }
-        qsort(cell, found, sizeof *cell, best_first);
         return found;
+}
+
+/* Takes the best cell out of the heap. */
+static uint32_t take(struct cells_hit *cell, size_t *n)
+{
+        uint32_t best = cell[0].id;
+        struct cells_hit x = cell[--*n];
+        size_t i = 0;
+
+        for (size_t child; (child = 2 * i + 1) < *n; i = child) {
+                if (child + 1 < *n && worse(&cell[child], &cell[child + 1]))
+                        child++;
+                if (!worse(&x, &cell[child]))
+                        break;
+                cell[i] = cell[child];
+        }
+        cell[i] = x;
+        return best;
+}
+
+/* Compares a cell's members by their bytes. */
+static void scan(const struct cells *c, uint32_t cell, float scale, struct cells_room *room, size_t *found, size_t most)
+{
+        int32_t score[BLOCK];
+
+        for (uint32_t begin = c->start[cell], end = c->start[cell + 1]; begin < end; begin += BLOCK) {
+                uint32_t n = MIN(end - begin, BLOCK);
+
+                dot_rows(room->wide, c->code + (size_t)begin * c->dim, n, c->dim, score);
+                for (uint32_t i = 0; i < n; i++) {
+                        struct cells_hit x = { begin + i, (float)score[i] * c->scale[begin + i] * scale };
+
+                        if (*found < most || x.score >= room->heap[0].score)
+                                keep(room->heap, found, most, x);
+                }
+        }
+}
+
+static void sort_by_floats(const struct cells *c, const float *q, struct cells_hit *hit, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                hit[i].score = dot_floats(q, c->vector + (size_t)hit[i].id * c->dim, c->dim);
+        qsort(hit, n, sizeof *hit, best_first);
 }
 
 size_t cells_search(const struct cells *c, const float *q, uint32_t from, size_t budget, size_t k, struct cells_room *room,
                     struct cells_hit *hit)
 {
-        bool exact = budget >= c->start[c->n_cells];
-        size_t most = exact ? k : MIN(k + k / 4 + MORE, room->heap_room), found = 0, seen = 0, n_cells;
+        size_t most = MIN(k + k / 4 + MORE, room->heap_room), found = 0, seen = 0, n_cells;
         float scale;
 
         if (k == 0 || k > CELLS_K_MAX)
                 return 0;
-        if (exact) {
+        if (budget >= c->start[c->n_cells]) {
                 for (uint32_t id = 0; id < c->start[c->n_cells]; id++)
-                        keep(room->heap, &found, most, (struct cells_hit){ id, dot_floats(q, c->vector + (size_t)id * c->dim, c->dim) });
+                        keep(room->heap, &found, k, (struct cells_hit){ id, dot_floats(q, c->vector + (size_t)id * c->dim, c->dim) });
+                qsort(room->heap, found, sizeof *room->heap, best_first);
         } else {
                 scale = dot_quantise(q, c->dim, room->code);
+                for (size_t i = 0; i < c->dim; i++)
+                        room->wide[i] = room->code[i];
                 n_cells = choose(c, q, from, room->cell);
-                for (size_t i = 0; i < n_cells && (seen < budget || found < most); i++) {
-                        uint32_t begin = c->start[room->cell[i].id], end = c->start[room->cell[i].id + 1];
+                while (n_cells > 0 && (seen < budget || found < most)) {
+                        uint32_t cell = take(room->cell, &n_cells);
 
-                        for (uint32_t id = begin; id < end; id++) {
-                                float score = (float)dot_bytes(room->code, c->code + (size_t)id * c->dim, c->dim) * c->scale[id] * scale;
-
-                                keep(room->heap, &found, most, (struct cells_hit){ id, score });
-                        }
-                        seen += end - begin;
+                        scan(c, cell, scale, room, &found, most);
+                        seen += c->start[cell + 1] - c->start[cell];
                 }
-                for (size_t i = 0; i < found; i++)
-                        room->heap[i].score = dot_floats(q, c->vector + (size_t)room->heap[i].id * c->dim, c->dim);
+                sort_by_floats(c, q, room->heap, found);
         }
-        qsort(room->heap, found, sizeof *room->heap, best_first);
         found = MIN(found, k);
         memcpy(hit, room->heap, found * sizeof *hit);
         return found;

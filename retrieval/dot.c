@@ -32,8 +32,20 @@ static int32_t bytes_plain(const int8_t *a, const int8_t *b, size_t n)
         return sum;
 }
 
+static void rows_plain(const int16_t *q, const int8_t *row, size_t n_rows, size_t n, int32_t *ret)
+{
+        for (size_t r = 0; r < n_rows; r++, row += n) {
+                int32_t sum = 0;
+
+                for (size_t i = 0; i < n; i++)
+                        sum += q[i] * row[i];
+                ret[r] = sum;
+        }
+}
+
 static float (*floats)(const float *a, const float *b, size_t n) = floats_plain;
 static int32_t (*bytes)(const int8_t *a, const int8_t *b, size_t n) = bytes_plain;
+static void (*many)(const int16_t *q, const int8_t *row, size_t n_rows, size_t n, int32_t *ret) = rows_plain;
 
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) static float floats_avx2(const float *a, const float *b, size_t n)
@@ -79,6 +91,35 @@ __attribute__((target("avx2"))) static int32_t bytes_avx2(const int8_t *a, const
         return sum;
 }
 
+__attribute__((target("avx2"))) static inline int32_t sum_of(__m256i x)
+{
+        __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+
+        y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0x4e));
+        y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0xb1));
+        return _mm_cvtsi128_si32(y);
+}
+
+__attribute__((target("avx2"))) static void rows_avx2(const int16_t *q, const int8_t *row, size_t n_rows, size_t n, int32_t *ret)
+{
+        for (size_t r = 0; r < n_rows; r++, row += n) {
+                __m256i x = _mm256_setzero_si256(), y = x;
+                int32_t sum = 0;
+                size_t i = 0;
+
+                for (; i + 32 <= n; i += 32) {
+                        __m256i a = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(row + i)));
+                        __m256i b = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(row + i + 16)));
+
+                        x = _mm256_add_epi32(x, _mm256_madd_epi16(a, _mm256_loadu_si256((const __m256i *)(const void *)(q + i))));
+                        y = _mm256_add_epi32(y, _mm256_madd_epi16(b, _mm256_loadu_si256((const __m256i *)(const void *)(q + i + 16))));
+                }
+                for (; i < n; i++)
+                        sum += q[i] * row[i];
+                ret[r] = sum + sum_of(_mm256_add_epi32(x, y));
+        }
+}
+
 __attribute__((constructor)) static void choose(void)
 {
         __builtin_cpu_init();
@@ -86,6 +127,7 @@ __attribute__((constructor)) static void choose(void)
                 return;
         floats = floats_avx2;
         bytes = bytes_avx2;
+        many = rows_avx2;
 }
 #endif
 
@@ -97,6 +139,11 @@ float dot_floats(const float *a, const float *b, size_t n)
 int32_t dot_bytes(const int8_t *a, const int8_t *b, size_t n)
 {
         return bytes(a, b, n);
+}
+
+void dot_rows(const int16_t *q, const int8_t *rows, size_t n_rows, size_t n, int32_t *ret)
+{
+        many(q, rows, n_rows, n, ret);
 }
 
 float dot_quantise(const float *v, size_t n, int8_t *ret)

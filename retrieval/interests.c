@@ -177,6 +177,44 @@ static int best_first(const void *a, const void *b)
         return (p->item > q->item) - (p->item < q->item);
 }
 
+static void swap(struct interests_item *a, struct interests_item *b)
+{
+        struct interests_item x = *a;
+
+        *a = *b;
+        *b = x;
+}
+
+/* Brings the best k of n to the front, in their order: most candidates need not be sorted. */
+static void best_of(struct interests_item *x, size_t n, size_t k)
+{
+        size_t low = 0, high = n;
+
+        k = MIN(k, n);
+        while (high - low > 16 && low < k && k < high) { /* quickselect; what lies before `low` is better than what lies behind */
+                size_t middle = low + (high - low) / 2, at = low;
+
+                if (best_first(&x[middle], &x[low]) < 0)
+                        swap(&x[middle], &x[low]);
+                if (best_first(&x[high - 1], &x[low]) < 0)
+                        swap(&x[high - 1], &x[low]);
+                if (best_first(&x[high - 1], &x[middle]) < 0)
+                        swap(&x[high - 1], &x[middle]);
+                swap(&x[middle], &x[high - 1]); /* the median of three is the pivot */
+                for (size_t i = low; i + 1 < high; i++)
+                        if (best_first(&x[i], &x[high - 1]) < 0)
+                                swap(&x[i], &x[at++]);
+                swap(&x[at], &x[high - 1]);
+                if (at >= k)
+                        high = at;
+                else
+                        low = at + 1;
+        }
+        if (low < k)
+                qsort(x + low, high - low, sizeof *x, best_first);
+        qsort(x, k, sizeof *x, best_first);
+}
+
 /* How near an item is to the mixture. */
 static float nearness(const struct catalogue *c, const struct interests_settings *s, const struct interests_room *x, uint32_t item)
 {
@@ -244,7 +282,7 @@ static int weigh(const struct catalogue *c, const struct interests_settings *s, 
                 to->score = weigh_one(c, s, &k, e, &to->source) + (e->flags & ITEM_POOL ? 1e6f : 0);
                 x->n_item++;
         }
-        qsort(x->item, x->n_item, sizeof *x->item, best_first);
+        best_of(x->item, x->n_item, pool + MAX(pool, ask->wanted));
         x->n_item = MIN(x->n_item, pool + MAX(pool, ask->wanted));
         for (size_t i = 0; i < x->n_item; i++) {
                 e = tally_find(&x->items, x->item[i].item);

@@ -26,8 +26,8 @@ static const char help_text[] =
         "  --seed N               (0)\n"
         "  --threads N            (as many as there are processors)\n"
         "fastrp:\n"
-        "  --powers W,W,...       weights of the graph's first, second, ... power (1,0.5)\n"
-        "  --beta B               what many have counts as degree^B, -2..2 (-0.5)\n"
+        "  --powers W,W,...       weights of the graph's first, second, ... power (1,0.35)\n"
+        "  --beta B               what many have counts as degree^B, -2..2 (-0.4)\n"
         "  --sparsity S           one place in S of the random matrix is used (3); 0: the square root of the nodes\n"
         "  --standard             columns to mean 0 and deviation 1\n"
         "svd:\n"
@@ -374,7 +374,7 @@ static int embed(struct task *t)
 
 int command_embed(int argc, char **argv)
 {
-        struct task t = { .edges = { .source = { .max_bad = 100 } }, .fastrp = { .power = { 1, .5 }, .n_powers = 2, .beta = -.5, .sparsity = 3 },
+        struct task t = { .edges = { .source = { .max_bad = 100 } }, .fastrp = { .power = { 1, .35 }, .n_powers = 2, .beta = -.4, .sparsity = 3 },
                           .user_exponent = .5, .item_exponent = .5, .spectrum = 1, .alpha = 20, .ridge = 1, .dim = 256,
                           .threads = (long)parallel_processors() };
         int r = read_arguments(&t, argc, argv);

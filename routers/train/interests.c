@@ -28,6 +28,7 @@ static const char help_text[] =
         "  --also N               things taken along that are kept for each item, 0..1000 (200)\n"
         "  --user-exponent E, --item-exponent E   what is taken along counts by 1 / (user's items^2E items' users^E) (0.4, 0.45)\n"
         "  --index FACTORY        search a FAISS index (\"Flat\", \"HNSW32\", \"IVF4096,SQ8\", ...) in place of the cells\n"
+        "  --index-search P       its search parameters, as FAISS names them: \"nprobe=16\", \"efSearch=64\"\n"
         "  --seed N, --threads N  (0, as many as there are processors)\n"
         TUNE_HELP
         "\n"
@@ -45,7 +46,7 @@ struct task {
         char last[32];
 };
 
-enum argument { VECTORS = 256, OUT, ATTRIBUTES, CELLS, USER_CELLS, ROUNDS, NEAR, NEAR_BUDGET, ALSO, USER_EXPONENT, ITEM_EXPONENT, INDEX,
+enum argument { VECTORS = 256, OUT, ATTRIBUTES, CELLS, USER_CELLS, ROUNDS, NEAR, NEAR_BUDGET, ALSO, USER_EXPONENT, ITEM_EXPONENT, INDEX, INDEX_SEARCH,
                 SEED, THREADS, SET, HELP };
 
 static const struct option long_options[] = {
@@ -62,6 +63,7 @@ static const struct option long_options[] = {
         { "user-exponent", required_argument, NULL, USER_EXPONENT },
         { "item-exponent", required_argument, NULL, ITEM_EXPONENT },
         { "index", required_argument, NULL, INDEX },
+        { "index-search", required_argument, NULL, INDEX_SEARCH },
         { "seed", required_argument, NULL, SEED },
         { "threads", required_argument, NULL, THREADS },
         { "set", required_argument, NULL, SET },
@@ -110,6 +112,7 @@ static int take_option(void *task, int option, const char *value)
         case USER_EXPONENT: return argument_real("--user-exponent", value, 0, 2, &p->user_exponent);
         case ITEM_EXPONENT: return argument_real("--item-exponent", value, 0, 2, &p->item_exponent);
         case INDEX: p->factory = value; break;
+        case INDEX_SEARCH: p->index_search = value; break;
         case SEED: return take_unsigned("--seed", value, 0, INT_MAX, &p->seed);
         case THREADS: return take_unsigned("--threads", value, 1, PARALLEL_THREADS_MAX, &p->threads);
         case SET: return tune_set(&p->settings, value);

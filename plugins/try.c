@@ -143,7 +143,7 @@ static int read_object(struct try *t, const json_t *object, const char *line, si
         const json_t *messages = json_object_get(object, "messages"), *user = json_object_get(object, "user");
         const json_t *wanted = json_object_get(object, "n");
 
-        if (t->opened->router->route == NULL) {
+        if (t->opened->router->route == NULL || (t->opened->router->recommend && !messages && !text)) {
                 ask->kind = PM_RECOMMEND;
                 ask->user = json_is_string(user) ? keep_text(t, user).p : "";
                 ask->history = keep_list(t, json_object_get(object, "history"));

@@ -124,7 +124,8 @@ static int know(const struct catalogue *c, const struct interests_settings *s, c
         if (gather(c, ask, x) < 0)
                 return -ENOMEM;
         find_neighbours(c, s, ask, x);
-        return mixture_make(&x->mixture, c, s, x->history, x->n_history, x->neighbour, x->n_neighbours);
+        return mixture_make(&x->mixture, c, s, &(struct mixture_parts){ x->history, x->n_history, x->neighbour, x->n_neighbours, ask->vector,
+                                                                        ask->vector_weight, ask->n_vectors });
 }
 
 /* ---- weighing ------------------------------------------------------------------------------------------------------------- */
@@ -367,6 +368,13 @@ int interests_mixture(const struct catalogue *c, const struct interests_settings
         *ret_n = x->mixture.n;
         *ret_query = x->mixture.query;
         return 0;
+}
+
+bool interests_has_tag(const struct catalogue *c, uint32_t item, uint32_t tag)
+{
+        struct interests_filter filter = { &tag, 1 };
+
+        return interests_passes(c, &(struct interests_ask){ .filter = &filter, .n_filters = 1 }, item);
 }
 
 const char *interests_source_name(enum interests_source source)

@@ -26,6 +26,9 @@ struct interests_ask {
         uint32_t user;              /* NAMES_NONE: unknown */
         const uint32_t *history;    /* what the caller knows of, newest first; known items only, may hold some twice */
         size_t n_history;
+        const float *vector;        /* what stands for a history without items: [n_vectors][dim], of any length but 0 */
+        const float *vector_weight; /* [n_vectors], above 0 */
+        size_t n_vectors;
         const uint32_t *barred;     /* these never come back */
         size_t n_barred;
         const uint32_t *allowed;    /* only these may come back, if `only_allowed` */
@@ -66,6 +69,8 @@ int interests_find(const struct catalogue *c, const struct interests_settings *s
 /* Only the mixture: its parts, and for each a query of length 1 (dim floats one behind the other, in the room). */
 int interests_mixture(const struct catalogue *c, const struct interests_settings *s, const struct interests_ask *ask,
                       struct interests_room *room, const struct interests_part **ret, size_t *ret_n, const float **ret_query);
+
+bool interests_has_tag(const struct catalogue *c, uint32_t item, uint32_t tag);
 
 const char *interests_source_name(enum interests_source source); /* "interest", "also", "neighbours", "popular" */
 #endif

@@ -4,6 +4,8 @@
  * cell is the mean of the user's own items in it, mixed with the mean of the neighbours' items in it by the same weight: so a cell that
  * the user never touched can be asked for too.
  */
+#include <math.h>
+
 #include "base.h"
 #include "dot.h"
 #include "mixture.h"
@@ -135,33 +137,80 @@ static int make_room(struct mixture *m, size_t n)
         return 0;
 }
 
-int mixture_make(struct mixture *m, const struct catalogue *c, const struct interests_settings *s, const uint32_t *history, size_t n,
-                 const uint32_t *neighbour, size_t n_neighbours)
+/* A vector belongs to the cell whose centre is most like it. */
+static uint32_t cell_of_vector(const struct cells *c, const float *v)
+{
+        uint32_t best = CELLS_NONE;
+        float most = 0;
+
+        for (uint32_t i = 0; i < c->n_cells; i++) {
+                float score = dot_floats(v, c->centre + (size_t)i * c->dim, c->dim);
+
+                if (c->start[i] < c->start[i + 1] && (best == CELLS_NONE || score > most)) {
+                        best = i;
+                        most = score;
+                }
+        }
+        return best;
+}
+
+/* The user's own vectors count as items of its own would, by their weights: pass 0 counts, pass 1 adds them to the kept cells' queries. */
+static int take_vectors(struct mixture *m, const struct catalogue *c, const struct mixture_parts *of, int pass)
+{
+        size_t dim = c->by_interest.dim;
+        float total = (float)of->n;
+
+        for (size_t i = 0; i < of->n_vectors; i++)
+                total += of->vector_weight[i];
+        for (size_t i = 0; i < of->n_vectors; i++) {
+                const float *v = of->vector + i * dim;
+                float length = sqrtf(dot_floats(v, v, dim)), weight = of->vector_weight[i];
+                uint32_t cell = cell_of_vector(&c->by_interest, v);
+                struct tally_entry *e;
+
+                if (cell == CELLS_NONE || !(length > 0))
+                        continue;
+                e = pass == 0 ? tally_at(&m->cells, cell) : tally_find(&m->cells, cell);
+                if (!e && pass == 0)
+                        return -ENOMEM;
+                if (pass == 0)
+                        e->part[OWN] += weight / total;
+                if (pass == 0 || !e || e->flags == 0)
+                        continue;
+                for (size_t k = 0; k < dim; k++)
+                        m->sums[(size_t)(e->flags - 1) * 2 * dim + k] += weight / length * v[k];
+                e->part[2 + OWN] += weight;
+        }
+        return 0;
+}
+
+int mixture_make(struct mixture *m, const struct catalogue *c, const struct interests_settings *s, const struct mixture_parts *of)
 {
         size_t dim = c->by_interest.dim, placed = 0, most = MIN(MAX(s->interests, 1), MIXTURE_PARTS_MAX);
         float own;
 
         tally_clear(&m->cells);
         m->n = 0;
-        if (count(m, c, history, n, OWN, 1) < 0)
+        if (count(m, c, of->history, of->n, OWN, 1) < 0 || take_vectors(m, c, of, 0) < 0)
                 return -ENOMEM;
         placed = m->cells.n;
-        for (size_t i = 0; i < n_neighbours; i++) {
+        for (size_t i = 0; i < of->n_neighbours; i++) {
                 size_t theirs;
-                const uint32_t *item = lists_at(&c->history, neighbour[i], &theirs);
+                const uint32_t *item = lists_at(&c->history, of->neighbour[i], &theirs);
 
-                if (count(m, c, item, MIN(theirs, MIXTURE_HISTORY_MAX), THEIRS, 1 / (float)n_neighbours) < 0)
+                if (count(m, c, item, MIN(theirs, MIXTURE_HISTORY_MAX), THEIRS, 1 / (float)of->n_neighbours) < 0)
                         return -ENOMEM;
         }
-        own = n_neighbours == 0 ? 1 : placed == 0 ? 0 : (float)s->own;
+        own = of->n_neighbours == 0 ? 1 : placed == 0 ? 0 : (float)s->own;
         choose(m, own, most);
         if (make_room(m, MAX(m->n, (size_t)1) * dim) < 0)
                 return -ENOMEM;
         memset(m->sums, 0, 2 * m->n * dim * sizeof *m->sums);
-        add(m, c, history, n, OWN);
-        for (size_t i = 0; i < n_neighbours; i++) {
+        add(m, c, of->history, of->n, OWN);
+        (void)take_vectors(m, c, of, 1);
+        for (size_t i = 0; i < of->n_neighbours; i++) {
                 size_t theirs;
-                const uint32_t *item = lists_at(&c->history, neighbour[i], &theirs);
+                const uint32_t *item = lists_at(&c->history, of->neighbour[i], &theirs);
 
                 add(m, c, item, MIN(theirs, MIXTURE_HISTORY_MAX), THEIRS);
         }

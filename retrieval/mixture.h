@@ -24,10 +24,19 @@ struct mixture {
 int mixture_init(struct mixture *m);
 void mixture_finish(struct mixture *m);
 
+/* What a mixture is made of. */
+struct mixture_parts {
+        const uint32_t *history;    /* items, each once */
+        size_t n;
+        const uint32_t *neighbour;  /* users alike */
+        size_t n_neighbours;
+        const float *vector, *vector_weight; /* further things of the user's own, which are no items */
+        size_t n_vectors;
+};
+
 /*
- * Fills part and query from a history of items (each once) and the neighbours' histories.  With either empty the other counts alone; n is
- * 0 when none of the items is in a cell.  0 or -ENOMEM.
+ * Fills part and query.  Without things of the user's own the neighbours count alone, and the other way round; n is 0 when nothing is in
+ * a cell.  0 or -ENOMEM.
  */
-int mixture_make(struct mixture *m, const struct catalogue *c, const struct interests_settings *s, const uint32_t *history, size_t n,
-                 const uint32_t *neighbour, size_t n_neighbours);
+int mixture_make(struct mixture *m, const struct catalogue *c, const struct interests_settings *s, const struct mixture_parts *of);
 #endif

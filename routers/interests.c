@@ -12,31 +12,14 @@
  * "deny" (lists of ids), "filter": {KEY: VALUE or [VALUE, ...], ...}.
  */
 #include <jansson.h>
-#include <pthread.h>
+
+#include "interests_router.h"
 
 #include "base.h"
-#include "interests.h"
-#include "pm_router.h"
 
-#define ROOMS_MAX 64           /* kept for the next job */
 #define BODY_MAX ((size_t)4 << 20)
 #define IDS_MAX 100000         /* of one list of a request that are looked at */
 #define TAGS_MAX 256           /* values of all filters */
-
-struct router {
-        const char *folder;
-        int verify;
-        int64_t interests, neighbours, pool, budget;
-        double own, near, also, votes, popular, self;
-
-        struct catalogue *catalogue;
-        struct interests_settings settings;
-        char (*names)[12];     /* of the interests */
-        struct interests_room *room[ROOMS_MAX];
-        size_t n_rooms;
-        pthread_mutex_t lock;
-        bool opened;
-};
 
 static const struct pm_option options[] = {
         PM_PATH_OPTION(struct router, folder, "index", PM_REQUIRED, NULL, "folder of pointsman-train interests"),
@@ -51,6 +34,11 @@ static const struct pm_option options[] = {
         PM_REAL_OPTION(struct router, self, "self", "-1", -1, 1e6, "weight of the user's own item, where users are items; -1: as trained"),
         PM_INT_OPTION(struct router, pool, "pool", "0", 0, 10000, "candidates by interest, percent of what is wanted; 0: as trained"),
         PM_INT_OPTION(struct router, budget, "budget", "-1", -1, 4000000000, "vectors looked at for an interest; 0: all, -1: as trained"),
+        PM_STR_OPTION(struct router, encoder, "encoder", 0, NULL,
+                      "to route chat: embedder of the user's turns, over a catalogue of prompts with the attribute expert"),
+        PM_INT_OPTION(struct router, turns, "turns", "4", 1, 16, "of a conversation that are embedded, the last ones"),
+        PM_REAL_OPTION(struct router, fade, "fade", "0.5", 0.01, 1, "a turn's weight against that of the one after it"),
+        PM_INT_OPTION(struct router, alike, "alike", "40", 1, 1000, "prompts that vote"),
         PM_END_OPTION
 };
 
@@ -100,6 +88,10 @@ static int opened(void *self, const struct pm_open *o)
                 return o->refuse(o, "out of memory");
         }
         x->opened = true;
+        if (interests_route_check(x, o) < 0) {
+                closed(x);
+                return -1;
+        }
         for (size_t i = 0; i < x->catalogue->by_interest.n_cells; i++)
                 (void)snprintf(x->names[i], sizeof x->names[i], "%u", (unsigned)i);
         o->log(o, PM_INFO, "%s: %zu items in %zu interests, %zu users", x->catalogue->name, x->catalogue->items.n,
@@ -138,7 +130,7 @@ static void request_finish(struct request *r)
         free(r->allowed);
 }
 
-static struct interests_room *room_take(struct router *x)
+struct interests_room *router_room_take(struct router *x)
 {
         struct interests_room *room = NULL;
 
@@ -151,8 +143,10 @@ static struct interests_room *room_take(struct router *x)
         return room;
 }
 
-static void room_give(struct router *x, struct interests_room *room)
+void router_room_give(struct router *x, struct interests_room *room)
 {
+        if (!room)
+                return;
         (void)pthread_mutex_lock(&x->lock);
         if (x->n_rooms < ROOMS_MAX)
                 x->room[x->n_rooms++] = TAKE(room);
@@ -292,7 +286,7 @@ static int read_request(struct job *j, struct request *r, struct interests_ask *
 static void find(void *arg)
 {
         struct job *j = arg;
-        struct interests_room *room = room_take(j->router);
+        struct interests_room *room = router_room_take(j->router);
         CLEANUP(request_finish) struct request request = { .n_tags = 0 };
         struct interests_answer answer;
         struct interests_ask ask;
@@ -305,8 +299,7 @@ static void find(void *arg)
                 if (answer.n > 0)
                         memcpy(j->item, answer.item, answer.n * sizeof *answer.item);
         }
-        if (room)
-                room_give(j->router, room);
+        router_room_give(j->router, room);
 }
 
 /* ---- the query ---------------------------------------------------------------------------------------------------------------- */
@@ -350,5 +343,6 @@ static pm_step recommend(void *self, struct pm_query *q)
         return pm_offload(q, find, j, found);
 }
 
-PM_ROUTER(.name = "interests", .version = "1", .summary = "recommends: a user's interests, each searched for (kNN-Embed)",
-          .self_size = sizeof(struct router), .options = options, .open = opened, .close = closed, .recommend = recommend)
+PM_ROUTER(.name = "interests", .version = "1", .summary = "recommends, and routes by example: interests, each searched for (kNN-Embed)",
+          .self_size = sizeof(struct router), .options = options, .open = opened, .close = closed, .route = interests_route,
+          .recommend = recommend)

@@ -229,6 +229,110 @@ Test(interests, open_says_what_it_found)
         begin();
 }
 
+/* ---- routing by example --------------------------------------------------------------------------------------------------------- */
+
+/* An encoder that knows four words: the vector of an item of that kind.  Others it fails on, or gives zeros. */
+static bool encode(void *ctx, const char *encoder, struct pm_str text, struct mock_vector *ret)
+{
+        static const char *const words[] = { "zero", "one", "two", "three" };
+        static const float zeros[16];
+        const struct catalogue *c = ctx;
+
+        *ret = (struct mock_vector){ .dim = 16, .v = zeros };
+        if (strcmp(encoder, "words") != 0)
+                return false;
+        if (text.n == 4 && memcmp(text.p, "fail", 4) == 0)
+                ret->status = PM_EUNREACHABLE;
+        if (text.n == 5 && memcmp(text.p, "short", 5) == 0)
+                ret->dim = 7;
+        for (size_t i = 0; i < 4; i++)
+                if (text.n == strlen(words[i]) && memcmp(text.p, words[i], text.n) == 0) {
+                        char id[8];
+                        uint32_t item;
+
+                        (void)snprintf(id, sizeof id, "i%zu", 4 + i);
+                        item = names_find(&c->items, id, 2);
+                        ret->v = c->by_interest.vector + (size_t)item * 16;
+                }
+        return true;
+}
+
+static struct mock_result talk(const char *const *turns)
+{
+        struct pm_message m[16];
+        struct mock_result r;
+        size_t n = 0;
+
+        for (; turns[n]; n++)
+                m[n] = (struct pm_message){ mock_str(n % 2 ? "assistant" : "user"), mock_str(turns[n]) };
+        mockhost_run(o.host, &(struct mock_ask){ .text = mock_str(turns[n - 1]), .messages = m, .n_messages = n }, &r);
+        return r;
+}
+
+Test(interests, a_conversation_is_routed_by_example)
+{
+        char json[256], why[256];
+        struct catalogue *c;
+        struct mock_setup setup = { .embed = encode };
+        struct mock_result r;
+        double sure, both;
+
+        cr_assert_eq(catalogue_open(folder, true, &c, why, sizeof why), 0, "%s", why);
+        on_close(&o);
+        setup.ctx = c;
+        (void)snprintf(json, sizeof json, "{\"index\": \"%s\", \"encoder\": \"words\", \"alike\": 10}", folder);
+        cr_assert_eq(on_open(&o, "PM_ROUTERS", "interests", json, &setup), 0, "%s", o.why);
+        r = talk((const char *[]){ "zero", NULL });
+        cr_assert_eq(r.end, MOCK_DECIDED, "%s %s", mock_end_text(r.end), r.text);
+        cr_assert_str_eq(r.expert, "small");
+        cr_assert_eq(r.embeds, 1);
+        sure = r.confidence;
+        cr_assert_gt(sure, .5);
+        mock_result_finish(&r);
+        r = talk((const char *[]){ "two", "an answer", "two", NULL });
+        cr_assert_str_eq(r.expert, "large");
+        cr_assert_eq(r.embeds, 2);
+        mock_result_finish(&r);
+        r = talk((const char *[]){ "two", "an answer", "zero", NULL });
+        cr_assert_str_eq(r.expert, "small", "the later turn counts more");
+        both = r.confidence;
+        cr_assert_lt(both, sure, "and the earlier one counts too");
+        cr_assert_eq(r.n_fallbacks, 1);
+        cr_assert_str_eq(r.fallbacks[0], "large");
+        mock_result_finish(&r);
+        r = talk((const char *[]){ "fail", "an answer", "zero", NULL });
+        cr_assert_str_eq(r.expert, "small", "an older turn is done without");
+        mock_result_finish(&r);
+        r = talk((const char *[]){ "fail", NULL });
+        cr_assert_eq(r.end, MOCK_FAILED);
+        mock_result_finish(&r);
+        r = talk((const char *[]){ "short", NULL });
+        cr_assert_eq(r.end, MOCK_FAILED);
+        cr_assert(strstr(r.text, "gives 7 numbers, the catalogue has 16"), "%s", r.text);
+        mock_result_finish(&r);
+        r = talk((const char *[]){ "unheard of", NULL });
+        cr_assert_eq(r.end, MOCK_PASSED, "a vector of zeros");
+        mock_result_finish(&r);
+        for (unsigned at = 1; at <= 2; at++) {
+                struct mock_ask busy = { .text = mock_str("zero"), .faults = { .busy_at = at } }, left = { .text = mock_str("zero"), .faults = { .leave_at = at } };
+
+                mockhost_run(o.host, &busy, &r);
+                cr_assert_eq(r.end, MOCK_FAILED);
+                mock_result_finish(&r);
+                mockhost_run(o.host, &left, &r);
+                cr_assert_eq(r.end, MOCK_LEFT);
+                mock_result_finish(&r);
+        }
+        on_close(&o);
+        setup.experts = &(const struct pm_expert){ .name = "other" };
+        setup.n_experts = 1;
+        cr_assert_neq(on_open(&o, "PM_ROUTERS", "interests", json, &setup), 0);
+        cr_assert(strstr(o.why, "no item has the attribute 'expert' with the name of a configured expert"), "%s", o.why);
+        on_close(&o);
+        catalogue_close(c);
+        open_it("");
+}
+
 /* A folder is replaced while it is open: those who have it keep the old files, a new open sees the new ones. */
 Test(interests, a_folder_that_is_replaced)
 {

@@ -4,7 +4,8 @@
  *
  * 120 users of four tastes over 80 items of four kinds (item i is of kind i % 4): user u takes about ten items, mostly of taste u % 4 and
  * some of the next.  Items "i0".."i79", users "u0".."u119"; "i80" and "u120" stand in an edge that is not trained on, so they are
- * known and have nothing.  Attributes: "kind=0".."kind=3" and "odd=true" or "odd=false".
+ * known and have nothing.  Attributes: "kind=0".."kind=3", "odd=true" or "odd=false", and "expert=small" for kinds 0 and 1, "expert=large"
+ * for 2 and 3.
  */
 #ifndef TESTS_SMALL_CATALOGUE_H
 #define TESTS_SMALL_CATALOGUE_H
@@ -77,7 +78,7 @@ static inline void small_catalogue(char *folder, const char *factory)
                                       .settings = { .interests = 8, .neighbours = 5, .own = .6, .near = 1, .also = 1, .votes = .5,
                                                     .popular = .1, .sharpness = 4, .pool = 200, .budget = 60 } };
         char path[PATH_MAX], why[320];
-        struct sparse_cell tagged[2 * (SMALL_ITEMS + 1)];
+        struct sparse_cell tagged[3 * (SMALL_ITEMS + 1)];
         struct names *tags;
         struct vectors vectors;
         struct sparse m;
@@ -104,14 +105,17 @@ static inline void small_catalogue(char *folder, const char *factory)
         }
         cr_assert_eq(names_add(tags, "odd=true", 8, &number), 0);
         cr_assert_eq(names_add(tags, "odd=false", 9, &number), 0);
+        cr_assert_eq(names_add(tags, "expert=small", 12, &number), 0);
+        cr_assert_eq(names_add(tags, "expert=large", 12, &number), 0);
         for (uint32_t i = 0; i <= SMALL_ITEMS; i++) {
                 struct names_view items = names_view(g.items);
                 size_t n;
                 const char *id = names_at(&items, i, &n);
                 unsigned kind = (unsigned)strtoul(id + 1, NULL, 10);
 
-                tagged[2 * i] = (struct sparse_cell){ kind % 4, i, 1 };
-                tagged[2 * i + 1] = (struct sparse_cell){ kind % 2 ? 4 : 5, i, 1 };
+                tagged[3 * i] = (struct sparse_cell){ kind % 4, i, 1 };
+                tagged[3 * i + 1] = (struct sparse_cell){ kind % 2 ? 4 : 5, i, 1 };
+                tagged[3 * i + 2] = (struct sparse_cell){ kind % 4 < 2 ? 6 : 7, i, 1 };
         }
         p.graph = &g;
         p.matrix = &m;

@@ -311,7 +311,7 @@ static int put(FILE *f, const struct tensor *list, size_t n, const char *header)
                 if (fputc(' ', f) == EOF)
                         return -EIO;
         for (size_t i = 0; i < n; i++)
-                if (fwrite(list[i].data, 1, list[i].bytes, f) != list[i].bytes)
+                if (list[i].bytes > 0 && fwrite(list[i].data, 1, list[i].bytes, f) != list[i].bytes)
                         return -EIO;
         return fflush(f) == 0 && fsync(fileno(f)) == 0 ? 0 : -EIO;
 }

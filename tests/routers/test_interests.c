@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* interests.so: what a request may carry, bad requests, and what open() refuses, on a small generated catalogue. */
-#include <pthread.h>
-
 #include "on_mockhost.h"
 
 #include "../unit/small_catalogue.h"
@@ -360,31 +358,4 @@ Test(interests, a_folder_that_is_replaced)
         is_good(&r, 10);
         mock_result_finish(&r);
         small_remove(again);
-}
-
-static void *many(void *arg)
-{
-        for (unsigned i = 0; i < 200; i++) {
-                char user[16];
-                struct mock_result r;
-
-                (void)snprintf(user, sizeof user, "u%u", i % 130);
-                r = ask(&(struct mock_ask){ .user = user, .wanted = i % 30 });
-                if (r.end != MOCK_CANDIDATES || r.n_items != i % 30)
-                        __atomic_add_fetch((int *)arg, 1, __ATOMIC_RELAXED);
-                mock_result_finish(&r);
-        }
-        return NULL;
-}
-
-Test(interests, many_at_a_time)
-{
-        pthread_t thread[4];
-        int wrong = 0;
-
-        for (size_t i = 0; i < 4; i++)
-                cr_assert_eq(pthread_create(&thread[i], NULL, many, &wrong), 0);
-        for (size_t i = 0; i < 4; i++)
-                cr_assert_eq(pthread_join(thread[i], NULL), 0);
-        cr_assert_eq(wrong, 0);
 }

@@ -94,11 +94,15 @@ static int best_first(const void *a, const void *b)
         return worse(a, b) ? 1 : -1;
 }
 
-/* The cells that may be looked into, as a heap with the best on top: few of them will be taken out. */
-static size_t choose(const struct cells *c, const float *q, uint32_t from, struct cells_hit *cell)
+/*
+ * The cells that may be looked into, as a heap with the best on top: few of them will be taken out.  Of those near to `from` twice as many
+ * as will hold the budget are compared.
+ */
+static size_t choose(const struct cells *c, const float *q, uint32_t from, size_t budget, struct cells_hit *cell)
 {
         const uint32_t *near = from == CELLS_NONE ? NULL : c->near + (size_t)from * c->n_near;
-        size_t n = near ? c->n_near : c->n_cells, found = 0;
+        size_t enough = 8 + 2 * budget / (c->start[c->n_cells] / c->n_cells + 1);
+        size_t n = near ? MIN(c->n_near, enough) : c->n_cells, found = 0;
 
         for (size_t i = 0; i < n; i++) {
                 uint32_t id = near ? near[i] : (uint32_t)i;
@@ -176,7 +180,7 @@ size_t cells_search(const struct cells *c, const float *q, uint32_t from, size_t
                 scale = dot_quantise(q, c->dim, room->code);
                 for (size_t i = 0; i < c->dim; i++)
                         room->wide[i] = room->code[i];
-                n_cells = choose(c, q, from, room->cell);
+                n_cells = choose(c, q, from, MAX(budget, most), room->cell);
                 while (n_cells > 0 && (seen < budget || found < most)) {
                         uint32_t cell = take(room->cell, &n_cells);
 

@@ -223,7 +223,7 @@ static int search(const struct catalogue *c, const struct interests_settings *s,
         } else {
                 /* an interest that few candidates come from need not be searched as far as one that gives most of them */
                 if (s->budget > 0)
-                        budget = MAX((size_t)((float)s->budget * sqrtf(part->weight)), 4 * asked);
+                        budget = MAX((size_t)((float)s->budget * sqrtf(part->weight)), 2 * asked);
                 t->n = cells_search(&c->by_interest, q, part->interest, budget, asked, x->cells, x->hit + t->hit);
         }
         x->hit_n += t->n;

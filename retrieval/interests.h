@@ -13,6 +13,7 @@
 #define INTERESTS_WANTED_MAX 1000
 #define INTERESTS_HISTORY_MAX 1024  /* items of a history that are looked at; the caller's come first */
 #define INTERESTS_FILTERS_MAX 16
+#define INTERESTS_PARTS_MAX 256     /* interests of one user */
 
 enum interests_source { INTERESTS_NEAR, INTERESTS_ALSO, INTERESTS_VOTES, INTERESTS_POPULAR, INTERESTS_SOURCES };
 

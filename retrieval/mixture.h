@@ -8,7 +8,7 @@
 #include "interests.h"
 #include "tally.h"
 
-#define MIXTURE_PARTS_MAX 256
+#define MIXTURE_PARTS_MAX INTERESTS_PARTS_MAX
 #define MIXTURE_NEIGHBOURS_MAX 1024
 #define MIXTURE_HISTORY_MAX 256     /* items of a neighbour that are looked at */
 

@@ -8,7 +8,7 @@
  *
  *         catalogue: { plugin: interests, index: catalogue/ }        # the folder of pointsman-train interests
  *
- * Of the request: user, history, exclude and how many; and from its body, where they are there, "seen": "keep" or "drop", "allow" and
+ * Of the request: user, history (newest last), exclude and how many; and from its body, where they are there, "seen": "keep" or "drop", "allow" and
  * "deny" (lists of ids), "filter": {KEY: VALUE or [VALUE, ...], ...}.
  */
 #include <jansson.h>
@@ -109,6 +109,8 @@ struct job {
         size_t n_history, n_exclude, wanted;
         struct interests_item *item;   /* [wanted] */
         size_t n;
+        struct interests_part *part;   /* room for as many as there can be; NULL: nobody asks why */
+        size_t n_parts, n_known;       /* n_known: ids of the request's history that the catalogue has */
         int failed;
         char why[160];
 };
@@ -164,12 +166,12 @@ PRINTF(2, 3) static int refuse(struct job *j, const char *fmt, ...)
         return -EINVAL;
 }
 
-/* Adds the numbers of a query's ids; those that are not known are left out. */
+/* The numbers of a query's ids, the last one first; those that are not known are left out. */
 static size_t look_up(const struct catalogue *c, const struct pm_str *const *ids, size_t n, uint32_t *to)
 {
         size_t found = 0;
 
-        for (size_t i = 0; i < MIN(n, (size_t)IDS_MAX); i++) {
+        for (size_t i = n, least = n > IDS_MAX ? n - IDS_MAX : 0; i-- > least;) {
                 uint32_t item = names_find(&c->items, ids[i]->p, ids[i]->n);
 
                 if (item != NAMES_NONE)
@@ -292,6 +294,7 @@ static void find(void *arg)
         struct interests_ask ask;
 
         j->failed = room ? read_request(j, &request, &ask) : -ENOMEM;
+        j->n_known = j->failed == 0 ? ask.n_history : 0;
         if (j->failed == 0)
                 j->failed = interests_find(j->router->catalogue, &j->router->settings, &ask, room, &answer, j->why, sizeof j->why);
         if (j->failed == 0) {
@@ -299,10 +302,31 @@ static void find(void *arg)
                 if (answer.n > 0)
                         memcpy(j->item, answer.item, answer.n * sizeof *answer.item);
         }
+        if (j->failed == 0 && j->part && answer.n_parts > 0) {
+                j->n_parts = answer.n_parts;
+                memcpy(j->part, answer.part, answer.n_parts * sizeof *answer.part);
+        }
         router_room_give(j->router, room);
 }
 
 /* ---- the query ---------------------------------------------------------------------------------------------------------------- */
+
+/* {"catalogue":.., "history_known":.., "interests":[{"id","weight"}]}, heaviest first. */
+static void explain(const struct router *x, struct pm_query *q, const struct job *j)
+{
+        json_t *parts = json_array(), *o;
+        char *text;
+
+        for (size_t i = 0; i < j->n_parts; i++)
+                (void)json_array_append_new(parts, json_pack("{s:s, s:f}", "id", x->names[j->part[i].interest], "weight",
+                                                             (double)j->part[i].weight));
+        o = json_pack("{s:s, s:I, s:o}", "catalogue", x->catalogue->name, "history_known", (json_int_t)j->n_known, "interests", parts);
+        text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+        if (text)
+                pm_explain(q, text);
+        free(text);
+        json_decref(o);
+}
 
 static pm_step found(void *self, struct pm_query *q)
 {
@@ -315,6 +339,8 @@ static pm_step found(void *self, struct pm_query *q)
                 return pm_fail(q, "the search could not run in the pool (%d)", q->status);
         if (j->failed < 0)
                 return pm_fail(q, "%s", j->why[0] ? j->why : ERRNO_TEXT(j->failed));
+        if (q->explain)
+                explain(x, q, j);
         items = pm_alloc(q, j->n * sizeof *items + 1);
         item = pm_alloc(q, j->n * sizeof *item + 1);
         for (size_t i = 0; i < j->n; i++) {
@@ -340,6 +366,8 @@ static pm_step recommend(void *self, struct pm_query *q)
         *j = (struct job){ .router = self, .user = q->user, .body = q->body, .history = q->history, .n_history = q->n_history,
                            .exclude = q->exclude, .n_exclude = q->n_exclude, .wanted = wanted };
         j->item = pm_alloc(q, wanted * sizeof *j->item);
+        if (q->explain)
+                j->part = pm_alloc(q, INTERESTS_PARTS_MAX * sizeof *j->part);
         return pm_offload(q, find, j, found);
 }
 

@@ -7,6 +7,8 @@
  *
  *         by_example: { plugin: interests, index: prompts/, encoder: default }
  */
+#include <jansson.h>
+
 #include "interests_router.h"
 
 #include "base.h"
@@ -76,6 +78,23 @@ static void vote(void *arg)
         router_room_give(t->router, room);
 }
 
+/* {"turns":.., "votes":{EXPERT: number of prompts}} */
+static void explain(struct pm_query *q, const struct talk *t)
+{
+        json_t *votes = json_object(), *o;
+        char *text;
+
+        for (size_t e = 0; e < t->n_experts; e++)
+                if (t->votes[e] > 0)
+                        (void)json_object_set_new(votes, t->expert[e], json_integer((json_int_t)t->votes[e]));
+        o = json_pack("{s:I, s:o}", "turns", (json_int_t)t->done, "votes", votes);
+        text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+        if (text)
+                pm_explain(q, text);
+        free(text);
+        json_decref(o);
+}
+
 static pm_step voted(void *self, struct pm_query *q)
 {
         const struct talk *t = q->state;
@@ -105,6 +124,8 @@ static pm_step voted(void *self, struct pm_query *q)
         }
         if (n == 0)
                 return pm_pass(q);
+        if (q->explain)
+                explain(q, t);
         (void)snprintf(reason, sizeof reason, "%.0f of %.0f prompts that are like its last %zu turns", (double)most, (double)t->total, t->done);
         return pm_decide(q, .expert = order[0], .fallbacks = order + 1, .confidence = (double)(most / t->total), .reason = reason);
 }

@@ -79,6 +79,31 @@ Test(interests, a_known_user_a_bare_history_and_both)
         mock_result_finish(&r);
 }
 
+Test(interests, who_asks_why_is_told)
+{
+        struct mock_result r = ask(&(struct mock_ask){ .user = "u5", .history = (const char *[]){ "i2", "nothing", NULL }, .wanted = 10, .explain = 1 });
+        json_t *told, *interests;
+        double sum = 0;
+
+        is_good(&r, 10);
+        cr_assert(r.explained);
+        told = json_loads(r.explained, 0, NULL);
+        cr_assert_eq(strncmp(json_string_value(json_object_get(told, "catalogue")), "interests-", 10), 0);
+        cr_assert_eq(json_integer_value(json_object_get(told, "history_known")), 1);
+        interests = json_object_get(told, "interests");
+        cr_assert_gt(json_array_size(interests), 1);
+        for (size_t i = 0; i < json_array_size(interests); i++) {
+                cr_assert(json_is_string(json_object_get(json_array_get(interests, i), "id")));
+                sum += json_real_value(json_object_get(json_array_get(interests, i), "weight"));
+        }
+        cr_assert_float_eq(sum, 1, 1e-3);
+        json_decref(told);
+        mock_result_finish(&r);
+        r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
+        cr_assert_null(r.explained);
+        mock_result_finish(&r);
+}
+
 Test(interests, bad_input_is_answered)
 {
         static const char *const nobody[] = { "no such item", "", "i1\xff", NULL }, *const twice[] = { "i1", "i1", "i5", "i1", NULL };

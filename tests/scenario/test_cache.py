@@ -6,7 +6,8 @@ import time
 import pytest
 
 from harness import chat, until
-from kept import ROUTERS, at_once, computed, config, decided, hows, how, reloaded, replies_of
+from kept import ROUTERS, at_once, computed, config, decided, hows, how, redis_settings, reloaded, replies_of
+from redis_servers import Redis
 
 
 def ask_by(gateway, text, cache):
@@ -83,6 +84,22 @@ def test_workers_have_memories_of_their_own(plain_world):
 
     assert hows(replies) == {"computed": 2, "cached-local": 58}, "each worker computes it once"
     assert computed(gateway) == 2 and gateway.metric("pointsman_cache_entries", cache="decisions") == 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_route_keeps_and_finds_too(plain_world, shared):
+    redis = plain_world.own(Redis()) if shared else None
+    mock = plain_world.experts("alpha", "beta")
+    gateway = plain_world.gateway(config(plain_world, mock, redis=redis_settings(redis) if redis else None))
+
+    many = gateway.post("/v1/route", {"input": ["beta 1", "alpha", "beta 1", "beta 2", "pass", "pass", "alpha"]}).json()["data"]
+    assert [d["expert"] for d in many] == ["beta", "alpha", "beta", "beta", "beta", "beta", "alpha"]
+    assert [d["decision"] for d in many] == ["computed", "computed", "cached-local", "computed", "default", "default", "cached-local"]
+    assert decided(gateway, "beta 2") == ("beta", "cached-local"), "asked as a chat it is the same question"
+    assert gateway.post("/v1/route", chat("auto", "alpha")).json()["decision"] == "cached-local"
+    assert mock.count("alpha") == 0 and computed(gateway) == 5
+    if redis:
+        until("Redis has what was decided", lambda: len(redis.keys()) == 3)
 
 
 # ---- reloads -----------------------------------------------------------------------------------------------------------------

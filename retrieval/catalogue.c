@@ -190,7 +190,7 @@ static const void *data_of(struct arrays *a, const char *name, enum tensor_type 
         return t ? t->data : NULL;
 }
 
-static void take_names(struct arrays *a, const char *side, struct names_view *ret)
+static void take_names(struct arrays *a, const char *side, struct ids_view *ret)
 {
         char start_name[32], slot_name[32], text_name[32], what[200];
         const struct tensor *start, *slot, *text;
@@ -203,9 +203,9 @@ static void take_names(struct arrays *a, const char *side, struct names_view *re
         text = take(a, text_name, TENSOR_U8, SIZE_MAX, 0);
         if (a->bad)
                 return;
-        *ret = (struct names_view){ text->data, start->data, slot->data, (size_t)start->shape[0] - 1, (size_t)slot->shape[0],
+        *ret = (struct ids_view){ text->data, start->data, slot->data, (size_t)start->shape[0] - 1, (size_t)slot->shape[0],
                                     (size_t)text->shape[0] };
-        a->bad = start->shape[0] == 0 || names_check(ret, what, sizeof what) < 0;
+        a->bad = start->shape[0] == 0 || ids_check(ret, what, sizeof what) < 0;
         if (a->bad)
                 (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": ids of '%s': %.180s", side, start->shape[0] ? what : "none at all");
 }
@@ -220,7 +220,7 @@ static void take_cells(struct arrays *a, const char *side, size_t n, struct cell
         for (size_t i = 0; i < 6; i++)
                 (void)snprintf(name[i], sizeof name[i], "%s.%s", side, part[i]);
         centre = take(a, name[0], TENSOR_F32, SIZE_MAX, SIZE_MAX);
-        if (centre && (centre->shape[0] > NAMES_MAX || centre->shape[1] == 0 || centre->shape[1] > INDEX_DIM_MAX)) {
+        if (centre && (centre->shape[0] > IDS_NUMBER_MAX || centre->shape[1] == 0 || centre->shape[1] > INDEX_DIM_MAX)) {
                 (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s' has vectors of %" PRIu64 " numbers, 1..%d are possible", name[0],
                              centre->shape[1], INDEX_DIM_MAX);
                 a->bad = true;
@@ -268,7 +268,7 @@ static void take_lists(struct arrays *a, const char *name, size_t n, size_t belo
 static void check_numbers(struct arrays *a, const char *name, const uint32_t *x, size_t n, size_t below, bool none)
 {
         for (size_t i = 0; x && i < n && !a->bad; i++)
-                if (x[i] >= below && !(none && x[i] == NAMES_NONE)) {
+                if (x[i] >= below && !(none && x[i] == IDS_NONE)) {
                         (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s' holds %u at place %zu, it must be below %zu", name, x[i],
                                      i, below);
                         a->bad = true;
@@ -425,7 +425,7 @@ uint32_t catalogue_item_of(const struct catalogue *c, uint32_t user)
         size_t n;
 
         if (!c->one_kind || user >= c->users.n)
-                return NAMES_NONE;
-        id = names_at(&c->users, user, &n);
-        return names_find(&c->items, id, n);
+                return IDS_NONE;
+        id = ids_at(&c->users, user, &n);
+        return ids_find(&c->items, id, n);
 }

@@ -14,7 +14,7 @@
 
 #include "cells.h"
 #include "index.h"
-#include "names.h"
+#include "ids.h"
 
 #define CATALOGUE_VERSION 1
 #define CATALOGUE_MANIFEST "manifest.json"
@@ -41,7 +41,7 @@ struct interests_settings {
 };
 
 struct catalogue {
-        struct names_view items, users, tags;
+        struct ids_view items, users, tags;
         struct cells by_interest;    /* items, numbered by cell: a cell is an interest */
         struct cells by_likeness;    /* users; n is 0 where users have no vectors */
         struct lists history;        /* of each user */
@@ -49,7 +49,7 @@ struct catalogue {
         const uint16_t *also_part;   /* score / the list's best * 65535 */
         const float *also_best;      /* [items] */
         struct lists tagged;         /* of each tag: its items, ascending */
-        const uint32_t *near;        /* [users][n_near], nearest first; NAMES_NONE where there are fewer */
+        const uint32_t *near;        /* [users][n_near], nearest first; IDS_NONE where there are fewer */
         size_t n_near;
         const uint32_t *count;       /* [items]: how many took it */
         const uint32_t *popular;     /* [n_popular] items, most taken first */
@@ -67,6 +67,6 @@ void catalogue_close(struct catalogue *c); /* NULL is fine */
 /* Its items in a tag, or all users' of a history. */
 const uint32_t *lists_at(const struct lists *l, uint32_t i, size_t *ret_n);
 
-/* The item that a user is, where users are items; else NAMES_NONE. */
+/* The item that a user is, where users are items; else IDS_NONE. */
 uint32_t catalogue_item_of(const struct catalogue *c, uint32_t user);
 #endif

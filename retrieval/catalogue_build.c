@@ -27,7 +27,7 @@ struct side {
         size_t n, dim, placed, n_cells, n_near;
         uint32_t *order;      /* [n] the old number of each new one */
         uint32_t *number;     /* [n] the new number of each old one */
-        struct names *names;
+        struct ids *names;
         float *vector, *scale, *centre;
         int8_t *code;
         uint32_t *first, *near;
@@ -51,7 +51,7 @@ static void side_finish(struct side *s)
 {
         free(s->order);
         free(s->number);
-        names_destroy(s->names);
+        ids_destroy(s->names);
         free(s->vector);
         free(s->scale);
         free(s->centre);
@@ -82,16 +82,16 @@ static void stage(const struct build *b, const char *what)
 /* ---- numbering ------------------------------------------------------------------------------------------------------------- */
 
 /* The vectors of the old numbers, of length 1, or zeros. */
-static float *gather(const struct names_view *ids, const struct vectors_side *from, size_t dim)
+static float *gather(const struct ids_view *ids, const struct vectors_side *from, size_t dim)
 {
         float *v = calloc(ids->n * dim + 1, sizeof *v);
 
         for (size_t i = 0; v && i < ids->n; i++) {
                 size_t n;
-                const char *id = names_at(ids, (uint32_t)i, &n);
-                uint32_t row = from->names.n > 0 ? names_find(&from->names, id, n) : NAMES_NONE;
+                const char *id = ids_at(ids, (uint32_t)i, &n);
+                uint32_t row = from->names.n > 0 ? ids_find(&from->names, id, n) : IDS_NONE;
 
-                if (row == NAMES_NONE)
+                if (row == IDS_NONE)
                         continue;
                 memcpy(v + i * dim, from->row + (size_t)row * dim, dim * sizeof *v);
                 if (!(dot_normalise(v + i * dim, dim) > 0))
@@ -170,10 +170,10 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
         return 0;
 }
 
-static int fill_side(struct build *b, struct side *s, const struct names_view *ids, const float *v)
+static int fill_side(struct build *b, struct side *s, const struct ids_view *ids, const float *v)
 {
         CLEANUP(free_p) uint32_t *near = NULL;
-        int r = names_create(&s->names);
+        int r = ids_create(&s->names);
 
         s->vector = malloc((s->n * s->dim + 1) * sizeof *s->vector);
         s->code = malloc(s->n * s->dim + 1);
@@ -184,10 +184,10 @@ static int fill_side(struct build *b, struct side *s, const struct names_view *i
                 return -ENOMEM;
         for (size_t i = 0; i < s->n; i++) {
                 size_t n;
-                const char *id = names_at(ids, s->order[i], &n);
+                const char *id = ids_at(ids, s->order[i], &n);
                 uint32_t got;
 
-                if (names_add(s->names, id, n, &got) < 0)
+                if (ids_add(s->names, id, n, &got) < 0)
                         return -ENOMEM;
                 memcpy(s->vector + i * s->dim, v + (size_t)s->order[i] * s->dim, s->dim * sizeof *v);
                 s->scale[i] = dot_quantise(s->vector + i * s->dim, s->dim, s->code + i * s->dim);
@@ -335,7 +335,7 @@ static void find_neighbours(void *ctx, size_t begin, size_t end)
                         if (hit[i].id != u)
                                 x->ret[u * x->near + kept++] = hit[i].id;
                 while (kept < x->near)
-                        x->ret[u * x->near + kept++] = NAMES_NONE;
+                        x->ret[u * x->near + kept++] = IDS_NONE;
         }
         cells_room_destroy(room);
 }
@@ -366,13 +366,13 @@ static int make_tags(struct build *b)
                 return -ENOMEM;
         for (size_t i = 0; i < p->n_tagged; i++)
                 cell[i] = (struct sparse_cell){ p->tagged[i].row, b->items.number[p->tagged[i].col], 1 };
-        return sparse_create(p->tags ? names_view(p->tags).n : 0, b->items.n, cell, p->n_tagged, &b->tagged);
+        return sparse_create(p->tags ? ids_view(p->tags).n : 0, b->items.n, cell, p->n_tagged, &b->tagged);
 }
 
 static int make(struct build *b)
 {
         const struct catalogue_recipe *p = b->recipe;
-        struct names_view item_ids = names_view(p->graph->items), user_ids = names_view(p->graph->users);
+        struct ids_view item_ids = ids_view(p->graph->items), user_ids = ids_view(p->graph->users);
         CLEANUP(sparse_finish) struct sparse turned = { 0 };
         CLEANUP(free_p) float *items = NULL, *users = NULL;
         CLEANUP(free_p) uint32_t *taken = NULL;
@@ -430,16 +430,16 @@ static void put(struct list *l, const char *name, enum tensor_type type, const v
 static int write_arrays(const struct build *b, const char *path)
 {
         static const uint64_t no_start[1] = { 0 };
-        static const uint32_t no_slot[2] = { NAMES_NONE, NAMES_NONE };
+        static const uint32_t no_slot[2] = { IDS_NONE, IDS_NONE };
         const struct side *i = &b->items, *u = &b->users;
-        struct names_view items = names_view(i->names), users = names_view(u->names), tags = { NULL, no_start, no_slot, 0, 2, 0 };
+        struct ids_view items = ids_view(i->names), users = ids_view(u->names), tags = { NULL, no_start, no_slot, 0, 2, 0 };
         const char *meta[] = { "kind", "pointsman.interests", "version", "1", NULL };
         bool likeness = u->placed > 0;
         struct list l = { .n = 0 };
         uint64_t also = b->also.start[i->n], history = b->history_start[u->n];
 
         if (b->recipe->tags)
-                tags = names_view(b->recipe->tags);
+                tags = ids_view(b->recipe->tags);
         put(&l, "item.start", TENSOR_U64, items.start, items.n + 1, 0);
         put(&l, "user.start", TENSOR_U64, users.start, users.n + 1, 0);
         put(&l, "tag.start", TENSOR_U64, tags.start, tags.n + 1, 0);

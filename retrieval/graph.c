@@ -71,9 +71,9 @@ static int add_edge(struct reading *x, const struct graph_row *row, char *why, s
                               GRAPH_SPLITS_MAX + 1);
         if (r < 0)
                 return r;
-        r = names_add(g->users, row->user, row->user_n, &e.user);
+        r = ids_add(g->users, row->user, row->user_n, &e.user);
         if (r == 0)
-                r = names_add(g->items, row->item, row->item_n, &e.item);
+                r = ids_add(g->items, row->item, row->item_n, &e.item);
         if (r < 0)
                 return r;
         if (g->n == x->room) {
@@ -200,11 +200,11 @@ int graph_read(const struct graph_source *s, struct graph *ret, char *why, size_
         *ret = (struct graph){ .one_kind = s->one_kind };
         r = graph_layout_begin(&x.layout, s, why, why_size);
         if (r == 0)
-                r = names_create(&ret->users);
+                r = ids_create(&ret->users);
         if (r == 0 && s->one_kind)
                 ret->items = ret->users;
         else if (r == 0)
-                r = names_create(&ret->items);
+                r = ids_create(&ret->items);
         if (r == 0)
                 r = read_into(&x);
         if (r < 0 && why[0] == '\0')
@@ -216,8 +216,8 @@ void graph_finish(struct graph *g)
 {
         free(g->edge);
         if (!g->one_kind)
-                names_destroy(g->items);
-        names_destroy(g->users);
+                ids_destroy(g->items);
+        ids_destroy(g->users);
         for (size_t i = 0; i < g->n_splits; i++)
                 free(g->split[i]);
         *g = (struct graph){ 0 };
@@ -225,12 +225,12 @@ void graph_finish(struct graph *g)
 
 size_t graph_users(const struct graph *g)
 {
-        return names_view(g->users).n;
+        return ids_view(g->users).n;
 }
 
 size_t graph_items(const struct graph *g)
 {
-        return names_view(g->items).n;
+        return ids_view(g->items).n;
 }
 
 size_t graph_split(const struct graph *g, const char *name)

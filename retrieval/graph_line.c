@@ -177,8 +177,8 @@ static int take_id(const struct cell *c, const char *what, const char **ret, siz
 {
         if (c->n == 0)
                 return refuse(why, why_size, "the %s is empty", what);
-        if (c->n > NAMES_ID_MAX)
-                return refuse(why, why_size, "the %s is %zu bytes long, at most %d are read", what, c->n, NAMES_ID_MAX);
+        if (c->n > IDS_LENGTH_MAX)
+                return refuse(why, why_size, "the %s is %zu bytes long, at most %d are read", what, c->n, IDS_LENGTH_MAX);
         if (!utf8_valid(c->p, c->n))
                 return refuse(why, why_size, "the %s is not UTF-8 text without control characters", what);
         *ret = c->p;

@@ -85,7 +85,7 @@ static int gather(const struct catalogue *c, const struct interests_ask *ask, st
                 if (mark(x, ask->barred[i], ITEM_BARRED) < 0)
                         return -ENOMEM;
         x->self = catalogue_item_of(c, ask->user);
-        return x->self == NAMES_NONE ? 0 : mark(x, x->self, ITEM_BARRED);
+        return x->self == IDS_NONE ? 0 : mark(x, x->self, ITEM_BARRED);
 }
 
 /* Users alike: those that training found, or for a history that nobody had then, the ones whose vectors lie nearest to its middle. */
@@ -100,7 +100,7 @@ static void find_neighbours(const struct catalogue *c, const struct interests_se
         if (ask->user < c->users.n) {
                 const uint32_t *near = c->near + (size_t)ask->user * c->n_near;
 
-                for (size_t i = 0; i < c->n_near && near[i] != NAMES_NONE && x->n_neighbours < most; i++)
+                for (size_t i = 0; i < c->n_near && near[i] != IDS_NONE && x->n_neighbours < most; i++)
                         x->neighbour[x->n_neighbours++] = near[i];
                 if (x->n_neighbours > 0)
                         return;
@@ -151,7 +151,7 @@ static int add_others(const struct catalogue *c, const struct interests_settings
         for (size_t i = 0; s->also > 0 && i < MIN(x->n_history, ALSO_HISTORY_MAX); i++)
                 if (add_also(c, x, x->history[i], 1) < 0)
                         return -ENOMEM;
-        if (s->also > 0 && s->self > 0 && x->self != NAMES_NONE && add_also(c, x, x->self, (float)s->self) < 0)
+        if (s->also > 0 && s->self > 0 && x->self != IDS_NONE && add_also(c, x, x->self, (float)s->self) < 0)
                 return -ENOMEM;
         for (size_t i = 0; s->votes > 0 && i < x->n_neighbours; i++) {
                 size_t n;

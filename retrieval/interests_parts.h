@@ -33,7 +33,7 @@ struct interests_room {
         float *centroid;
         uint32_t history[INTERESTS_HISTORY_MAX], neighbour[MIXTURE_NEIGHBOURS_MAX];
         size_t n_history, n_neighbours;
-        uint32_t self;           /* the item that the user is, or NAMES_NONE */
+        uint32_t self;           /* the item that the user is, or IDS_NONE */
         struct cells_hit user_hit[MIXTURE_NEIGHBOURS_MAX];
         struct turn turn[MIXTURE_PARTS_MAX];
         struct cells_hit *hit;   /* [hit_room], hit_n used */

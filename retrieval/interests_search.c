@@ -230,7 +230,7 @@ static int search(const struct catalogue *c, const struct interests_settings *s,
         return r;
 }
 
-/* The next candidate of interest p, or NAMES_NONE: it has no more. */
+/* The next candidate of interest p, or IDS_NONE: it has no more. */
 static uint32_t next(const struct catalogue *c, const struct interests_ask *ask, struct interests_room *x, struct turn *t)
 {
         for (; t->at < t->n; t->at++) {
@@ -242,7 +242,7 @@ static uint32_t next(const struct catalogue *c, const struct interests_ask *ask,
                     (x->restricted || interests_passes(c, ask, item)))
                         return item;
         }
-        return NAMES_NONE;
+        return IDS_NONE;
 }
 
 /* The interest with the highest claim, or SIZE_MAX: all have given what they had. */
@@ -298,7 +298,7 @@ int interests_search(const struct catalogue *c, const struct interests_settings 
                                 return r;
                 }
                 item = next(c, ask, x, t);
-                if (item == NAMES_NONE) {
+                if (item == IDS_NONE) {
                         int r;
 
                         t->done = x->restricted || t->n < t->asked || t->asked >= MIN(all, limit);

@@ -56,7 +56,7 @@ static int read_side(const struct tensors *file, const char *side, size_t *dim, 
         *dim = (size_t)row->shape[1];
         *ret = (struct vectors_side){ { text->data, start->data, slot->data, (size_t)row->shape[0], (size_t)slot->shape[0],
                                         (size_t)text->shape[0] }, row->data };
-        if (names_check(&ret->names, what, sizeof what) < 0)
+        if (ids_check(&ret->names, what, sizeof what) < 0)
                 return refuse(why, why_size, "ids of '%s': %.180s", side, what);
         bad = vectors_not_finite(ret->row, ret->names.n * *dim);
         if (bad != SIZE_MAX)
@@ -108,7 +108,7 @@ int vectors_write(const char *path, const struct vectors_side *users, const stru
                 all[m++] = meta[i];
         for (size_t part = 0; part < 4; part++) /* widest numbers first: all stay aligned */
                 for (size_t s = 0; s < 2; s++) {
-                        const struct names_view *v = &side[s]->names;
+                        const struct ids_view *v = &side[s]->names;
                         struct tensor t = { .name = names[s][part], .rank = 1 };
 
                         if (v->n == 0 && s == 1)
@@ -144,7 +144,7 @@ static int convert(const unsigned char *from, size_t item, size_t rows, size_t c
         CLEANUP(free_p) float *v = NULL;
         size_t n = rows * cols, bad;
 
-        if (rows == 0 || cols == 0 || cols > VECTORS_DIM_MAX || rows > NAMES_MAX)
+        if (rows == 0 || cols == 0 || cols > VECTORS_DIM_MAX || rows > IDS_NUMBER_MAX)
                 return refuse(why, why_size, "%zu rows of %zu numbers: rows of 1..%d were expected", rows, cols, VECTORS_DIM_MAX);
         v = malloc(n * sizeof *v);
         if (!v)

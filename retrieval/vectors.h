@@ -9,14 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "names.h"
+#include "ids.h"
 #include "tensors.h"
 
 #define VECTORS_DIM_MAX 4096
 
 /* Rows in the order of the names; all of it belongs to the mapped file. */
 struct vectors_side {
-        struct names_view names;
+        struct ids_view names;
         const float *row;    /* [names.n][dim] */
 };
 

@@ -172,9 +172,9 @@ static size_t look_up(const struct catalogue *c, const struct pm_str *const *ids
         size_t found = 0;
 
         for (size_t i = n, least = n > IDS_MAX ? n - IDS_MAX : 0; i-- > least;) {
-                uint32_t item = names_find(&c->items, ids[i]->p, ids[i]->n);
+                uint32_t item = ids_find(&c->items, ids[i]->p, ids[i]->n);
 
-                if (item != NAMES_NONE)
+                if (item != IDS_NONE)
                         to[found++] = item;
         }
         return found;
@@ -193,8 +193,8 @@ static int look_up_json(struct job *j, const char *key, json_t *list, uint32_t *
 
                 if (!json_is_string(id))
                         return refuse(j, "'%s': item %zu is not a text", key, i);
-                item = names_find(&c->items, json_string_value(id), json_string_length(id));
-                if (item != NAMES_NONE)
+                item = ids_find(&c->items, json_string_value(id), json_string_length(id));
+                if (item != IDS_NONE)
                         to[(*ret_n)++] = item;
         }
         return 0;
@@ -203,7 +203,7 @@ static int look_up_json(struct job *j, const char *key, json_t *list, uint32_t *
 static int add_tag(struct job *j, struct request *r, const char *key, json_t *value)
 {
         const struct catalogue *c = j->router->catalogue;
-        char tag[NAMES_ID_MAX + 1];
+        char tag[IDS_LENGTH_MAX + 1];
         int n = 0;
 
         if (json_is_string(value))
@@ -216,7 +216,7 @@ static int add_tag(struct job *j, struct request *r, const char *key, json_t *va
                 return refuse(j, "'filter': '%.40s' must be a text, a whole number, true, false, or a list of them", key);
         if (r->n_tags == TAGS_MAX)
                 return refuse(j, "'filter' has more than %d values", TAGS_MAX);
-        r->tag[r->n_tags++] = (size_t)n < sizeof tag ? names_find(&c->tags, tag, (size_t)n) : NAMES_NONE;
+        r->tag[r->n_tags++] = (size_t)n < sizeof tag ? ids_find(&c->tags, tag, (size_t)n) : IDS_NONE;
         return 0;
 }
 
@@ -267,7 +267,7 @@ static int read_request(struct job *j, struct request *r, struct interests_ask *
 {
         const struct catalogue *c = j->router->catalogue;
 
-        *ask = (struct interests_ask){ .user = names_find(&c->users, j->user.p, j->user.n),
+        *ask = (struct interests_ask){ .user = ids_find(&c->users, j->user.p, j->user.n),
                                        .wanted = MIN(j->wanted, (size_t)INTERESTS_WANTED_MAX) };
         if (j->body.n > BODY_MAX)
                 return refuse(j, "the body has %zu bytes, at most %zu are read", j->body.n, BODY_MAX);
@@ -346,7 +346,7 @@ static pm_step found(void *self, struct pm_query *q)
         for (size_t i = 0; i < j->n; i++) {
                 const struct interests_item *from = &j->item[i];
                 size_t n;
-                const char *id = names_at(&x->catalogue->items, from->item, &n);
+                const char *id = ids_at(&x->catalogue->items, from->item, &n);
 
                 item[i] = (struct pm_item){ .id = { id, n }, .score = (double)from->score,
                                             .interest = from->interest == CELLS_NONE ? NULL : x->names[from->interest],

@@ -109,13 +109,13 @@ int edges_read(struct edges *e)
         return r;
 }
 
-static int adopt(struct names *to, const struct names_view *from)
+static int adopt(struct ids *to, const struct ids_view *from)
 {
         for (size_t i = 0; i < from->n; i++) {
                 uint32_t number;
                 size_t n;
-                const char *id = names_at(from, (uint32_t)i, &n);
-                int r = names_add(to, id, n, &number);
+                const char *id = ids_at(from, (uint32_t)i, &n);
+                int r = ids_add(to, id, n, &number);
 
                 if (r < 0)
                         return r;
@@ -123,7 +123,7 @@ static int adopt(struct names *to, const struct names_view *from)
         return 0;
 }
 
-int edges_adopt(struct edges *e, const struct names_view *users, const struct names_view *items)
+int edges_adopt(struct edges *e, const struct ids_view *users, const struct ids_view *items)
 {
         struct sparse *m = &e->matrix;
         uint64_t *start;

@@ -52,7 +52,7 @@ struct task {
         double user_exponent, item_exponent, spectrum, alpha, ridge;
         long dim, seed, threads, rounds; /* rounds 0: the method's own */
         float *user, *item;
-        struct names *user_names, *item_names; /* of imported vectors */
+        struct ids *user_names, *item_names; /* of imported vectors */
         size_t dim_found;
 };
 
@@ -263,13 +263,13 @@ static int by_factors(struct task *t)
 
 /* ---- vectors from elsewhere ----------------------------------------------------------------------------------------------- */
 
-static int read_ids(const char *path, size_t wanted, struct names **ret)
+static int read_ids(const char *path, size_t wanted, struct ids **ret)
 {
         CLEANUP(fclose_p) FILE *f = fopen(path, "re");
         CLEANUP(free_p) char *line = NULL;
         size_t room = 0, number = 0;
         ssize_t n;
-        int r = names_create(ret);
+        int r = ids_create(ret);
 
         if (!f) {
                 (void)fprintf(stderr, "%s: cannot open: %s\n", path, ERRNO_TEXT(errno));
@@ -280,7 +280,7 @@ static int read_ids(const char *path, size_t wanted, struct names **ret)
 
                 while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
                         n--;
-                r = names_add(*ret, line, (size_t)n, &got);
+                r = ids_add(*ret, line, (size_t)n, &got);
                 if (r == 0 && got != number)
                         r = -EEXIST;
                 number++;
@@ -295,7 +295,7 @@ static int read_ids(const char *path, size_t wanted, struct names **ret)
         return r;
 }
 
-static int import_side(struct task *t, const char *matrix, const char *ids, float **v, struct names **names)
+static int import_side(struct task *t, const char *matrix, const char *ids, float **v, struct ids **names)
 {
         char why[256];
         size_t rows, cols;
@@ -318,7 +318,7 @@ static int import_side(struct task *t, const char *matrix, const char *ids, floa
 static int write_out(struct task *t)
 {
         bool imported = t->items != NULL;
-        struct names *users = imported ? t->user_names : t->edges.graph.users, *items = imported ? t->item_names : t->edges.graph.items;
+        struct ids *users = imported ? t->user_names : t->edges.graph.users, *items = imported ? t->item_names : t->edges.graph.items;
         struct vectors_side user = { .row = t->user }, item = { .row = t->item ? t->item : t->user };
         static const char *const methods[] = { "fastrp", "svd", "als" };
         char dim[32], seed[32], why[256];
@@ -327,8 +327,8 @@ static int write_out(struct task *t)
         int r;
 
         if (users)
-                user.names = names_view(users);
-        item.names = names_view(items);
+                user.names = ids_view(users);
+        item.names = ids_view(items);
         (void)snprintf(dim, sizeof dim, "%zu", t->dim_found);
         (void)snprintf(seed, sizeof seed, "%ld", t->seed);
         r = vectors_write(t->out, &user, &item, t->dim_found, meta, why, sizeof why);
@@ -385,8 +385,8 @@ int command_embed(int argc, char **argv)
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "embed: out of memory\n");
         edges_finish(&t.edges);
-        names_destroy(t.user_names);
-        names_destroy(t.item_names);
+        ids_destroy(t.user_names);
+        ids_destroy(t.item_names);
         free(t.user);
         free(t.item);
         return r < 0;

@@ -111,16 +111,16 @@ static int read_arguments(struct task *t, int argc, char **argv)
 /* ---- who is asked for what ---------------------------------------------------------------------------------------------------- */
 
 /* The catalogue's numbers of the graph's ids. */
-static uint32_t *translate(const struct names *from, const struct names_view *to)
+static uint32_t *translate(const struct ids *from, const struct ids_view *to)
 {
-        struct names_view ids = names_view(from);
+        struct ids_view ids = ids_view(from);
         uint32_t *number = malloc((ids.n + 1) * sizeof *number);
 
         for (size_t i = 0; number && i < ids.n; i++) {
                 size_t n;
-                const char *id = names_at(&ids, (uint32_t)i, &n);
+                const char *id = ids_at(&ids, (uint32_t)i, &n);
 
-                number[i] = names_find(to, id, n);
+                number[i] = ids_find(to, id, n);
         }
         return number;
 }
@@ -145,7 +145,7 @@ static int choose_users(struct task *t, const struct catalogue *c, const struct 
                         continue;
                 list[n++] = (struct retrieve_case){ user[u], wanted + at, (size_t)(held->start[u + 1] - held->start[u]) };
                 for (uint64_t i = held->start[u]; i < held->start[u + 1]; i++)
-                        wanted[at++] = item[held->col[i]]; /* NAMES_NONE cannot be found, and counts all the same */
+                        wanted[at++] = item[held->col[i]]; /* IDS_NONE cannot be found, and counts all the same */
         }
         for (size_t i = 0; t->sample > 0 && i < MIN(n, (size_t)t->sample); i++) { /* the first ones of a shuffled list */
                 size_t j = i + (size_t)(noise_bits((uint64_t)t->seed, i, 0) % (n - i));

@@ -39,7 +39,7 @@ struct task {
         const char *vectors_path, *out, *attributes;
         struct catalogue_recipe recipe;
         struct vectors vectors;
-        struct names *tags;
+        struct ids *tags;
         struct sparse_cell *tagged;
         size_t n_tagged, tagged_room, unknown;
         int64_t began;
@@ -141,16 +141,16 @@ static int read_arguments(struct task *t, int argc, char **argv)
 
 static int add_tag(struct task *t, uint32_t item, const char *key, const char *value, char *why, size_t why_size)
 {
-        char tag[NAMES_ID_MAX + 1];
+        char tag[IDS_LENGTH_MAX + 1];
         int n = snprintf(tag, sizeof tag, "%s=%s", key, value);
         uint32_t number;
 
-        if (n < 0 || (size_t)n >= sizeof tag || names_view(t->tags).n >= TAGS_MAX) {
+        if (n < 0 || (size_t)n >= sizeof tag || ids_view(t->tags).n >= TAGS_MAX) {
                 (void)snprintf(why, why_size, "'%.40s' and its value are longer than %d bytes, or one kind of attribute too many", key,
-                               NAMES_ID_MAX);
+                               IDS_LENGTH_MAX);
                 return -EINVAL;
         }
-        if (names_add(t->tags, tag, (size_t)n, &number) < 0)
+        if (ids_add(t->tags, tag, (size_t)n, &number) < 0)
                 return -ENOMEM;
         if (t->n_tagged == t->tagged_room) {
                 size_t room = MAX(2 * t->tagged_room, (size_t)4096);
@@ -168,7 +168,7 @@ static int add_tag(struct task *t, uint32_t item, const char *key, const char *v
 static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
 {
         struct task *t = ctx;
-        struct names_view items = names_view(t->edges.graph.items);
+        struct ids_view items = ids_view(t->edges.graph.items);
         char buf[32];
         const char *id = rows_scalar(json_object_get(line, "id"), buf), *key;
         json_t *value;
@@ -179,8 +179,8 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
                 (void)snprintf(why, why_size, "field 'id' is missing or not a text");
                 return -EINVAL;
         }
-        item = names_find(&items, id, strlen(id));
-        if (item == NAMES_NONE) {
+        item = ids_find(&items, id, strlen(id));
+        if (item == IDS_NONE) {
                 t->unknown++; /* neither an edge nor a vector has it, so it cannot come back */
                 return 0;
         }
@@ -204,13 +204,13 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
 
 static int read_attributes(struct task *t)
 {
-        int r = names_create(&t->tags);
+        int r = ids_create(&t->tags);
 
         if (r == 0)
                 r = rows_each(t->attributes, t->edges.source.max_bad, take_attributes, t);
         if (r == 0)
                 (void)printf("%s: %zu attributes of %zu kinds; %zu lines are of items that have neither edge nor vector\n", t->attributes, t->n_tagged,
-                             names_view(t->tags).n, t->unknown);
+                             ids_view(t->tags).n, t->unknown);
         t->recipe.tags = t->tags;
         t->recipe.tagged = t->tagged;
         t->recipe.n_tagged = t->n_tagged;
@@ -283,7 +283,7 @@ int command_interests(int argc, char **argv)
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "interests: out of memory\n");
         vectors_close(&t.vectors);
-        names_destroy(t.tags);
+        ids_destroy(t.tags);
         free(t.tagged);
         edges_finish(&t.edges);
         return r < 0;

@@ -10,14 +10,13 @@
 
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
-#include <sys/random.h>
 
 #include "answers.h"
 #include "base.h"
+#include "commons.h"
 #include "js.h"
 #include "kept.h"
 #include "lru.h"
-#include "commons.h"
 #include "request_parts.h"
 #include "settings.h"
 #include "tenant.h"
@@ -31,136 +30,6 @@ enum {
 static struct pm_str str(const char *text)
 {
         return (struct pm_str){ text, text ? strlen(text) : 0 };
-}
-
-/* ---- keys ---------------------------------------------------------------------------------------------------------------- */
-
-static const struct tenant *scope_of(const struct request *r)
-{
-        return r->asked->cache.share_all ? NULL : r->tenant;
-}
-
-static void sum_headers(struct request *r, struct cache *c)
-{
-        const struct route_cache *rc = &r->asked->cache;
-
-        for (size_t i = 0; i < rc->n_headers; i++) {
-                uint64_t n = 0;
-
-                cache_sum_text(c, str(rc->headers[i]));
-                for (size_t k = 0; r->head && k < r->head->n_headers; k++) {
-                        const struct h1_header *h = &r->head->headers[k];
-
-                        if (h->name.n != strlen(rc->headers[i]) || strncasecmp(h->name.p, rc->headers[i], h->name.n) != 0)
-                                continue;
-                        cache_sum_text(c, h->value);
-                        n++;
-                }
-                cache_sum_bytes(c, &n, sizeof n);
-        }
-}
-
-/* All that the route's routers read, and nothing that they do not. */
-static bool decision_key(struct request *r)
-{
-        const struct route_cache *rc = &r->asked->cache;
-        struct cache *c = r->worker->cache;
-        unsigned char api = (unsigned char)r->query.api;
-        struct pm_query q = { .n_messages = 0 };
-
-        if ((rc->reads & PM_READS_MESSAGES ? query_texts : query_last_text)(&r->query, &r->arena, &q) < 0)
-                return false;
-        cache_sum_begin(c);
-        cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);
-        if (r->tenant && r->tenant->n_experts)
-                cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
-        cache_sum_bytes(c, &api, 1);
-        if (rc->reads & PM_READS_TEXT && !(rc->reads & PM_READS_MESSAGES))
-                cache_sum_text(c, q.text); /* else it is among the messages */
-        for (size_t i = 0; i < q.n_messages; i++) {
-                cache_sum_text(c, q.messages[i]->role);
-                cache_sum_text(c, q.messages[i]->text);
-        }
-        if (rc->reads & PM_READS_BODY)
-                cache_sum_text(c, q.body);
-        if (rc->reads & PM_READS_USER)
-                cache_sum_text(c, q.user);
-        if (rc->reads & PM_READS_TENANT)
-                cache_sum_text(c, str(r->tenant ? r->tenant->name : ""));
-        sum_headers(r, c);
-        return cache_sum_key(c, r->generation, CACHE_KEY_DECISION, scope_of(r), r->asked, &r->arena, &r->recall.decision);
-}
-
-/* The Responses API's `conversation`, a name or an object with one, or what clients put into metadata. */
-static struct pm_str conversation_id(struct request *r)
-{
-        struct pm_str v = r->query.conversation;
-
-        if (js_type(v) == JS_OBJECT)
-                v = js_member(v, "id");
-        if (js_type(v) != JS_STRING && js_type(r->query.metadata) == JS_OBJECT)
-                v = js_member(r->query.metadata, "conversation_id");
-        return js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
-}
-
-static struct pm_str text_member(struct request *r, struct pm_str place)
-{
-        return js_type(place) == JS_STRING ? js_text(place, &r->arena) : (struct pm_str){ 0 };
-}
-
-/* How a conversation begins: its first system message and its first user message. */
-static bool sum_beginning(struct request *r, struct cache *c)
-{
-        const struct query *q = &r->query;
-        bool system = false, user = false;
-
-        for (size_t i = 0; i < q->n_turns && !(system && user); i++) {
-                const struct query_turn *t = &q->turns[i];
-                bool is_user = query_is_user(t), is_system = js_string_is(t->role, "system") || js_string_is(t->role, "developer");
-                struct pm_str text;
-
-                if (!(is_user && !user) && !(is_system && !system))
-                        continue;
-                if (query_text_of(t->content, &r->arena, &text) < 0)
-                        return false;
-                cache_sum_text(c, str(is_user ? "user" : "system"));
-                cache_sum_text(c, text);
-                user = user || is_user;
-                system = system || is_system;
-        }
-        return user;
-}
-
-/* Whose turn it is: the client's own name for the conversation, else how it begins. */
-static bool pin_key(struct request *r)
-{
-        struct recall *k = &r->recall;
-        struct cache *c = r->worker->cache;
-        struct pm_str key = text_member(r, r->query.prompt_cache_key), user, session = { 0 };
-
-        cache_sum_begin(c);
-        if (key.n) {
-                k->pinned_by = "prompt_cache_key";
-                cache_sum_text(c, key);
-        } else if ((key = conversation_id(r)).n) {
-                k->pinned_by = "user and conversation";
-                user = text_member(r, r->query.user);
-                cache_sum_text(c, key);
-                cache_sum_text(c, user);
-        } else if ((session = h1_header(r->head, "x-session-id")).n) {
-                k->pinned_by = "x-session-id";
-                cache_sum_text(c, session);
-        } else {
-                k->pinned_by = "its first messages";
-                if (r->query.api == EXPERT_COMPLETIONS || !sum_beginning(r, c)) /* a prompt is all of its conversation */
-                        return false;
-                for (size_t i = 0; i < r->query.n_turns; i++)
-                        k->continues = k->continues || js_string_is(r->query.turns[i].role, "assistant");
-        }
-        cache_sum_text(c, str(k->pinned_by));
-        if (strcmp(k->pinned_by, "its first messages") != 0)
-                k->continues = true; /* it may have begun with another gateway */
-        return cache_sum_key(c, r->generation, CACHE_KEY_PIN, r->tenant, r->asked, &r->arena, &k->pin);
 }
 
 /* ---- what was found ------------------------------------------------------------------------------------------------------ */
@@ -422,9 +291,9 @@ static enum next begin(struct request *r)
         if (rc->answers_ms && !r->queries)
                 answers_key(r);
         if (rc->pin_ms && r->query.api != EXPERT_EMBEDDINGS)
-                (void)pin_key(r); /* a conversation without a user's words has none */
+                (void)recall_pin_key(r); /* a conversation without a user's words has none */
         if (rc->n_routers && rc->levels != CACHE_OFF)
-                (void)decision_key(r);
+                (void)recall_decision_key(r);
         return GO;
 }
 

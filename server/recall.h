@@ -53,6 +53,10 @@ struct recall {
         struct event *timer;       /* while it waits for another's computation */
 };
 
+/* recall_key.c: the keys go into r->recall.  False: there is none, for want of memory or of words. */
+bool recall_decision_key(struct request *r);
+bool recall_pin_key(struct request *r);
+
 /* The routers are done with this request's query: may the decision be kept?  Others that wait for it are told. */
 void recall_decided(struct request *r, const struct routing *x);
 /* An expert's answer begins: the conversation is pinned to it, before the client can ask another worker. */

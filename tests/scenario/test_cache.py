@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness import chat, until
-from kept import ROUTERS, at_once, computed, config, decided, hows, how, redis_settings, reloaded, replies_of
+from kept import ROUTERS, at_once, computed, config, decided, hows, how, redis_settings, redis_up, reloaded, replies_of
 from redis_servers import Redis
 
 
@@ -91,6 +91,8 @@ def test_route_keeps_and_finds_too(plain_world, shared):
     redis = plain_world.own(Redis()) if shared else None
     mock = plain_world.experts("alpha", "beta")
     gateway = plain_world.gateway(config(plain_world, mock, redis=redis_settings(redis) if redis else None))
+    if redis:
+        redis_up(gateway)
 
     many = gateway.post("/v1/route", {"input": ["beta 1", "alpha", "beta 1", "beta 2", "pass", "pass", "alpha"]}).json()["data"]
     assert [d["expert"] for d in many] == ["beta", "alpha", "beta", "beta", "beta", "beta", "alpha"]

@@ -41,9 +41,10 @@ def until(what, condition, seconds=PATIENCE):
 
 
 # Below the ports that the kernel hands out, and for each of pytest's workers its own, so that nobody takes one between our look
-# and the gateway's bind.
-_ports = itertools.cycle(range(20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
-                               21000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])))
+# and the gateway's bind.  They begin anywhere, so that another run on the same machine is somewhere else.
+_range = range(20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+               21000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+_ports = itertools.islice(itertools.cycle(_range), os.getpid() * 37 % 1000, None)
 
 
 def free_port():

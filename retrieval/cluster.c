@@ -8,12 +8,37 @@
 #include <faiss/c_api/Index_c.h>
 #include <faiss/c_api/error_c.h>
 #include <cblas.h>
-#include <omp.h>
+#include <dlfcn.h>
 
 #include "base.h"
 #include "cluster.h"
 
 #define BLOCK 65536
+
+/* FAISS brings the OpenMP of the compiler that built it, which need not be ours.  Returns the number before; 0: not told. */
+static int set_threads(int n)
+{
+        static const char *const libraries[] = { "libgomp.so.1", "libomp.so.5", "libiomp5.so" };
+        int before = 0;
+
+        openblas_set_num_threads(n);
+        for (size_t i = 0; i < LENGTH_OF(libraries); i++) {
+                void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
+                void (*set)(int);
+                int (*get)(void);
+
+                if (!library)
+                        continue;
+                *(void **)&set = dlsym(library, "omp_set_num_threads");
+                *(void **)&get = dlsym(library, "omp_get_max_threads");
+                if (get)
+                        before = get();
+                if (set && n > 0)
+                        set(n);
+                (void)dlclose(library);
+        }
+        return before;
+}
 
 static int failed(char *why, size_t n, const char *what)
 {
@@ -28,7 +53,7 @@ int cluster_train(const float *v, size_t n, size_t dim, const struct cluster_set
         FaissClusteringParameters parameters;
         FaissClustering *clustering = NULL;
         FaissIndexFlatIP *index = NULL;
-        int threads = omp_get_max_threads(), r = 0;
+        int before, r = 0;
         float *found;
         size_t size;
 
@@ -42,8 +67,7 @@ int cluster_train(const float *v, size_t n, size_t dim, const struct cluster_set
         parameters.spherical = 1;
         parameters.min_points_per_centroid = 1;
         parameters.max_points_per_centroid = (int)s->sample;
-        omp_set_num_threads((int)s->threads);
-        openblas_set_num_threads((int)s->threads);
+        before = set_threads((int)s->threads);
         if (faiss_Clustering_new_with_params(&clustering, (int)dim, (int)s->k, &parameters) ||
             faiss_IndexFlatIP_new_with(&index, (idx_t)dim) || faiss_Clustering_train(clustering, (idx_t)n, v, index))
                 r = failed(why, why_size, "cannot cluster");
@@ -52,7 +76,7 @@ int cluster_train(const float *v, size_t n, size_t dim, const struct cluster_set
                 assert(size == s->k * dim);
                 memcpy(centre, found, size * sizeof *centre);
         }
-        omp_set_num_threads(threads);
+        (void)set_threads(MAX(before, 1));
         faiss_Clustering_free(clustering);
         faiss_IndexFlatIP_free(index);
         return r;
@@ -64,13 +88,12 @@ int cluster_assign(const float *v, size_t n, size_t dim, const float *centre, si
         CLEANUP(free_p) idx_t *id = malloc(MIN(n, (size_t)BLOCK) * near * sizeof *id + 1);
         CLEANUP(free_p) float *score = malloc(MIN(n, (size_t)BLOCK) * near * sizeof *score + 1);
         FaissIndexFlatIP *index = NULL;
-        int before = omp_get_max_threads(), r = 0;
+        int before, r = 0;
 
         if (!id || !score)
                 return -ENOMEM;
         assert(near <= k);
-        omp_set_num_threads((int)threads);
-        openblas_set_num_threads((int)threads);
+        before = set_threads((int)threads);
         if (faiss_IndexFlatIP_new_with(&index, (idx_t)dim) || faiss_Index_add(index, (idx_t)k, centre))
                 r = failed(why, why_size, "cannot look up cells");
         for (size_t i = 0; r == 0 && i < n; i += BLOCK) {
@@ -81,7 +104,7 @@ int cluster_assign(const float *v, size_t n, size_t dim, const float *centre, si
                 for (size_t j = 0; r == 0 && j < rows * near; j++)
                         ret[i * near + j] = id[j] < 0 ? UINT32_MAX : (uint32_t)id[j];
         }
-        omp_set_num_threads(before);
+        (void)set_threads(MAX(before, 1));
         faiss_IndexFlatIP_free(index);
         return r;
 }

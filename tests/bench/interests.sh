@@ -21,4 +21,4 @@ set -- $(for one; do
         [ -f "$index" ] || timed "$build/tests/bench/interests_index" "$folder/cells" "${one%%:*}" "$index" >&2
         echo --faiss "$index:${one#*:}"
 done)
-"$build/tests/bench/interests_bench" "$folder/cells" "$@"
+OMP_NUM_THREADS=1 "$build/tests/bench/interests_bench" "$folder/cells" "$@"

@@ -6,11 +6,12 @@
  *   --sample N                                            queries that recall is counted on (500)
  *   --faiss FILE:PARAMETERS                               an index of the same items, for example x.index:efSearch=64; may be repeated
  *
+ * Run it with OMP_NUM_THREADS=1, as the gateway's pool does: with more, a query waits for threads.
+ *
  * Recall: of the first 10 and 20 by exact search, how many are found, over the queries of random users' interests.
  */
 #include <getopt.h>
 #include <math.h>
-#include <omp.h>
 #include <pthread.h>
 
 #include "base.h"
@@ -166,7 +167,6 @@ static void *ask_all(void *arg)
         struct interests_room *room = NULL;
         char why[256];
 
-        omp_set_num_threads(1);
         if (interests_room_create(b->c, &room) < 0)
                 return NULL;
         for (uint64_t i = 0; now_us() < b->until && w->done < TIMES_MAX; i++) {
@@ -248,7 +248,6 @@ static int run(struct bench *b)
         char what[128], why[256], path[PATH_MAX];
         int r = make_queries(b);
 
-        omp_set_num_threads(1);
         for (size_t i = 0; r == 0 && i < LENGTH_OF(budgets); i++) {
                 (void)snprintf(what, sizeof what, "cells, %zu vectors", budgets[i]);
                 r = measure_queries(b, what, budgets[i], NULL);

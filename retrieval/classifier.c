@@ -5,6 +5,8 @@
  * many rows as cannot overflow, then carried into 32: with up to 15 categories a bucket costs one load and one addition of 16
  * numbers.
  *
+ * A model with vectors adds dense[d][c] * v[d] for each dimension d of the text's vector.
+ *
  * One-vs-rest margins are no probabilities.  The best one's share of exp(score / .2) ranks right above wrong decisions and known
  * above unknown prompts about equally well on MMLU-Pro and CLINC150 (margins alone, or shares at sharper temperatures, do one of
  * the two); its logit then goes through a slope and an offset fitted on held-back prompts.
@@ -14,6 +16,7 @@
 
 #include "base.h"
 #include "classifier.h"
+#include "encoder.h"
 #include "ngrams.h"
 #include "tensors.h"
 
@@ -26,6 +29,7 @@
 struct classifier {
         struct classifier_parts parts;
         size_t columns;
+        const struct encoder *encoder; /* NULL: not attached */
         struct tensors *file;      /* NULL: made from parts */
         json_t *labels;            /* holds the labels of a file */
         const char **label_list;
@@ -60,6 +64,7 @@ struct classifier *classifier_create(const struct classifier_parts *parts)
         assert(parts->text_max >= NGRAMS_TEXT_MIN && parts->text_max <= NGRAMS_TEXT_MAX);
         if (!c)
                 return NULL;
+        assert(parts->dim <= ENCODER_DIM_MAX);
         c->parts = *parts;
         c->columns = classifier_columns(parts->categories);
         return c;
@@ -107,6 +112,23 @@ static void add_rows_many(const int8_t *rows, const uint32_t *bucket, size_t n, 
         carry(sum, blocks, total);
 }
 
+/* The vector's share of the scores.  A model that is not finite is as good as one that says nothing. */
+static void add_dense(const struct classifier *c, const char *text, size_t n, size_t limit, float *scores)
+{
+        size_t categories = c->parts.categories;
+        float v[ENCODER_DIM_MAX];
+
+        assert(c->encoder);
+        if (encoder_encode(c->encoder, NULL, text, n, limit, v, NULL) < 0)
+                return;
+        for (size_t d = 0; d < c->parts.dim; d++) {
+                const float *row = c->parts.dense + d * categories;
+
+                for (size_t i = 0; i < categories; i++)
+                        scores[i] += v[d] * row[i];
+        }
+}
+
 bool classifier_scores(const struct classifier *c, const char *text, size_t n, size_t text_max, float *scores)
 {
         const struct classifier_parts *p = &c->parts;
@@ -115,8 +137,9 @@ bool classifier_scores(const struct classifier *c, const char *text, size_t n, s
         struct ngrams f;
         double norm;
 
+        text_max = text_max ? text_max : p->text_max;
         memset(total, 0, c->columns * sizeof *total);
-        ngrams_begin(&f, text, n, p->bits, text_max ? text_max : p->text_max);
+        ngrams_begin(&f, text, n, p->bits, text_max);
         while (ngrams_next(&f))
                 for (size_t i = 0; i < f.n; i += ROWS_BEFORE_CARRY) {
                         size_t part = MIN(f.n - i, (size_t)ROWS_BEFORE_CARRY);
@@ -131,6 +154,8 @@ bool classifier_scores(const struct classifier *c, const char *text, size_t n, s
         norm = sqrt(total[p->categories] * p->idf_step);
         for (size_t i = 0; i < p->categories; i++)
                 scores[i] = (float)(total[i] / norm * p->scale[i] + p->bias[i]);
+        if (p->dim)
+                add_dense(c, text, n, text_max, scores);
         return true;
 }
 
@@ -256,6 +281,29 @@ static int read_vector(const struct tensors *t, const char *name, size_t n, cons
         return 0;
 }
 
+/* Of a model with vectors: the weights, and which encoder they are for. */
+static int read_dense(struct classifier *c, char *why, size_t why_size)
+{
+        const struct tensor *x = tensors_find(c->file, "dense");
+        const char *encoder = tensors_meta(c->file, "encoder_sha256");
+        size_t n = c->parts.categories;
+        const float *v;
+
+        if (!encoder || strlen(encoder) != 64)
+                return refuse(why, why_size, "metadata 'encoder_sha256' must be 64 digits");
+        if (!x || x->type != TENSOR_F32 || x->rank != 2 || x->shape[0] < 1 || x->shape[0] > ENCODER_DIM_MAX || x->shape[1] != n ||
+            (uintptr_t)x->data % sizeof(float))
+                return refuse(why, why_size, "tensor 'dense' must be F32 [1..%d, %zu], aligned", ENCODER_DIM_MAX, n);
+        v = x->data;
+        for (size_t i = 0; i < x->shape[0] * n; i++)
+                if (!isfinite(v[i]))
+                        return refuse(why, why_size, "tensor 'dense': number %zu is not finite", i);
+        c->parts.dim = x->shape[0];
+        c->parts.dense = v;
+        c->parts.encoder = encoder;
+        return 0;
+}
+
 static int read_rows(struct classifier *c, char *why, size_t why_size)
 {
         const struct tensor *x = tensors_find(c->file, "rows");
@@ -278,6 +326,7 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
 {
         CLEANUP(classifier_p) struct classifier *c = calloc(1, sizeof *c);
         const char *kind, *version, *features;
+        bool dense;
         int r;
 
         if (!c)
@@ -291,9 +340,10 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
         features = tensors_meta(c->file, "features");
         if (!kind || strcmp(kind, "pointsman.category") != 0)
                 return refuse(why, why_size, "kind is '%.64s', wanted 'pointsman.category': not a category model", kind ? kind : "");
-        if (!version || strcmp(version, CLASSIFIER_VERSION) != 0)
-                return refuse(why, why_size, "version is '%.32s', this program reads '%s': train it again", version ? version : "",
-                              CLASSIFIER_VERSION);
+        dense = version && strcmp(version, CLASSIFIER_VERSION_DENSE) == 0;
+        if (!version || (!dense && strcmp(version, CLASSIFIER_VERSION) != 0))
+                return refuse(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
+                              CLASSIFIER_VERSION, CLASSIFIER_VERSION_DENSE);
         if (!features || strcmp(features, NGRAMS_VERSION) != 0)
                 return refuse(why, why_size, "made for features '%.80s', this program has '%s': train it again",
                               features ? features : "", NGRAMS_VERSION);
@@ -306,9 +356,27 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
                 r = read_vector(c->file, "bias", c->parts.categories, &c->parts.bias, why, why_size);
         if (r == 0)
                 r = read_rows(c, why, why_size);
+        if (r == 0 && dense)
+                r = read_dense(c, why, why_size);
         if (r < 0)
                 return r;
         *ret = TAKE(c);
+        return 0;
+}
+
+int classifier_attach(struct classifier *c, const struct encoder *e, char *why, size_t why_size)
+{
+        char hex[65];
+
+        assert(c->parts.dim > 0);
+        if (encoder_needs_scratch(e))
+                return refuse(why, why_size, "its tokenizer is not of BERT's kind, which alone reads a text in one pass");
+        if (encoder_dim(e) != c->parts.dim)
+                return refuse(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), c->parts.dim);
+        encoder_digest(e, hex);
+        if (strcmp(hex, c->parts.encoder) != 0)
+                return refuse(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, c->parts.encoder);
+        c->encoder = e;
         return 0;
 }
 
@@ -330,8 +398,11 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
         const struct tensor list[] = {
                 { "scale", TENSOR_F32, 1, { p->categories }, p->scale, p->categories * sizeof(float) },
                 { "bias", TENSOR_F32, 1, { p->categories }, p->bias, p->categories * sizeof(float) },
+                { "dense", TENSOR_F32, 2, { p->dim, p->categories }, p->dense, p->dim * p->categories * sizeof(float) },
                 { "rows", TENSOR_I8, 2, { (uint64_t)1 << p->bits, c->columns }, p->rows, ((size_t)1 << p->bits) * c->columns },
         };
+        struct tensor kept[LENGTH_OF(list)];
+        size_t n_kept = 0;
         CLEANUP(free_p) char *labels = labels_text(p);
         CLEANUP(free_p) const char **all = NULL;
         char number[6][32];
@@ -341,7 +412,7 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
                 return refuse(why, why_size, "a label is not UTF-8");
         while (meta && meta[n])
                 n += 2;
-        all = calloc(n + 21, sizeof *all);
+        all = calloc(n + 23, sizeof *all);
         if (!all)
                 return -ENOMEM;
         (void)snprintf(number[0], sizeof number[0], "%u", p->bits);
@@ -350,13 +421,21 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
         (void)snprintf(number[3], sizeof number[3], "%.6f", p->slope);
         (void)snprintf(number[4], sizeof number[4], "%.6f", p->offset);
         (void)snprintf(number[5], sizeof number[5], "%.6f", p->threshold);
-        memcpy(all, (const char *[20]){ "kind", "pointsman.category", "version", CLASSIFIER_VERSION, "features", NGRAMS_VERSION,
+        memcpy(all, (const char *[20]){ "kind", "pointsman.category", "version", p->dim ? CLASSIFIER_VERSION_DENSE : CLASSIFIER_VERSION,
+                                        "features", NGRAMS_VERSION,
                                         "bits", number[0], "text_max", number[1], "labels", labels, "idf_step", number[2],
                                         "slope", number[3], "offset", number[4], "threshold", number[5] },
                20 * sizeof *all);
         for (size_t i = 0; i < n; i++)
                 all[20 + i] = meta[i];
-        return tensors_write(path, list, LENGTH_OF(list), all, why, why_size);
+        if (p->dim) {
+                all[20 + n] = "encoder_sha256";
+                all[21 + n] = p->encoder;
+        }
+        for (size_t i = 0; i < LENGTH_OF(list); i++)
+                if (list[i].bytes)
+                        kept[n_kept++] = list[i];
+        return tensors_write(path, kept, n_kept, all, why, why_size);
 }
 
 const struct classifier_parts *classifier_parts(const struct classifier *c)

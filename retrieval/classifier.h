@@ -5,8 +5,10 @@
  * A linear one-vs-rest model over the features of ngrams.h.  Weights are whole numbers of eight bits, one row for each bucket
  * and one column for each category, so deciding is adding up rows; nothing is allocated.  Read-only once made: any thread.
  *
+ * A model may look at the text's vector as well, of the encoder that it was trained with: classifier_attach() gives it that one.
+ *
  * In a file (safetensors): "rows" I8 [2^bits, columns], "scale" F32 [categories], "bias" F32 [categories]; metadata: see
- * classifier_open() in classifier.c.  Column `categories` of a row is the squared idf of its bucket in steps of "idf_step".
+ * classifier_open() in classifier.c; with vectors also "dense" F32 [dim, categories].  Column `categories` of a row is the squared idf of its bucket in steps of "idf_step".
  */
 #ifndef PM_CLASSIFIER_H
 #define PM_CLASSIFIER_H
@@ -17,8 +19,10 @@
 
 #define CLASSIFIER_CATEGORIES_MAX 1023
 #define CLASSIFIER_VERSION "1"
+#define CLASSIFIER_VERSION_DENSE "2" /* the version of a model that looks at vectors, too */
 
 struct classifier;
+struct encoder;
 
 /* What a model is made of.  Pointers are borrowed: they must outlive the classifier. */
 struct classifier_parts {
@@ -31,6 +35,9 @@ struct classifier_parts {
         double slope, offset;         /* confidence = 1 / (1 + exp(-(slope * logit(share) + offset))) */
         double threshold;             /* below it the category is not to be trusted */
         size_t text_max;              /* bytes read of a text, NGRAMS_TEXT_MIN..MAX */
+        size_t dim;                   /* of the vectors; 0: features alone, and the rest is not looked at */
+        const float *dense;           /* [dim][categories] */
+        const char *encoder;          /* encoder_digest() of the one that it was trained with */
 };
 
 struct verdict {
@@ -46,6 +53,12 @@ struct classifier *classifier_create(const struct classifier_parts *parts);
 /* From a file, mapped.  0, or -errno and one line of why: what was found in a file that is cut, foreign or out of order. */
 int classifier_open(const char *path, struct classifier **ret, char *why, size_t why_size);
 void classifier_destroy(struct classifier *c); /* NULL is fine */
+
+/*
+ * Gives a model with vectors (parts->dim > 0) its encoder, which must outlive it; without one it must not decide.  0, or -EINVAL and
+ * why: it is another encoder than it was trained with, or one that cannot do without a scratch.
+ */
+int classifier_attach(struct classifier *c, const struct encoder *e, char *why, size_t why_size);
 
 /* Writes a model; `meta` (key, value, ..., NULL; may be NULL) is added to what the model needs itself. */
 int classifier_save(const struct classifier *c, const char *path, const char *const *meta, char *why, size_t why_size);

@@ -89,9 +89,11 @@ bool unicode_is_number(uint32_t c)
 /* Graphemes end behind these whatever follows. */
 static bool unicode_is_control(uint32_t c)
 {
+        static const struct range ignored[] = { { 0x2065, 0x2065 }, { 0xfff0, 0xfff8 }, { 0xe0000, 0xe0000 }, { 0xe0002, 0xe001f },
+                                                { 0xe0080, 0xe00ff }, { 0xe01f0, 0xe0fff } }; /* not assigned, but ignorable */
         utf8proc_boundclass_t k = (utf8proc_boundclass_t)utf8proc_get_property((utf8proc_int32_t)c)->boundclass;
 
-        return k == UTF8PROC_BOUNDCLASS_CONTROL || k == UTF8PROC_BOUNDCLASS_CR || k == UTF8PROC_BOUNDCLASS_LF;
+        return WITHIN(ignored, c) || k == UTF8PROC_BOUNDCLASS_CONTROL || k == UTF8PROC_BOUNDCLASS_CR || k == UTF8PROC_BOUNDCLASS_LF;
 }
 
 bool unicode_is_digit(uint32_t c)
@@ -105,7 +107,9 @@ bool unicode_breaks(uint32_t a, uint32_t b, int32_t *state)
 {
         bool breaks = utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, state);
 
-        return breaks && !(WITHIN(late_extending, b) && !unicode_is_control(a));
+        if (breaks)
+                return !WITHIN(late_extending, b) || unicode_is_control(a);
+        return unicode_is_control(a) && !(a == '\r' && b == '\n');
 }
 
 unsigned unicode_class(uint32_t c)

@@ -16,11 +16,13 @@
 
 #include "base.h"
 #include "classifier.h"
+#include "encoder.h"
 #include "pm_router.h"
 
 #define MAP_MAX (4 << 20)           /* bytes of a map file */
 #define EXPERTS_MAX 256             /* in one ranking */
 #define INLINE_MAX 8192             /* bytes of text that are classified on the loop: about a tenth of a millisecond */
+#define INLINE_DENSE_MAX 4096       /* the same where a vector is made, too */
 
 struct ranking {
         const char *category;
@@ -35,12 +37,14 @@ struct inline_ranking {
 };
 
 struct category {
-        const char *model, *map, *general;
+        const char *model, *encoder_folder, *map, *general;
         struct pm_tables experts;
         double threshold;
         int64_t max_text;
 
         struct classifier *classifier;
+        struct encoder *encoder;     /* NULL: the model looks at features alone */
+        size_t inline_max;           /* bytes of text that are classified on the loop */
         json_t *map_json;            /* holds the names of a map file */
         struct ranking *rankings;    /* one for each category of the model, then general */
         size_t n_rankings;
@@ -54,6 +58,8 @@ static const struct pm_option ranking_options[] = {
 
 static const struct pm_option options[] = {
         PM_PATH_OPTION(struct category, model, "model", PM_REQUIRED, NULL, "category model (safetensors) of pointsman-train"),
+        PM_PATH_OPTION(struct category, encoder_folder, "encoder", 0, NULL,
+                       "folder of the static encoder that the model was trained with, if it looks at vectors, too"),
         PM_PATH_OPTION(struct category, map, "map", 0, NULL, "rankings of experts (JSON) of pointsman-train map"),
         PM_TABLES_OPTION(struct category, experts, struct inline_ranking, "experts", 0, 0, 1024, ranking_options,
                          "rankings in place of a map file, one for each category"),
@@ -229,6 +235,25 @@ static int fill_rankings(struct category *c, const struct pm_open *o)
         return 0;
 }
 
+static int load_encoder(struct category *c, const struct pm_open *o)
+{
+        size_t dim = classifier_parts(c->classifier)->dim;
+        char why[256];
+        int r;
+
+        c->inline_max = dim ? INLINE_DENSE_MAX : INLINE_MAX;
+        if (!c->encoder_folder && dim)
+                return o->refuse(o, "model '%s' looks at vectors of %zu dimensions: 'encoder' must name the encoder's folder", c->model, dim);
+        if (!c->encoder_folder)
+                return 0;
+        if (!dim)
+                return o->refuse(o, "encoder '%s' is for nothing: model '%s' was trained without one", c->encoder_folder, c->model);
+        r = encoder_open(c->encoder_folder, &c->encoder, why, sizeof why);
+        if (r == 0)
+                r = classifier_attach(c->classifier, c->encoder, why, sizeof why);
+        return r < 0 ? o->refuse(o, "encoder '%s': %s", c->encoder_folder, why[0] ? why : "out of memory") : 0;
+}
+
 static int load(struct category *c, const struct pm_open *o)
 {
         char why[256];
@@ -236,6 +261,9 @@ static int load(struct category *c, const struct pm_open *o)
 
         if (r < 0)
                 return o->refuse(o, "model '%s': %s", c->model, why[0] ? why : "out of memory");
+        r = load_encoder(c, o);
+        if (r < 0)
+                return r;
         if (!c->map == (c->experts.n == 0))
                 return o->refuse(o, "either 'map' or 'experts' must say which experts are good at which category");
         if (c->max_text > 0 && c->max_text < 64)
@@ -260,6 +288,7 @@ static void closed(void *self)
         free(TAKE(c->rankings));
         json_decref(TAKE(c->map_json));
         classifier_destroy(TAKE(c->classifier));
+        encoder_destroy(TAKE(c->encoder));
 }
 
 static int opened(void *self, const struct pm_open *o)
@@ -338,7 +367,7 @@ static pm_step route(void *self, struct pm_query *q)
         struct verdict v;
         struct job *job;
 
-        if (MIN(q->text.n, max_text) <= INLINE_MAX) {
+        if (MIN(q->text.n, max_text) <= c->inline_max) {
                 classifier_decide(c->classifier, q->text.p, q->text.n, max_text, &v);
                 return decide(c, q, &v);
         }

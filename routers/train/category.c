@@ -37,6 +37,8 @@ static const char help_text[] =
         "  --seed N               of the held-back part and the solver (0)\n"
         "  --bits N               2^N buckets of features, 8..18 (17)\n"
         "  --cost C               of the linear SVM: higher fits closer (3)\n"
+        "  --encoder FOLDER       a static model (configs/models/pointsman-static): look at the prompt's vector, too\n"
+        "  --dense-weight W       its length beside the features, whose length is 1 (0.4)\n"
         "  --text-max N           bytes read of a prompt (16384)\n"
         "  --max-bad N            so many lines may be unusable (100)\n"
         "  --json                 print the figures as JSON\n"
@@ -46,7 +48,8 @@ static const char help_text[] =
 struct task {
         struct rows_source in, on;
         struct fit_settings fit;
-        const char *out, *unknown;
+        const char *out, *unknown, *encoder;
+        struct encoder *opened;
         double threshold;      /* below 0: not given */
         bool json;
         struct rows rows;
@@ -57,7 +60,7 @@ struct task {
         char rule_text[128];
 };
 
-enum argument { IN = 256, TEXT, LABEL, WHERE, UNKNOWN, ON, THRESHOLD, OUT, SEED, BITS, COST, TEXT_MAX, MAX_BAD, JSON, HELP };
+enum argument { IN = 256, TEXT, LABEL, WHERE, UNKNOWN, ON, THRESHOLD, OUT, SEED, BITS, COST, ENCODER, DENSE_WEIGHT, TEXT_MAX, MAX_BAD, JSON, HELP };
 
 static const struct option long_options[] = {
         { "in", required_argument, NULL, IN },
@@ -71,6 +74,8 @@ static const struct option long_options[] = {
         { "seed", required_argument, NULL, SEED },
         { "bits", required_argument, NULL, BITS },
         { "cost", required_argument, NULL, COST },
+        { "encoder", required_argument, NULL, ENCODER },
+        { "dense-weight", required_argument, NULL, DENSE_WEIGHT },
         { "text-max", required_argument, NULL, TEXT_MAX },
         { "max-bad", required_argument, NULL, MAX_BAD },
         { "json", no_argument, NULL, JSON },
@@ -102,6 +107,8 @@ static int take_option(void *task, int option, const char *value)
                 t->fit.bits = (unsigned)n;
                 break;
         case COST: return argument_real("--cost", value, 1e-4, 1e4, &t->fit.cost);
+        case ENCODER: t->encoder = value; break;
+        case DENSE_WEIGHT: return argument_real("--dense-weight", value, 1e-3, 1e3, &t->fit.dense_weight);
         case TEXT_MAX:
                 r = argument_number("--text-max", value, NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX, &n);
                 t->fit.text_max = (size_t)n;
@@ -233,7 +240,7 @@ static int choose_threshold(struct task *t, const struct fitted *f, double *ret)
 
 static int write_model(struct task *t, const struct fitted *f)
 {
-        char digest[65], number[6][32], why[256] = "";
+        char digest[65], number[7][32], why[256] = "";
         int r;
 
         rows_digest(&t->rows, digest);
@@ -243,11 +250,12 @@ static int write_model(struct task *t, const struct fitted *f)
         (void)snprintf(number[3], sizeof number[3], "%.4f", t->held.accuracy);
         (void)snprintf(number[4], sizeof number[4], "%.4f", t->held.macro_f1);
         (void)snprintf(number[5], sizeof number[5], "%.4f", t->held.ece);
+        (void)snprintf(number[6], sizeof number[6], "%g", t->encoder ? t->fit.dense_weight : 0.);
         r = classifier_save(f->classifier, t->out,
                             (const char *[]){ "trained_by", "pointsman-train " PM_VERSION, "data_sha256", digest, "data_rows",
                                               number[0], "seed", number[1], "cost", number[2], "accepted_accuracy", number[3],
                                               "accepted_macro_f1", number[4], "accepted_calibration_error", number[5],
-                                              "threshold_rule", t->rule, NULL },
+                                              "threshold_rule", t->rule, "dense_weight", number[6], NULL },
                             why, sizeof why);
         if (r < 0)
                 (void)fprintf(stderr, "%s: %s\n", t->out, why);
@@ -271,11 +279,11 @@ static int train_model(struct task *t)
         if (r == 0)
                 r = fit(&t->rows, NULL, &t->fit, &f);
         if (r == 0)
-                r = fitted_set(&f, t->slope, t->offset, threshold);
+                r = fitted_set(&f, t->opened, t->slope, t->offset, threshold);
         if (r == 0 && t->on.path) {
                 r = choose_threshold(t, &f, &threshold);
                 if (r == 0)
-                        r = fitted_set(&f, t->slope, t->offset, threshold);
+                        r = fitted_set(&f, t->opened, t->slope, t->offset, threshold);
         }
         if (r == 0)
                 r = write_model(t, &f);
@@ -283,9 +291,24 @@ static int train_model(struct task *t)
         return r;
 }
 
+static int open_encoder(struct task *t)
+{
+        char why[256];
+        int r = t->encoder ? encoder_open(t->encoder, &t->opened, why, sizeof why) : 0;
+
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", t->encoder, why);
+        } else if (t->opened && encoder_needs_scratch(t->opened)) {
+                (void)fprintf(stderr, "%s: its tokenizer is not of BERT's kind, which alone reads a text in one pass\n", t->encoder);
+                r = -EINVAL;
+        }
+        t->fit.encoder = t->opened;
+        return r;
+}
+
 int command_category(int argc, char **argv)
 {
-        struct task t = { .fit = { .bits = 17, .cost = 3, .tolerance = .1, .text_max = 16384 }, .threshold = -1,
+        struct task t = { .fit = { .bits = 17, .cost = 3, .tolerance = .1, .text_max = 16384, .dense_weight = .4 }, .threshold = -1,
                           .in = { .max_bad = 100 }, .rule = "as often wrong as right" };
         int r = read_arguments(&t, argc, argv);
 
@@ -293,9 +316,13 @@ int command_category(int argc, char **argv)
                 return r - 1;
         if (t.threshold >= 0)
                 t.rule = "given";
-        r = rows_read(&t.in, &t.rows);
-        if (r < 0)
+        r = open_encoder(&t);
+        if (r == 0)
+                r = rows_read(&t.in, &t.rows);
+        if (r < 0) {
+                encoder_destroy(t.opened);
                 return 1;
+        }
         (void)rows_drop(&t.rows, t.unknown);
         if (t.rows.n_labels < 2) {
                 (void)fprintf(stderr, "%s: field '%s' has only one value: there is nothing to choose\n", t.in.path, t.in.label);
@@ -306,5 +333,6 @@ int command_category(int argc, char **argv)
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "category: out of memory\n");
         rows_finish(&t.rows);
+        encoder_destroy(t.opened);
         return r < 0;
 }

@@ -9,6 +9,7 @@
 #include "base.h"
 #include "classifier.h"
 #include "commands.h"
+#include "encoder.h"
 #include "metrics.h"
 #include "progress.h"
 #include "rows.h"
@@ -20,6 +21,7 @@ static const char help_text[] =
         "\n"
         "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"
         "  --unknown LABEL        lines of this label belong to no category and should come out below the threshold\n"
+        "  --encoder FOLDER       the one that the model was trained with, if it looks at vectors\n"
         "  --threshold T          instead of the model's own\n"
         "  --predictions FILE     writes id, label, category and confidence of each line, tab-separated\n"
         "  --id FIELD             the id of a line (id)\n"
@@ -28,15 +30,16 @@ static const char help_text[] =
 
 struct task {
         struct rows_source in;
-        const char *model, *unknown, *predictions, *id;
+        const char *model, *encoder, *unknown, *predictions, *id;
         double threshold; /* below 0: the model's */
         bool json;
         struct rows rows;
         struct decision *list;
         struct classifier *classifier;
+        struct encoder *opened;
 };
 
-enum argument { MODEL = 256, IN, TEXT, LABEL, WHERE, UNKNOWN, THRESHOLD, PREDICTIONS, ID, MAX_BAD, JSON, HELP };
+enum argument { MODEL = 256, IN, TEXT, LABEL, WHERE, UNKNOWN, ENCODER, THRESHOLD, PREDICTIONS, ID, MAX_BAD, JSON, HELP };
 
 static const struct option long_options[] = {
         { "model", required_argument, NULL, MODEL },
@@ -45,6 +48,7 @@ static const struct option long_options[] = {
         { "label", required_argument, NULL, LABEL },
         { "where", required_argument, NULL, WHERE },
         { "unknown", required_argument, NULL, UNKNOWN },
+        { "encoder", required_argument, NULL, ENCODER },
         { "threshold", required_argument, NULL, THRESHOLD },
         { "predictions", required_argument, NULL, PREDICTIONS },
         { "id", required_argument, NULL, ID },
@@ -67,6 +71,7 @@ static int take_option(void *task, int option, const char *value)
         case LABEL: t->in.label = value; break;
         case WHERE: return rows_where(&t->in, value);
         case UNKNOWN: t->unknown = value; break;
+        case ENCODER: t->encoder = value; break;
         case THRESHOLD: return argument_real("--threshold", value, 0, 1, &t->threshold);
         case PREDICTIONS: t->predictions = value; break;
         case ID: t->id = value; break;
@@ -204,6 +209,26 @@ static int print_table(const struct task *t, const struct quality *q, double thr
         return metrics_confusion(stdout, t->list, t->rows.n, p->labels, p->categories, WORST);
 }
 
+static int attach(struct task *t)
+{
+        bool needed = classifier_parts(t->classifier)->dim > 0;
+        char why[256];
+        int r;
+
+        if (!needed || !t->encoder) {
+                if (needed || t->encoder)
+                        (void)fprintf(stderr, needed ? "%s: it looks at vectors: --encoder must say of which encoder\n"
+                                                     : "%s: it looks at no vectors: --encoder is for nothing\n", t->model);
+                return needed || t->encoder ? -EINVAL : 0;
+        }
+        r = encoder_open(t->encoder, &t->opened, why, sizeof why);
+        if (r == 0)
+                r = classifier_attach(t->classifier, t->opened, why, sizeof why);
+        if (r < 0)
+                (void)fprintf(stderr, "%s: %s\n", t->encoder, why);
+        return r;
+}
+
 static int evaluate(struct task *t)
 {
         struct quality q;
@@ -215,6 +240,9 @@ static int evaluate(struct task *t)
                 (void)fprintf(stderr, "%s: %s\n", t->model, why);
                 return r;
         }
+        r = attach(t);
+        if (r < 0)
+                return r;
         threshold = t->threshold >= 0 ? t->threshold : classifier_parts(t->classifier)->threshold;
         r = rows_read(&t->in, &t->rows);
         if (r == 0)
@@ -249,5 +277,6 @@ int command_eval(int argc, char **argv)
         rows_finish(&t.rows);
         free(t.list);
         classifier_destroy(t.classifier);
+        encoder_destroy(t.opened);
         return r < 0;
 }

@@ -2,6 +2,7 @@
 /*
  * Features are binary, weighted by idf = ln((1 + N) / (1 + df)) + 1, and each row is made of length one.  The squared idf is
  * rounded to a step of the model's seven bits before training, so that the solver sees exactly the norm that serving computes.
+ * The vector of an encoder may stand beside the features, with a length of its own that is a part of its weights afterwards.
  * Then a linear SVM (squared hinge, dual) for each category against the rest; its weights times idf, scaled for each category, are
  * rounded to eight bits.
  */
@@ -15,7 +16,7 @@
 #include "seed.h"
 
 struct work {
-        size_t n, n_buckets;
+        size_t n, n_buckets, dim;
         struct feature_node **x; /* [n] */
         size_t *length;          /* [n] features */
         double *y;               /* [n] */
@@ -50,7 +51,7 @@ static int add_features(struct work *w, const struct row *row, const struct fit_
 
         ngrams_begin(f, row->text, row->n, s->bits, s->text_max);
         while (ngrams_next(f)) {
-                struct feature_node *grown = realloc(x, (n + f->n + 2) * sizeof *x);
+                struct feature_node *grown = realloc(x, (n + f->n + w->dim + 2) * sizeof *x);
 
                 if (!grown) {
                         free(x);
@@ -64,6 +65,18 @@ static int add_features(struct work *w, const struct row *row, const struct fit_
         }
         if (n == 0)
                 return 0; /* a text of blanks teaches nothing */
+        if (w->dim) {
+                float v[ENCODER_DIM_MAX];
+                int r = encoder_encode(s->encoder, NULL, row->text, row->n, s->text_max, v, NULL);
+
+                if (r < 0) {
+                        (void)fprintf(stderr, "the encoder's numbers are not finite\n");
+                        free(x);
+                        return r;
+                }
+                for (size_t d = 0; d < w->dim; d++)
+                        x[n + d] = (struct feature_node){ (int)(w->n_buckets + d) + 1, s->dense_weight * (double)v[d] };
+        }
         w->x[w->n] = x;
         w->length[w->n] = n;
         w->y[w->n++] = (double)row->label;
@@ -89,8 +102,8 @@ static void weigh(struct work *w)
                         norm += w->weight[x[k].index - 1];
                 for (size_t k = 0; k < w->length[i]; k++)
                         x[k].value = sqrt(w->weight[x[k].index - 1] / norm);
-                x[w->length[i]] = (struct feature_node){ (int)w->n_buckets + 1, 1 };
-                x[w->length[i] + 1] = (struct feature_node){ -1, 0 };
+                x[w->length[i] + w->dim] = (struct feature_node){ (int)(w->n_buckets + w->dim) + 1, 1 };
+                x[w->length[i] + w->dim + 1] = (struct feature_node){ -1, 0 };
         }
 }
 
@@ -99,6 +112,7 @@ static int gather(struct work *w, const struct rows *rows, const bool *use, cons
         CLEANUP(free_p) struct ngrams *f = malloc(sizeof *f);
 
         w->n_buckets = (size_t)1 << s->bits;
+        w->dim = s->encoder ? encoder_dim(s->encoder) : 0;
         w->x = calloc(rows->n + 1, sizeof *w->x);
         w->length = calloc(rows->n + 1, sizeof *w->length);
         w->y = calloc(rows->n + 1, sizeof *w->y);
@@ -134,12 +148,31 @@ static void quantise(const struct work *w, const struct model *m, int at, size_t
         ret->bias[column] = (float)get_decfun_bias(m, at);
 }
 
+/* The vector's weights, with the length that it was given. */
+static int keep_dense(const struct work *w, const struct model *m, const int *order, size_t categories, const struct fit_settings *s,
+                      struct fitted *ret)
+{
+        char hex[65];
+
+        ret->dense = calloc(w->dim * categories, sizeof *ret->dense);
+        encoder_digest(s->encoder, hex);
+        ret->encoder = strdup(hex);
+        if (!ret->dense || !ret->encoder)
+                return -ENOMEM;
+        for (int i = 0; i < get_nr_class(m); i++)
+                for (size_t d = 0; d < w->dim; d++)
+                        ret->dense[d * categories + (size_t)order[i]] =
+                                (float)(s->dense_weight * get_decfun_coef(m, (int)(w->n_buckets + d) + 1, i));
+        return 0;
+}
+
 static int keep(const struct work *w, const struct model *m, const struct rows *rows, const struct fit_settings *s,
                 struct fitted *ret)
 {
         size_t columns = classifier_columns(rows->n_labels);
         struct classifier_parts parts;
         CLEANUP(free_p) int *order = calloc(rows->n_labels, sizeof *order);
+        char why[128];
 
         ret->rows = calloc(w->n_buckets, columns);
         ret->scale = calloc(rows->n_labels, sizeof *ret->scale);
@@ -154,17 +187,22 @@ static int keep(const struct work *w, const struct model *m, const struct rows *
                 quantise(w, m, i, (size_t)order[i], columns, ret);
         for (size_t b = 0; b < w->n_buckets; b++)
                 ret->rows[b * columns + rows->n_labels] = (int8_t)w->weight[b];
+        if (w->dim && keep_dense(w, m, order, rows->n_labels, s, ret) < 0)
+                return -ENOMEM;
         parts = (struct classifier_parts){
                 .bits = s->bits, .categories = rows->n_labels, .labels = (const char *const *)rows->labels, .rows = ret->rows,
                 .scale = ret->scale, .bias = ret->bias, .idf_step = w->step, .slope = 1, .text_max = s->text_max,
+                .dim = w->dim, .dense = ret->dense, .encoder = ret->encoder,
         };
         ret->classifier = classifier_create(&parts);
-        return ret->classifier ? 0 : -ENOMEM;
+        if (!ret->classifier)
+                return -ENOMEM;
+        return w->dim ? classifier_attach(ret->classifier, s->encoder, why, sizeof why) : 0;
 }
 
 static int solve(const struct work *w, const struct rows *rows, const struct fit_settings *s, struct fitted *ret)
 {
-        const struct problem problem = { .l = (int)w->n, .n = (int)w->n_buckets + 1, .y = w->y, .x = w->x, .bias = 1 };
+        const struct problem problem = { .l = (int)w->n, .n = (int)(w->n_buckets + w->dim) + 1, .y = w->y, .x = w->x, .bias = 1 };
         const struct parameter how = { .solver_type = L2R_L2LOSS_SVC_DUAL, .C = s->cost, .eps = s->tolerance, .p = .1 };
         const char *wrong = check_parameter(&problem, &how);
         struct model *m;
@@ -218,11 +256,14 @@ void fitted_finish(struct fitted *f)
         free(f->rows);
         free(f->scale);
         free(f->bias);
+        free(f->dense);
+        free(f->encoder);
         *f = (struct fitted){ 0 };
 }
 
-int fitted_set(struct fitted *f, double slope, double offset, double threshold)
+int fitted_set(struct fitted *f, const struct encoder *encoder, double slope, double offset, double threshold)
 {
+        char why[128];
         struct classifier_parts parts = *classifier_parts(f->classifier);
         struct classifier *c;
 
@@ -234,5 +275,5 @@ int fitted_set(struct fitted *f, double slope, double offset, double threshold)
                 return -ENOMEM;
         classifier_destroy(f->classifier);
         f->classifier = c;
-        return 0;
+        return encoder ? classifier_attach(c, encoder, why, sizeof why) : 0;
 }

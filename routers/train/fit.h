@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "classifier.h"
+#include "encoder.h"
 #include "rows.h"
 
 struct fit_settings {
@@ -16,13 +17,16 @@ struct fit_settings {
         double tolerance;  /* where the solver stops */
         unsigned seed;
         size_t text_max;
+        const struct encoder *encoder; /* NULL: features alone */
+        double dense_weight;           /* length of the vector beside the features, whose length is one */
 };
 
 /* A classifier with all that it borrows. */
 struct fitted {
         struct classifier *classifier;
         int8_t *rows;
-        float *scale, *bias;
+        float *scale, *bias, *dense;
+        char *encoder; /* its digest */
         char **labels; /* borrowed from the rows, which must outlive this */
 };
 
@@ -33,6 +37,6 @@ struct fitted {
 int fit(const struct rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret);
 void fitted_finish(struct fitted *f);
 
-/* Puts calibration and threshold into a fitted classifier. */
-int fitted_set(struct fitted *f, double slope, double offset, double threshold);
+/* Puts calibration and threshold into a fitted classifier; encoder: the one of its settings. */
+int fitted_set(struct fitted *f, const struct encoder *encoder, double slope, double offset, double threshold);
 #endif

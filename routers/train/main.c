@@ -17,6 +17,7 @@ static const struct {
         { "interests", "clusters, lists and an index of them, to recommend from", command_interests },
 #endif
         { "map", "rank the experts of each category by recorded outcomes", command_map },
+        { "map2d", "draw prompts of several categories in a plane", command_map2d },
 };
 
 static void help(FILE *out)

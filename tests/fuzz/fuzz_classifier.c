@@ -36,6 +36,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (classifier_open(path, &c, why, sizeof why) == 0) {
                 struct verdict v;
 
+                if (classifier_parts(c)->dim) { /* it wants its encoder first */
+                        classifier_destroy(c);
+                        return 0;
+                }
                 classifier_decide(c, "what is the integral of x?", 26, 0, &v);
                 assert(v.category < classifier_parts(c)->categories);
                 assert(v.confidence >= 0 && v.confidence <= 1);

@@ -2,6 +2,12 @@
 /* category.so: the shipped model on prompts that anyone can place, rankings and fallbacks, and what open() refuses. */
 #include "on_mockhost.h"
 
+#include <stdlib.h>
+
+#include "base.h"
+#include "classifier.h"
+#include "encoder.h"
+
 #define MODEL "../../configs/models/mmlupro-category.safetensors"
 #define MAP "../../configs/models/mmlupro-map.json"
 
@@ -134,6 +140,73 @@ Test(category, a_table_in_place_and_categories_that_inherit_general)
         on_close(&o);
 }
 
+#define ENCODER "../../configs/models/pointsman-static"
+
+/* Writes a model of two categories that looks at nothing but the first dimension of the vector. */
+static void write_dense(const char *path, const char *digest)
+{
+        static int8_t rows[(1 << 8) * 16];
+        static const float scale[2] = { 1, 1 }, bias[2] = { 0, 0 };
+        static float dense[256 * 2];
+        static const char *const labels[2] = { "left", "right" };
+        struct classifier_parts p = { .bits = 8, .categories = 2, .labels = labels, .rows = rows, .scale = scale, .bias = bias, .idf_step = 1,
+                                      .slope = 1, .threshold = 0, .text_max = 4096, .dim = 256, .dense = dense, .encoder = digest };
+        struct classifier *c;
+        char why[256];
+
+        for (size_t i = 0; i < 1 << 8; i++)
+                rows[i * 16 + 2] = 1;
+        dense[0] = 10;
+        dense[1] = -10;
+        c = classifier_create(&p);
+        cr_assert(c);
+        cr_assert_eq(classifier_save(c, path, NULL, why, sizeof why), 0, "%s", why);
+        classifier_destroy(c);
+}
+
+Test(category, a_model_that_looks_at_vectors)
+{
+        static const struct pm_expert two[] = { { .name = "small" }, { .name = "large" } };
+        static const char *const texts[] = { "transfer money to my savings account", "the enzyme folds a protein", "who won the war?" };
+        char name[] = "/tmp/pointsman-dense.XXXXXX", json[512], digest[65], path[PATH_MAX], why[256];
+        int fd = mkstemp(name);
+        struct encoder *e;
+        struct on o;
+
+        cr_assert_geq(fd, 0);
+        (void)close(fd);
+        (void)snprintf(path, sizeof path, "%s/" ENCODER, secure_getenv("PM_TEST_DATA"));
+        cr_assert_eq(encoder_open(path, &e, why, sizeof why), 0, "%s", why);
+        encoder_digest(e, digest);
+        write_dense(name, digest);
+        (void)snprintf(json, sizeof json, "{\"model\": \"%s\", \"encoder\": \"" ENCODER "\", \"experts\": {\"left\": {\"ranking\": [\"small\"]},"
+                                          "\"right\": {\"ranking\": [\"large\"]}, \"general\": {\"ranking\": [\"large\"]}}}", name);
+        cr_assert_eq(open_with(&o, json, two, 2), 0, "%s", o.why);
+        for (size_t i = 0; i < LENGTH_OF(texts); i++) {
+                struct mock_result r = on_ask(&o, texts[i]);
+                float v[ENCODER_DIM_MAX];
+
+                cr_assert_eq(encoder_encode(e, NULL, texts[i], strlen(texts[i]), 0, v, NULL), 0);
+                cr_assert_str_eq(r.category, v[0] > 0 ? "left" : "right");
+                cr_assert_eq(r.allocated, 0);
+                mock_result_finish(&r);
+        }
+        on_close(&o);
+        (void)snprintf(json, sizeof json, "{\"model\": \"%s\", \"experts\": {\"general\": {\"ranking\": [\"large\"]}}}", name);
+        cr_assert_neq(open_with(&o, json, two, 2), 0);
+        cr_assert(strstr(o.why, "'encoder' must name"), "%s", o.why);
+        on_close(&o);
+        digest[0] = digest[0] == '0' ? '1' : '0';
+        write_dense(name, digest);
+        (void)snprintf(json, sizeof json, "{\"model\": \"%s\", \"encoder\": \"" ENCODER "\", \"experts\": {\"general\": {\"ranking\": [\"large\"]}}}",
+                       name);
+        cr_assert_neq(open_with(&o, json, two, 2), 0);
+        cr_assert(strstr(o.why, "it is another one"), "%s", o.why);
+        on_close(&o);
+        encoder_destroy(e);
+        (void)unlink(name);
+}
+
 static void refused(const char *json, const char *said)
 {
         struct on o;
@@ -168,6 +241,7 @@ Test(category, what_cannot_work_is_refused_when_opened)
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"maths\": {\"ranking\": [\"small\"]}}}", "category 'maths', which model");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"math\": {\"ranking\": [\"small\"]}}}", "ranks 0 experts for category 'general'");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"general\": {\"ranking\": [\"small\", \"small\"]}}}", "'small' is ranked twice");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"encoder\": \"" ENCODER "\"}", "is for nothing");
         refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"max_text\": 10}", "max_text: 10 bytes are too few");
         refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"treshold\": 0.4}", "did you mean 'threshold'");
 }

@@ -8,6 +8,7 @@
 #include "base.h"
 #include "classifier.h"
 #include "commands.h"
+#include "encoder.h"
 #include "digest.h"
 #include "outcomes.h"
 #include "rows.h"
@@ -185,6 +186,39 @@ static int train_model(const char *out, const char *seed)
                                                        "part!=9", "--unknown", "none", "--threshold-on", in_folder("a.jsonl"),
                                                        "--where", "part=9", "--out", in_folder(out), "--seed", seed, "--bits", "12",
                                                        NULL });
+}
+
+/* A model that looks at vectors, too, knows words that no prompt had; without its encoder it is not used. */
+Test(train, with_an_encoder_words_are_known_by_their_kind)
+{
+        CLEANUP(free_p) char *folder_of_encoder = NULL;
+        struct encoder *e = NULL;
+        struct classifier *c;
+        struct verdict v;
+        char why[256];
+
+        cr_assert(secure_getenv("PM_MODELS") && asprintf(&folder_of_encoder, "%s/pointsman-static", secure_getenv("PM_MODELS")) > 0);
+        write_prompts();
+        cr_assert_eq(run(command_category, (const char *[]){ "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--unknown",
+                                                             "none", "--out", in_folder("m.safetensors"), "--bits", "12", "--encoder",
+                                                             folder_of_encoder, NULL }), 0);
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", in_folder("m.safetensors"), "--in", in_folder("a.jsonl"),
+                                                         "--text", "q", "--label", "c", "--unknown", "none", "--encoder", folder_of_encoder,
+                                                         NULL }), 0);
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", in_folder("m.safetensors"), "--in", in_folder("a.jsonl"),
+                                                         "--text", "q", "--label", "c", "--unknown", "none", NULL }), 1, "no encoder");
+        cr_assert_eq(run(command_map2d, (const char *[]){ "map2d", "--encoder", folder_of_encoder, "--in", in_folder("a.jsonl"), "--text", "q",
+                                                          "--label", "c", "--most", "60", "--out", in_folder("map.json"), NULL }), 0);
+        cr_assert_eq(classifier_open(in_folder("m.safetensors"), &c, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(classifier_parts(c)->dim, 256);
+        cr_assert_eq(encoder_open(folder_of_encoder, &e, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(classifier_attach(c, e, why, sizeof why), 0, "%s", why);
+        classifier_decide(c, "lawyers and judges", 18, 0, &v);
+        cr_assert_str_eq(classifier_parts(c)->labels[v.category], "law");
+        classifier_decide(c, "geometry, theorems", 18, 0, &v);
+        cr_assert_str_eq(classifier_parts(c)->labels[v.category], "math");
+        classifier_destroy(c);
+        encoder_destroy(e);
 }
 
 Test(train, the_same_input_gives_the_same_bytes)

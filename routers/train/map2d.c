@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pointsman-train map2d: prompts of several categories in a plane, as an encoder sees them, for people to look at.
+ *
+ * Every category gives as many prompts as the others, spread over the file; each is a dot in its category's colour, with its text as
+ * the tooltip, and a category's name stands where its dots are densest: it may have several places.
+ */
+#include <getopt.h>
+#include <math.h>
+
+#include "base.h"
+#include "commands.h"
+#include "encoder.h"
+#include "progress.h"
+#include "rows.h"
+#include "spread.h"
+
+#define SIDE 900.
+#define MARGIN 30.
+#define LEGEND 260.
+#define LINE 22.
+#define TOOLTIP_MAX 160
+#define CATEGORIES_MAX 40
+#define NEIGHBOURS ((size_t)20) /* a name stands where so many are nearest */
+
+static const char help_text[] =
+        "usage: pointsman-train map2d --encoder FOLDER --in F.jsonl[.gz] --text FIELD[,FIELD...] --label FIELD --out map.svg\n"
+        "\n"
+        "  --encoder FOLDER       a static model (configs/models/pointsman-static)\n"
+        "  --in FILE              prompts, one JSON object a line; gzip'd or plain\n"
+        "  --text FIELD,...       what the prompt is\n"
+        "  --label FIELD          its category: at most 40 different ones\n"
+        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"
+        "  --most N               prompts that are drawn, 10..4000 (1500); time grows with the square\n"
+        "  --perplexity P         how many neighbours a prompt has, 2..200 (30)\n"
+        "  --max-bad N            so many lines may be unusable (100)\n"
+        "  --out FILE             an SVG picture\n"
+        "\n"
+        "The same input gives the same picture.\n";
+
+struct task {
+        struct rows_source in;
+        const char *folder, *out;
+        double perplexity;
+        size_t most;
+        struct rows rows;
+        struct encoder *encoder;
+        size_t *drawn, n;      /* rows that are drawn */
+        float *vectors;
+        double (*at)[2];
+};
+
+enum argument { ENCODER = 256, IN, TEXT, LABEL, WHERE, MOST, PERPLEXITY, MAX_BAD, OUT, HELP };
+
+static const struct option long_options[] = {
+        { "encoder", required_argument, NULL, ENCODER },
+        { "in", required_argument, NULL, IN },
+        { "text", required_argument, NULL, TEXT },
+        { "label", required_argument, NULL, LABEL },
+        { "where", required_argument, NULL, WHERE },
+        { "most", required_argument, NULL, MOST },
+        { "perplexity", required_argument, NULL, PERPLEXITY },
+        { "max-bad", required_argument, NULL, MAX_BAD },
+        { "out", required_argument, NULL, OUT },
+        { "help", no_argument, NULL, HELP },
+        { NULL, 0, NULL, 0 },
+};
+
+static int take_option(void *task, int option, const char *value)
+{
+        struct task *t = task;
+        long n = 0;
+        int r = 0;
+
+        switch (option) {
+        case ENCODER: t->folder = value; break;
+        case IN: t->in.path = value; break;
+        case TEXT: t->in.text = value; break;
+        case LABEL: t->in.label = value; break;
+        case WHERE: return rows_where(&t->in, value);
+        case MOST:
+                r = argument_number("--most", value, 10, SPREAD_MAX, &n);
+                t->most = (size_t)n;
+                break;
+        case PERPLEXITY: return argument_real("--perplexity", value, 2, 200, &t->perplexity);
+        case MAX_BAD:
+                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
+                t->in.max_bad = (size_t)n;
+                break;
+        case OUT: t->out = value; break;
+        default: return -EINVAL;
+        }
+        return r;
+}
+
+/* 0: go on; else the exit status plus one. */
+static int read_arguments(struct task *t, int argc, char **argv)
+{
+        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+
+        if (r)
+                return r;
+        if (optind < argc) {
+                (void)fprintf(stderr, "map2d: what is '%s'?\n", argv[optind]);
+                return 3;
+        }
+        if (!t->folder || !t->in.path || !t->in.text || !t->in.label || !t->out)
+                return 1 + argument_missing("map2d", !t->folder ? "--encoder" : !t->in.path ? "--in" : !t->in.text ? "--text"
+                                                     : !t->in.label ? "--label" : "--out");
+        return 0;
+}
+
+/* As many of each category as of the others, evenly over the file. */
+static int choose(struct task *t)
+{
+        size_t each = MAX(t->most / t->rows.n_labels, (size_t)1);
+        CLEANUP(free_p) size_t *have = calloc(t->rows.n_labels, sizeof *have), *seen = calloc(t->rows.n_labels, sizeof *seen);
+
+        t->drawn = calloc(t->most + 1, sizeof *t->drawn);
+        if (!t->drawn || !have || !seen)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->rows.n; i++)
+                have[t->rows.list[i].label]++;
+        for (size_t i = 0; i < t->rows.n && t->n < t->most; i++) {
+                size_t label = t->rows.list[i].label, k = seen[label]++, n = have[label];
+
+                if (n <= each || k * each / n != (k + 1) * each / n)
+                        t->drawn[t->n++] = i;
+        }
+        return 0;
+}
+
+static int encode_all(struct task *t)
+{
+        size_t dim = encoder_dim(t->encoder), kept = 0;
+        struct encoder_scratch *s = NULL;
+        int r = encoder_scratch_create(t->encoder, 65536, &s);
+
+        t->vectors = calloc(t->n * dim + 1, sizeof *t->vectors);
+        t->at = calloc(t->n + 1, sizeof *t->at);
+        if (!t->vectors || !t->at)
+                r = -ENOMEM;
+        for (size_t i = 0; r == 0 && i < t->n; i++) {
+                const struct row *row = &t->rows.list[t->drawn[i]];
+                float *v = t->vectors + kept * dim;
+                double length = 0;
+
+                if (encoder_encode(t->encoder, s, row->text, row->n, 0, v, NULL) < 0)
+                        continue;
+                for (size_t d = 0; d < dim; d++)
+                        length += (double)v[d] * (double)v[d];
+                for (size_t d = 0; d < dim; d++)
+                        v[d] = (float)((double)v[d] / sqrt(fmax(length, 1e-30)));
+                if (length > 0) /* a text without tokens has no place */
+                        t->drawn[kept++] = t->drawn[i];
+        }
+        t->n = kept;
+        encoder_scratch_destroy(s);
+        return r;
+}
+
+/* ---- the picture --------------------------------------------------------------------------------------------------------- */
+
+/* Colours that lie apart: a hue each, light and dark in turns. */
+static void colour(size_t i, size_t n, char out[8])
+{
+        double hue = 6 * (double)i / (double)n, low = i % 2 ? 40 : 20, high = i % 2 ? 165 : 225, part = hue - floor(hue);
+        double up = low + (high - low) * part, down = high - (high - low) * part;
+        double rgb[6][3] = { { high, up, low }, { down, high, low }, { low, high, up }, { low, down, high }, { up, low, high }, { high, low, down } };
+        const double *c = rgb[(size_t)hue % 6];
+
+        (void)snprintf(out, 8, "#%02x%02x%02x", (unsigned)c[0] & 0xff, (unsigned)c[1] & 0xff, (unsigned)c[2] & 0xff);
+}
+
+/* Text as XML: marks escaped, controls as blanks, cut between characters. */
+static void put_text(FILE *f, const char *text, size_t n, size_t most)
+{
+        if (n > most) {
+                n = most;
+                while (n > 0 && (text[n] & 0xc0) == 0x80)
+                        n--;
+        }
+        for (size_t i = 0; i < n; i++) {
+                unsigned char c = (unsigned char)text[i];
+
+                if (c == '&' || c == '<' || c == '>' || c == '"')
+                        (void)fprintf(f, "&#%u;", c);
+                else
+                        (void)fputc(c < ' ' || c == 127 ? ' ' : c, f);
+        }
+}
+
+static int by_size(const void *a, const void *b)
+{
+        const double *x = a, *y = b;
+
+        return *x < *y ? -1 : *x > *y;
+}
+
+/* The dot of a category that has others of it nearest; false: it has none. */
+static bool densest(const struct task *t, size_t label, double *room, double ret[2])
+{
+        double best = INFINITY;
+
+        for (size_t i = 0; i < t->n; i++) {
+                size_t n = 0;
+
+                if (t->rows.list[t->drawn[i]].label != label)
+                        continue;
+                for (size_t k = 0; k < t->n; k++)
+                        if (t->rows.list[t->drawn[k]].label == label)
+                                room[n++] = hypot(t->at[i][0] - t->at[k][0], t->at[i][1] - t->at[k][1]);
+                qsort(room, n, sizeof *room, by_size);
+                if (room[MIN(n - 1, NEIGHBOURS)] < best) {
+                        best = room[MIN(n - 1, NEIGHBOURS)];
+                        memcpy(ret, t->at[i], sizeof t->at[i]);
+                }
+        }
+        return isfinite(best);
+}
+
+/* Into the square of the picture. */
+static void fit_in(struct task *t)
+{
+        double low[2] = { INFINITY, INFINITY }, high[2] = { -INFINITY, -INFINITY };
+
+        for (size_t i = 0; i < t->n; i++)
+                for (int c = 0; c < 2; c++) {
+                        low[c] = fmin(low[c], t->at[i][c]);
+                        high[c] = fmax(high[c], t->at[i][c]);
+                }
+        for (size_t i = 0; i < t->n; i++)
+                for (int c = 0; c < 2; c++)
+                        t->at[i][c] = MARGIN + (t->at[i][c] - low[c]) / fmax(high[c] - low[c], 1e-9) * (SIDE - 2 * MARGIN);
+}
+
+static void put_label(FILE *f, double x, double y, const char *more, const char *text)
+{
+        (void)fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, more);
+        put_text(f, text, strlen(text), 60);
+        (void)fprintf(f, "</text>\n");
+}
+
+static void draw(const struct task *t, FILE *f, double *room)
+{
+        double height = fmax(SIDE, 2 * MARGIN + LINE * (double)t->rows.n_labels), at[2];
+        char tint[8];
+
+        (void)fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
+                         "font-family=\"sans-serif\" font-size=\"14\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
+                      SIDE + LEGEND, height, SIDE + LEGEND, height);
+        for (size_t i = 0; i < t->n; i++) {
+                const struct row *row = &t->rows.list[t->drawn[i]];
+
+                colour(row->label, t->rows.n_labels, tint);
+                (void)fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"%s\" fill-opacity=\"0.7\"><title>", t->at[i][0], t->at[i][1], tint);
+                put_text(f, row->text, row->n, TOOLTIP_MAX);
+                (void)fprintf(f, "</title></circle>\n");
+        }
+        for (size_t c = 0; c < t->rows.n_labels; c++) {
+                double y = MARGIN + LINE * (double)c;
+
+                colour(c, t->rows.n_labels, tint);
+                (void)fprintf(f, "<circle cx=\"%.0f\" cy=\"%.1f\" r=\"6\" fill=\"%s\"/>\n", SIDE + 20, y, tint);
+                put_label(f, SIDE + 34, y + 5, "fill=\"#222222\"", t->rows.labels[c]);
+                if (densest(t, c, room, at))
+                        put_label(f, at[0], at[1], "text-anchor=\"middle\" font-weight=\"bold\" fill=\"#111111\" stroke=\"#ffffff\" "
+                                                   "stroke-width=\"3\" paint-order=\"stroke\"", t->rows.labels[c]);
+        }
+        (void)fprintf(f, "</svg>\n");
+}
+
+static void show(size_t round, size_t rounds)
+{
+        progress_show("spreading", round, rounds);
+}
+
+static int write_picture(const struct task *t)
+{
+        CLEANUP(free_p) double *room = calloc(t->n, sizeof *room);
+        FILE *f = fopen(t->out, "we");
+        bool bad;
+
+        if (!room) {
+                if (f)
+                        (void)fclose(f);
+                return -ENOMEM;
+        }
+        if (f) {
+                draw(t, f, room);
+                bad = ferror(f) != 0;
+                if (fclose(f) == 0 && !bad) {
+                        (void)printf("%s: %zu prompts of %zu categories\n", t->out, t->n, t->rows.n_labels);
+                        return 0;
+                }
+        }
+        (void)fprintf(stderr, "%s: cannot write: %s\n", t->out, ERRNO_TEXT(errno));
+        return -EIO;
+}
+
+static int make_picture(struct task *t)
+{
+        char why[256];
+        int r = encoder_open(t->folder, &t->encoder, why, sizeof why);
+
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", t->folder, why);
+                return r;
+        }
+        r = rows_read(&t->in, &t->rows);
+        if (r < 0)
+                return r;
+        if (t->rows.n_labels > CATEGORIES_MAX) {
+                (void)fprintf(stderr, "%s: %zu categories, nobody tells more than %d colours apart: choose some by --where\n", t->in.path,
+                              t->rows.n_labels, CATEGORIES_MAX);
+                return -EINVAL;
+        }
+        r = choose(t);
+        if (r == 0)
+                r = encode_all(t);
+        if (r == 0 && t->n < 4) {
+                (void)fprintf(stderr, "%s: %zu prompts with text are too few to draw\n", t->in.path, t->n);
+                r = -EINVAL;
+        }
+        if (r == 0)
+                r = spread(t->vectors, t->n, encoder_dim(t->encoder), t->perplexity, show, t->at);
+        progress_done();
+        if (r < 0)
+                return r;
+        fit_in(t);
+        return write_picture(t);
+}
+
+int command_map2d(int argc, char **argv)
+{
+        struct task t = { .most = 1500, .perplexity = 30, .in = { .max_bad = 100 } };
+        int r = read_arguments(&t, argc, argv);
+
+        if (r != 0)
+                return r - 1;
+        r = make_picture(&t);
+        if (r == -ENOMEM)
+                (void)fprintf(stderr, "map2d: out of memory\n");
+        rows_finish(&t.rows);
+        encoder_destroy(t.encoder);
+        free(t.drawn);
+        free(t.vectors);
+        free(t.at);
+        return r < 0;
+}

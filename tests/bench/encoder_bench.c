@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encoder_bench MODEL ROUNDS: the time of one encoding.  Reads one JSON string a line; writes for each text the tokens and the median
- * time over the rounds in microseconds.  Texts take turns, so that none is in a cache because it was the last one.
+ * time over the rounds in microseconds of the processor.  Texts take turns, so that none is in a cache because it was the last one.
  */
 #include <jansson.h>
 
@@ -23,7 +23,7 @@ static double now(void)
 {
         struct timespec t;
 
-        clock_gettime(CLOCK_MONOTONIC, &t);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
         return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
@@ -68,10 +68,11 @@ int main(int argc, char **argv)
         }
         while (n < TEXTS_MAX && fgets(line, (int)LINE_MAX_BYTES, stdin)) {
                 texts[n] = json_loads(line, JSON_DECODE_ANY, NULL);
-                if (!json_is_string(texts[n++])) {
-                        (void)fprintf(stderr, "line %zu is no JSON string\n", n);
+                if (!json_is_string(texts[n])) {
+                        (void)fprintf(stderr, "line %zu is no JSON string\n", n + 1);
                         return 1;
                 }
+                n++;
         }
         measure(e, texts, n, (size_t)rounds, took);
         while (n > 0)

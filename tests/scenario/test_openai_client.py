@@ -2,6 +2,8 @@
 """The official openai client for Python, as people use it."""
 import pytest
 
+from harness import ROOT
+
 openai = pytest.importorskip("openai", reason="pip install openai")
 try:
     import httpx2 as http  # what openai 3 stands on
@@ -143,3 +145,20 @@ def test_retries_of_the_client_are_guided(start):
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model="alpha", messages=ASK)
     assert caught.value.response.headers["x-should-retry"] in ("true", "false")
+
+
+def test_the_shipped_encoder(start):
+    """What it says of texts must be about their meaning: the nearest of four is the one that means the same."""
+    _, _, client = start(embedders={"pointsman-static": {"model": str(ROOT / "configs" / "models" / "pointsman-static")}})
+    texts = ["How do I open a bank account?", "The recipe needs two eggs and some flour.", "Which medicine helps against a headache?",
+             "The car's engine does not start in the cold."]
+    asked = ["I would like to become a customer of your bank", "baking a cake", "a pill for pain in the head", "my vehicle breaks down in winter"]
+
+    for members in ({}, {"encoding_format": "float"}, {"dimensions": 128}):
+        known, new = ([d.embedding for d in client.embeddings.create(model="pointsman-static", input=words, **members).data] for words in (texts, asked))
+        assert len(known[0]) == members.get("dimensions", 256)
+        for i, vector in enumerate(new):
+            near = [sum(x * y for x, y in zip(vector, other)) for other in known]
+            assert near.index(max(near)) == i, (members, asked[i], near)
+    answer = client.embeddings.create(model="pointsman-static", input="two words")
+    assert answer.model == "pointsman-static" and answer.usage.prompt_tokens == 2

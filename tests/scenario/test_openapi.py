@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does configs/openapi.yaml describe what is answered?  Real answers against its schemas, its examples against the gateway."""
+"""Does server/openapi.yaml describe what is answered?  Real answers against its schemas, its examples against the gateway."""
 import re
 
 import jsonschema
@@ -8,7 +8,7 @@ import yaml
 
 from harness import BUILD, ROOT
 
-DOCUMENT = yaml.safe_load((ROOT / "configs" / "openapi.yaml").read_text())
+DOCUMENT = yaml.safe_load((ROOT / "server" / "openapi.yaml").read_text())
 OPENAI = {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/v1/models/"}
 
 

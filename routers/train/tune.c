@@ -28,7 +28,7 @@ static const struct {
 struct interests_settings tune_preset(void)
 {
         return (struct interests_settings){ .interests = 20, .neighbours = 10, .own = .4, .near = .3, .also = 1, .votes = .6,
-                                            .popular = .02, .self = 1, .sharpness = 2, .pool = 100, .budget = 1000 };
+                                            .popular = .02, .self = 1, .sharpness = 2, .pool = 100, .budget = 1500 };
 }
 
 int tune_set(struct interests_settings *s, const char *assignment)

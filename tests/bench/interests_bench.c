@@ -4,6 +4,7 @@
  *
  *   --threads N  --seconds S  --wanted N  --budget N      (2, 5, 50, as trained)
  *   --sample N                                            queries that recall is counted on (500)
+ *   --answers N                                           users whose whole answers are compared with exact ones (20)
  *   --faiss FILE:PARAMETERS                               an index of the same items, for example x.index:efSearch=64; may be repeated
  *
  * Run it with OMP_NUM_THREADS=1, as the gateway's pool does: with more, a query waits for threads.
@@ -29,7 +30,7 @@ struct query {
 struct bench {
         struct catalogue *c;
         struct interests_settings settings;
-        size_t threads, wanted, sample, n_queries, users;
+        size_t threads, wanted, sample, answers, n_queries, users;
         double seconds;
         char **query;      /* [n_queries] struct query */
         uint32_t (*exact)[20];
@@ -159,6 +160,41 @@ static int measure_queries(struct bench *b, const char *what, size_t budget, str
         return 0;
 }
 
+/* Whole answers, by interests alone: how many of the items that exact search gives are among those that this budget gives. */
+static int measure_answers(struct bench *b, size_t budget, size_t users)
+{
+        struct interests_settings exact = b->settings, with = b->settings;
+        struct interests_room *room = NULL;
+        size_t same = 0, all = 0;
+        uint32_t kept[INTERESTS_WANTED_MAX];
+        char why[256];
+
+        exact.budget = 0;
+        with.budget = (uint32_t)budget;
+        if (interests_room_create(b->c, &room) < 0)
+                return -ENOMEM;
+        for (uint64_t u = 0; u < users; u++) {
+                struct interests_ask ask = { .user = (uint32_t)(noise_bits(9, u, 0) % b->c->users.n), .wanted = b->wanted };
+                struct interests_answer a;
+                size_t n;
+
+                if (interests_find(b->c, &exact, &ask, room, &a, why, sizeof why) < 0)
+                        return -EIO;
+                n = a.n;
+                for (size_t i = 0; i < n; i++)
+                        kept[i] = a.item[i].item;
+                if (interests_find(b->c, &with, &ask, room, &a, why, sizeof why) < 0)
+                        return -EIO;
+                for (size_t i = 0; i < n; i++)
+                        for (size_t k = 0; k < a.n; k++)
+                                same += kept[i] == a.item[k].item;
+                all += n;
+        }
+        (void)printf("answers, budget %-6zu of %zu users         %.4f of the items of an exact search\n", budget, users, (double)same / (double)all);
+        interests_room_destroy(room);
+        return 0;
+}
+
 /* Requests of random users: the whole way, or by FAISS only the searches of the same queries. */
 static void *ask_all(void *arg)
 {
@@ -253,6 +289,8 @@ static int run(struct bench *b)
                 r = measure_queries(b, what, budgets[i], NULL);
         }
         b->settings.also = b->settings.votes = b->settings.popular = 0;
+        for (size_t i = 0; r == 0 && i < LENGTH_OF(budgets) && b->answers > 0; i++)
+                r = measure_answers(b, budgets[i], b->answers);
         if (r == 0)
                 r = measure_requests(b, "requests, by interests alone");
         b->settings = trained;
@@ -284,8 +322,9 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = { { "threads", 1, NULL, 't' }, { "seconds", 1, NULL, 's' }, { "wanted", 1, NULL, 'n' },
                                                  { "budget", 1, NULL, 'b' },  { "sample", 1, NULL, 'q' },  { "faiss", 1, NULL, 'f' },
+                                                 { "answers", 1, NULL, 'a' },
                                                  { NULL, 0, NULL, 0 } };
-        struct bench b = { .threads = 2, .seconds = 5, .wanted = 50, .sample = 500 };
+        struct bench b = { .threads = 2, .seconds = 5, .wanted = 50, .sample = 500, .answers = 20 };
         long budget = -1;
         char why[384] = "";
         int option, r;
@@ -301,6 +340,8 @@ int main(int argc, char **argv)
                         budget = strtol(optarg, NULL, 10);
                 else if (option == 'q')
                         b.sample = MIN(strtoul(optarg, NULL, 10), (unsigned long)QUERIES_MAX);
+                else if (option == 'a')
+                        b.answers = strtoul(optarg, NULL, 10);
                 else if (option == 'f' && b.n_faiss < LENGTH_OF(b.faiss))
                         b.faiss[b.n_faiss++] = optarg;
                 else

@@ -44,6 +44,7 @@ struct bench {
 struct worker {
         struct bench *b;
         size_t number, done, items, parts;
+        double cpu_us;       /* of the thread: what others do on the machine is not in it */
         float *time;
         pthread_t thread;
 };
@@ -232,6 +233,12 @@ static void *ask_all(void *arg)
                 w->parts += n;
                 w->time[w->done++] = (float)((double)(y.tv_sec - x.tv_sec) * 1e6 + (double)(y.tv_nsec - x.tv_nsec) / 1e3);
         }
+        {
+                struct timespec cpu;
+
+                clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+                w->cpu_us = (double)cpu.tv_sec * 1e6 + (double)cpu.tv_nsec / 1e3;
+        }
         interests_room_destroy(room);
         return NULL;
 }
@@ -240,7 +247,7 @@ static int measure_requests(struct bench *b, const char *what)
 {
         struct worker *w = calloc(b->threads, sizeof *w);
         size_t n = 0, parts = 0, items = 0;
-        double sum = 0;
+        double sum = 0, cpu = 0;
         float *all;
 
         if (!w)
@@ -256,6 +263,7 @@ static int measure_requests(struct bench *b, const char *what)
                 n += w[i].done;
                 parts += w[i].parts;
                 items += w[i].items;
+                cpu += w[i].cpu_us;
         }
         all = malloc((n + 1) * sizeof *all);
         if (!all || n == 0)
@@ -269,9 +277,9 @@ static int measure_requests(struct bench *b, const char *what)
                 sum += (double)all[i];
         qsort(all, n, sizeof *all, by_time);
         /* by FAISS the mixtures are made too, and not counted: its rate is what the time of its own searches allows */
-        (void)printf("%-40s %8.0f a second on %zu threads, p50 %.0f us, p99 %.0f us; %.1f interests, %.1f items\n", what,
+        (void)printf("%-40s %8.0f a second on %zu threads, p50 %.0f us, p99 %.0f us, CPU %.0f us each; %.1f interests, %.1f items\n", what,
                      b->by_faiss ? (double)n / sum * 1e6 * (double)b->threads : (double)n / b->seconds, b->threads, (double)all[n / 2],
-                     (double)all[n * 99 / 100], (double)parts / (double)n, (double)items / (double)n);
+                     (double)all[n * 99 / 100], cpu / (double)n, (double)parts / (double)n, (double)items / (double)n);
         free(all);
         free(w);
         return 0;

@@ -5,6 +5,21 @@
 #include "base.h"
 #include "catalogue.h"
 
+#define SAMPLE 65536
+
+/* On every so-manieth vector: they lie by cell, so the first ones would be all alike. */
+static int train(struct index *x, const struct catalogue *c, size_t n, char *why, size_t why_size)
+{
+        size_t dim = c->by_interest.dim, step = MAX(n / SAMPLE, (size_t)1), taken = 0;
+        CLEANUP(free_p) float *v = malloc((n / step + 1) * dim * sizeof *v);
+
+        if (!v)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i += step)
+                memcpy(v + taken++ * dim, c->by_interest.vector + i * dim, dim * sizeof *v);
+        return index_train(x, v, taken, why, why_size);
+}
+
 int main(int argc, char **argv)
 {
         struct catalogue *c = NULL;
@@ -22,7 +37,7 @@ int main(int argc, char **argv)
                 n = c->by_interest.start[c->by_interest.n_cells];
                 r = index_create(c->by_interest.dim, argv[2], INDEX_INNER_PRODUCT, &x, why, sizeof why);
                 if (r == 0)
-                        r = index_train(x, c->by_interest.vector, MIN(n, (size_t)500000), why, sizeof why);
+                        r = train(x, c, n, why, sizeof why);
                 if (r == 0)
                         r = index_add(x, c->by_interest.vector, n, why, sizeof why);
                 if (r == 0)

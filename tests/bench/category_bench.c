@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * category_bench MODEL [LENGTH [ROUNDS]]: how long one decision of the category model takes, on one core.
+ * category_bench MODEL [LENGTH [ROUNDS [ENCODER]]]: how long one decision of the category model takes, on one core.
  *
  * Prompts come from stdin, one a line (`zcat questions.jsonl.gz` does), glued together to LENGTH characters; every round decides
  * each of them once, so caches are as warm as a busy gateway's.  Prints p50, p99 and the mean of single decisions.  With ROUNDS 0
@@ -10,6 +10,7 @@
 
 #include "base.h"
 #include "classifier.h"
+#include "encoder.h"
 
 #define PROMPTS 512
 
@@ -61,12 +62,13 @@ int main(int argc, char **argv)
         size_t rounds = argc > 3 ? (size_t)strtoul(argv[3], NULL, 10) : 100, n;
         CLEANUP(free_p) char *text = length > 0 && length <= 1000000 ? malloc(PROMPTS * length) : NULL;
         CLEANUP(free_p) int64_t *took = calloc(rounds * PROMPTS + 1, sizeof *took);
+        struct encoder *e = NULL;
         struct classifier *c;
         char why[256];
         cpu_set_t one;
 
         if (argc < 2 || !text || !took) {
-                (void)fprintf(stderr, "usage: category_bench MODEL [LENGTH [ROUNDS]] < PROMPTS\n");
+                (void)fprintf(stderr, "usage: category_bench MODEL [LENGTH [ROUNDS [ENCODER]]] < PROMPTS\n");
                 return 2;
         }
         CPU_ZERO(&one);
@@ -74,6 +76,10 @@ int main(int argc, char **argv)
         (void)sched_setaffinity(0, sizeof one, &one);
         if (classifier_open(argv[1], &c, why, sizeof why) < 0) {
                 (void)fprintf(stderr, "%s: %s\n", argv[1], why);
+                return 1;
+        }
+        if (argc > 4 && (encoder_open(argv[4], &e, why, sizeof why) < 0 || classifier_attach(c, e, why, sizeof why) < 0)) {
+                (void)fprintf(stderr, "%s: %s\n", argv[4], why);
                 return 1;
         }
         n = read_prompts(text, length);
@@ -87,5 +93,6 @@ int main(int argc, char **argv)
                 measure(c, text, n, length, took, rounds);
         }
         classifier_destroy(c);
+        encoder_destroy(e);
         return n == 0;
 }

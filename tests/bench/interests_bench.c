@@ -287,7 +287,7 @@ static int measure_requests(struct bench *b, const char *what)
 
 static int run(struct bench *b)
 {
-        static const size_t budgets[] = { 250, 500, 1000, 2000, 4000, 8000 };
+        static const size_t budgets[] = { 500, 1000, 1500, 2000, 4000, 8000 };
         struct interests_settings trained = b->settings;
         char what[128], why[256], path[PATH_MAX];
         int r = make_queries(b);

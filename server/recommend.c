@@ -100,6 +100,36 @@ static enum next read_ids(struct request *r, struct pm_str list, const char *nam
         return GO;
 }
 
+static bool is_plain(struct pm_str v)
+{
+        enum js_type t = js_type(v);
+
+        return t == JS_STRING || t == JS_NUMBER || t == JS_TRUE || t == JS_FALSE;
+}
+
+/* Attributes with a value, or with a list of values. */
+static bool filter_ok(struct pm_str filter)
+{
+        struct pm_str key;
+        struct js j;
+
+        js_start(&j, filter, 8);
+        for (js_enter(&j); js_more(&j, &key);) {
+                struct pm_str v = js_take(&j), ignored;
+                struct js list;
+
+                if (js_type(v) == JS_ARRAY) {
+                        js_start(&list, v, 4);
+                        for (js_enter(&list); js_more(&list, &ignored);)
+                                if (!is_plain(js_take(&list)))
+                                        return false;
+                } else if (!is_plain(v)) {
+                        return false;
+                }
+        }
+        return true;
+}
+
 /* What no router could make sense of. */
 static enum next check_shapes(struct request *r, struct pm_str body)
 {
@@ -110,8 +140,8 @@ static enum next check_shapes(struct request *r, struct pm_str body)
 
         if (seen.p && !js_string_is(seen, "keep") && !js_string_is(seen, "drop"))
                 return reply_error(r, 400, "seen", NULL, "'seen' must be \"keep\" or \"drop\"");
-        if (filter.p && js_type(filter) != JS_OBJECT)
-                return reply_error(r, 400, "filter", NULL, "'filter' must be an object of attributes and their values");
+        if (filter.p && (js_type(filter) != JS_OBJECT || !filter_ok(filter)))
+                return reply_error(r, 400, "filter", NULL, "'filter' must be an object of attributes, each with a text, a number, true, false, or a list of these");
         if (explain.p && js_type(explain) != JS_TRUE && js_type(explain) != JS_FALSE)
                 return reply_error(r, 400, "explain", NULL, "'explain' must be true or false");
         for (size_t i = 0; i < LENGTH_OF(lists) && !r->ended; i++)

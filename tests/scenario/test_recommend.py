@@ -65,7 +65,7 @@ def test_items_for_a_user(client_world):
 BAD = [({"n": 0}, "n"), ({"n": -1}, "n"), ({"n": 1001}, "n"), ({"n": 1.5}, "n"), ({"n": "3"}, "n"), ({"history": "x"}, "history"),
        ({"history": ["a", 1]}, "history[1]"), ({"history": [""]}, "history[0]"), ({"exclude": {}}, "exclude"), ({"user": 5}, "user"),
        ({"user": "x" * 513}, "user"), ({"users": []}, "users"), ({"users": ["a"], "user": "b"}, "users"), ({"users": [None]}, "users[0]"),
-       ({"seen": "x"}, "seen"), ({"filter": []}, "filter"), ({"explain": 1}, "explain"), ({"allow": "x"}, "allow"), ({"deny": [3]}, "deny[0]"),
+       ({"seen": "x"}, "seen"), ({"filter": []}, "filter"), ({"filter": {"a": {}}}, "filter"), ({"filter": {"a": ["x", None]}}, "filter"), ({"explain": 1}, "explain"), ({"allow": "x"}, "allow"), ({"deny": [3]}, "deny[0]"),
        ({"history": ["x"] * 10001}, "history"), ([], None), ("x", None)]
 
 

@@ -324,11 +324,20 @@ static enum graph_format format_of(const char *line, size_t n)
         return *line == '{' ? GRAPH_JSONL : memchr(line, '\t', n) ? GRAPH_TSV : memchr(line, ',', n) ? GRAPH_CSV : GRAPH_AUTO;
 }
 
+static bool is_blank(const char *line, size_t n)
+{
+        size_t blank = 0;
+
+        while (blank < n && (line[blank] == ' ' || line[blank] == '\t'))
+                blank++;
+        return blank == n;
+}
+
 int graph_line(struct graph_layout *x, char *line, size_t n, json_t **json, struct graph_row *ret, char *why, size_t why_size)
 {
         if (n > 0 && line[n - 1] == '\r')
                 n--;
-        if (n == 0 || strspn(line, " \t") >= n)
+        if (is_blank(line, n))
                 return 0;
         if (x->format == GRAPH_AUTO) {
                 enum graph_format found = format_of(line, n);

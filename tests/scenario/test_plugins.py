@@ -121,7 +121,7 @@ def test_the_deadline_of_a_route(plain_world):
 @pytest.mark.tsan
 def test_clients_leave_while_work_runs(client_world):
     mock = client_world.experts("alpha")
-    config = with_router(client_world, mock, plugin("bad_slow_offload", ms=200), {"deadline": "5s"}, pool={"threads": 1, "queue": 64})
+    config = with_router(client_world, mock, plugin("bad_slow_offload", ms=1500), {"deadline": "5s"}, pool={"threads": 1, "queue": 64})
     gateway = client_world.gateway(config)
 
     wires = [gateway.wire().request("POST", "/v1/chat/completions", chat("auto")) for _ in range(12)]

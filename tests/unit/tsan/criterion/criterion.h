@@ -62,6 +62,11 @@ static struct plain_test *plain_tests, *plain_suites;
 #define cr_assert_str_eq(a, b, ...) cr_assert(strcmp((a), (b)) == 0)
 #define cr_assert_str_empty(a, ...) cr_assert(*(a) == '\0')
 #define cr_assert_arr_eq(a, b, n, ...) cr_assert(memcmp((a), (b), (n)) == 0)
+#define cr_expect cr_assert
+#define cr_expect_not cr_assert_not
+#define cr_expect_eq cr_assert_eq
+#define cr_expect_leq cr_assert_leq
+#define cr_expect_gt cr_assert_gt
 #define cr_assert_float_eq(a, b, e, ...) cr_assert((a) - (b) <= (e) && (b) - (a) <= (e))
 
 static int plain_run(const struct plain_test *t)

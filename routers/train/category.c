@@ -3,7 +3,8 @@
  * pointsman-train category: a model from labelled prompts, in three steps.
  *
  * 1. One part of five is held back (by a hash of the text, so equal texts stay together); a model of the others says how good the
- *    recipe is, and its decisions on the held-back part calibrate the confidence.
+ *    recipe is, and its decisions on the held-back part calibrate the confidence.  With vectors, two recipes are tried: a softmax is
+ *    ahead on short prompts of many categories, SVMs on long ones of few.
  * 2. The model that is written is trained on everything.
  * 3. The threshold: given, or chosen on prompts with unknown ones among them, or .5, where a decision is as often wrong as right.
  */
@@ -36,10 +37,11 @@ static const char help_text[] =
         "  --out FILE             the model (safetensors)\n"
         "  --seed N               of the held-back part and the solver (0)\n"
         "  --bits N               2^N buckets of features, 8..18 (17)\n"
-        "  --cost C               of the linear SVM: higher fits closer (3)\n"
+        "  --loss hinge|softmax   a linear SVM of each category against the rest, or a softmax of all (hinge; with --encoder\n"
+        "                         both are tried, and what is more often right on the held-back part is taken)\n"
+        "  --cost C               higher fits closer (3, of a softmax 10)\n"
         "  --encoder FOLDER       a static model (configs/models/pointsman-static): look at the prompt's vector, too\n"
-        "  --dense-weight W       its length beside the features, whose length is 1 (0.4; for short prompts of\n"
-        "                         many categories 1)\n"
+        "  --dense-weight W       its length beside the features, whose length is 1 (0.4, of a softmax 1)\n"
         "  --text-max N           bytes read of a prompt (16384)\n"
         "  --max-bad N            so many lines may be unusable (100)\n"
         "  --json                 print the figures as JSON\n"
@@ -49,9 +51,10 @@ static const char help_text[] =
 struct task {
         struct rows_source in, on;
         struct fit_settings fit;
-        const char *out, *unknown, *encoder;
+        const char *out, *unknown, *encoder, *loss;
         struct encoder *opened;
         double threshold;      /* below 0: not given */
+        double cost, dense_weight; /* 0: not given */
         bool json;
         struct rows rows;
         struct quality held;   /* on the held-back part */
@@ -61,7 +64,9 @@ struct task {
         char rule_text[128];
 };
 
-enum argument { IN = 256, TEXT, LABEL, WHERE, UNKNOWN, ON, THRESHOLD, OUT, SEED, BITS, COST, ENCODER, DENSE_WEIGHT, TEXT_MAX, MAX_BAD, JSON, HELP };
+enum argument {
+        IN = 256, TEXT, LABEL, WHERE, UNKNOWN, ON, THRESHOLD, OUT, SEED, BITS, LOSS, COST, ENCODER, DENSE_WEIGHT, TEXT_MAX, MAX_BAD, JSON, HELP,
+};
 
 static const struct option long_options[] = {
         { "in", required_argument, NULL, IN },
@@ -74,6 +79,7 @@ static const struct option long_options[] = {
         { "out", required_argument, NULL, OUT },
         { "seed", required_argument, NULL, SEED },
         { "bits", required_argument, NULL, BITS },
+        { "loss", required_argument, NULL, LOSS },
         { "cost", required_argument, NULL, COST },
         { "encoder", required_argument, NULL, ENCODER },
         { "dense-weight", required_argument, NULL, DENSE_WEIGHT },
@@ -107,9 +113,16 @@ static int take_option(void *task, int option, const char *value)
                 r = argument_number("--bits", value, NGRAMS_BITS_MIN, NGRAMS_BITS_MAX, &n);
                 t->fit.bits = (unsigned)n;
                 break;
-        case COST: return argument_real("--cost", value, 1e-4, 1e4, &t->fit.cost);
+        case LOSS:
+                if (strcmp(value, "hinge") != 0 && strcmp(value, "softmax") != 0) {
+                        (void)fprintf(stderr, "--loss '%s': must be hinge or softmax\n", value);
+                        return -EINVAL;
+                }
+                t->loss = value;
+                break;
+        case COST: return argument_real("--cost", value, 1e-4, 1e4, &t->cost);
         case ENCODER: t->encoder = value; break;
-        case DENSE_WEIGHT: return argument_real("--dense-weight", value, 1e-3, 1e3, &t->fit.dense_weight);
+        case DENSE_WEIGHT: return argument_real("--dense-weight", value, 1e-3, 1e3, &t->dense_weight);
         case TEXT_MAX:
                 r = argument_number("--text-max", value, NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX, &n);
                 t->fit.text_max = (size_t)n;
@@ -170,29 +183,53 @@ static int judge(struct task *t, const struct fitted *f, const bool *use, struct
         return metrics_measure(d, n, t->rows.n_labels, .5, &t->held);
 }
 
+static void set_recipe(struct task *t, bool softmax)
+{
+        t->fit.softmax = softmax;
+        t->fit.cost = t->cost > 0 ? t->cost : softmax ? 10 : 3;
+        t->fit.dense_weight = t->dense_weight > 0 ? t->dense_weight : softmax ? 1 : .4;
+}
+
+/* Leaves the better recipe in the settings, with its calibration and figures in the task. */
 static int hold_back(struct task *t)
 {
         CLEANUP(free_p) bool *use = calloc(t->rows.n, sizeof *use), *right = calloc(t->rows.n, sizeof *right);
         CLEANUP(free_p) struct decision *d = calloc(t->rows.n, sizeof *d);
         CLEANUP(free_p) double *logit = calloc(t->rows.n, sizeof *logit);
-        struct fitted f = { 0 };
+        bool both = t->opened && !t->loss, softmax = t->loss && strcmp(t->loss, "softmax") == 0;
+        struct fitted f[2] = { { 0 } };
+        double hinge;
         int r;
 
         if (!use || !right || !d || !logit)
                 return -ENOMEM;
         for (size_t i = 0; i < t->rows.n; i++)
                 use[i] = rows_part(&t->rows.list[i], t->fit.seed, PARTS) != 0;
-        r = fit(&t->rows, use, &t->fit, &f);
-        if (r < 0)
-                return r;
-        r = judge(t, &f, use, d, logit, right);
+        set_recipe(t, softmax);
+        r = fit(&t->rows, use, &t->fit, &f[0]);
+        if (r == 0)
+                r = judge(t, &f[0], use, d, logit, right);
+        if (r == 0 && both) {
+                hinge = t->held.accuracy;
+                set_recipe(t, true);
+                r = fit(&t->rows, use, &t->fit, &f[1]);
+                if (r == 0)
+                        r = judge(t, &f[1], use, d, logit, right);
+                if (r == 0 && t->held.accuracy <= hinge) {
+                        set_recipe(t, false);
+                        r = judge(t, &f[0], use, d, logit, right);
+                }
+        }
         if (r == 0 && !t->json) {
                 (void)printf("held back: %zu of %zu prompts, %zu categories\n", t->n_held, t->rows.n, t->rows.n_labels);
+                if (both)
+                        (void)printf("loss: %s\n", t->fit.softmax ? "softmax" : "hinge");
                 (void)printf("accuracy %.4f  macro-F1 %.4f  calibration error %.4f\n\n", t->held.accuracy, t->held.macro_f1,
                              t->held.ece);
                 r = metrics_confusion(stdout, d, t->n_held, (const char *const *)t->rows.labels, t->rows.n_labels, WORST);
         }
-        fitted_finish(&f);
+        fitted_finish(&f[0]);
+        fitted_finish(&f[1]);
         return r;
 }
 
@@ -256,7 +293,8 @@ static int write_model(struct task *t, const struct fitted *f)
                             (const char *[]){ "trained_by", "pointsman-train " PM_VERSION, "data_sha256", digest, "data_rows",
                                               number[0], "seed", number[1], "cost", number[2], "accepted_accuracy", number[3],
                                               "accepted_macro_f1", number[4], "accepted_calibration_error", number[5],
-                                              "threshold_rule", t->rule, "dense_weight", number[6], NULL },
+                                              "threshold_rule", t->rule, "dense_weight", number[6],
+                                              t->fit.softmax ? "loss" : NULL, "softmax", NULL },
                             why, sizeof why);
         if (r < 0)
                 (void)fprintf(stderr, "%s: %s\n", t->out, why);
@@ -309,7 +347,7 @@ static int open_encoder(struct task *t)
 
 int command_category(int argc, char **argv)
 {
-        struct task t = { .fit = { .bits = 17, .cost = 3, .tolerance = .1, .text_max = 16384, .dense_weight = .4 }, .threshold = -1,
+        struct task t = { .fit = { .bits = 17, .tolerance = .1, .text_max = 16384 }, .threshold = -1,
                           .in = { .max_bad = 100 }, .rule = "as often wrong as right" };
         int r = read_arguments(&t, argc, argv);
 

@@ -13,7 +13,8 @@
 
 struct fit_settings {
         unsigned bits;     /* 2^bits buckets */
-        double cost;       /* C of the linear SVM */
+        double cost;       /* C: higher fits closer */
+        bool softmax;      /* of all categories; else a linear SVM of each */
         double tolerance;  /* where the solver stops */
         unsigned seed;
         size_t text_max;
@@ -32,7 +33,8 @@ struct fitted {
 
 /*
  * Trains on the rows i with use[i] (NULL: all).  Its confidence is not calibrated yet and its threshold 0.  0 or -errno after a
- * message on stderr.  Takes 16 bytes a feature and row: about 20 kB for a prompt of 1,000 characters.
+ * message on stderr.  Takes 16 bytes a feature and row: about 20 kB for a prompt of 1,000 characters;
+ * a softmax 4 bytes a bucket and category besides.
  */
 int fit(const struct rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret);
 void fitted_finish(struct fitted *f);

@@ -5,4 +5,4 @@
 . "$here/python.sh"
 kept=$build/eval-teacher
 "$python" "$here/distill.py" "$minilm" "$data" "$kept" "$work/plain" --plain > /dev/null
-"$python" "$here/quality.py" "$build/tests/eval/encode" "$root/configs/models/pointsman-static" "$work/plain" "$minilm" "$data" "$kept"
+"$python" "$here/quality.py" "$build/tests/eval/encode" "$train" "$root/configs/models/pointsman-static" "$work/plain" "$minilm" "$data" "$kept"

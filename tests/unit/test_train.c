@@ -2,6 +2,8 @@
 /* From files to a model and a map: what is read, what is refused, and that the same input gives the same bytes. */
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
+#include <linear.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <zlib.h>
 
@@ -12,6 +14,7 @@
 #include "digest.h"
 #include "outcomes.h"
 #include "rows.h"
+#include "softmax.h"
 
 static char folder[] = "/tmp/test-train-XXXXXX";
 static char names[8][64];
@@ -219,6 +222,67 @@ Test(train, with_an_encoder_words_are_known_by_their_kind)
         cr_assert_str_eq(classifier_parts(c)->labels[v.category], "math");
         classifier_destroy(c);
         encoder_destroy(e);
+}
+
+/* A softmax of n-grams alone: the same bytes, confident of its own prompts, doubtful of what has no word of theirs; refused when misspelt. */
+Test(train, a_softmax_of_all_categories)
+{
+        const char *const words[] = { "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--unknown", "none", "--bits", "12",
+                                      "--loss", "softmax", "--out", in_folder("m.safetensors"), NULL };
+        const char *const wrong[] = { "category", "--loss", "soft", NULL };
+        char a[DIGEST_HEX], b[DIGEST_HEX];
+        float scores[CLASSIFIER_CATEGORIES_MAX];
+        size_t best, other;
+        struct classifier *c;
+        double known;
+        char why[256];
+
+        write_prompts();
+        cr_assert_eq(run(command_category, wrong), 2);
+        cr_assert_eq(run(command_category, words), 0);
+        digest_of("m.safetensors", a);
+        cr_assert_eq(run(command_category, words), 0);
+        digest_of("m.safetensors", b);
+        cr_assert_str_eq(a, b);
+        cr_assert_eq(classifier_open(in_folder("m.safetensors"), &c, why, sizeof why), 0, "%s", why);
+        cr_assert_str_eq(classifier_meta(c, "loss"), "softmax");
+        cr_assert(strtod(classifier_meta(c, "accepted_accuracy"), NULL) > .99);
+        cr_assert(classifier_scores(c, "the verdict of the court", 24, 0, scores));
+        known = classifier_logit(scores, 3, &best);
+        cr_assert_str_eq(classifier_parts(c)->labels[best], "law");
+        cr_assert(classifier_scores(c, "zzz yyy xxx w", 13, 0, scores));
+        cr_assert_gt(known, classifier_logit(scores, 3, &other));
+        classifier_destroy(c);
+}
+
+/* Weights against a direct computation: at the optimum each is C times what its rows are wrong by. */
+Test(train, a_softmax_ends_where_its_loss_is_least)
+{
+        static struct feature_node row[3][4] = { { { 1, 1 }, { 3, .2 }, { -1, 0 } }, { { 2, 1 }, { 3, .2 }, { -1, 0 } },
+                                                 { { 1, .6 }, { 2, .8 }, { 3, .2 }, { -1, 0 } } };
+        struct feature_node *x[] = { row[0], row[1], row[2] };
+        const double y[] = { 0, 1, 2 };
+        struct softmax m = { .features = 3, .categories = 3 };
+        double gradient[3][3] = { { 0 } };
+
+        cr_assert_eq(softmax_fit(x, y, 3, &(struct softmax_settings){ .cost = 2, .rounds = 5000, .seed = 3, .fade = 1 }, &m), 0);
+        for (int i = 0; i < 3; i++) {
+                double score[3] = { 0 }, sum = 0;
+
+                for (int c = 0; c < 3; c++) {
+                        for (struct feature_node *f = x[i]; f->index > 0; f++)
+                                score[c] += f->value * (double)m.weight[(f->index - 1) * 3 + c];
+                        sum += exp(score[c]);
+                }
+                for (int c = 0; c < 3; c++)
+                        for (struct feature_node *f = x[i]; f->index > 0; f++)
+                                gradient[f->index - 1][c] += f->value * ((i == c) - exp(score[c]) / sum);
+        }
+        for (int f = 0; f < 3; f++)
+                for (int c = 0; c < 3; c++)
+                        cr_assert_float_eq((double)m.weight[f * 3 + c], 2 * gradient[f][c], .01, "feature %d of category %d: %g, not %g", f, c,
+                                           (double)m.weight[f * 3 + c], 2 * gradient[f][c]);
+        softmax_finish(&m);
 }
 
 Test(train, the_same_input_gives_the_same_bytes)

@@ -279,6 +279,10 @@ static int choose_threshold(struct task *t, const struct fitted *f, double *ret)
 static int write_model(struct task *t, const struct fitted *f)
 {
         char digest[65], number[7][32], why[256] = "";
+        const char *meta[24] = { "trained_by", "pointsman-train " PM_VERSION, "data_sha256", digest, "data_rows", number[0], "seed", number[1],
+                                 "cost", number[2], "accepted_accuracy", number[3], "accepted_macro_f1", number[4],
+                                 "accepted_calibration_error", number[5], "threshold_rule", t->rule };
+        size_t n = 18;
         int r;
 
         rows_digest(&t->rows, digest);
@@ -288,14 +292,16 @@ static int write_model(struct task *t, const struct fitted *f)
         (void)snprintf(number[3], sizeof number[3], "%.4f", t->held.accuracy);
         (void)snprintf(number[4], sizeof number[4], "%.4f", t->held.macro_f1);
         (void)snprintf(number[5], sizeof number[5], "%.4f", t->held.ece);
-        (void)snprintf(number[6], sizeof number[6], "%g", t->encoder ? t->fit.dense_weight : 0.);
-        r = classifier_save(f->classifier, t->out,
-                            (const char *[]){ "trained_by", "pointsman-train " PM_VERSION, "data_sha256", digest, "data_rows",
-                                              number[0], "seed", number[1], "cost", number[2], "accepted_accuracy", number[3],
-                                              "accepted_macro_f1", number[4], "accepted_calibration_error", number[5],
-                                              "threshold_rule", t->rule, "dense_weight", number[6],
-                                              t->fit.softmax ? "loss" : NULL, "softmax", NULL },
-                            why, sizeof why);
+        (void)snprintf(number[6], sizeof number[6], "%g", t->fit.dense_weight);
+        if (t->encoder) {
+                meta[n++] = "dense_weight";
+                meta[n++] = number[6];
+        }
+        if (t->fit.softmax) {
+                meta[n++] = "loss";
+                meta[n++] = "softmax";
+        }
+        r = classifier_save(f->classifier, t->out, meta, why, sizeof why);
         if (r < 0)
                 (void)fprintf(stderr, "%s: %s\n", t->out, why);
         else if (t->json)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "why.h"
 #include "catalogue.h"
 #include "digest.h"
 #include "tensors.h"
@@ -30,16 +31,6 @@ static void close_it(struct opened **x)
 static void json_p(json_t **j)
 {
         json_decref(*j);
-}
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
 }
 
 /* ---- the manifest --------------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "base.h"
+#include "why.h"
 #include "classifier.h"
 #include "encoder.h"
 #include "ngrams.h"
@@ -187,16 +188,6 @@ void classifier_decide(const struct classifier *c, const char *text, size_t n, s
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------- */
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
-}
 
 static int read_number(const struct tensors *t, const char *key, double min, double max, double *ret, char *why, size_t why_size)
 {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "why.h"
 #include "digest.h"
 #include "encoder.h"
 
@@ -259,16 +260,6 @@ int encoder_encode(const struct encoder *e, struct encoder_scratch *scratch, con
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------- */
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
-}
 
 static void encoder_p(struct encoder **e)
 {

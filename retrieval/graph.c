@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "base.h"
+#include "why.h"
 #include "graph.h"
 #include "graph_line.h"
 
@@ -31,16 +32,6 @@ static void gzclose_p(gzFile *f)
 static void json_p(json_t **j)
 {
         json_decref(*j);
-}
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
 }
 
 static int split_of(struct graph *g, const char *name, size_t n, uint32_t *ret)

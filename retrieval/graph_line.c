@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base.h"
+#include "why.h"
 #include "graph_line.h"
 
 static const char *const usual[GRAPH_FIELDS][6] = {
@@ -23,16 +24,6 @@ struct cell {
         const char *p;
         size_t n;
 };
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
-}
 
 /* ---- layout ------------------------------------------------------------------------------------------------------------- */
 

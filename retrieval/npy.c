@@ -3,17 +3,8 @@
  * The format: "\x93NUMPY", a version, the header's length, a Python dictionary of three entries in any order, the numbers.
  */
 #include "base.h"
+#include "why.h"
 #include "npy.h"
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
-}
 
 /* What stands behind 'key': in the header, or NULL. */
 static const char *value_of(const char *header, const char *key)

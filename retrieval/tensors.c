@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "why.h"
 #include "tensors.h"
 
 struct tensors {
@@ -39,16 +40,6 @@ const char *tensor_type_name(enum tensor_type type)
 size_t tensor_type_size(enum tensor_type type)
 {
         return types[type].size;
-}
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
 }
 
 static void json_p(json_t **j)

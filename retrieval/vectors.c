@@ -8,18 +8,9 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "why.h"
 #include "npy.h"
 #include "vectors.h"
-
-PRINTF(3, 4) static int refuse(char *why, size_t n, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(why, n, fmt, args);
-        va_end(args);
-        return -EINVAL;
-}
 
 size_t vectors_not_finite(const float *v, size_t n)
 {

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * why.h - a file is refused: one line that says what was found, and -EINVAL.
+ */
+#ifndef PM_WHY_H
+#define PM_WHY_H
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+__attribute__((format(printf, 3, 4), unused)) static int refuse(char *why, size_t n, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        (void)vsnprintf(why, n, fmt, args);
+        va_end(args);
+        return -EINVAL;
+}
+#endif

@@ -55,6 +55,7 @@ bool recall_decision_key(struct request *r)
         cache_sum_bytes(c, &api, 1);
         if (rc->reads & PM_READS_TEXT && !(rc->reads & PM_READS_MESSAGES))
                 cache_sum_text(c, q.text); /* else it is among the messages */
+        cache_sum_bytes(c, &q.n_messages, sizeof q.n_messages);
         for (size_t i = 0; i < q.n_messages; i++) {
                 cache_sum_text(c, q.messages[i]->role);
                 cache_sum_text(c, q.messages[i]->text);

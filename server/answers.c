@@ -92,22 +92,10 @@ static bool same(struct pm_str a, struct pm_str b)
         return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
 }
 
-static bool usable(const struct request *r, const struct expert *e)
-{
-        if (!e || !(e->apis & r->query.api) || !tenant_may_use(r->tenant, e))
-                return false;
-        for (size_t i = 0; i < r->asked->n_experts; i++)
-                if (r->asked->experts[i] == e)
-                        return true;
-        return false;
-}
-
 static void tell(struct request *r, struct pm_str body)
 {
-        struct http_reply head = { .status = 200, .content_type = type_of(r).p };
-        char *more;
+        struct http_reply head = { .status = 200, .content_type = type_of(r).p, .headers = reply_headers(r, NULL) };
 
-        head.headers = reply_headers(r, NULL);
         r->status = 200;
         r->end = "ok";
         r->begun = true;
@@ -115,11 +103,7 @@ static void tell(struct request *r, struct pm_str body)
         if (!r->query.stream) {
                 http_reply(r->conn, &head, body);
         } else {
-                more = arena_printf(&r->arena, "%.*sCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n", (int)head.headers.n,
-                                    head.headers.p ? head.headers.p : "");
-                if (more)
-                        head.headers = (struct pm_str){ more, strlen(more) };
-                http_stream_begin(r->conn, &head, -1);
+                reply_stream_begin(r, head);
                 http_stream_data(r->conn, body.p, body.n);
                 http_stream_end(r->conn, true);
         }
@@ -146,7 +130,8 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 ends_ms = (int64_t)le64toh((uint64_t)ends_ms);
                 rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
                 if (take_text(&rest, &name) && take_text(&rest, &type) && same(type, type_of(r)) && rest.n &&
-                    usable(r, e = generation_expert(r->generation, name)))
+                    (e = generation_expert(r->generation, name)) &&
+                    route_may_use(r->asked, r->tenant, r->query.api, e))
                         how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
         }
         metrics_recall(r->worker->metrics, CACHE_ANSWERS, how);

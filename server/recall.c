@@ -34,22 +34,13 @@ static struct pm_str str(const char *text)
 
 /* ---- what was found ------------------------------------------------------------------------------------------------------ */
 
-static bool may_take(const struct request *r, const struct expert *e)
-{
-        bool listed = false;
-
-        for (size_t i = 0; i < r->asked->n_experts && !listed; i++)
-                listed = r->asked->experts[i] == e;
-        return listed && e->apis & r->query.api && tenant_may_use(r->tenant, e);
-}
-
 /* Names into what they name.  The texts stay where k has them.  False: it names what this configuration does not have. */
 static bool look_up(struct request *r, const struct kept *k, struct decision *ret)
 {
         struct decision d = { .expert = generation_expert(r->generation, k->expert), .category = k->category.p, .reason = k->reason.p,
                               .extra = k->extra.p, .confidence = k->confidence };
 
-        if (!d.expert || !may_take(r, d.expert))
+        if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert))
                 return false;
         if (k->router.p && !(d.router = generation_router(r->generation, k->router)))
                 return false;
@@ -61,7 +52,7 @@ static bool look_up(struct request *r, const struct kept *k, struct decision *re
         for (size_t i = 0; i < k->n_fallbacks; i++) {
                 struct expert *e = generation_expert(r->generation, k->fallbacks[i]);
 
-                if (!e || !may_take(r, e))
+                if (!e || !route_may_use(r->asked, r->tenant, r->query.api, e))
                         return false;
                 d.fallbacks[d.n_fallbacks++] = e;
         }

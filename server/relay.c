@@ -134,13 +134,7 @@ static enum next relay_answer(struct request *r)
 static void send_event(struct request *r, struct pm_str bytes)
 {
         if (!r->begun) {
-                struct http_reply head = begin(r, "text/event-stream");
-                char *more = arena_printf(&r->arena, "%.*sCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n", (int)head.headers.n,
-                                          head.headers.p ? head.headers.p : "");
-
-                if (more)
-                        head.headers = (struct pm_str){ more, strlen(more) };
-                http_stream_begin(r->conn, &head, -1);
+                reply_stream_begin(r, begin(r, "text/event-stream"));
                 r->streaming = true;
         }
         http_stream_data(r->conn, bytes.p, bytes.n);

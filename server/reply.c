@@ -133,6 +133,16 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         return (struct pm_str){ out.p, out.n };
 }
 
+void reply_stream_begin(struct request *r, struct http_reply head)
+{
+        char *more = arena_printf(&r->arena, "%.*sCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n", (int)head.headers.n,
+                                  head.headers.p ? head.headers.p : "");
+
+        if (more)
+                head.headers = (struct pm_str){ more, strlen(more) };
+        http_stream_begin(r->conn, &head, -1);
+}
+
 static const char *type_of_status(int status)
 {
         switch (status) {

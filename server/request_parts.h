@@ -179,6 +179,8 @@ enum next reply_json(struct request *r, int status, struct pm_str body);
 enum next reply_buffer(struct request *r, int status, const char *content_type, struct evbuffer *body);
 /* Our header lines for an answer that an expert gave (or that /v1/route explains). */
 struct pm_str reply_headers(struct request *r, const struct transfer *t);
+/* A stream of events begins: adds the lines that only streams have. */
+void reply_stream_begin(struct request *r, struct http_reply head);
 /* An error event for a stream that has begun, in the API's own shape. */
 struct pm_str reply_error_event(struct request *r, const char *code, const char *message);
 /* The error object alone; in the arena. */

@@ -413,6 +413,11 @@ static void ask_next(struct routing *x)
         route_advance(x, first_step(x, x->router));
 }
 
+bool route_may_use(const struct route *route, const struct tenant *tenant, enum expert_api api, const struct expert *e)
+{
+        return route_listed(route->experts, route->n_experts, e) && e->apis & api && tenant_may_use(tenant, e);
+}
+
 int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
                      struct expert ***ret, size_t *ret_n, bool *ret_all)
 {

@@ -109,6 +109,8 @@ void routing_start(struct routing *x, const struct routing_call *call);
  * on this worker, outside of anything, when it may. */
 bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg);
 
+/* Could a request go to e, if it were available: is it one of the route's, of this API, allowed to the tenant?  tenant may be NULL. */
+bool route_may_use(const struct route *route, const struct tenant *tenant, enum expert_api api, const struct expert *e);
 /* The experts a request could go to: of this API, allowed to the tenant, available.  *ret in the arena; *ret_all: no other expert would
  * be among them if it were available.  0 or -ENOMEM. */
 int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,

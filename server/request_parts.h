@@ -160,6 +160,7 @@ enum next embeddings_run(struct request *r);
 enum next request_recall(struct request *r);
 enum next request_forward(struct request *r);
 enum next request_relay(struct request *r);
+enum next request_settle(struct request *r);
 /* The transfer failed after it had begun to answer, but nothing has gone out to the client: judge it as any failed attempt. */
 enum next forward_failed(struct request *r, enum metrics_attempt how, enum expert_verdict v, int status, const char *code,
                          const char *why);

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Step 7: everything that is counted, kept and said when a request is over: metrics, what Redis is to know, the router's outcome, one log
+ * line.
+ */
+#include "base.h"
+#include "log.h"
+#include "request_parts.h"
+#include "tenant.h"
+
+static double cost_of(const struct expert *e, int64_t in, int64_t out)
+{
+        return (e->price_in * (double)MAX(in, 0) + e->price_out * (double)MAX(out, 0)) / 1e6;
+}
+
+static void observe(struct request *r, const struct expert *e, double cost, int64_t total_us)
+{
+        const struct router *router = r->decision.router;
+        struct pm_outcome o = {
+                .size = sizeof o, .id = r->id, .expert = e ? e->name : NULL, .category = r->decision.category, .http_status = r->status,
+                .tokens_in = r->tokens_in, .tokens_out = r->tokens_out, .total_ms = (double)total_us / 1000, .cost = cost,
+                .first_token_ms = r->first_token ? (double)(r->first_token - r->began) / 1000 : 0,
+                .complete = r->end && strcmp(r->end, "ok") == 0,
+        };
+
+        if (router && router->table->observe && e)
+                router->table->observe(router->self, &o);
+}
+
+static void log_request(struct request *r, const struct expert *e, int64_t total_us)
+{
+        static const char *const keys[STEPS] = {
+#define X(step, metric, help) #step "_us",
+                REQUEST_STEPS(X)
+#undef X
+        };
+        const struct decision *d = &r->decision;
+        struct pm_str client_id = h1_header(r->head, "x-client-request-id");
+        struct log_line l;
+
+        log_begin(&l, r->worker->log, PM_INFO, "request");
+        log_str(&l, "id", r->id);
+        log_str(&l, "client_id", client_id);
+        log_text(&l, "tenant", r->tenant ? r->tenant->name : NULL);
+        log_str(&l, "method", r->head->method_text);
+        log_str(&l, "path", r->head->path);
+        log_str(&l, "model", r->query.model);
+        log_text(&l, "route", r->asked ? r->asked->name : NULL);
+        log_text(&l, "router", d->router ? d->router->name : NULL);
+        log_text(&l, "category", d->category);
+        if (d->confidence > 0)
+                log_real(&l, "confidence", d->confidence);
+        if (e) {
+                log_text(&l, "expert", e->name);
+                log_text(&l, "decision", decision_how_name(d->how));
+                log_int(&l, "attempts", r->attempts);
+        } else if (r->replayed) {
+                log_text(&l, "expert", d->expert->name);
+                log_text(&l, "answer", r->replayed);
+        }
+        log_int(&l, "status", r->status);
+        if (r->query.stream)
+                log_text(&l, "stream", "true");
+        log_int(&l, "bytes_in", (int64_t)r->body_n);
+        log_int(&l, "bytes_out", r->bytes_out);
+        if (r->tokens_in >= 0)
+                log_int(&l, "tokens_in", r->tokens_in);
+        if (r->tokens_out >= 0)
+                log_int(&l, "tokens_out", r->tokens_out);
+        if (r->first_token)
+                log_int(&l, "ttft_us", r->first_token - r->began);
+        log_int(&l, "total_us", total_us);
+        for (int i = 0; i < STEP_settle; i++)
+                if (r->spent[i])
+                        log_int(&l, keys[i], r->spent[i]);
+        log_text(&l, "client", http_peer(r->conn));
+        log_text(&l, "end", r->end);
+        log_text(&l, "error", r->error);
+        log_end(&l);
+}
+
+enum next request_settle(struct request *r)
+{
+        static const enum metrics_time metric_of[STEPS] = {
+#define X(step, metric, help) [STEP_##step] = metric,
+                REQUEST_STEPS(X)
+#undef X
+        };
+        struct metrics_shard *m = r->worker->metrics;
+        const struct expert *e = r->attempt.expert ? r->attempt.expert : r->attempts ? r->decision.expert : NULL;
+        int64_t total = now_us() - r->began;
+        double cost;
+
+        if (!r->end)
+                r->end = "ok";
+        recall_settle(r);
+        for (int i = 0; i < STEP_settle; i++)
+                if (r->spent[i])
+                        metrics_time(m, metric_of[i], r->spent[i]);
+        metrics_time(m, METRICS_TOTAL, total);
+        metrics_time(m, METRICS_OVERHEAD, MAX(r->begun ? r->overhead_us : total - r->waited_us - r->body_us, 0));
+        if (r->first_token)
+                metrics_time(m, METRICS_FIRST_TOKEN, r->first_token - r->began);
+        metrics_request(m, r->ours ? r->ours->metric : METRICS_OTHER, r->status);
+        if (e) {
+                cost = cost_of(e, r->tokens_in, r->tokens_out);
+                if (r->tokens_in >= 0 || r->tokens_out >= 0)
+                        metrics_tokens(m, e->metric, MAX(r->tokens_in, 0), MAX(r->tokens_out, 0), cost);
+                observe(r, e, cost, total);
+        }
+        if (r->generation->log_requests && log_wants(PM_INFO))
+                log_request(r, e, total);
+        return DONE;
+}

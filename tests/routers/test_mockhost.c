@@ -67,6 +67,20 @@ Test(mockhost, a_query_that_takes_too_long_is_late)
         on_close(&o);
 }
 
+Test(mockhost, a_router_sees_what_it_declares_and_nothing_else)
+{
+        const char *headers[] = { "x-team", "red", NULL };
+        struct mock_ask ask = { .text = mock_str("hello"), .tenant = "acme", .user = "ann", .headers = headers };
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(on_open(&o, TESTED, "uses_reads", "{\"tell\": true}", NULL), 0, "%s", o.why);
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_str_eq(r.reason, "text 5, messages 0, body 0, user 0, tenant 0, x-team 0");
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
 static const float to_second[] = { .1f, .9f, .2f };
 
 Test(mockhost, embed_then_decide)

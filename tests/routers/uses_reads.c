@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For what is kept of decisions: it says that it reads the text, and decides by nothing else.  The first of the query's experts whose name
- * is in the text, else the first; passes if "pass" is in it, fails if "fail" is.  With `ask` that expert is asked before, and a call that
- * fails is a failure; with `ms` a pool thread sleeps before.  The reason is what the file `model` begins with; `tag` is the category. */
+/* For what is kept of decisions: it says that it reads the text (built again: the body or the user too), and decides by the text.  The
+ * first of the query's experts whose name is in it, else the first; passes if "pass" is in it, fails if "fail" is.  With `ask` that expert
+ * is asked before, and a call that fails is a failure; with `ms` a pool thread sleeps before.  The reason is what the file `model` begins
+ * with, or with `tell` how much of the query it can see; `tag` is the category. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "pm_router.h"
 
+#ifndef READS
+#define READS PM_READS_TEXT
+#endif
+
 struct uses {
         const char *ask, *model, *tag, *extra;
         int64_t ms;
+        int tell;
         char reason[64];
 };
 
@@ -18,6 +24,7 @@ static const struct pm_option options[] = {
         PM_STR_OPTION(struct uses, ask, "ask", 0, NULL, "an expert that is asked before"),
         PM_PATH_OPTION(struct uses, model, "model", 0, NULL, "a file whose first bytes are the reason"),
         PM_STR_OPTION(struct uses, tag, "tag", 0, NULL, "the category"),
+        PM_BOOL_OPTION(struct uses, tell, "tell", "false", "say what it can see"),
         PM_STR_OPTION(struct uses, extra, "extra", 0, NULL, "members for the expert's body"),
         PM_INT_OPTION(struct uses, ms, "ms", "0", 0, 60000, "how long a pool thread sleeps before it is decided"),
         PM_END_OPTION
@@ -54,7 +61,9 @@ static int has(struct pm_str text, const char *word)
 static pm_step by_text(void *self, struct pm_query *q)
 {
         const struct uses *u = self;
+        const char *reason = u->reason;
         size_t chosen = 0;
+        char sees[160];
 
         if (q->status < 0)
                 return pm_fail(q, "what was asked before has failed (status %d, http %d)", q->status, q->http_status);
@@ -65,7 +74,12 @@ static pm_step by_text(void *self, struct pm_query *q)
         for (size_t i = q->n_experts; i-- > 0;)
                 if (has(q->text, q->experts[i]->name))
                         chosen = i;
-        return pm_decide(q, .expert = q->experts[chosen]->name, .category = u->tag, .extra = u->extra, .confidence = 0.75, .reason = u->reason);
+        if (u->tell) {
+                (void)snprintf(sees, sizeof sees, "text %zu, messages %zu, body %zu, user %zu, tenant %zu, x-team %zu", q->text.n, q->n_messages,
+                               q->body.n, q->user.n, q->tenant.n, pm_header(q, "x-team").n);
+                reason = sees;
+        }
+        return pm_decide(q, .expert = q->experts[chosen]->name, .category = u->tag, .extra = u->extra, .confidence = 0.75, .reason = reason);
 }
 
 static void doze(void *job)
@@ -92,4 +106,4 @@ static pm_step route(void *self, struct pm_query *q)
 }
 
 PM_ROUTER(.name = "uses_reads", .version = "1", .summary = "for tests of what is kept", .self_size = sizeof(struct uses), .options = options,
-          .open = opened, .route = route, .reads = PM_READS_TEXT)
+          .open = opened, .route = route, .reads = READS)

@@ -51,6 +51,45 @@ def test_what_the_router_does_not_read_does_not_count(plain_world):
     assert decided(gateway, "beta? ") == ("beta", "computed"), "one blank more is another text"
 
 
+RULES = [{"headers": [{"name": "x-team", "value": "red"}], "expert": "beta"}, {"min_messages": 3, "expert": "gamma"},
+         {"keywords": ["please"], "expert": "alpha"}]
+
+
+def test_all_that_rules_read_counts_and_nothing_else(plain_world):
+    mock = plain_world.experts("alpha", "beta", "gamma")
+    settings = config(plain_world, mock, route={"experts": ["alpha", "beta", "gamma"]})
+    settings["routers"]["decider"] = {"plugin": "rules", "rules": RULES}
+    gateway = plain_world.gateway(settings)
+    one = [{"role": "user", "content": "please"}]
+    three = [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}, *one]
+    by_system, by_assistant = ([{"role": role, "content": "please"}, *one] for role in ("system", "assistant"))
+
+    def asked(messages, headers=(), **more):
+        return how(gateway.post("/v1/chat/completions", {"model": "auto", "messages": messages, **more}, dict(headers)))
+
+    for n in range(2):
+        by = "cached-local" if n else "computed"
+        assert asked(one) == ("alpha", by)
+        assert asked(one, {"X-Team": "red"}) == ("beta", by)
+        assert asked(one, {"X-Team": "blue"}) == ("alpha", by), "a value that no rule names is another all the same"
+        assert asked(three) == ("gamma", by), "its further messages are empty"
+        assert asked(by_system) == asked(by_assistant) == ("alpha", by)
+    assert asked(one, {"x-other": "red"}, temperature=0.5, user="somebody") == ("alpha", "cached-local")
+    assert asked(three, {"x-teams": "red"}, max_tokens=7) == ("gamma", "cached-local")
+    assert computed(gateway) == 6
+
+
+@pytest.mark.parametrize("reads, counts", [("body", {"temperature", "user"}), ("user", {"user"})])
+def test_a_body_or_a_user_that_is_read_counts(plain_world, reads, counts):
+    mock = plain_world.experts("alpha", "beta")
+    gateway = plain_world.gateway(config(plain_world, mock, {"plugin": str(ROUTERS / f"uses_reads_{reads}.so")}))
+
+    assert decided(gateway, "beta?") == ("beta", "computed") and decided(gateway, "beta?") == ("beta", "cached-local")
+    for member, value in (("temperature", 0.5), ("user", "somebody")):
+        assert decided(gateway, "beta?", **{member: value}) == ("beta", "computed" if member in counts else "cached-local")
+        assert decided(gateway, "beta?", **{member: value}) == ("beta", "cached-local")
+
+
 def test_decisions_end(plain_world):
     mock = plain_world.experts("alpha", "beta")
     gateway = plain_world.gateway(config(plain_world, mock, cache={"time": "500ms"}))

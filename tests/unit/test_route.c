@@ -396,6 +396,76 @@ Test(route, shows_the_query_and_keeps_memory_until_it_ends)
         cr_assert_eq(t.d.n_fallbacks, 0, "no other is allowed");
 }
 
+/* What a router that declares what it reads could see; who declares nothing is asked next. */
+static struct seen {
+        size_t text, body, user, tenant, n_messages;
+        bool messages, team, other;
+} seen[2];
+
+static void look(struct pm_query *q, struct seen *s)
+{
+        *s = (struct seen){ .text = q->text.n, .body = q->body.n, .user = q->user.n, .tenant = q->tenant.n, .n_messages = q->n_messages,
+                            .messages = q->messages, .team = pm_header(q, "X-Team").n, .other = pm_header(q, "x-other").n };
+}
+
+static pm_step declares_route(void *self, struct pm_query *q)
+{
+        count(self);
+        look(q, &seen[0]);
+        return pm_pass(q);
+}
+
+static pm_step sees_all_route(void *self, struct pm_query *q)
+{
+        count(self);
+        look(q, &seen[1]);
+        return pm_decide(q, .expert = "code");
+}
+ROUTER(sees_all);
+
+Test(route, shows_a_router_what_it_declares_and_nothing_else)
+{
+        static const struct h1_header headers[] = { { { "x-team", 6 }, { "red", 3 } }, { { "x-other", 7 }, { "1", 1 } } };
+        static const struct h1_head head = { .headers = headers, .n_headers = LENGTH_OF(headers) };
+        static const char *named[] = { "x-team" };
+        static const char body[] = "{\"model\":\"auto\",\"user\":\"u1\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"},"
+                                   "{\"role\":\"user\",\"content\":\"Hi?\"}]}";
+        const struct tenant acme = { .name = "acme", .experts = bench.expert_list, .n_experts = EXPERTS };
+        const struct seen all = { 3, sizeof body - 1, 2, 4, 2, true, true, true };
+        const struct { unsigned reads; struct seen sees; } cases[] = {
+                { PM_READS_NOTHING, { 0 } },
+                { PM_READS_TEXT, { .text = 3 } },
+                { PM_READS_MESSAGES, { .text = 3, .n_messages = 2, .messages = true } },
+                { PM_READS_BODY, { .body = sizeof body - 1 } },
+                { PM_READS_USER, { .user = 2 } },
+                { PM_READS_TENANT, { .tenant = 4 } },
+                { PM_READS_HEADERS, { .team = true } },
+                { PM_READS_TEXT | PM_READS_HEADERS, { .text = 3, .team = true } },
+                { 0, all },
+        };
+
+        for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+                const struct pm_router declares = { .size = sizeof declares, .name = "declares", .route = declares_route, .reads = cases[i].reads };
+                struct trial t = { .head = &head, .tenant = &acme, .body = body };
+                const struct seen *s = &cases[i].sees;
+
+                use(&declares, &sees_all);
+                bench.routers[0].read_headers = named; /* without PM_READS_HEADERS they do not count */
+                bench.routers[0].n_read_headers = 1;
+                trial_go(&t);
+                trial_wait(&t);
+                cr_assert(goes_to(&t, "code"));
+                for (size_t k = 0; k < 2; k++, s = &all) {
+                        cr_assert_eq(seen[k].text, s->text, "reads %u, router %zu", cases[i].reads, k);
+                        cr_assert_eq(seen[k].body, s->body, "reads %u, router %zu", cases[i].reads, k);
+                        cr_assert_eq(seen[k].user, s->user, "reads %u, router %zu", cases[i].reads, k);
+                        cr_assert_eq(seen[k].tenant, s->tenant, "reads %u, router %zu", cases[i].reads, k);
+                        cr_assert(seen[k].n_messages == s->n_messages && seen[k].messages == s->messages, "reads %u, router %zu", cases[i].reads, k);
+                        cr_assert(seen[k].team == s->team && seen[k].other == s->other, "reads %u, router %zu", cases[i].reads, k);
+                }
+        }
+}
+
 Test(route, offers_only_experts_that_could_answer)
 {
         struct trial t;

@@ -13,7 +13,8 @@
 
 #include "base.h"
 
-static struct peer *peers; /* for leak checkers: threads use them to the end */
+static struct peer *peers;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the connections' lists and descriptors */
 
 void peer_sleep(unsigned ms)
 {
@@ -171,29 +172,60 @@ out:
                 (void)SSL_shutdown(c->ssl);
                 SSL_free(c->ssl);
         }
+        pthread_mutex_lock(&lock);
         close(c->fd);
-        free(c);
+        c->fd = -1;
+        pthread_mutex_unlock(&lock);
         return NULL;
 }
 
 static void *accept_all(void *arg)
 {
         struct peer *p = arg;
+        int fd;
 
-        for (;;) {
+        while ((fd = accept(p->fd, NULL, NULL)) >= 0) {
                 struct peer_conn *c = calloc(1, sizeof *c);
                 int one = 1;
-                pthread_t t;
 
                 c->peer = p;
-                c->fd = accept(p->fd, NULL, NULL);
-                assert(c->fd >= 0);
+                c->fd = fd;
                 (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
                 c->number = atomic_fetch_add(&p->connections, 1);
-                assert(pthread_create(&t, NULL, serve, c) == 0);
-                pthread_detach(t);
+                assert(pthread_create(&c->thread, NULL, serve, c) == 0);
+                c->next = p->conns;
+                p->conns = c;
         }
         return NULL;
+}
+
+/* Before OpenSSL's own end: a handshake that is under way when its tables go would leave what it has fetched. */
+static void stop_all(void)
+{
+        while (peers) {
+                struct peer *p = peers;
+
+                peers = p->next;
+                (void)shutdown(p->fd, SHUT_RDWR); /* which ends accept() */
+                pthread_join(p->thread, NULL);
+                pthread_mutex_lock(&lock);
+                for (struct peer_conn *c = p->conns; c; c = c->next)
+                        if (c->fd >= 0)
+                                (void)shutdown(c->fd, SHUT_RDWR);
+                pthread_mutex_unlock(&lock);
+                while (p->conns) {
+                        struct peer_conn *c = p->conns;
+
+                        p->conns = c->next;
+                        pthread_join(c->thread, NULL);
+                        free(c);
+                }
+                close(p->fd);
+                SSL_CTX_free(p->tls);
+                if (p->path[0])
+                        (void)unlink(p->path);
+                free(p);
+        }
 }
 
 struct peer *peer_start(enum peer_kind kind, void (*play)(struct peer_conn *c))
@@ -204,9 +236,12 @@ struct peer *peer_start(enum peer_kind kind, void (*play)(struct peer_conn *c))
         struct sockaddr_un local = { .sun_family = AF_UNIX };
         struct sockaddr *a = (struct sockaddr *)&four;
         socklen_t n = sizeof four;
-        pthread_t t;
 
         (void)signal(SIGPIPE, SIG_IGN);
+        if (!peers) {
+                assert(OPENSSL_init_ssl(0, NULL) == 1); /* what is registered after it runs before it */
+                assert(atexit(stop_all) == 0);
+        }
         p->kind = kind;
         p->play = play;
         if (kind == PEER_TCP6) {
@@ -232,8 +267,7 @@ struct peer *peer_start(enum peer_kind kind, void (*play)(struct peer_conn *c))
                 assert(getsockname(p->fd, a, &n) == 0);
                 p->port = ntohs(kind == PEER_TCP6 ? six.sin6_port : four.sin_port);
         }
-        assert(pthread_create(&t, NULL, accept_all, p) == 0);
-        pthread_detach(t);
+        assert(pthread_create(&p->thread, NULL, accept_all, p) == 0);
         p->next = peers;
         peers = p;
         return p;

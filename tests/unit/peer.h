@@ -6,6 +6,7 @@
 #ifndef PM_PEER_H
 #define PM_PEER_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,13 +26,17 @@ struct peer {
         atomic_uint connections, requests, ends; /* ends: connections that the client closed or reset first */
         char head[8192];                         /* of the last request */
         uint64_t body_n, body_sum;
-        struct peer *next; /* all of them */
+        pthread_t thread;
+        struct peer_conn *conns; /* the accepting thread's, until it has ended */
+        struct peer *next;
 };
 
 struct peer_conn {
         struct peer *peer;
         int fd;
         void *ssl;
+        pthread_t thread;
+        struct peer_conn *next;
         unsigned number, requests; /* 0, 1, ... of the peer's connections; requests taken from this one */
         char kept[65536];
         size_t n_kept;

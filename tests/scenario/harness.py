@@ -23,6 +23,7 @@ BUILD = Path(os.environ.get("POINTSMAN_BUILD", ROOT / "build")).resolve()
 MOCK = BUILD / "tests" / "mock" / "mock-expert"
 POINTSMAN = BUILD / "server" / "pointsman"
 CERTS = BUILD / "tests" / "mock"
+SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ  # then memory keeps what was freed for a while
 PATIENCE = 20.0  # seconds for anything that should happen at once; sanitizers and busy machines are slow
 
 REPORT = re.compile(

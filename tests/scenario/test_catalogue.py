@@ -8,11 +8,10 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, until
+from harness import BUILD, ROOT, SANITIZED, until
 from kept import Crowd, none_failed
 
 TRAIN = BUILD / "routers" / "train" / "pointsman-train"
-SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
 DEMO = ROOT / "configs" / "models" / "demo-interests"
 
 

@@ -354,7 +354,7 @@ Test(redis_cluster, round_and_round_ends_in_time)
         UNTIL(a.done);
         cr_assert_eq(a.result, REDIS_LATE);
         cr_assert(a.at_us - sent >= 60000 && a.at_us - sent < 60000 + SLACK);
-        cr_assert(STAT(redirects) >= 5 && STAT(redirects) <= 9, "%d", (int)STAT(redirects));
+        cr_assert(STAT(redirects) >= 1 && STAT(redirects) <= 9, "%d: it waits longer each time", (int)STAT(redirects));
         cr_assert(redis_ready(stand.r), "nothing is the matter with the connection");
 
         /* a destination where nobody is */

@@ -377,6 +377,7 @@ int mockhost_open(const struct pm_router *router, const struct node *options, co
 
         h->router = router;
         h->memory = memory;
+        (void)pthread_mutex_init(&h->lock, NULL);
         h->setup = *setup;
         h->instance = setup->instance ? setup->instance : router->name;
         h->self = scrap_alloc(memory, router->self_size);
@@ -409,6 +410,7 @@ void mockhost_close(struct mockhost *h)
         if (h->router->close)
                 h->router->close(h->self);
         free(h->log);
+        (void)pthread_mutex_destroy(&h->lock);
         scrap_destroy(h->memory);
 }
 

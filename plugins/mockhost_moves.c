@@ -3,8 +3,6 @@
  * The functions that a step may call, and the operations that they start.  A move only notes what is wanted; mockhost.c has it
  * carried out after the step has returned, as the gateway does.
  */
-#include <pthread.h>
-
 #include "mockhost_parts.h"
 
 #include "base.h"
@@ -73,6 +71,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         o->reason = run_keep(r, d->reason);
         o->extra = run_keep(r, d->extra);
         o->confidence = d->confidence;
+        o->provisional = r->h->router->minor >= 2 && d->provisional;
         while (d->fallbacks && d->fallbacks[n])
                 n++;
         fallbacks = scrap_alloc(r->memory, (n + 1) * sizeof *fallbacks);
@@ -134,7 +133,8 @@ static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_c
         struct run *r = run_of(q);
 
         if (moved(r, CALL)) {
-                r->call = *c;
+                r->call = (struct pm_call){ 0 };
+                memcpy(&r->call, c, r->h->router->minor >= 2 ? sizeof *c : offsetof(struct pm_call, background)); /* as it knew it */
                 r->call.expert = run_keep(r, c->expert);
                 r->call.path = run_keep(r, c->path ? c->path : "/chat/completions");
                 r->call.body = run_keep_str(r, c->body);
@@ -264,7 +264,7 @@ static bool expert_known(const struct run *r, const char *name)
         return false;
 }
 
-static void operate_call(struct run *r)
+static void ask_expert(struct run *r)
 {
         const struct mock_setup *s = &r->h->setup;
         struct mock_reply reply = { 0 };
@@ -294,6 +294,57 @@ static void operate_call(struct run *r)
                 r->query.status = PM_ETOOBIG;
                 r->query.reply = (struct pm_str){ NULL, 0 };
         }
+}
+
+static bool same(struct pm_str a, struct pm_str b)
+{
+        return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
+}
+
+/* Under the host's lock. */
+static struct kept_reply *find_kept(const struct run *r)
+{
+        struct kept_reply *k = r->h->kept;
+
+        while (k && !(r->call.expert && strcmp(k->expert, r->call.expert) == 0 && strcmp(k->path, r->call.path) == 0 && same(k->body, r->call.body)))
+                k = k->next;
+        return k;
+}
+
+static void keep_reply(struct run *r)
+{
+        struct scrap *m = r->h->memory;
+        struct kept_reply *k = scrap_alloc(m, sizeof *k);
+
+        *k = (struct kept_reply){ .expert = scrap_text(m, r->call.expert, strlen(r->call.expert)), .path = scrap_text(m, r->call.path, strlen(r->call.path)),
+                                  .body = { scrap_text(m, r->call.body.p, r->call.body.n), r->call.body.n },
+                                  .reply = { scrap_text(m, r->query.reply.p, r->query.reply.n), r->query.reply.n }, .next = r->h->kept };
+        r->h->kept = k;
+}
+
+static void operate_call(struct run *r)
+{
+        bool keeps = r->call.keep_s > 0;
+        struct kept_reply *k;
+
+        (void)pthread_mutex_lock(&r->h->lock);
+        k = keeps ? find_kept(r) : NULL;
+        if (k) {
+                r->query.status = PM_OK;
+                r->query.http_status = 200;
+                r->query.reply = run_keep_str(r, k->reply);
+                r->result->kept++;
+        } else {
+                ask_expert(r);
+                if (keeps && r->query.status == PM_OK)
+                        keep_reply(r);
+                if (keeps && r->call.background) {
+                        r->query.status = PM_ELATER;
+                        r->query.http_status = 0;
+                        r->query.reply = (struct pm_str){ NULL, 0 };
+                }
+        }
+        (void)pthread_mutex_unlock(&r->h->lock);
 }
 
 static void *work_thread(void *arg)

@@ -6,6 +6,7 @@
 #ifndef PM_MOCKHOST_PARTS_H
 #define PM_MOCKHOST_PARTS_H
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 
@@ -31,6 +32,13 @@ struct deferred {
         struct deferred *before;
 };
 
+/* A reply with keep_s. */
+struct kept_reply {
+        const char *expert, *path;
+        struct pm_str body, reply;
+        struct kept_reply *next;
+};
+
 struct mockhost {
         const struct pm_router *router;
         const char *instance;
@@ -47,6 +55,8 @@ struct mockhost {
         bool refused;
         char *log;
         size_t log_n;
+        pthread_mutex_t lock; /* of what is kept, and of memory once queries run */
+        struct kept_reply *kept;
 };
 
 /* One query on its way.  `query` is what the router sees. */

@@ -27,7 +27,7 @@ extern "C" {
 
 /* A host loads a plugin of its own major and of a minor not above its own.  Structs grow only at the end. */
 #define PM_ABI_MAJOR 1
-#define PM_ABI_MINOR 1
+#define PM_ABI_MINOR 2
 
 struct pm_query;
 struct pm_host;
@@ -50,7 +50,8 @@ enum pm_status {
         PM_EUPSTREAM = -4,    /* an answer came, but not a 2xx: see q->http_status and q->reply */
         PM_ETOOBIG = -5,      /* the reply was longer than max_reply */
         PM_EINVAL = -6,       /* unknown expert or encoder, or an answer that could not be read */
-        PM_ECRASHED = -7      /* the work of an offload could not finish */
+        PM_ECRASHED = -7,     /* the work of an offload could not finish */
+        PM_ELATER = -8        /* since 1.2: pm_call in the background: not there yet */
 };
 
 /* An expert that is healthy and that the tenant may use.  Prices in USD per million tokens; 0 where not configured. */
@@ -117,6 +118,7 @@ struct pm_decision {
         double confidence;            /* 0..1; 0: not stated */
         const char *reason;           /* one line for people; may be NULL */
         const char *extra;            /* a JSON object whose members are merged into the upstream body; may be NULL */
+        int provisional;              /* since 1.2: for this request only, a better one is under way: the host does not keep it */
 };
 
 /* A request through the gateway's own client to a configured expert (its address, key, health and limits apply). */
@@ -124,9 +126,10 @@ struct pm_call {
         const char *expert;
         const char *path;   /* below the expert's base URL; NULL: "/chat/completions" */
         struct pm_str body; /* JSON */
-        int timeout_ms;     /* 0: 2000; never more than the time left */
+        int timeout_ms;     /* 0: 2000; never more than the time left, unless in the background */
         size_t max_reply;   /* bytes; 0: 1 MiB */
         int keep_s;         /* the host may answer the same body from its cache for so long; 0: never */
+        int background;     /* since 1.2, with keep_s: a kept reply, else PM_ELATER at once, and the host asks for the next query to find */
 };
 
 /* The host's functions, reached through the macros below. */
@@ -151,8 +154,7 @@ struct pm_host {
 #define pm_decide(q, ...) ((q)->host->decide((q), &(const struct pm_decision){ __VA_ARGS__ }))
 /* These items answer a recommend query: n pointers, best first; items must live as long as the query (pm_alloc). */
 #define pm_candidates(q, items, n) ((q)->host->candidates((q), (items), (n)))
-/* Not mine: the next router is asked, and after the last one the route's default. */
-#define pm_pass(q) ((q)->host->pass((q)))
+#define pm_pass(q) ((q)->host->pass((q))) /* not mine: the next router is asked, and after the last one the route's default */
 /* Could not decide, and that is a fault: logged and counted, then as pm_pass. */
 #define pm_fail(q, ...) ((q)->host->fail((q), __VA_ARGS__))
 /* Turn text into a vector; then q->vector and q->dim.  The text is copied. */
@@ -281,8 +283,7 @@ struct pm_router {
 #else
 #define PM_EXPORT
 #endif
-/* The one symbol that a plugin exports: PM_ROUTER(.name = "mine", .version = "1", .route = route, ...). */
-typedef const struct pm_router *pm_router_entry(void);
+typedef const struct pm_router *pm_router_entry(void); /* the one symbol that a plugin exports */
 #define PM_ROUTER(...)                                                                                            \
         PM_EXPORT const struct pm_router *pm_router_table(void);                                                  \
         const struct pm_router *pm_router_table(void)                                                             \

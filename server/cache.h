@@ -4,7 +4,7 @@
  *
  * Keys are texts that an administrator can read and delete by their beginning:
  *
- *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history; v: a vector
+ *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history; v: a vector; r: an expert's reply to a router
  *
  * A cache belongs to its worker and outlives generations; all functions on the worker's thread unless they say otherwise.
  */
@@ -37,7 +37,7 @@ void cache_reload(struct cache *c, const struct generation *g);
 
 struct lru *cache_decisions(struct cache *c);
 struct lru *cache_answers(struct cache *c);
-struct lru *cache_vectors(struct cache *c); /* of embedders' backends */
+struct lru *cache_vectors(struct cache *c); /* of embedders' backends, and replies to routers */
 struct redis *cache_redis(struct cache *c); /* NULL: none is configured */
 /* The numbers of the worker's metrics about what is kept are as of now. */
 void cache_publish(struct cache *c);
@@ -48,7 +48,8 @@ void cache_computed(struct cache *c, const struct route *r, int64_t us);
 
 /* ---- keys ---- */
 
-enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a', CACHE_KEY_HISTORY = 'h', CACHE_KEY_VECTOR = 'v' };
+enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a', CACHE_KEY_HISTORY = 'h', CACHE_KEY_VECTOR = 'v',
+                  CACHE_KEY_REPLY = 'r' };
 
 struct cache_key {
         struct pm_str shared; /* for Redis: with its prefix */

@@ -71,15 +71,19 @@ static enum lookup_state join_or_lead(struct lookup *l)
         return lead(l);
 }
 
-enum lookup_state lookup_begin(struct lookup *l)
+bool lookup_local(struct lookup *l)
 {
         struct pm_str kept;
 
-        if (lru_get(cache_vectors(l->worker->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) && take(l, kept)) {
-                count(l, RECALL_LOCAL);
-                return l->state;
-        }
-        return join_or_lead(l);
+        if (!lru_get(cache_vectors(l->worker->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) || !take(l, kept))
+                return false;
+        count(l, RECALL_LOCAL);
+        return true;
+}
+
+enum lookup_state lookup_begin(struct lookup *l)
+{
+        return lookup_local(l) ? l->state : join_or_lead(l);
 }
 
 enum lookup_state lookup_state(struct lookup *l)

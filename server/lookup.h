@@ -2,7 +2,7 @@
 /*
  * lookup.h - a value that may be kept: in the worker's memory, in Redis, or under way for somebody else; else its owner gets it.
  *
- * For what routers ask for (vectors of texts).  Lives inside its owner, who is woken when a state that was WAITS has changed.  One owner at
+ * For what routers ask for (vectors of texts, replies of experts).  Lives inside its owner, who is woken when a state that was WAITS has changed.  One owner at
  * a time is told to COMPUTE each key; lookup_done() tells the others.
  */
 #ifndef PM_LOOKUP_H
@@ -35,6 +35,8 @@ struct lookup {
 
 /* Key, worker, arena, owner and redis_us are set, the rest is zero.  The owner is not woken from inside. */
 enum lookup_state lookup_begin(struct lookup *l);
+/* Only a look into the worker's memory; true: the value is there. */
+bool lookup_local(struct lookup *l);
 /* Woken: how is it now? */
 enum lookup_state lookup_state(struct lookup *l);
 /* What was computed, p NULL: it failed.  Kept for so long; the value is copied. */

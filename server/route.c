@@ -8,10 +8,10 @@
 #include <event2/event.h>
 #include <stdatomic.h>
 
-#include "ask.h"
 #include "base.h"
 #include "config.h"
 #include "embed.h"
+#include "errand.h"
 #include "loader.h"
 #include "log.h"
 #include "metrics.h"
@@ -221,19 +221,24 @@ static void take_vector(struct routing *x)
         x->trouble = e->status < 0 ? e->error : NULL;
 }
 
+static void take_reply(struct routing *x)
+{
+        struct errand *e = TAKE(x->errand);
+
+        x->query.status = e->status;
+        x->query.http_status = e->http_status;
+        x->query.reply = e->reply;
+        x->trouble = e->status < 0 ? e->error : NULL;
+}
+
 static void operation_done(void *arg)
 {
         struct routing *x = arg;
 
         if (x->embed && x->embed->done) {
                 take_vector(x);
-        } else if (x->ask && x->ask->done) {
-                struct ask *a = TAKE(x->ask);
-
-                x->query.status = a->status;
-                x->query.http_status = a->http_status;
-                x->query.reply = a->reply;
-                x->trouble = a->status < 0 ? a->error : NULL;
+        } else if (x->errand && x->errand->done) {
+                take_reply(x);
         } else {
                 return;
         }
@@ -251,8 +256,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
                 return;
         if (x->embed)
                 embed_cancel(TAKE(x->embed));
-        if (x->ask)
-                ask_cancel(TAKE(x->ask));
+        if (x->errand)
+                errand_cancel(TAKE(x->errand));
         if (x->job && pool_withdraw(x->call.worker->pool, x->job))
                 x->job = NULL;
         end_router(x, ROUTER_DEADLINE);
@@ -307,17 +312,23 @@ static int start_call(struct routing *x)
 {
         const struct pm_call *c = &x->pm_call;
         int64_t limit = c->timeout_ms > 0 ? c->timeout_ms : CALL_MS;
+        bool background = c->background && c->keep_s > 0;
 
         if (!x->asked || (c->path && !path_ok(c->path)))
                 return PM_EINVAL;
-        x->ask = arena_alloc(x->call.arena, sizeof *x->ask);
-        if (!x->ask || !c->path || !c->body.p) {
-                x->ask = NULL;
+        x->errand = c->path && c->body.p ? arena_alloc(x->call.arena, sizeof *x->errand) : NULL;
+        if (!x->errand)
                 return PM_EBUSY;
-        }
-        ask_start(x->ask, x->call.worker, x->call.arena, &x->wake, x->asked, c->path, c->body, MAX(MIN(limit, x->query.left_ms), 1),
-                  c->max_reply ? MIN(c->max_reply, ROUTE_ALLOC_MAX) : REPLY_MAX);
-        return 0;
+        if (!errand_start(x->errand, x->call.worker, x->call.arena, &x->wake,
+                          &(struct errand_call){ .expert = x->asked, .path = c->path, .body = c->body, .router = x->router->name,
+                                                 .generation = x->call.generation, .route = x->call.route,
+                                                 .scope = x->call.route->cache.share_all ? NULL : x->call.tenant,
+                                                 .timeout_ms = background ? limit : MAX(MIN(limit, x->query.left_ms), 1), .background = background,
+                                                 .keep_ms = (int64_t)MAX(c->keep_s, 0) * 1000,
+                                                 .max_reply = c->max_reply ? MIN(c->max_reply, ROUTE_ALLOC_MAX) : REPLY_MAX }))
+                return UNDER_WAY;
+        take_reply(x);
+        return AT_ONCE;
 }
 
 static int start_offload(struct routing *x)
@@ -534,8 +545,8 @@ bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg)
         x->done = true;
         if (x->embed)
                 embed_cancel(TAKE(x->embed));
-        if (x->ask)
-                ask_cancel(TAKE(x->ask));
+        if (x->errand)
+                errand_cancel(TAKE(x->errand));
         if (x->job && pool_withdraw(x->call.worker->pool, x->job))
                 x->job = NULL;
         if (!x->job)

@@ -18,7 +18,7 @@
 #include "worker.h"
 
 struct embed;
-struct ask;
+struct errand;
 struct event;
 struct generation;
 struct h1_head;
@@ -87,7 +87,7 @@ struct routing {
         void (*work)(void *);
         void *work_arg;
 
-        struct ask *ask;       /* the one operation in flight */
+        struct errand *errand; /* the one operation in flight */
         struct embed *embed;
         struct pool_job *job;
         bool orphan;           /* ended, but the job still runs on our memory */

@@ -105,6 +105,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 if (f && f != e && !route_listed(got->fallbacks, got->n_fallbacks, f))
                         got->fallbacks[got->n_fallbacks++] = f;
         }
+        if (x->router->table->minor >= 2 && d->provisional)
+                x->keepable = false;
         return record(x, DECIDE);
 }
 
@@ -179,7 +181,8 @@ static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_c
 
         if (!then)
                 return refuse(x, "called pm_call without a step to go on with");
-        x->pm_call = *c;
+        x->pm_call = (struct pm_call){ 0 };
+        memcpy(&x->pm_call, c, x->router->table->minor >= 2 ? sizeof *c : offsetof(struct pm_call, background)); /* as it knew it */
         if (!x->pm_call.path)
                 x->pm_call.path = "/chat/completions";
         x->pm_call.path = arena_strndup(a, x->pm_call.path, strlen(x->pm_call.path));

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "cache.h"
+#include "errand.h"
 #include "config.h"
 #include "crash.h"
 #include "http.h"
@@ -264,7 +265,7 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
                 w->generation = generation_take(s->generation);
                 arena_pool_init(&w->arenas, ARENA_BLOCKS_KEPT);
                 if (loop_create(w) == 0 && (w->upstream = upstream_create(w)) != NULL && (w->cache = cache_create(w, s->generation)) != NULL &&
-                    (w->writer = writer_create(w)) != NULL) {
+                    (w->writer = writer_create(w)) != NULL && (w->errands = errands_create(w)) != NULL) {
                         unowned = 0;
                         w->http = http_create(w, s->generation, s->fds, s->n_fds, why);
                         if (w->http && thread_start(w) == 0)
@@ -293,6 +294,7 @@ void worker_destroy(struct worker *w)
         inbox_finish(&w->inbox);
         while (w->ready)
                 run_pass(w);
+        errands_destroy(w->errands);
         if (w->upstream)
                 upstream_destroy(w->upstream);
         cache_destroy(w->cache);

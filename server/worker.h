@@ -36,6 +36,7 @@ struct worker {
         struct http *http;             /* the front: listeners and connections */
         struct upstream *upstream;     /* transfers to experts */
         struct cache *cache;           /* decisions that are kept */
+        struct errands *errands;       /* what routers have sent for in the background */
         struct writer *writer;         /* of feedback */
         struct metrics_shard *metrics; /* written here, read by whoever scrapes */
         struct log_buffer *log;

@@ -15,6 +15,8 @@ int command_map(int argc, char **argv);
 int command_embed(int argc, char **argv);
 int command_interests(int argc, char **argv);
 int command_eval_interests(int argc, char **argv); /* argv[0]: "interests" */
+int command_instruct(int argc, char **argv);
+int command_eval_instruct(int argc, char **argv);  /* argv[0]: "instruct" */
 int command_map2d(int argc, char **argv);
 
 /* Gives each option to take(), which returns below 0 after a message.  0: go on; else the exit status plus one (help was shown, or an

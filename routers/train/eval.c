@@ -93,7 +93,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         if (r)
                 return r;
         if (optind + 1 != argc || strcmp(argv[optind], "category") != 0) {
-                (void)fprintf(stderr, "eval: what is to be measured? Known: eval category, eval interests\n");
+                (void)fprintf(stderr, "eval: what is to be measured? Known: eval category, eval interests, eval instruct\n");
                 return 3;
         }
         if (!t->model || !t->in.path || !t->in.text || !t->in.label)
@@ -266,6 +266,8 @@ int command_eval(int argc, char **argv)
         if (argc > 1 && strcmp(argv[1], "interests") == 0)
                 return command_eval_interests(argc, argv);
 #endif
+        if (argc > 1 && strcmp(argv[1], "instruct") == 0)
+                return command_eval_instruct(argc, argv);
         struct task t = { .threshold = -1, .id = "id", .in = { .max_bad = 100 } };
         int r = read_arguments(&t, argc, argv);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pointsman-train: the offline half of the routers.  Every subcommand reads files and writes a file or a table; nothing is sent
- * anywhere.
+ * anywhere, but by `instruct --ask` to the server that it names.
  */
 #include "base.h"
 #include "commands.h"
@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
         { "category", "train a category model on labelled prompts", command_category },
         { "eval", "measure a model: eval category --model M ..., eval interests --catalogue FOLDER ...", command_eval },
+        { "instruct", "train an instruct model: experts known by outcomes, examples or a sentence", command_instruct },
         { "embed", "vectors of users and items from a file of edges", command_embed },
 #ifdef WITH_FAISS
         { "interests", "clusters, lists and an index of them, to recommend from", command_interests },

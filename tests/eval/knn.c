@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * knn QUESTIONS OUTCOMES EXPERTS K: the baseline beside the category router.  For each question the expert with the best mean
- * outcome on the K most similar questions of the other folds (cosine of the same TF-IDF features), as "id<TAB>expert" lines.
+ * knn QUESTIONS OUTCOMES EXPERTS K [FIELD [TEXT]]: the baseline beside the category router.  For each question the expert with the best mean
+ * outcome on the K most similar questions of the other folds, or other values of FIELD (cosine of the same TF-IDF features), as "id<TAB>expert" lines.
  *
  * Lists of questions by bucket; a bucket that more than a quarter of all questions have is left out: it tells them apart little.
  */
@@ -122,11 +122,13 @@ int main(int argc, char **argv)
         struct rows_source in = { .text = "question,options", .label = "fold", .id = "id" };
         int r;
 
-        if (argc != 5) {
+        if (argc < 5 || argc > 7) {
                 (void)fprintf(stderr, "usage: knn QUESTIONS OUTCOMES EXPERTS K\n");
                 return 2;
         }
         in.path = argv[1];
+        in.label = argc > 5 ? argv[5] : in.label;
+        in.text = argc > 6 ? argv[6] : in.text;
         r = rows_read(&in, &c.rows);
         if (r == 0)
                 r = outcomes_read(argv[2], argv[3], &c.outcomes);

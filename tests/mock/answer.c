@@ -152,8 +152,13 @@ static int read_body(struct plan *p, const struct expert *e, const json_t *root,
         p->stream = json_is_true(stream);
         p->include_usage = json_is_true(json_object_get(json_object_get(root, "stream_options"), "include_usage"));
         p->tokens = f->tokens >= 0 ? f->tokens : options.tokens;
-        word_add(p, e->name, strlen(e->name));
-        word_add(p, "heard:", 6);
+        if (f->say[0]) {
+                words_of(p, f->say);
+                p->tokens = (long)p->word_n;
+        } else {
+                word_add(p, e->name, strlen(e->name));
+                word_add(p, "heard:", 6);
+        }
         if (f->big >= 0)
                 p->tokens = (f->big + BIG_TOKEN - 1) / BIG_TOKEN;
         else if (read_limit(p, root, no) < 0)

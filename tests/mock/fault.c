@@ -68,13 +68,14 @@ void fault_help(FILE *to)
         for (size_t i = 0; i < LENGTH_OF(names); i++)
                 (void)fprintf(to, "  %-20s %s\n", names[i].name, names[i].help);
         (void)fprintf(to, "  %-20s %s\n", "finish", "=WORD: the finish_reason");
+        (void)fprintf(to, "  %-20s %s\n", "say", "=WORDS: the whole text of the answer");
 }
 
 static int one(const char *p, size_t n, struct fault *f, char *why, size_t why_n)
 {
         const char *eq = memchr(p, '=', n);
         size_t name_n = eq ? (size_t)(eq - p) : n;
-        char value[32] = "", *end;
+        char value[256] = "", *end;
 
         if (eq) {
                 size_t m = n - name_n - 1;
@@ -86,8 +87,12 @@ static int one(const char *p, size_t n, struct fault *f, char *why, size_t why_n
                 memcpy(value, eq + 1, m);
                 value[m] = 0;
         }
-        if (name_n == 6 && memcmp(p, "finish", 6) == 0 && eq) {
+        if (name_n == 6 && memcmp(p, "finish", 6) == 0 && eq && strlen(value) < sizeof f->finish) {
                 (void)snprintf(f->finish, sizeof f->finish, "%s", value);
+                return 0;
+        }
+        if (name_n == 3 && memcmp(p, "say", 3) == 0 && eq) {
+                (void)snprintf(f->say, sizeof f->say, "%s", value);
                 return 0;
         }
         for (size_t i = 0; i < LENGTH_OF(names); i++) {

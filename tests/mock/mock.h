@@ -42,7 +42,7 @@ struct fault {
         long reset, never, slow_read, split;
         long context_length, content_filter, crlf, comments, choices_null, no_final_newline, http10, close, drop, usage_absent;
         long big, tokens, rate;
-        char finish[32];
+        char finish[32], say[256];
 };
 
 extern const struct fault FAULT_NONE;

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * instruct - the expert that fits a conversation's task, seen from afar, and its parts, seen from near.
+ *
+ * After GLIDER (Li et al., 2024): from afar a sentence that a language model has written of the prompt is compared with those of the experts,
+ * from near each part of the prompt with each expert's trained gate; the view from afar counts for much where an expert's sentence is close,
+ * for little where none is (retrieval/gates.h has the formula).  The model is asked once for a prompt; while its sentence is not there the
+ * prompt's own vector stands for it, and the decision is provisional.
+ *
+ *         by_task: { plugin: instruct, model: models/instruct.safetensors, encoder: models/pointsman-static, llm: small, mode: background }
+ *
+ * Adapters on one backbone are experts of their own here: `adapters` says which server carries each, and the weights go into the body.
+ */
+#include <math.h>
+
+#include "base.h"
+#include "chunks.h"
+#include "encoder.h"
+#include "gates.h"
+#include "instruct_adapters.h"
+#include "instruct_explain.h"
+#include "instruction.h"
+#include "pm_router.h"
+
+#define PARTS_MAX 64
+#define INLINE_MAX 8192 /* bytes of text that are looked at on the loop: about a tenth of a millisecond */
+#define TOP_MAX 16
+
+enum mode { MODE_OFF, MODE_BACKGROUND, MODE_INLINE };
+
+struct instruct {
+        const char *model, *encoder_folder, *llm, *llm_model;
+        int64_t mode, timeout, keep, prompt_max, max_tokens, max_text, top_k;
+        double gamma, beta, threshold;
+        int64_t combine;
+        struct pm_tables adapters;
+
+        struct gates *gates;
+        struct encoder *encoder;
+        struct gates_parts parts; /* as the options changed them */
+        struct placed *placed;    /* [experts]: who serves each */
+};
+
+static const struct pm_option options[] = {
+        PM_PATH_OPTION(struct instruct, model, "model", PM_REQUIRED, NULL, "instruct model (safetensors) of pointsman-train instruct"),
+        PM_PATH_OPTION(struct instruct, encoder_folder, "encoder", PM_REQUIRED, NULL, "folder of the static encoder that the model was trained with"),
+        PM_STR_OPTION(struct instruct, llm, "llm", 0, NULL, "expert that is asked for one sentence that names a prompt's task; none: the prompt's own vector does"),
+        PM_STR_OPTION(struct instruct, llm_model, "llm_model", 0, NULL, "model named in what is sent to it; preset: the name of llm"),
+        PM_CHOICE_OPTION(struct instruct, mode, "mode", "background", "off|background|inline",
+                         "when llm is asked: never; for the next request to find; or the request waits for it"),
+        PM_TIME_OPTION(struct instruct, timeout, "timeout", "2s", 1, 600000, "how long llm may take"),
+        PM_TIME_OPTION(struct instruct, keep, "keep", "24h", 1000, 2592000000., "how long its sentences are kept"),
+        PM_SIZE_OPTION(struct instruct, prompt_max, "prompt_max", "2KiB", 64, 65536, "bytes of a prompt that it is told, half from its begin and half from its end"),
+        PM_INT_OPTION(struct instruct, max_tokens, "max_tokens", "80", 8, 1024, "tokens that it may say"),
+        PM_SIZE_OPTION(struct instruct, max_text, "max_text", "16KiB", 64, 1048576, "bytes of a conversation whose parts are looked at, the newest messages first"),
+        PM_INT_OPTION(struct instruct, top_k, "top_k", "2", 1, TOP_MAX, "experts that share the weight; the first answers, the others are its fallbacks"),
+        PM_REAL_OPTION(struct instruct, gamma, "gamma", "-1", -1, 1e6, "weight of the view from afar where an instruction is near; -1: the model's"),
+        PM_REAL_OPTION(struct instruct, beta, "beta", "-1", -1, 1e6, "the same where none is; -1: the model's"),
+        PM_REAL_OPTION(struct instruct, threshold, "threshold", "-2", -2, 2, "cosine from which an instruction is near; -2: the model's"),
+        PM_CHOICE_OPTION(struct instruct, combine, "combine", "model", "model|mean|max", "how scores of parts become one; model: as it was trained"),
+        PM_TABLES_OPTION(struct instruct, adapters, struct adapter, "adapters", 0, 0, GATES_EXPERTS_MAX, adapter_options,
+                         "experts of the model that are adapters on a shared server, one entry each"),
+        PM_END_OPTION
+};
+
+/* ---- opening ------------------------------------------------------------------------------------------------------------ */
+
+static int open_files(struct instruct *s, const struct pm_open *o)
+{
+        char why[256] = "", hex[65];
+        int r = gates_open(s->model, &s->gates, why, sizeof why);
+
+        if (r < 0)
+                return o->refuse(o, "model '%s': %s", s->model, why[0] ? why : "out of memory");
+        r = encoder_open(s->encoder_folder, &s->encoder, why, sizeof why);
+        if (r < 0)
+                return o->refuse(o, "encoder '%s': %s", s->encoder_folder, why[0] ? why : "out of memory");
+        s->parts = *gates_parts(s->gates);
+        encoder_digest(s->encoder, hex);
+        if (encoder_dim(s->encoder) != s->parts.dim || strcmp(hex, s->parts.encoder) != 0)
+                return o->refuse(o, "encoder '%s': it is another one (%.12s...) than model '%s' was trained with (%.12s...)", s->encoder_folder, hex,
+                                 s->model, s->parts.encoder);
+        if (encoder_needs_scratch(s->encoder))
+                return o->refuse(o, "encoder '%s': its tokenizer is not of BERT's kind, which alone reads a text in one pass", s->encoder_folder);
+        return 0;
+}
+
+static bool configured(const struct pm_open *o, const char *expert)
+{
+        for (size_t i = 0; i < o->n_experts; i++)
+                if (strcmp(o->experts[i], expert) == 0)
+                        return true;
+        return false;
+}
+
+static int load(struct instruct *s, const struct pm_open *o)
+{
+        int r = open_files(s, o);
+
+        if (r < 0)
+                return r;
+        if (s->gamma >= 0)
+                s->parts.gamma = s->gamma;
+        if (s->beta >= 0)
+                s->parts.beta = s->beta;
+        if (s->threshold >= -1)
+                s->parts.threshold = s->threshold;
+        if (s->combine > 0)
+                s->parts.combine = s->combine == 1 ? GATES_MEAN : GATES_MAX;
+        if (s->llm && !configured(o, s->llm))
+                return o->refuse(o, "llm: '%s' is not a configured expert", s->llm);
+        if (!s->llm)
+                s->mode = MODE_OFF;
+        if (!s->llm_model)
+                s->llm_model = s->llm;
+        return adapters_place(o, &s->adapters, s->model, &s->parts, &s->placed);
+}
+
+static void closed(void *self)
+{
+        struct instruct *s = self;
+
+        free(TAKE(s->placed));
+        gates_destroy(TAKE(s->gates));
+        encoder_destroy(TAKE(s->encoder));
+}
+
+static int opened(void *self, const struct pm_open *o)
+{
+        int r = load(self, o);
+
+        if (r < 0)
+                closed(self); /* once more does no harm */
+        return r;
+}
+
+/* ---- one query ---------------------------------------------------------------------------------------------------------- */
+
+/* What is carried from step to step; also the job of a pool thread, which sees nothing else. */
+struct look {
+        const struct instruct *router;
+        struct chunk parts[PARTS_MAX];
+        size_t n_parts;
+        struct pm_str text;            /* the last user message */
+        float *vectors, *sentence;     /* [n_parts][dim]; [dim] of the prompt, then of the sentence */
+        float *local, *global, *score; /* [experts] */
+        double near, alpha;
+        size_t nearest;
+        bool failed;                   /* the model's numbers are not finite */
+        char said[INSTRUCTION_MAX + 1]; /* the sentence; "" while there is none */
+        char source[160];              /* where it came from, or why it did not */
+        bool provisional;
+};
+
+/* Parts of the newest messages of user and system, as many as are to be looked at. */
+static void split(struct look *l, const struct pm_query *q)
+{
+        size_t left = (size_t)l->router->max_text;
+
+        for (size_t i = q->n_messages; i-- > 0 && left > 0 && l->n_parts < PARTS_MAX;) {
+                const struct pm_message *m = q->messages[i];
+                bool counts = (m->role.n == 4 && memcmp(m->role.p, "user", 4) == 0) || (m->role.n == 6 && memcmp(m->role.p, "system", 6) == 0) ||
+                              (m->role.n == 9 && memcmp(m->role.p, "developer", 9) == 0);
+                size_t n = MIN(m->text.n, left);
+
+                if (!counts || n == 0)
+                        continue;
+                l->n_parts += chunks_split(m->text.p, n, l->router->parts.window, l->parts + l->n_parts, PARTS_MAX - l->n_parts);
+                left -= n;
+        }
+}
+
+static void encode(const struct instruct *s, struct look *l, const char *text, size_t n, float *ret)
+{
+        if (encoder_encode(s->encoder, NULL, text ? text : "", n, MAX((size_t)s->max_text, (size_t)ENCODER_TEXT_MIN), ret, NULL) < 0)
+                l->failed = true;
+}
+
+static void look(void *arg)
+{
+        struct look *l = arg;
+        const struct instruct *s = l->router;
+
+        for (size_t i = 0; i < l->n_parts; i++)
+                encode(s, l, l->parts[i].p, l->parts[i].n, l->vectors + i * s->parts.dim);
+        gates_local(s->gates, s->parts.combine, l->vectors, l->n_parts, l->local);
+        encode(s, l, l->text.p, l->text.n, l->sentence);
+}
+
+static struct look *begin(const struct instruct *s, struct pm_query *q)
+{
+        size_t dim = s->parts.dim, experts = s->parts.experts;
+        struct look *l = pm_alloc(q, sizeof *l);
+
+        if (!l)
+                return NULL;
+        l->router = s;
+        l->text = q->text;
+        split(l, q);
+        l->vectors = pm_alloc(q, (l->n_parts + 1) * dim * sizeof(float));
+        l->local = pm_alloc(q, 3 * experts * sizeof(float));
+        if (!l->vectors || !l->local)
+                return NULL;
+        l->sentence = l->vectors + l->n_parts * dim;
+        l->global = l->local + experts;
+        l->score = l->global + experts;
+        return l;
+}
+
+/* ---- deciding ----------------------------------------------------------------------------------------------------------- */
+
+/* Weights of the best that could serve: softmax of the scores, those behind top_k left out (2.1: T, w_k). */
+static size_t choose(const struct instruct *s, const struct pm_query *q, const struct look *l, struct ranked *ranked)
+{
+        size_t n = 0;
+        double all = 0;
+
+        for (size_t k = 0; k < s->parts.experts; k++) {
+                struct ranked r = { k, l->score[k], 0 };
+                size_t at = n;
+
+                if (!adapters_usable(&s->placed[k], q))
+                        continue;
+                n++;
+                for (; at > 0 && ranked[at - 1].score < r.score; at--)
+                        ranked[at] = ranked[at - 1];
+                ranked[at] = r;
+        }
+        for (size_t i = 0; i < MIN(n, (size_t)s->top_k); i++)
+                all += ranked[i].weight = exp(ranked[i].score - ranked[0].score);
+        for (size_t i = 0; i < MIN(n, (size_t)s->top_k); i++)
+                ranked[i].weight /= all;
+        return n;
+}
+
+static pm_step decide(const struct instruct *s, struct pm_query *q, struct look *l)
+{
+        struct ranked *ranked = pm_alloc(q, s->parts.experts * sizeof *ranked);
+        const char **fallbacks = pm_alloc(q, (s->parts.experts + 1) * sizeof *fallbacks);
+        const struct placed *first;
+        char reason[512];
+        size_t n;
+
+        if (!ranked || !fallbacks)
+                return pm_fail(q, "no memory for %zu experts", s->parts.experts);
+        if (l->failed)
+                return pm_fail(q, "encoder '%s' has numbers that are not finite", s->encoder_folder);
+        l->near = gates_global(s->gates, l->sentence, l->global, &l->nearest);
+        l->alpha = l->near >= s->parts.threshold ? s->parts.gamma : s->parts.beta;
+        for (size_t k = 0; k < s->parts.experts; k++)
+                l->score[k] = l->local[k] + (float)l->alpha * l->global[k];
+        n = choose(s, q, l, ranked);
+        if (n == 0)
+                return pm_pass(q);
+        for (size_t i = 1; i < n; i++)
+                fallbacks[i - 1] = s->placed[ranked[i].expert].server;
+        first = &s->placed[ranked[0].expert];
+        (void)snprintf(reason, sizeof reason, "%s %.2f (near %.2f, afar %.3f x %g); task by %s", s->parts.names[ranked[0].expert], ranked[0].weight,
+                       (double)l->local[ranked[0].expert], (double)l->global[ranked[0].expert], l->alpha, l->source);
+        if (q->explain)
+                explain(q, &(struct explained){ .parts = &s->parts, .ranked = ranked, .n = n, .local = l->local, .global = l->global, .alpha = l->alpha,
+                                                .near = l->near, .nearest = l->nearest, .sentence = l->said, .source = l->source, .n_parts = l->n_parts });
+        return pm_decide(q, .expert = first->server, .fallbacks = fallbacks, .category = s->parts.names[ranked[0].expert], .confidence = ranked[0].weight,
+                         .reason = reason, .extra = adapters_extra(q, s->placed, ranked, MIN(n, (size_t)s->top_k)), .provisional = l->provisional);
+}
+
+/* ---- the sentence ------------------------------------------------------------------------------------------------------- */
+
+static void free_text(void *text)
+{
+        free(text);
+}
+
+static void without(struct look *l, const char *fmt, ...) PRINTF(2, 3);
+static void without(struct look *l, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        (void)vsnprintf(l->source, sizeof l->source, fmt, args);
+        va_end(args);
+        l->provisional = true;
+}
+
+static pm_step answered(void *self, struct pm_query *q)
+{
+        const struct instruct *s = self;
+        struct look *l = q->state;
+        char why[120];
+        float *vector;
+
+        if (q->status == PM_ELATER) {
+                without(l, "the prompt, while '%s' is asked", s->llm);
+        } else if (q->status < 0) {
+                without(l, "the prompt, since '%s' did not answer (%s)", s->llm,
+                        q->status == PM_ETIMEOUT ? "too slow" : q->status == PM_EUPSTREAM ? "an error" : q->status == PM_EBUSY ? "busy" : "unreachable");
+        } else if (instruction_read(q->reply.p, q->reply.n, l->said, why, sizeof why) < 0) {
+                l->said[0] = '\0';
+                without(l, "the prompt, since '%s' wrote no sentence", s->llm);
+                l->provisional = false; /* it would say the same again, for as long as that is kept */
+        } else {
+                vector = pm_alloc(q, s->parts.dim * sizeof *vector);
+                if (!vector)
+                        return pm_fail(q, "no memory for a vector");
+                encode(s, l, l->said, strlen(l->said), vector);
+                l->sentence = vector;
+                (void)snprintf(l->source, sizeof l->source, "'%s'", s->llm);
+        }
+        return decide(s, q, l);
+}
+
+static pm_step looked(void *self, struct pm_query *q)
+{
+        const struct instruct *s = self;
+        struct look *l = q->state;
+        struct instruction_prompt prompt = { q->text.p ? q->text.p : "", q->text.n };
+        char *body;
+
+        if (q->status < 0)
+                return pm_fail(q, "could not look at a prompt of %zu bytes in the pool (%d)", q->text.n, q->status);
+        (void)snprintf(l->source, sizeof l->source, "the prompt");
+        if (s->mode == MODE_OFF || q->text.n == 0)
+                return decide(s, q, l);
+        body = instruction_body(s->llm_model, &prompt, 1, (size_t)s->prompt_max, (size_t)s->max_tokens);
+        if (!body || pm_defer(q, free_text, body) < 0)
+                return pm_fail(q, "no memory for what '%s' is asked", s->llm);
+        return pm_call(q, answered, .expert = s->llm, .body = { body, strlen(body) }, .timeout_ms = (int)s->timeout, .max_reply = 65536,
+                       .keep_s = (int)(s->keep / 1000), .background = s->mode == MODE_BACKGROUND);
+}
+
+static pm_step route(void *self, struct pm_query *q)
+{
+        const struct instruct *s = self;
+        struct look *l = q->state = begin(s, q);
+        size_t bytes = q->text.n;
+
+        if (!l)
+                return pm_fail(q, "no memory for a prompt of %zu bytes", q->text.n);
+        for (size_t i = 0; i < l->n_parts; i++)
+                bytes += l->parts[i].n;
+        if (bytes > 2 * INLINE_MAX)
+                return pm_offload(q, look, l, looked);
+        look(l);
+        return looked(self, q);
+}
+
+PM_ROUTER(.name = "instruct", .version = "1", .summary = "by the task, which a language model names, and by the prompt's parts",
+          .self_size = sizeof(struct instruct), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_MESSAGES)

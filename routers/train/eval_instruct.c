@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pointsman-train eval instruct: which experts an instruct model chooses for prompts that it has not seen, and how those did.
+ */
+#include <math.h>
+
+#include "base.h"
+#include "chunks.h"
+#include "commands.h"
+#include "dot.h"
+#include "gating.h"
+#include "parallel.h"
+
+static const char help_text[] =
+        "usage: pointsman-train eval instruct --model M --encoder FOLDER --outcomes F.tsv --in F.jsonl --text FIELD --label FIELD\n"
+        "\n"
+        "  --model FILE, --encoder FOLDER\n"
+        "  --outcomes FILE, --columns A,B,...   how experts did; NAME=COLUMN where the model has another name\n"
+        "  --in FILE, --text FIELD,..., --label FIELD, --id FIELD, --where FIELD=VALUE, --max-bad N   the prompts and their tasks\n"
+        "  --instructions FILE    {\"task\": TASK, \"instruction\": SENTENCE} a line; what an LLM would say of a prompt of that task.\n"
+        "                         Without it, and for tasks that are not in it, the prompt's own vector stands for the sentence's\n"
+        "  --predictions FILE     id, task, cosine of the nearest instruction, and the experts chosen from near, from afar and by both\n"
+        "  --json                 one JSON object instead of the table\n";
+
+enum method { LOCAL, LOCAL_OTHER, GLOBAL, JOINED, METHODS };
+static const char *const method_names[METHODS] = { "local", "local, combined the other way", "global", "joined" };
+static const char *const method_keys[METHODS] = { "local", "local_other", "global", "joined" };
+
+struct task {
+        struct lessons_source source;
+        const char *model, *encoder_folder, *predictions;
+        bool json;
+        struct encoder *encoder;
+        struct gates *gates;
+        struct lessons lessons;
+        size_t *column;    /* of the model's experts: which of the lessons' */
+        float *sentences;  /* of tasks, length one */
+        double sum[METHODS], n[METHODS], random, oracle, prompts;
+        FILE *out;
+};
+
+enum argument { MODEL = 256, ENCODER, OUTCOMES, COLUMNS, IN, TEXT, LABEL, ID, WHERE, MAX_BAD, INSTRUCTIONS, PREDICTIONS, JSON, HELP };
+
+static const struct option long_options[] = {
+        { "model", required_argument, NULL, MODEL },
+        { "encoder", required_argument, NULL, ENCODER },
+        { "outcomes", required_argument, NULL, OUTCOMES },
+        { "columns", required_argument, NULL, COLUMNS },
+        { "in", required_argument, NULL, IN },
+        { "text", required_argument, NULL, TEXT },
+        { "label", required_argument, NULL, LABEL },
+        { "id", required_argument, NULL, ID },
+        { "where", required_argument, NULL, WHERE },
+        { "max-bad", required_argument, NULL, MAX_BAD },
+        { "instructions", required_argument, NULL, INSTRUCTIONS },
+        { "predictions", required_argument, NULL, PREDICTIONS },
+        { "json", no_argument, NULL, JSON },
+        { "help", no_argument, NULL, HELP },
+        { NULL, 0, NULL, 0 },
+};
+
+static int take_option(void *task, int option, const char *value)
+{
+        struct task *t = task;
+        struct rows_source *rows = &t->source.rows;
+        long n = 0;
+        int r;
+
+        switch (option) {
+        case MODEL: t->model = value; break;
+        case ENCODER: t->encoder_folder = value; break;
+        case OUTCOMES: t->source.outcomes = value; break;
+        case COLUMNS: t->source.columns = value; break;
+        case IN: rows->path = value; break;
+        case TEXT: rows->text = value; break;
+        case LABEL: rows->label = value; break;
+        case ID: rows->id = value; break;
+        case WHERE: return rows_where(rows, value);
+        case MAX_BAD:
+                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
+                rows->max_bad = (size_t)n;
+                return r;
+        case INSTRUCTIONS: t->source.instructions = value; break;
+        case PREDICTIONS: t->predictions = value; break;
+        case JSON: t->json = true; break;
+        default: return -EINVAL;
+        }
+        return 0;
+}
+
+/* 0: go on; else the exit status plus one. */
+static int read_arguments(struct task *t, int argc, char **argv)
+{
+        const struct rows_source *rows = &t->source.rows;
+        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+
+        if (r)
+                return r;
+        if (optind + 1 < argc) {
+                (void)fprintf(stderr, "eval instruct: what is '%s'?\n", argv[optind + 1]);
+                return 3;
+        }
+        if (!t->model || !t->encoder_folder || !t->source.outcomes)
+                return 1 + argument_missing("eval instruct", !t->model ? "--model" : !t->encoder_folder ? "--encoder" : "--outcomes");
+        if (!rows->path || !rows->text || !rows->label)
+                return 1 + argument_missing("eval instruct", !rows->path ? "--in" : !rows->text ? "--text" : "--label");
+        return 0;
+}
+
+static int open_files(struct task *t)
+{
+        const struct gates_parts *p;
+        char why[256] = "", hex[65];
+        int r = encoder_open(t->encoder_folder, &t->encoder, why, sizeof why);
+
+        if (r < 0) {
+                (void)fprintf(stderr, "encoder '%s': %s\n", t->encoder_folder, why[0] ? why : "out of memory");
+                return r;
+        }
+        r = gates_open(t->model, &t->gates, why, sizeof why);
+        if (r < 0) {
+                (void)fprintf(stderr, "model '%s': %s\n", t->model, why[0] ? why : "out of memory");
+                return r;
+        }
+        p = gates_parts(t->gates);
+        encoder_digest(t->encoder, hex);
+        if (p->dim != encoder_dim(t->encoder) || strcmp(p->encoder, hex) != 0) {
+                (void)fprintf(stderr, "encoder '%s': it is another one than model '%s' was trained with\n", t->encoder_folder, t->model);
+                return -EINVAL;
+        }
+        t->source.window = p->window;
+        return 0;
+}
+
+static int match(struct task *t)
+{
+        const struct gates_parts *p = gates_parts(t->gates);
+        const struct lessons *l = &t->lessons;
+
+        t->column = calloc(p->experts, sizeof *t->column);
+        t->sentences = calloc(l->rows.n_labels + 1, l->dim * sizeof *t->sentences);
+        if (!t->column || !t->sentences)
+                return -ENOMEM;
+        for (size_t k = 0; k < p->experts; k++) {
+                size_t c = 0;
+
+                while (c < l->n_experts && strcmp(l->experts[c].name, p->names[k]) != 0)
+                        c++;
+                if (c == l->n_experts) {
+                        (void)fprintf(stderr, "%s has no column for expert '%s' of model '%s' (--columns %s=COLUMN)\n", t->source.outcomes, p->names[k], t->model,
+                                      p->names[k]);
+                        return -EINVAL;
+                }
+                t->column[k] = c;
+        }
+        for (size_t i = 0; i < l->rows.n_labels; i++)
+                if (l->task_instructions[i] && lessons_encode(t->encoder, l->task_instructions[i], t->sentences + i * l->dim) == 0)
+                        (void)dot_normalise(t->sentences + i * l->dim, l->dim);
+        return 0;
+}
+
+static size_t best(const float *a, const float *b, float alpha, size_t n)
+{
+        size_t at = 0;
+
+        for (size_t k = 1; k < n; k++)
+                if (a[k] + alpha * b[k] > a[at] + alpha * b[at])
+                        at = k;
+        return at;
+}
+
+static void count(struct task *t, size_t i, const size_t *chosen)
+{
+        const struct gates_parts *p = gates_parts(t->gates);
+        double sum = 0, n = 0, most = 0;
+
+        for (enum method m = 0; m < METHODS; m++) {
+                float y = lessons_outcome(&t->lessons, i, t->column[chosen[m]]);
+
+                if (!isnan(y)) {
+                        t->sum[m] += (double)y;
+                        t->n[m]++;
+                }
+        }
+        for (size_t k = 0; k < p->experts; k++) {
+                float y = lessons_outcome(&t->lessons, i, t->column[k]);
+
+                if (!isnan(y)) {
+                        sum += (double)y;
+                        n++;
+                        most = MAX(most, (double)y);
+                }
+        }
+        if (n > 0) {
+                t->random += sum / n;
+                t->oracle += most;
+                t->prompts++;
+        }
+}
+
+static int score_all(struct task *t)
+{
+        const struct gates_parts *p = gates_parts(t->gates);
+        const struct lessons *l = &t->lessons;
+        CLEANUP(free_p) float *scratch = calloc((size_t)LESSONS_PARTS_MAX * l->dim, sizeof *scratch);
+        CLEANUP(free_p) float *scores = calloc(4 * p->experts, sizeof *scores);
+        float *local = scores, *other = scores + p->experts, *global = scores + 2 * p->experts, *none = scores + 3 * p->experts;
+
+        if (!scratch || !scores)
+                return -ENOMEM;
+        for (size_t i = 0; i < l->rows.n; i++) {
+                size_t task = l->task[i], parts = l->first[i + 1] - l->first[i];
+                double near;
+                size_t chosen[METHODS];
+
+                gating_score(t->gates, l, i, l->task_instructions[task] ? t->sentences + task * l->dim : NULL, scratch, local, global, &near);
+                memcpy(scratch, l->parts + l->first[i] * l->dim, parts * l->dim * sizeof *scratch);
+                gates_local(t->gates, p->combine == GATES_MEAN ? GATES_MAX : GATES_MEAN, scratch, parts, other);
+                chosen[LOCAL] = best(local, none, 0, p->experts);
+                chosen[LOCAL_OTHER] = best(other, none, 0, p->experts);
+                chosen[GLOBAL] = best(global, none, 0, p->experts);
+                chosen[JOINED] = best(local, global, (float)(near >= p->threshold ? p->gamma : p->beta), p->experts);
+                count(t, i, chosen);
+                if (t->out)
+                        (void)fprintf(t->out, "%s\t%s\t%.4f\t%s\t%s\t%s\t%s\n", l->rows.list[i].id, l->rows.labels[task], near, p->names[chosen[LOCAL]],
+                                      p->names[chosen[LOCAL_OTHER]], p->names[chosen[GLOBAL]], p->names[chosen[JOINED]]);
+        }
+        return 0;
+}
+
+static void print(const struct task *t)
+{
+        const struct gates_parts *p = gates_parts(t->gates);
+
+        if (t->json) {
+                (void)printf("{\"prompts\": %.0f, \"random\": %.5f, \"oracle\": %.5f", t->prompts, t->random / t->prompts, t->oracle / t->prompts);
+                for (enum method m = 0; m < METHODS; m++)
+                        (void)printf(", \"%s\": %.5f", method_keys[m], t->sum[m] / t->n[m]);
+                (void)printf("}\n");
+                return;
+        }
+        (void)printf("%.0f prompts, %zu experts; gamma %g, beta %g, threshold %g; parts combined by %s\n\n", t->prompts, p->experts, p->gamma, p->beta, p->threshold,
+                     p->combine == GATES_MEAN ? "mean" : "maximum");
+        (void)printf("%-32s %.4f\n", "random", t->random / t->prompts);
+        for (enum method m = 0; m < METHODS; m++)
+                (void)printf("%-32s %.4f\n", method_names[m], t->sum[m] / t->n[m]);
+        (void)printf("%-32s %.4f\n", "oracle", t->oracle / t->prompts);
+}
+
+static int run(struct task *t)
+{
+        int r = open_files(t);
+
+        if (r == 0)
+                r = lessons_read(&t->source, t->encoder, &t->lessons);
+        if (r == 0)
+                r = match(t);
+        if (r == 0 && t->predictions) {
+                t->out = fopen(t->predictions, "we");
+                if (t->out)
+                        (void)fprintf(t->out, "#id\ttask\tnear\tlocal\tlocal_other\tglobal\tjoined\n");
+                r = t->out ? 0 : -EIO;
+        }
+        if (r == 0)
+                r = score_all(t);
+        if (t->out && (ferror(t->out) | fclose(t->out)) != 0)
+                r = -EIO;
+        if (r == -EIO && t->predictions)
+                (void)fprintf(stderr, "%s: cannot write: %s\n", t->predictions, ERRNO_TEXT(errno));
+        if (r == 0)
+                print(t);
+        return r;
+}
+
+int command_eval_instruct(int argc, char **argv)
+{
+        struct task t = { .source = { .rows = { .id = "id", .max_bad = 100 } } };
+        int r;
+
+        t.source.threads = parallel_processors();
+        r = read_arguments(&t, argc, argv);
+        if (r)
+                return r - 1;
+        r = run(&t);
+        free(t.column);
+        free(t.sentences);
+        lessons_finish(&t.lessons);
+        gates_destroy(t.gates);
+        encoder_destroy(t.encoder);
+        return r < 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gating.h - from lessons to an instruct model: gates, instructions and their strengths, and the two weights that join them.
+ */
+#ifndef PM_GATING_H
+#define PM_GATING_H
+
+#include <stdbool.h>
+
+#include "gates.h"
+#include "lessons.h"
+
+struct gating_settings {
+        double l2;         /* of a gate, see gates_fit.h */
+        double shrink;     /* a task's strength begins with so many prompts of the expert's overall one */
+        double gamma, beta, threshold; /* NAN: tuned where there are outcomes, else the paper's 100, 3 and .8 */
+        double sharpness;
+        enum gates_combine combine;
+        unsigned seed, threads;
+};
+
+/* A model with all that its parts point to; names and texts are the lessons' and the old model's, which must outlive it. */
+struct gating {
+        struct gates_parts parts;
+        const char **names, **texts;
+        float *centre, *gates, *vectors, *strengths, *expected, *reference, *background;
+        double held_in, held_out; /* what tuning measured: mean outcome on prompts, and on tasks, that the fit did not see; NAN: not tuned */
+};
+
+/*
+ * Of the prompts i with use[i] (NULL: all) and the tasks j with tasks[j] (NULL: all).  `old` (NULL: none): all of it is kept as it is, what is
+ * frozen comes from it, and the lessons' experts come behind.  0, or -errno after a message on stderr.
+ */
+int gating_fit(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret);
+void gating_finish(struct gating *g);
+
+/* Sets the parts' gamma, beta and threshold where the settings leave them open. */
+int gating_tune(const struct lessons *l, const struct gating_settings *s, struct gating *g);
+
+/* Scores of all experts for a prompt of the lessons: from near, and from afar by a sentence's vector (NULL: the prompt's own).  *ret_near: cosine of
+ * the nearest instruction; scratch: [LESSONS_PARTS_MAX][dim]. */
+void gating_score(const struct gates *g, const struct lessons *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
+                  double *ret_near);
+#endif

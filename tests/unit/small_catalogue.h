@@ -70,6 +70,16 @@ static inline void small_vectors(const struct graph *g, const struct sparse *m, 
         sparse_finish(&all);
 }
 
+/* The number of item "i17", whose id has no NUL behind it. */
+static inline unsigned small_number(const char *id, size_t n)
+{
+        unsigned number = 0;
+
+        for (size_t i = 1; i < n; i++)
+                number = 10 * number + (unsigned)(id[i] - '0');
+        return number;
+}
+
 /* Makes the folder that `folder` (a template for mkdtemp) becomes, with a FAISS index if there is a factory string. */
 static inline void small_catalogue(char *folder, const char *factory)
 {
@@ -111,7 +121,7 @@ static inline void small_catalogue(char *folder, const char *factory)
                 struct ids_view items = ids_view(g.items);
                 size_t n;
                 const char *id = ids_at(&items, i, &n);
-                unsigned kind = (unsigned)strtoul(id + 1, NULL, 10);
+                unsigned kind = small_number(id, n);
 
                 tagged[3 * i] = (struct sparse_cell){ kind % 4, i, 1 };
                 tagged[3 * i + 1] = (struct sparse_cell){ kind % 2 ? 4 : 5, i, 1 };

@@ -49,7 +49,9 @@ static unsigned kind_of(uint32_t i)
 {
         size_t n;
 
-        return (unsigned)strtoul(ids_at(&c->items, i, &n) + 1, NULL, 10) % 4;
+        const char *id = ids_at(&c->items, i, &n);
+
+        return small_number(id, n) % 4;
 }
 
 static struct interests_answer find(const struct interests_settings *s, struct interests_ask ask)

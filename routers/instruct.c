@@ -212,14 +212,16 @@ static struct look *begin(const struct instruct *s, struct pm_query *q)
 /* Weights of the best that could serve: softmax of the scores, those behind top_k left out (2.1: T, w_k). */
 static size_t choose(const struct instruct *s, const struct pm_query *q, const struct look *l, struct ranked *ranked)
 {
+        bool usable[GATES_EXPERTS_MAX];
         size_t n = 0;
         double all = 0;
 
+        adapters_usable(s->placed, s->parts.experts, q, usable);
         for (size_t k = 0; k < s->parts.experts; k++) {
                 struct ranked r = { k, l->score[k], 0 };
                 size_t at = n;
 
-                if (!adapters_usable(&s->placed[k], q))
+                if (!usable[k])
                         continue;
                 n++;
                 for (; at > 0 && ranked[at - 1].score < r.score; at--)

@@ -50,6 +50,23 @@ static int check(const struct pm_open *o, const struct pm_tables *adapters, cons
         return 0;
 }
 
+/* Those without a server come first. */
+static int by_name(const struct placed *p, const char *server)
+{
+        return !p->server ? server ? -1 : 0 : server ? strcmp(p->server, server) : 1;
+}
+
+static void sort(struct placed *placed, size_t n)
+{
+        for (size_t k = 0; k < n; k++) {
+                size_t at = k;
+
+                for (; at > 0 && by_name(&placed[placed[at - 1].by_server], placed[k].server) > 0; at--)
+                        placed[at].by_server = placed[at - 1].by_server;
+                placed[at].by_server = k;
+        }
+}
+
 int adapters_place(const struct pm_open *o, const struct pm_tables *adapters, const char *model, const struct gates_parts *p, struct placed **ret)
 {
         int r = check(o, adapters, model, p);
@@ -64,11 +81,12 @@ int adapters_place(const struct pm_open *o, const struct pm_tables *adapters, co
         for (size_t k = 0; k < p->experts; k++) {
                 const struct adapter *a = find(adapters, p->names[k]);
 
-                (*ret)[k] = (struct placed){ a ? a->server : configured(o, p->names[k]) ? p->names[k] : NULL, a };
+                (*ret)[k] = (struct placed){ a ? a->server : configured(o, p->names[k]) ? p->names[k] : NULL, a, 0 };
                 n += (*ret)[k].server != NULL;
                 if (!(*ret)[k].server && used < sizeof missing)
                         used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", p->names[k]);
         }
+        sort(*ret, p->experts);
         if (n == 0)
                 return o->refuse(o, "none of the experts of model '%s' is configured: %s", model, missing);
         if (used)
@@ -76,12 +94,27 @@ int adapters_place(const struct pm_open *o, const struct pm_tables *adapters, co
         return 0;
 }
 
-bool adapters_usable(const struct placed *p, const struct pm_query *q)
+void adapters_usable(const struct placed *placed, size_t n, const struct pm_query *q, bool *usable)
 {
-        for (size_t i = 0; p->server && i < q->n_experts; i++)
-                if (strcmp(q->experts[i]->name, p->server) == 0)
-                        return true;
-        return false;
+        for (size_t k = 0; k < n; k++)
+                usable[k] = false;
+        for (size_t i = 0; i < q->n_experts; i++) {
+                const char *name = q->experts[i]->name;
+                size_t low = 0, left = n;
+
+                while (left > 0) { /* the first of that server, if there is one */
+                        size_t half = left / 2;
+
+                        if (by_name(&placed[placed[low + half].by_server], name) < 0) {
+                                low += half + 1;
+                                left -= half + 1;
+                        } else {
+                                left = half;
+                        }
+                }
+                for (; low < n && by_name(&placed[placed[low].by_server], name) == 0; low++)
+                        usable[placed[low].by_server] = true;
+        }
 }
 
 /* Is it an adapter of the same server? */

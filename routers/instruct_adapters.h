@@ -26,6 +26,7 @@ extern const struct pm_option adapter_options[];
 struct placed {
         const char *server;
         const struct adapter *adapter; /* NULL: it is a server by itself */
+        size_t by_server;              /* placed[i].by_server: which one is the ith in the order of the servers' names */
 };
 
 /* An expert by its number in the model, its score, and its share of the weight. */
@@ -37,7 +38,8 @@ struct ranked {
 
 /* Whose each expert of the model is.  0, or refuse(). */
 int adapters_place(const struct pm_open *o, const struct pm_tables *adapters, const char *model, const struct gates_parts *p, struct placed **ret);
-bool adapters_usable(const struct placed *p, const struct pm_query *q);
+/* usable[experts]: is its server among those of the query? */
+void adapters_usable(const struct placed *placed, size_t n, const struct pm_query *q, bool *usable);
 /* Members for the body: the weights of those of ranked[0..n) that the first one's server carries, together 1; NULL: none are needed. */
 const char *adapters_extra(struct pm_query *q, const struct placed *placed, const struct ranked *ranked, size_t n);
 #endif

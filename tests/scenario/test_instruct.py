@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The instruct router and its language model: who waits, who is asked how often, what goes on without it, and adapters on the wire."""
 import json
+import subprocess
 import threading
 import time
 
@@ -67,6 +68,7 @@ def test_inline_the_first_one_waits_and_the_model_is_asked_once(plain_world):
     assert sent["temperature"] == 0 and sent["messages"][-1]["content"].startswith("<request>\n" + QUESTION)
 
 
+@pytest.mark.tsan
 def test_in_the_background_nobody_waits(plain_world):
     mock = plain_world.experts(*EXPERTS, "small")
     gateway = plain_world.gateway(config(plain_world, mock))
@@ -138,6 +140,7 @@ def test_tenants_do_not_share_what_was_said(plain_world):
         assert asked(mock) - before == times, share
 
 
+@pytest.mark.tsan
 def test_a_gateway_that_stops_does_not_wait_for_it(plain_world):
     mock = plain_world.experts(*EXPERTS, "small")
     gateway = plain_world.gateway(config(plain_world, mock, {"timeout": "60s"}))
@@ -185,3 +188,44 @@ def test_why_is_told(plain_world):
     for one in told["experts"]:
         assert abs(one["score"] - one["local"] - told["alpha"] * one["global"]) < 1e-3
     assert told["experts"][0]["expert"] == why["expert"] and told["nearest"]["cosine"] > 0.8 and told["alpha"] == 100
+
+
+# ---- training ------------------------------------------------------------------------------------------------------------------
+
+LINES = [{"expert": "sums", "examples": ["What is 3 + 4?", "Solve 2x = 4.", "Integrate x.", "Differentiate x."]},
+         {"expert": "poet", "instruction": "Write poems and stories, requiring feeling for language."}, {"expert": "coder", "examples": ["Reverse a list in C."]}]
+
+
+def train(tmp_path, *more):
+    (tmp_path / "experts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    return subprocess.run([str(BUILD / "routers" / "train" / "pointsman-train"), "instruct", "--encoder", str(MODELS / "pointsman-static"), "--experts",
+                           str(tmp_path / "experts.jsonl"), "--out", str(tmp_path / "m.safetensors"), *map(str, more)], capture_output=True, text=True, timeout=60)
+
+
+def test_training_asks_for_the_sentences_that_are_missing(plain_world, tmp_path):
+    mock = plain_world.experts("small")
+    mock.script(mock.always("small", f"say={MATH}"))
+
+    done = train(tmp_path, "--ask", mock.url("small"), "--ask-model", "small", "--ask-out", tmp_path / "said.jsonl")
+
+    assert done.returncode == 0, done.stderr
+    said = {line["expert"]: line["instruction"] for line in map(json.loads, (tmp_path / "said.jsonl").read_text().splitlines())}
+    assert said == {"sums": MATH, "coder": MATH, "poet": LINES[1]["instruction"]}
+    asked_for = [json.loads(r["body"])["messages"][-1]["content"] for r in mock.requests("small")]
+    assert len(asked_for) == 2 and asked_for[0].count("<request>") == 3 and asked_for[1] == "<request>\nReverse a list in C.\n</request>\n"
+    assert sum(example in asked_for[0] for example in LINES[0]["examples"]) == 3, "three samples"
+    assert "3 experts, 2 instructions" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("fault, status, says", [("say=42", 0, "no instruction for 'sums': '42' has"), ("status=401", 1, "it answered 401"), ("reset", 1, "")])
+def test_training_when_the_model_does_not_help(plain_world, tmp_path, fault, status, says):
+    mock = plain_world.experts("small")
+    mock.script(mock.always("small", fault))
+
+    done = train(tmp_path, "--ask", mock.url("small"), "--ask-model", "small")
+
+    assert done.returncode == status and says in done.stderr, done.stderr
+    if status == 0:
+        assert "expert 'sums' has no instruction" in done.stderr and mock.count("small") == 6, "three attempts each"
+    else:
+        assert mock.url("small") in done.stderr and not (tmp_path / "m.safetensors").exists()

@@ -85,14 +85,6 @@ static int open_files(struct instruct *s, const struct pm_open *o)
         return 0;
 }
 
-static bool configured(const struct pm_open *o, const char *expert)
-{
-        for (size_t i = 0; i < o->n_experts; i++)
-                if (strcmp(o->experts[i], expert) == 0)
-                        return true;
-        return false;
-}
-
 static int load(struct instruct *s, const struct pm_open *o)
 {
         int r = open_files(s, o);
@@ -107,7 +99,7 @@ static int load(struct instruct *s, const struct pm_open *o)
                 s->parts.threshold = s->threshold;
         if (s->combine > 0)
                 s->parts.combine = s->combine == 1 ? GATES_MEAN : GATES_MAX;
-        if (s->llm && !configured(o, s->llm))
+        if (s->llm && !adapters_configured(o, s->llm))
                 return o->refuse(o, "llm: '%s' is not a configured expert", s->llm);
         if (!s->llm)
                 s->mode = MODE_OFF;

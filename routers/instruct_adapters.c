@@ -11,7 +11,7 @@ const struct pm_option adapter_options[] = {
         PM_END_OPTION
 };
 
-static bool configured(const struct pm_open *o, const char *expert)
+bool adapters_configured(const struct pm_open *o, const char *expert)
 {
         for (size_t i = 0; i < o->n_experts; i++)
                 if (strcmp(o->experts[i], expert) == 0)
@@ -40,7 +40,7 @@ static int check(const struct pm_open *o, const struct pm_tables *adapters, cons
                         k++;
                 if (k == p->experts)
                         return o->refuse(o, "adapters: model '%s' has no expert '%s'", model, list[i].expert);
-                if (!configured(o, list[i].server))
+                if (!adapters_configured(o, list[i].server))
                         return o->refuse(o, "adapters.%s: server '%s' is not a configured expert", list[i].expert, list[i].server);
                 for (k = 0; k < i; k++)
                         if (list[i].id >= 0 && list[k].id == list[i].id && strcmp(list[k].server, list[i].server) == 0)
@@ -81,7 +81,7 @@ int adapters_place(const struct pm_open *o, const struct pm_tables *adapters, co
         for (size_t k = 0; k < p->experts; k++) {
                 const struct adapter *a = find(adapters, p->names[k]);
 
-                (*ret)[k] = (struct placed){ a ? a->server : configured(o, p->names[k]) ? p->names[k] : NULL, a, 0 };
+                (*ret)[k] = (struct placed){ a ? a->server : adapters_configured(o, p->names[k]) ? p->names[k] : NULL, a, 0 };
                 n += (*ret)[k].server != NULL;
                 if (!(*ret)[k].server && used < sizeof missing)
                         used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", p->names[k]);

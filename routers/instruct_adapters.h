@@ -36,6 +36,7 @@ struct ranked {
         double weight;
 };
 
+bool adapters_configured(const struct pm_open *o, const char *expert);
 /* Whose each expert of the model is.  0, or refuse(). */
 int adapters_place(const struct pm_open *o, const struct pm_tables *adapters, const char *model, const struct gates_parts *p, struct placed **ret);
 /* usable[experts]: is its server among those of the query? */

@@ -15,10 +15,9 @@ static const char help_text[] =
         "usage: pointsman-train eval instruct --model M --encoder FOLDER --outcomes F.tsv --in F.jsonl --text FIELD --label FIELD\n"
         "\n"
         "  --model FILE, --encoder FOLDER\n"
-        "  --outcomes FILE, --columns A,B,...   how experts did; NAME=COLUMN where the model has another name\n"
-        "  --in FILE, --text FIELD,..., --label FIELD, --id FIELD, --where FIELD=VALUE, --max-bad N   the prompts and their tasks\n"
-        "  --instructions FILE    {\"task\": TASK, \"instruction\": SENTENCE} a line; what an LLM would say of a prompt of that task.\n"
-        "                         Without it, and for tasks that are not in it, the prompt's own vector stands for the sentence's\n"
+        LESSONS_HELP
+        "                         what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the prompt's own vector\n"
+        "                         stands for the sentence's\n"
         "  --predictions FILE     id, task, cosine of the nearest instruction, and the experts chosen from near, from afar and by both\n"
         "  --json                 one JSON object instead of the table\n";
 
@@ -39,20 +38,12 @@ struct task {
         FILE *out;
 };
 
-enum argument { MODEL = 256, ENCODER, OUTCOMES, COLUMNS, IN, TEXT, LABEL, ID, WHERE, MAX_BAD, INSTRUCTIONS, PREDICTIONS, JSON, HELP };
+enum argument { MODEL = 256, ENCODER, PREDICTIONS, JSON, HELP };
 
 static const struct option long_options[] = {
+        LESSONS_OPTIONS,
         { "model", required_argument, NULL, MODEL },
         { "encoder", required_argument, NULL, ENCODER },
-        { "outcomes", required_argument, NULL, OUTCOMES },
-        { "columns", required_argument, NULL, COLUMNS },
-        { "in", required_argument, NULL, IN },
-        { "text", required_argument, NULL, TEXT },
-        { "label", required_argument, NULL, LABEL },
-        { "id", required_argument, NULL, ID },
-        { "where", required_argument, NULL, WHERE },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "instructions", required_argument, NULL, INSTRUCTIONS },
         { "predictions", required_argument, NULL, PREDICTIONS },
         { "json", no_argument, NULL, JSON },
         { "help", no_argument, NULL, HELP },
@@ -62,25 +53,13 @@ static const struct option long_options[] = {
 static int take_option(void *task, int option, const char *value)
 {
         struct task *t = task;
-        struct rows_source *rows = &t->source.rows;
-        long n = 0;
-        int r;
+        int r = lessons_option(&t->source, option, value);
 
+        if (r <= 0)
+                return r;
         switch (option) {
         case MODEL: t->model = value; break;
         case ENCODER: t->encoder_folder = value; break;
-        case OUTCOMES: t->source.outcomes = value; break;
-        case COLUMNS: t->source.columns = value; break;
-        case IN: rows->path = value; break;
-        case TEXT: rows->text = value; break;
-        case LABEL: rows->label = value; break;
-        case ID: rows->id = value; break;
-        case WHERE: return rows_where(rows, value);
-        case MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                rows->max_bad = (size_t)n;
-                return r;
-        case INSTRUCTIONS: t->source.instructions = value; break;
         case PREDICTIONS: t->predictions = value; break;
         case JSON: t->json = true; break;
         default: return -EINVAL;
@@ -91,7 +70,6 @@ static int take_option(void *task, int option, const char *value)
 /* 0: go on; else the exit status plus one. */
 static int read_arguments(struct task *t, int argc, char **argv)
 {
-        const struct rows_source *rows = &t->source.rows;
         int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
 
         if (r)
@@ -102,9 +80,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (!t->model || !t->encoder_folder || !t->source.outcomes)
                 return 1 + argument_missing("eval instruct", !t->model ? "--model" : !t->encoder_folder ? "--encoder" : "--outcomes");
-        if (!rows->path || !rows->text || !rows->label)
-                return 1 + argument_missing("eval instruct", !rows->path ? "--in" : !rows->text ? "--text" : "--label");
-        return 0;
+        return lessons_missing("eval instruct", &t->source) ? 3 : 0;
 }
 
 static int open_files(struct task *t)

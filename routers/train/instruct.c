@@ -22,16 +22,7 @@ static const char help_text[] =
         "  --experts FILE         {\"expert\": NAME, \"instruction\": SENTENCE, \"examples\": [PROMPT, ...]}; one of both is enough\n"
         "\n"
         "Experts that are known by how they did on prompts of several tasks:\n"
-        "  --outcomes FILE        first line '#id' and a column for each expert; then a prompt a line: 0..1, or '-' for not run\n"
-        "  --columns A,B,...      only these columns; NAME=COLUMN gives a column another name\n"
-        "  --in FILE              the prompts, one JSON object a line, plain or gzip'd\n"
-        "  --text FIELD,...       the prompt; a list field gives one line an item\n"
-        "  --label FIELD          its task\n"
-        "  --id FIELD             what joins both files (id)\n"
-        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"
-        "  --max-bad N            so many lines may be unusable (100)\n"
-        "  --instructions FILE    {\"task\": TASK, \"instruction\": SENTENCE} a line\n"
-        "\n"
+        LESSONS_HELP "\n"
         "  --ask URL              an OpenAI-compatible server (http://127.0.0.1:8080/v1), asked for the sentences that are missing, from three\n"
         "                         prompts each; its key, if it wants one, from the environment: POINTSMAN_ASK_KEY\n"
         "  --ask-model NAME       the model that is asked\n"
@@ -60,20 +51,11 @@ struct task {
         struct gating gating;
 };
 
-enum argument { EXPERTS = 256, OUTCOMES, COLUMNS, IN, TEXT, LABEL, ID, WHERE, MAX_BAD, INSTRUCTIONS, ASK, ASK_MODEL, ASK_OUT, ADD, ENCODER, COMBINE,
-                WINDOW, L2, SHRINK, SHARPNESS, GAMMA, BETA, THRESHOLD, SEED, THREADS, OUT, HELP };
+enum argument { EXPERTS = 256, ASK, ASK_MODEL, ASK_OUT, ADD, ENCODER, COMBINE, WINDOW, L2, SHRINK, SHARPNESS, GAMMA, BETA, THRESHOLD, SEED, THREADS, OUT, HELP };
 
 static const struct option long_options[] = {
+        LESSONS_OPTIONS,
         { "experts", required_argument, NULL, EXPERTS },
-        { "outcomes", required_argument, NULL, OUTCOMES },
-        { "columns", required_argument, NULL, COLUMNS },
-        { "in", required_argument, NULL, IN },
-        { "text", required_argument, NULL, TEXT },
-        { "label", required_argument, NULL, LABEL },
-        { "id", required_argument, NULL, ID },
-        { "where", required_argument, NULL, WHERE },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "instructions", required_argument, NULL, INSTRUCTIONS },
         { "ask", required_argument, NULL, ASK },
         { "ask-model", required_argument, NULL, ASK_MODEL },
         { "ask-out", required_argument, NULL, ASK_OUT },
@@ -97,7 +79,7 @@ static const struct option long_options[] = {
 static int take_number(struct task *t, int option, const char *value)
 {
         static const struct { int option; const char *name; long min, max; } numbers[] = {
-                { MAX_BAD, "--max-bad", 0, LONG_MAX }, { WINDOW, "--window", CHUNKS_WINDOW_MIN, 1 << 20 },
+                { WINDOW, "--window", CHUNKS_WINDOW_MIN, 1 << 20 },
                 { SEED, "--seed", 0, INT32_MAX }, { THREADS, "--threads", 1, PARALLEL_THREADS_MAX },
         };
         long n = 0;
@@ -109,7 +91,6 @@ static int take_number(struct task *t, int option, const char *value)
         if (r < 0)
                 return r;
         switch (option) {
-        case MAX_BAD: t->source.rows.max_bad = (size_t)n; break;
         case WINDOW: t->source.window = (size_t)n; break;
         case SEED: t->settings.seed = (unsigned)n; break;
         default: t->settings.threads = t->source.threads = (unsigned)n; break;
@@ -130,17 +111,12 @@ static int take_combine(struct task *t, const char *value)
 static int take_option(void *task, int option, const char *value)
 {
         struct task *t = task;
+        int r = lessons_option(&t->source, option, value);
 
+        if (r <= 0)
+                return r;
         switch (option) {
         case EXPERTS: t->source.experts = value; break;
-        case OUTCOMES: t->source.outcomes = value; break;
-        case COLUMNS: t->source.columns = value; break;
-        case IN: t->source.rows.path = value; break;
-        case TEXT: t->source.rows.text = value; break;
-        case LABEL: t->source.rows.label = value; break;
-        case ID: t->source.rows.id = value; break;
-        case WHERE: return rows_where(&t->source.rows, value);
-        case INSTRUCTIONS: t->source.instructions = value; break;
         case ASK: t->ask.url = value; break;
         case ASK_MODEL: t->ask.model = value; break;
         case ASK_OUT: t->ask.out = value; break;
@@ -162,7 +138,6 @@ static int take_option(void *task, int option, const char *value)
 /* 0: go on; else the exit status plus one. */
 static int read_arguments(struct task *t, int argc, char **argv)
 {
-        const struct rows_source *rows = &t->source.rows;
         int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
 
         if (r)
@@ -177,8 +152,8 @@ static int read_arguments(struct task *t, int argc, char **argv)
                 (void)fprintf(stderr, "instruct: --experts or --outcomes must say what the experts are like\n");
                 return 3;
         }
-        if (t->source.outcomes && (!rows->path || !rows->text || !rows->label))
-                return 1 + argument_missing("instruct", !rows->path ? "--in" : !rows->text ? "--text" : "--label");
+        if (lessons_missing("instruct", &t->source))
+                return 3;
         if (t->ask.url && !t->ask.model)
                 return 1 + argument_missing("instruct", "--ask-model");
         return 0;

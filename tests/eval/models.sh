@@ -8,6 +8,8 @@ make_models() {
         "$train" category --in "$questions" --text question,options --label category --seed 0 \
                 --out "$1/mmlupro-category.safetensors"
         "$train" map --outcomes "$outcomes" --labels "$questions" --label category --experts "$pool" --out "$1/mmlupro-map.json"
+        "$train" instruct --encoder "$root/configs/models/pointsman-static" --outcomes "$outcomes" --columns "$pool" --in "$questions" \
+                --text question,options --label category --instructions "$here/instructions.jsonl" --seed 0 --out "$1/mmlupro-instruct.safetensors"
 }
 
 case "${1:-}" in
@@ -18,7 +20,7 @@ case "${1:-}" in
         make_models "$work/a" > /dev/null
         make_models "$work/b" > /dev/null
         status=0
-        for file in mmlupro-category.safetensors mmlupro-map.json; do
+        for file in mmlupro-category.safetensors mmlupro-map.json mmlupro-instruct.safetensors; do
                 cmp "$work/a/$file" "$work/b/$file" && echo "same twice: $file" || status=1
                 cmp "$work/a/$file" "$root/configs/models/$file" && echo "as shipped: $file" || status=1
         done

@@ -294,12 +294,12 @@ static void on_forgetter_left(struct evhttp_connection *connection, void *arg)
         a->forgetter = NULL;
 }
 
-/* DELETE /admin/decisions?prefix=TENANT|ROUTE|...&kind=decisions|pins|answers|all */
+/* DELETE /admin/decisions?prefix=TENANT|ROUTE|...&kind=decisions|pins|answers|replies|all */
 static void forget_decisions(struct admin *a, struct evhttp_request *req)
 {
         static const struct {
                 const char *name, *letters;
-        } kinds[] = { { "decisions", "d" }, { "pins", "p" }, { "answers", "a" }, { "all", "dpa" } };
+        } kinds[] = { { "decisions", "d" }, { "pins", "p" }, { "answers", "a" }, { "replies", "r" }, { "all", "dpar" } };
         const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req)), *prefix, *kind, *letters = NULL;
         struct evkeyvalq all = { 0 };
         int r;
@@ -320,7 +320,7 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
         if (!prefix)
                 answer_error(req, 400, "say which: ?prefix=TENANT|ROUTE|, with * for no tenant; an empty prefix means all of them");
         else if (!letters)
-                answer_error(req, 400, "kind is one of decisions, pins, answers, all");
+                answer_error(req, 400, "kind is one of decisions, pins, answers, replies, all");
         else if ((r = forget_begin(a->gateway, a->base, letters, prefix, on_forgotten, a, &a->forget)) < 0)
                 answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "no memory");
         else {

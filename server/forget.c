@@ -19,9 +19,9 @@
 
 #include "base.h"
 
-enum { PREFIX_MAX = 300, KINDS_MAX = 3 };
+enum { PREFIX_MAX = 300, KINDS_MAX = 4 };
 
-struct errand {
+struct visit {
         struct message m;
         struct forget *f;
         size_t removed;
@@ -39,7 +39,7 @@ struct forget {
         struct sweep sweep;
         bool sweeping;
         struct forgotten sum;
-        struct errand errands[];
+        struct visit errands[];
 };
 
 static void came_back(struct forget *f)
@@ -63,7 +63,7 @@ static struct pm_str beginning(const struct forget *f, size_t kind, char *out, s
 
 static void on_back(struct message *m, void *owner)
 {
-        struct errand *e = CONTAINER_OF(m, struct errand, m);
+        struct visit *e = CONTAINER_OF(m, struct visit, m);
 
         (void)owner;
         e->f->sum.memory += e->removed;
@@ -72,14 +72,15 @@ static void on_back(struct message *m, void *owner)
 
 static void on_worker(struct message *m, void *owner)
 {
-        struct errand *e = CONTAINER_OF(m, struct errand, m);
+        struct visit *e = CONTAINER_OF(m, struct visit, m);
         struct worker *w = owner;
         char text[PREFIX_MAX + 3];
 
         for (size_t i = 0; i < strlen(e->f->kinds); i++) {
                 struct pm_str key = beginning(e->f, i, text, sizeof text);
 
-                e->removed += lru_remove_prefix(cache_decisions(w->cache), key) + lru_remove_prefix(cache_answers(w->cache), key);
+                e->removed += lru_remove_prefix(cache_decisions(w->cache), key) + lru_remove_prefix(cache_answers(w->cache), key) +
+                              lru_remove_prefix(cache_vectors(w->cache), key);
         }
         cache_publish(w->cache);
         m->deliver = on_back;
@@ -146,7 +147,7 @@ int forget_begin(struct gateway *g, struct event_base *base, const char *kinds, 
                 f->sum.memory += commons_remove_prefix(COMMONS_PINS, beginning(f, i, text, sizeof text));
         }
         for (unsigned i = 0; i < n; i++) {
-                f->errands[i] = (struct errand){ .m = { .deliver = on_worker }, .f = f };
+                f->errands[i] = (struct visit){ .m = { .deliver = on_worker }, .f = f };
                 inbox_post(&workers[i]->inbox, &f->errands[i].m);
         }
         *ret = f;

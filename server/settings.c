@@ -188,7 +188,7 @@ static const struct pm_option cache_table[] = {
         PM_SIZE_OPTION(struct cache_settings, answers, "answers", "32MiB", 0, 64 * 1024 * MIB,
                        "for answers, in each worker, where a route keeps them; 0: none"),
         PM_SIZE_OPTION(struct cache_settings, vectors, "vectors", "8MiB", 0, 64 * 1024 * MIB,
-                       "for vectors that embedders' backends have given, in each worker; 0: none"),
+                       "for vectors that embedders' backends have given, and replies to routers, in each worker; 0: none"),
         PM_TABLE_OPTION(struct cache_settings, redis, struct redis_settings, "redis", redis_table,
                         "what gateways share: decisions, pins and answers; without it, or while it is down, each keeps its own"),
         PM_END_OPTION

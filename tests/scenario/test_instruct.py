@@ -126,6 +126,18 @@ def test_what_was_said_survives_the_gateway(plain_world, redis):
         gateway.stop()
 
 
+def test_what_failed_is_not_kept_and_what_was_said_can_be_removed(plain_world):
+    mock = plain_world.experts(*EXPERTS, "small")
+    gateway = plain_world.gateway(config(plain_world, mock, {"mode": "inline"}, {"cache": {"decisions": "off"}}))
+    mock.script({"expert": "small", "fault": "status=500"}, {"expert": "small", "fault": "cut-after=20"}, mock.always("small", f"say={MATH}"))
+
+    reasons = [timed(gateway)[0] for _ in range(4)]
+
+    assert ["task by 'small'" in reason for reason in reasons] == [False, False, True, True] and asked(mock) == 3
+    removed = gateway.admin("DELETE", "/admin/decisions?prefix=&kind=replies")
+    assert removed.status == 200 and "task by 'small'" in timed(gateway)[0] and asked(mock) == 4, removed.body
+
+
 def test_tenants_do_not_share_what_was_said(plain_world):
     mock = plain_world.experts(*EXPERTS, "small")
     tenants = {name: {"keys": [f"key-of-{name}-0123456789abcdef"]} for name in ("one", "two")}

@@ -25,6 +25,7 @@
 #define PARTS_MAX 64
 #define INLINE_MAX 8192 /* bytes of text that are looked at on the loop: about a tenth of a millisecond */
 #define TOP_MAX 16
+#define FALLBACKS_MAX 16 /* named to the host, which adds others if it needs more */
 
 enum mode { MODE_OFF, MODE_BACKGROUND, MODE_INLINE };
 
@@ -230,7 +231,7 @@ static size_t choose(const struct instruct *s, const struct pm_query *q, const s
 static pm_step decide(const struct instruct *s, struct pm_query *q, struct look *l)
 {
         struct ranked *ranked = pm_alloc(q, s->parts.experts * sizeof *ranked);
-        const char **fallbacks = pm_alloc(q, (s->parts.experts + 1) * sizeof *fallbacks);
+        const char **fallbacks = pm_alloc(q, (FALLBACKS_MAX + 1) * sizeof *fallbacks);
         const struct placed *first;
         char reason[512];
         size_t n;
@@ -246,7 +247,7 @@ static pm_step decide(const struct instruct *s, struct pm_query *q, struct look 
         n = choose(s, q, l, ranked);
         if (n == 0)
                 return pm_pass(q);
-        for (size_t i = 1; i < n; i++)
+        for (size_t i = 1; i < MIN(n, (size_t)FALLBACKS_MAX + 1); i++)
                 fallbacks[i - 1] = s->placed[ranked[i].expert].server;
         first = &s->placed[ranked[0].expert];
         (void)snprintf(reason, sizeof reason, "%s %.2f (near %.2f, afar %.3f x %g); task by %s", s->parts.names[ranked[0].expert], ranked[0].weight,

@@ -274,6 +274,7 @@ void mockhost_run(struct mockhost *h, const struct mock_ask *ask, struct mock_re
                 d->fn(d->arg);
                 ret->defers++;
         }
+        mockhost_arrive(r);
         if (atomic_load(&r->misused) && ret->end != MOCK_BROKEN)
                 ret->end = broken(r, "was followed by a call of a host function outside of any step");
         ret->log = r->log ? run_keep(r, r->log) : "";
@@ -396,6 +397,7 @@ int mockhost_open(const struct pm_router *router, const struct node *options, co
         h->why = NULL;
         if (r < 0) {
                 free(h->log);
+                (void)pthread_mutex_destroy(&h->lock);
                 scrap_destroy(memory);
                 return r;
         }

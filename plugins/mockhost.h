@@ -4,8 +4,8 @@
  *
  * It keeps the promises of pm_router.h to the letter and watches that the router keeps its own: a forged or missing move, two
  * moves, a host function called from an offload's work or a query that never ends makes the result MOCK_BROKEN, with a sentence.
- * Embeddings and calls are answered from tables or by functions; replies with keep_s are kept as long as the host lives, and what is called for in
- * the background is there for the next query; faults can be put in at any operation.
+ * Embeddings and calls are answered from tables or by functions; replies with keep_s are kept so long for their tenant, and what is called
+ * for in the background is there when the query has ended; faults can be put in at any operation.
  *
  * mockhost_open, mockhost_close and mockhost_observe on one thread; mockhost_run on many at a time, as workers do.
  */
@@ -76,6 +76,7 @@ struct mock_ask {
         const char *const *history, *const *exclude; /* NULL at the end */
         size_t wanted;
         int explain;
+        int64_t later_s;                      /* asked so many seconds later than it is: for what is kept only */
         struct mock_faults faults;
 };
 
@@ -104,7 +105,7 @@ struct mock_result {
         const char *text;             /* why it failed, was refused, or is broken */
         const char *log;              /* "warn: text\n" for each pm_log */
         unsigned steps, embeds, calls, offloads, defers;
-        unsigned kept;                /* calls that were answered from what is kept; calls: those that were not, in the background, too */
+        unsigned kept;                /* calls that were answered from what is kept; `calls`: how often an expert was asked, in the background, too */
         size_t allocated;             /* bytes by pm_alloc */
         double steps_us, longest_us;  /* in the router's steps: all, and the longest */
         double total_us;              /* with the operations */

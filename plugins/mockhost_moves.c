@@ -298,53 +298,123 @@ static void ask_expert(struct run *r)
 
 static bool same(struct pm_str a, struct pm_str b)
 {
-        return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
+        return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* Under the host's lock. */
+/* Whatever the router is shown. */
+static struct pm_str tenant_of(const struct run *r)
+{
+        return mock_str(r->ask->tenant ? r->ask->tenant : "");
+}
+
+static int64_t clock_of(const struct run *r)
+{
+        return now_us() + r->ask->later_s * 1000000;
+}
+
+/* Under the host's lock: what is kept, or asked in the background, for this query's tenant.  NULL: neither. */
 static struct kept_reply *find_kept(const struct run *r)
 {
         struct kept_reply *k = r->h->kept;
+        int64_t now = clock_of(r);
 
-        while (k && !(r->call.expert && strcmp(k->expert, r->call.expert) == 0 && strcmp(k->path, r->call.path) == 0 && same(k->body, r->call.body)))
+        while (k && !(k->ends_us > now && same(k->tenant, tenant_of(r)) && strcmp(k->expert, r->call.expert) == 0 &&
+                      strcmp(k->path, r->call.path) == 0 && same(k->body, r->call.body)))
                 k = k->next;
         return k;
 }
 
-static void keep_reply(struct run *r)
+/* Under the host's lock, which is its memory's, too. */
+static struct kept_reply *add_kept(struct run *r)
 {
         struct scrap *m = r->h->memory;
         struct kept_reply *k = scrap_alloc(m, sizeof *k);
+        struct pm_str tenant = tenant_of(r);
 
-        *k = (struct kept_reply){ .expert = scrap_text(m, r->call.expert, strlen(r->call.expert)), .path = scrap_text(m, r->call.path, strlen(r->call.path)),
-                                  .body = { scrap_text(m, r->call.body.p, r->call.body.n), r->call.body.n },
-                                  .reply = { scrap_text(m, r->query.reply.p, r->query.reply.n), r->query.reply.n }, .next = r->h->kept };
+        k->tenant = (struct pm_str){ scrap_text(m, tenant.p, tenant.n), tenant.n };
+        k->expert = scrap_text(m, r->call.expert, strlen(r->call.expert));
+        k->path = scrap_text(m, r->call.path, strlen(r->call.path));
+        k->body = (struct pm_str){ scrap_text(m, r->call.body.p, r->call.body.n), r->call.body.n };
+        k->ends_us = clock_of(r) + (int64_t)r->call.keep_s * 1000000;
+        k->next = r->h->kept;
         r->h->kept = k;
+        return k;
+}
+
+static void later(struct run *r)
+{
+        r->query.status = PM_ELATER;
+        r->query.http_status = 0;
+        r->query.reply = (struct pm_str){ NULL, 0 };
+}
+
+/* The expert is asked now, and what it says is there when the query has ended: mockhost_arrive(). */
+static void send_for(struct run *r)
+{
+        struct kept_reply *k;
+
+        (void)pthread_mutex_lock(&r->h->lock);
+        k = add_kept(r);
+        k->sent_by = r;
+        (void)pthread_mutex_unlock(&r->h->lock);
+        ask_expert(r);
+        (void)pthread_mutex_lock(&r->h->lock);
+        if (r->query.status == PM_OK && r->query.reply.n)
+                k->reply = (struct pm_str){ scrap_text(r->h->memory, r->query.reply.p, r->query.reply.n), r->query.reply.n };
+        (void)pthread_mutex_unlock(&r->h->lock);
+        later(r);
+}
+
+void mockhost_arrive(struct run *r)
+{
+        (void)pthread_mutex_lock(&r->h->lock);
+        for (struct kept_reply *k = r->h->kept; k; k = k->next)
+                if (k->sent_by == r) {
+                        k->sent_by = NULL;
+                        if (!k->reply.p)
+                                k->ends_us = 0; /* it failed: nothing is kept */
+                }
+        (void)pthread_mutex_unlock(&r->h->lock);
+}
+
+static void ask_and_keep(struct run *r)
+{
+        ask_expert(r);
+        if (r->query.status != PM_OK || !r->query.reply.n)
+                return;
+        (void)pthread_mutex_lock(&r->h->lock);
+        add_kept(r)->reply = (struct pm_str){ scrap_text(r->h->memory, r->query.reply.p, r->query.reply.n), r->query.reply.n };
+        (void)pthread_mutex_unlock(&r->h->lock);
 }
 
 static void operate_call(struct run *r)
 {
-        bool keeps = r->call.keep_s > 0;
+        bool background = r->call.background, sent = false;
+        struct pm_str reply = { NULL, 0 };
         struct kept_reply *k;
 
-        (void)pthread_mutex_lock(&r->h->lock);
-        k = keeps ? find_kept(r) : NULL;
-        if (k) {
-                r->query.status = PM_OK;
-                r->query.http_status = 200;
-                r->query.reply = run_keep_str(r, k->reply);
-                r->result->kept++;
-        } else {
+        if (r->call.keep_s <= 0 || !r->call.expert) {
                 ask_expert(r);
-                if (keeps && r->query.status == PM_OK)
-                        keep_reply(r);
-                if (keeps && r->call.background) {
-                        r->query.status = PM_ELATER;
-                        r->query.http_status = 0;
-                        r->query.reply = (struct pm_str){ NULL, 0 };
-                }
+                return;
         }
+        (void)pthread_mutex_lock(&r->h->lock);
+        k = find_kept(r);
+        sent = k && k->sent_by;
+        if (k && !sent)
+                reply = run_keep_str(r, k->reply);
         (void)pthread_mutex_unlock(&r->h->lock);
+        if (reply.p) {
+                r->query.status = reply.n > r->call.max_reply ? PM_ETOOBIG : PM_OK;
+                r->query.http_status = 200;
+                r->query.reply = reply.n > r->call.max_reply ? (struct pm_str){ NULL, 0 } : reply;
+                r->result->kept++;
+        } else if (background && sent) {
+                later(r);
+        } else if (background) {
+                send_for(r);
+        } else {
+                ask_and_keep(r);
+        }
 }
 
 static void *work_thread(void *arg)

@@ -32,10 +32,12 @@ struct deferred {
         struct deferred *before;
 };
 
-/* A reply with keep_s. */
+/* A reply with keep_s, of one tenant. */
 struct kept_reply {
         const char *expert, *path;
-        struct pm_str body, reply;
+        struct pm_str tenant, body, reply;
+        int64_t ends_us;           /* by now_us() */
+        const struct run *sent_by; /* in the background: it arrives when this query ends */
         struct kept_reply *next;
 };
 
@@ -86,6 +88,8 @@ extern const struct pm_host mockhost_functions;
 
 /* Carries out the continuation that a step asked for.  False: the client left meanwhile. */
 bool mockhost_operate(struct run *r);
+/* The query has ended: what it has sent for in the background is there. */
+void mockhost_arrive(struct run *r);
 
 /* Copies that live as long as the result. */
 const char *run_keep(struct run *r, const char *text);

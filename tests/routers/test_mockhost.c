@@ -160,6 +160,135 @@ Test(mockhost, call_then_decide)
         on_close(&o);
 }
 
+/* What came, and how often an expert was asked for it. */
+struct call_case {
+        const char *text, *tenant;
+        int64_t later_s;
+        enum mock_end end;
+        const char *expert;
+        bool provisional;
+        unsigned calls, kept;
+};
+
+static void plays(const char *plugin, const char *json, const struct mock_setup *setup, const struct call_case *cases, size_t n)
+{
+        struct on o;
+
+        cr_assert_eq(on_open(&o, TESTED, plugin, json, setup), 0, "%s", o.why);
+        for (size_t i = 0; i < n; i++) {
+                const struct call_case *c = &cases[i];
+                struct mock_ask ask = { .text = mock_str(c->text), .tenant = c->tenant, .later_s = c->later_s };
+                struct mock_result r;
+
+                mockhost_run(o.host, &ask, &r);
+                cr_assert(r.end == c->end && (!c->expert || strcmp(r.expert, c->expert) == 0) && r.provisional == c->provisional &&
+                          r.calls == c->calls && r.kept == c->kept, "%s, case %zu: %s, %s, %d, %u asked, %u kept", plugin, i, mock_end_text(r.end),
+                          r.expert ? r.expert : r.text, r.provisional, r.calls, r.kept);
+                mock_result_finish(&r);
+        }
+        on_close(&o);
+}
+
+static const struct mock_reply call_replies[] = { { .contains = "refuse", .http_status = 503, .body = "{}" }, { .contains = "void", .body = "" },
+                                                  { .body = REPLY("the coder should do it") } };
+static const struct mock_setup call_setup = { .replies = call_replies, .n_replies = LENGTH_OF(call_replies) };
+
+Test(mockhost, replies_are_kept_for_their_tenant_and_time)
+{
+        static const struct call_case cases[] = {
+                { "a", NULL, 0, MOCK_DECIDED, "coder", false, 1, 0 }, { "a", NULL, 0, MOCK_DECIDED, "coder", false, 0, 1 },
+                { "b", NULL, 0, MOCK_DECIDED, "coder", false, 1, 0 }, { "a", "acme", 0, MOCK_DECIDED, "coder", false, 1, 0 },
+                { "a", "acme", 58, MOCK_DECIDED, "coder", false, 0, 1 }, { "a", "acme", 61, MOCK_DECIDED, "coder", false, 1, 0 },
+                { "refuse", NULL, 0, MOCK_FAILED, NULL, false, 1, 0 }, { "refuse", NULL, 0, MOCK_FAILED, NULL, false, 1, 0 },
+                { "void", NULL, 0, MOCK_PASSED, NULL, false, 1, 0 }, { "void", NULL, 0, MOCK_PASSED, NULL, false, 1, 0 },
+        }, never[] = { { "a", NULL, 0, MOCK_DECIDED, "coder", false, 1, 0 }, { "a", NULL, 0, MOCK_DECIDED, "coder", false, 1, 0 } };
+
+        plays("uses_call", "{\"ask\": \"small\", \"keep_s\": 60}", &call_setup, cases, LENGTH_OF(cases));
+        plays("uses_call", "{\"ask\": \"small\"}", &call_setup, never, LENGTH_OF(never));
+}
+
+Test(mockhost, what_is_sent_for_is_there_for_the_next_query)
+{
+        static const struct call_case cases[] = {
+                { "a", NULL, 0, MOCK_DECIDED, "small", true, 1, 0 }, { "a", NULL, 0, MOCK_DECIDED, "coder", false, 0, 1 },
+                { "a", "acme", 0, MOCK_DECIDED, "small", true, 1, 0 }, { "a", NULL, 61, MOCK_DECIDED, "small", true, 1, 0 },
+                { "refuse", NULL, 0, MOCK_DECIDED, "small", true, 1, 0 }, { "refuse", NULL, 0, MOCK_DECIDED, "small", true, 1, 0 },
+        }, old[] = { { "a", NULL, 0, MOCK_DECIDED, "coder", false, 1, 0 }, { "a", NULL, 0, MOCK_DECIDED, "coder", false, 0, 1 } };
+
+        plays("uses_call", "{\"ask\": \"small\", \"keep_s\": 60, \"background\": true}", &call_setup, cases, LENGTH_OF(cases));
+        plays("uses_call_old", "{\"ask\": \"small\", \"keep_s\": 60, \"background\": true}", &call_setup, old, LENGTH_OF(old));
+}
+
+/* Asks twice for the same within one query. */
+static pm_step twice_second(void *self, struct pm_query *q)
+{
+        (void)self;
+        return q->status == PM_ELATER ? pm_decide(q, .expert = "small", .provisional = 1) : pm_decide(q, .expert = "large");
+}
+
+static pm_step twice_first(void *self, struct pm_query *q)
+{
+        (void)self;
+        return q->status == PM_ELATER || q->status == PM_OK
+                       ? pm_call(q, twice_second, .expert = "small", .body = mock_str("{}"), .keep_s = 9, .background = 1) : pm_fail(q, "%d", q->status);
+}
+
+static pm_step twice_route(void *self, struct pm_query *q)
+{
+        (void)self;
+        return pm_call(q, twice_first, .expert = "small", .body = mock_str("{}"), .keep_s = 9, .background = 1);
+}
+
+Test(mockhost, what_is_sent_for_is_not_there_for_the_same_query)
+{
+        static const struct pm_router twice = { .size = sizeof twice, .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR, .name = "twice", .route = twice_route };
+        struct mock_setup setup = call_setup;
+        struct mock_ask ask = { .text = mock_str("a") };
+        struct mock_result r;
+        struct mockhost *h;
+        char why[256];
+
+        setup.experts = three_experts;
+        setup.n_experts = LENGTH_OF(three_experts);
+        cr_assert_eq(mockhost_open(&twice, NULL, &setup, &h, why, sizeof why), 0, "%s", why);
+        for (int i = 0; i < 2; i++) {
+                mockhost_run(h, &ask, &r);
+                cr_assert(r.end == MOCK_DECIDED && strcmp(r.expert, i ? "large" : "small") == 0 && r.calls == (i ? 0 : 1) && r.kept == (i ? 2 : 0),
+                          "%d: %s, %u, %u", i, r.expert, r.calls, r.kept);
+                mock_result_finish(&r);
+        }
+        mockhost_close(h);
+}
+
+static void *many_calls(void *arg)
+{
+        struct on *o = arg;
+        char text[16];
+
+        for (int i = 0; i < 200; i++) {
+                struct mock_result r;
+
+                (void)snprintf(text, sizeof text, "t %d", i % 17);
+                r = on_ask(o, text);
+                cr_assert(r.end == MOCK_DECIDED && r.calls + r.kept <= 1);
+                mock_result_finish(&r);
+        }
+        return NULL;
+}
+
+Test(mockhost, many_threads_keep_and_find)
+{
+        pthread_t threads[4];
+        struct on o;
+
+        cr_assert_eq(on_open(&o, TESTED, "uses_call", "{\"ask\": \"small\", \"keep_s\": 60, \"background\": true}", &call_setup), 0, "%s", o.why);
+        for (size_t i = 0; i < LENGTH_OF(threads); i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, many_calls, &o), 0);
+        for (size_t i = 0; i < LENGTH_OF(threads); i++)
+                cr_assert_eq(pthread_join(threads[i], NULL), 0);
+        on_close(&o);
+}
+
 Test(mockhost, offload_inline_and_on_a_thread)
 {
         for (int threads = 0; threads < 2; threads++) {

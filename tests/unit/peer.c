@@ -49,11 +49,27 @@ bool peer_say(struct peer_conn *c, const char *text)
         return peer_send(c, text, strlen(text));
 }
 
+/* Connections take turns: what is noted is of one request. */
+static pthread_mutex_t note = PTHREAD_MUTEX_INITIALIZER;
+
+static uint64_t take_head(struct peer_conn *c, size_t n)
+{
+        struct peer *p = c->peer;
+        const char *length;
+        uint64_t left;
+
+        pthread_mutex_lock(&note);
+        snprintf(p->head, sizeof p->head, "%.*s", (int)n, c->kept);
+        length = strcasestr(p->head, "\r\ncontent-length:");
+        left = length ? strtoull(length + 17, NULL, 10) : 0;
+        pthread_mutex_unlock(&note);
+        return left;
+}
+
 bool peer_take(struct peer_conn *c)
 {
         struct peer *p = c->peer;
         uint64_t left, got = 0, sum = 0;
-        const char *length;
         char *end;
         size_t n;
 
@@ -67,9 +83,7 @@ bool peer_take(struct peer_conn *c)
                 c->n_kept += (size_t)r;
         }
         n = (size_t)(end + 4 - c->kept);
-        snprintf(p->head, sizeof p->head, "%.*s", (int)n, c->kept);
-        length = strcasestr(p->head, "\r\ncontent-length:");
-        left = length ? strtoull(length + 17, NULL, 10) : 0;
+        left = take_head(c, n);
         memmove(c->kept, c->kept + n, c->n_kept - n);
         c->n_kept -= n;
         while (left > 0) {
@@ -92,8 +106,10 @@ bool peer_take(struct peer_conn *c)
                 memmove(c->kept, c->kept + take, c->n_kept - take);
                 c->n_kept -= take;
         }
+        pthread_mutex_lock(&note);
         p->body_n = got;
         p->body_sum = sum;
+        pthread_mutex_unlock(&note);
         c->requests++;
         atomic_fetch_add(&p->requests, 1);
         return true;

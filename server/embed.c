@@ -315,7 +315,7 @@ bool embed_start(struct embed *e, struct worker *w, struct arena *arena, struct 
 {
         *e = (struct embed){ .owner = owner, .embedder = by, .text = text, .timeout_ms = timeout_ms };
         e->wake = (struct wake){ .fn = on_news, .arg = e };
-        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake };
+        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake, .of = CACHE_VECTORS };
         if (by->model) {
                 run_model(e, w, arena, by->model);
                 return true;

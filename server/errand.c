@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An errand in the background is an errand of the worker's own (struct sent), with its own memory and a hold on its generation.  The query's
- * errand watches it only while Redis is asked, which takes microseconds, and never while an expert is.
+ * In the background, too, the query's own errand looks into memory and Redis, which takes microseconds.  What is found nowhere is handed
+ * over to an errand of the worker's (struct sent), with its own memory and a hold on its generation, and the query goes on without it.
  */
 #include "errand.h"
+
+#include <event2/event.h>
 
 #include "base.h"
 #include "config.h"
@@ -11,13 +13,11 @@
 #include "log.h"
 #include "settings.h"
 
-enum { SAY_AGAIN_US = 60000000, MEMORY_BESIDE = 256 << 10 };
+enum { MEMORY_BESIDE = 256 << 10 };
 
 struct sent {
         struct errand errand;
         struct arena arena;
-        struct wake wake;        /* the errand has ended */
-        struct errand *watcher;  /* NULL: nobody waits */
         struct errands *all;
         struct sent *next, **pprev;
 };
@@ -26,52 +26,212 @@ struct errands {
         struct worker *worker;
         struct sent *first;
         unsigned n;
-        int64_t said_at;
+        struct log_said said;
 };
 
-static void failed(struct errand *e, int status, const char *why)
+static void count(const struct errand *e, enum metrics_call how)
+{
+        metrics_router_call(e->lookup.worker->metrics, e->call.router->metric, how);
+}
+
+static void ended(struct errand *e, int status, enum metrics_call how, const char *why)
 {
         e->status = status;
         (void)snprintf(e->error, sizeof e->error, "%s", why);
         e->done = true;
+        if (e->timer)
+                event_free(TAKE(e->timer));
+        count(e, how);
 }
 
-static void take(struct errand *e, struct pm_str reply)
+/* What was kept may be longer than this one wants it. */
+static void take_kept(struct errand *e)
 {
-        e->reply = reply;
+        enum metrics_recall from = e->lookup.from;
+
+        if (e->lookup.value.n > e->call.max_reply) {
+                ended(e, PM_ETOOBIG, ROUTER_CALL_FAILED, "the kept reply is longer than max_reply");
+                return;
+        }
+        e->reply = e->lookup.value;
         e->http_status = 200;
-        e->status = PM_OK;
-        e->done = true;
+        ended(e, PM_OK, from == RECALL_LOCAL ? ROUTER_CALL_LOCAL : from == RECALL_SHARED ? ROUTER_CALL_SHARED : ROUTER_CALL_JOINED, "");
 }
 
 static void go_and_ask(struct errand *e)
 {
         const struct errand_call *c = &e->call;
+        int64_t left = (e->until_us - now_us() + 999) / 1000;
 
+        if (e->timer)
+                event_free(TAKE(e->timer));
         e->asked = true;
-        ask_start(&e->ask, e->lookup.worker, e->lookup.arena, &e->wake, c->expert, c->path, c->body, c->timeout_ms, c->max_reply);
+        ask_start(&e->ask, e->lookup.worker, e->lookup.arena, &e->wake, c->expert, c->path, c->body, MAX(left, 1), c->max_reply);
+}
+
+/* Of an exchange that has ended, for those that wait for it and later ones.  An empty reply is not worth keeping. */
+static void keep_answer(struct errand *e)
+{
+        const struct ask *a = &e->ask;
+
+        if (e->lookup.key.local.p)
+                lookup_done(&e->lookup, a->status == PM_OK && a->reply.n ? a->reply : (struct pm_str){ 0 }, e->call.keep_ms);
 }
 
 static void read_answer(struct errand *e)
 {
         const struct ask *a = &e->ask;
-        bool good = a->status == PM_OK;
 
+        keep_answer(e);
         e->http_status = a->http_status;
         e->reply = a->reply;
-        e->status = a->status;
-        if (!good)
-                (void)snprintf(e->error, sizeof e->error, "%s", a->error);
-        if (e->lookup.key.local.p)
-                lookup_done(&e->lookup, good ? a->reply : (struct pm_str){ 0 }, e->call.keep_ms);
-        e->done = true;
+        ended(e, a->status, a->status == PM_OK ? ROUTER_CALL_ASKED : ROUTER_CALL_FAILED, a->status == PM_OK ? "" : a->error);
+}
+
+/* ---- in the background ---------------------------------------------------------------------------------------------------- */
+
+static void sent_free(struct sent *s)
+{
+        struct generation *g = s->errand.call.generation;
+
+        *s->pprev = s->next;
+        if (s->next)
+                s->next->pprev = s->pprev;
+        s->all->n--;
+        lookup_cancel(&s->errand.lookup);
+        ask_cancel(&s->errand.ask);
+        arena_finish(&s->arena);
+        free(s);
+        generation_release(g);
+}
+
+/* It failed out of anybody's sight. */
+static void tell_failure(struct errands *all, const struct errand *e)
+{
+        struct log_line l;
+
+        metrics_router_sent_failed(all->worker->metrics, e->call.router->metric);
+        if (!log_may_say(&all->said, e->call.router->metric))
+                return;
+        log_begin(&l, all->worker->log, PM_WARN, "what a router has sent for in the background did not come");
+        log_text(&l, "router", e->call.router->name);
+        log_text(&l, "error", e->ask.error);
+        log_end(&l);
+}
+
+static void on_sent_news(void *arg)
+{
+        struct sent *s = arg;
+
+        if (!s->errand.ask.done)
+                return;
+        keep_answer(&s->errand);
+        if (s->errand.ask.status != PM_OK)
+                tell_failure(s->all, &s->errand);
+        sent_free(s);
+}
+
+static struct sent *sent_create(struct errands *all, const struct errand *from)
+{
+        const struct errand_call *c = &from->call;
+        struct sent *s = calloc(1, sizeof *s);
+        struct errand *e;
+        size_t prefix = from->lookup.key.shared.n - from->lookup.key.local.n;
+
+        if (!s)
+                return NULL;
+        arena_init(&s->arena, &all->worker->arenas, c->body.n + 2 * c->max_reply + MEMORY_BESIDE);
+        e = &s->errand;
+        e->call = *c;
+        e->call.path = arena_strndup(&s->arena, c->path, strlen(c->path));
+        e->call.body.p = arena_strndup(&s->arena, c->body.p, c->body.n);
+        e->wake = (struct wake){ .fn = on_sent_news, .arg = s };
+        e->until_us = now_us() + c->timeout_ms * 1000;
+        e->lookup = (struct lookup){ .worker = all->worker, .arena = &s->arena, .owner = &e->wake, .of = CACHE_REPLIES, .key = from->lookup.key };
+        e->lookup.key.shared.p = arena_strndup(&s->arena, from->lookup.key.shared.p, from->lookup.key.shared.n);
+        if (!e->call.path || !e->call.body.p || !e->lookup.key.shared.p) {
+                arena_finish(&s->arena);
+                free(s);
+                return NULL;
+        }
+        e->lookup.key.local.p = e->lookup.key.shared.p + prefix;
+        e->call.generation = generation_take(c->generation);
+        s->all = all;
+        s->next = all->first;
+        if (s->next)
+                s->next->pprev = &s->next;
+        s->pprev = &all->first;
+        all->first = s;
+        all->n++;
+        return s;
+}
+
+/* Found nowhere.  Those that wait for this errand will find the worker's in its place. */
+static void send_for(struct errand *e)
+{
+        struct errands *all = e->lookup.worker->errands;
+        bool room = all->n < ERRANDS_MAX;
+        struct sent *s;
+
+        lookup_cancel(&e->lookup);
+        s = room ? sent_create(all, e) : NULL;
+        if (!s) {
+                ended(e, PM_EBUSY, ROUTER_CALL_BUSY, room ? "no memory" : "64 calls are in the background already");
+        } else if (lookup_lead(&s->errand.lookup)) {
+                go_and_ask(&s->errand);
+                ended(e, PM_ELATER, ROUTER_CALL_SENT, "it is asked in the background");
+        } else {
+                sent_free(s);
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
+        }
+}
+
+/* ---- of a query ----------------------------------------------------------------------------------------------------------- */
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+        struct errand *e = arg;
+
+        (void)fd, (void)what;
+        lookup_cancel(&e->lookup);
+        if (e->call.background)
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
+        else
+                ended(e, PM_ETIMEOUT, ROUTER_CALL_FAILED, "the call that it waited for did not end in time");
+        worker_wake(e->lookup.worker, e->owner);
+}
+
+/* For another's exchange, as long as one of its own could take; in the background only while that one looks into Redis. */
+static void follow(struct errand *e, bool computes)
+{
+        int64_t wait = e->call.background ? e->lookup.redis_us : MAX(e->until_us - now_us(), 0);
+        struct timeval t = { wait / 1000000, wait % 1000000 };
+
+        if (e->call.background && computes) {
+                lookup_cancel(&e->lookup);
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
+                return;
+        }
+        if (e->timer)
+                return;
+        e->timer = evtimer_new(e->lookup.worker->base, on_time, e);
+        if (!e->timer || evtimer_add(e->timer, &t) < 0) {
+                lookup_cancel(&e->lookup);
+                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "no memory for a timer");
+        }
 }
 
 /* On as far as it goes now. */
 static void advance(struct errand *e, enum lookup_state state)
 {
+        bool computes = false;
+
         if (state == LOOKUP_FOUND)
-                take(e, e->lookup.value);
+                take_kept(e);
+        else if (state == LOOKUP_WAITS && lookup_follows(&e->lookup, &computes))
+                follow(e, computes);
+        else if (state == LOOKUP_COMPUTE && e->call.background)
+                send_for(e);
         else if (state == LOOKUP_COMPUTE)
                 go_and_ask(e);
 }
@@ -90,7 +250,7 @@ static void on_news(void *arg)
                 worker_wake(e->lookup.worker, e->owner);
 }
 
-/* The expert's model and name, not its endpoint: a model that answers from another place is the same model. */
+/* The expert's name and model, not its endpoint: a model that answers from another place is the same model. */
 static bool make_key(struct errand *e)
 {
         const struct errand_call *c = &e->call;
@@ -104,155 +264,35 @@ static bool make_key(struct errand *e)
         return cache_sum_key(cache, c->generation, CACHE_KEY_REPLY, c->scope, c->route, e->lookup.arena, &e->lookup.key);
 }
 
-/* ---- in the background ---------------------------------------------------------------------------------------------------- */
-
-/* What failed out of anybody's sight: a line a minute. */
-static void say(struct errands *all, const struct errand *e)
+/* Nothing is looked for; the reply of a refresh is kept in place of what there may be. */
+static void start_anew(struct errand *e)
 {
-        struct log_line l;
-        int64_t now = now_us();
-
-        if (all->said_at && now - all->said_at < SAY_AGAIN_US)
-                return;
-        all->said_at = now;
-        log_begin(&l, all->worker->log, PM_WARN, "what a router has sent for in the background did not come");
-        log_text(&l, "router", e->call.router);
-        log_text(&l, "error", e->error);
-        log_end(&l);
-}
-
-static void sent_free(struct sent *s)
-{
-        struct errand_call c = s->errand.call;
-
-        *s->pprev = s->next;
-        if (s->next)
-                s->next->pprev = s->pprev;
-        s->all->n--;
-        worker_unwake(s->all->worker, &s->wake);
-        errand_cancel(&s->errand);
-        arena_finish(&s->arena);
-        free(s);
-        generation_release(c.generation);
-}
-
-/* Redis has been asked: who watched goes on. */
-static void tell_watcher(struct sent *s)
-{
-        struct errand *e = TAKE(s->watcher);
-        char *copy;
-
-        if (!e)
-                return;
-        e->sent = NULL;
-        if (!s->errand.done) {
-                failed(e, PM_ELATER, "it was sent for");
+        if (!e->call.background) {
+                e->lookup.redis = e->lookup.key.local.p ? cache_redis(e->lookup.worker->cache) : NULL;
+                go_and_ask(e);
+        } else if (e->call.wish == ERRAND_REFRESH) {
+                send_for(e);
         } else {
-                copy = arena_strndup(e->lookup.arena, s->errand.reply.p, s->errand.reply.n);
-                if (copy)
-                        take(e, (struct pm_str){ copy, s->errand.reply.n });
-                else
-                        failed(e, PM_ETOOBIG, "no memory for a kept reply");
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "the client wants nothing to be kept");
         }
-        worker_wake(e->lookup.worker, e->owner);
 }
-
-static void on_sent_done(void *arg)
-{
-        struct sent *s = arg;
-
-        tell_watcher(s);
-        if (s->errand.status != PM_OK)
-                say(s->all, &s->errand);
-        sent_free(s);
-}
-
-/* As on_news, and whoever watches is told when Redis had nothing. */
-static void on_sent_news(void *arg)
-{
-        struct sent *s = arg;
-
-        on_news(&s->errand);
-        if (s->errand.asked)
-                tell_watcher(s);
-}
-
-static struct sent *sent_create(struct errands *all, const struct errand *e)
-{
-        const struct errand_call *c = &e->call;
-        struct sent *s = calloc(1, sizeof *s);
-        struct errand *mine;
-
-        if (!s)
-                return NULL;
-        arena_init(&s->arena, &all->worker->arenas, c->body.n + 2 * c->max_reply + MEMORY_BESIDE);
-        mine = &s->errand;
-        mine->call = *c;
-        mine->call.path = arena_strndup(&s->arena, c->path, strlen(c->path));
-        mine->call.body.p = arena_strndup(&s->arena, c->body.p, c->body.n);
-        mine->call.router = arena_strndup(&s->arena, c->router, strlen(c->router));
-        mine->lookup = (struct lookup){ .worker = all->worker, .arena = &s->arena, .owner = &mine->wake, .redis_us = e->lookup.redis_us };
-        mine->wake = (struct wake){ .fn = on_sent_news, .arg = s };
-        mine->owner = &s->wake;
-        s->wake = (struct wake){ .fn = on_sent_done, .arg = s };
-        if (!mine->call.path || !mine->call.body.p || !mine->call.router || !make_key(mine)) {
-                arena_finish(&s->arena);
-                free(s);
-                return NULL;
-        }
-        mine->call.generation = generation_take(c->generation);
-        s->all = all;
-        s->next = all->first;
-        if (s->next)
-                s->next->pprev = &s->next;
-        s->pprev = &all->first;
-        all->first = s;
-        all->n++;
-        return s;
-}
-
-static void send_for(struct errand *e, struct errands *all)
-{
-        struct sent *s = all->n < ERRANDS_MAX ? sent_create(all, e) : NULL;
-        enum lookup_state state;
-
-        if (!s) {
-                failed(e, PM_EBUSY, all->n < ERRANDS_MAX ? "no memory" : "too much is being sent for already");
-                return;
-        }
-        state = lookup_begin(&s->errand.lookup);
-        if (state == LOOKUP_WAITS && !s->errand.lookup.flight.leader) {
-                s->watcher = e;
-                e->sent = s;
-                return;
-        }
-        if (state == LOOKUP_COMPUTE)
-                go_and_ask(&s->errand);
-        else
-                sent_free(s); /* somebody else is at it */
-        failed(e, PM_ELATER, "it was sent for");
-}
-
 
 bool errand_start(struct errand *e, struct worker *w, struct arena *arena, struct wake *owner, const struct errand_call *call)
 {
-        *e = (struct errand){ .call = *call, .owner = owner };
+        *e = (struct errand){ .call = *call, .owner = owner, .until_us = now_us() + call->timeout_ms * 1000 };
         e->wake = (struct wake){ .fn = on_news, .arg = e };
-        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake };
+        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake, .of = CACHE_REPLIES };
         e->lookup.redis_us = MIN(call->generation->cache->redis.timeout, call->timeout_ms) * 1000;
-        if (call->keep_ms <= 0 || !make_key(e)) {
+        if (call->keep_ms <= 0 || call->wish == ERRAND_OFF) {
+                start_anew(e);
+        } else if (!make_key(e)) {
                 e->lookup.key = (struct cache_key){ 0 };
-                go_and_ask(e);
-                return false;
+                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "no memory for a key");
+        } else if (call->wish == ERRAND_REFRESH) {
+                start_anew(e);
+        } else {
+                advance(e, lookup_begin(&e->lookup));
         }
-        if (call->background) {
-                if (lookup_local(&e->lookup))
-                        take(e, e->lookup.value);
-                else
-                        send_for(e, w->errands);
-                return e->done;
-        }
-        advance(e, lookup_begin(&e->lookup));
         return e->done;
 }
 
@@ -261,12 +301,13 @@ void errand_cancel(struct errand *e)
         if (!e->lookup.worker)
                 return;
         worker_unwake(e->lookup.worker, e->owner);
-        if (e->sent)
-                TAKE(e->sent)->watcher = NULL;
         lookup_cancel(&e->lookup);
         ask_cancel(&e->ask); /* takes e->wake off too */
-        e->done = true;
+        if (!e->done)
+                ended(e, PM_ETIMEOUT, ROUTER_CALL_CANCELLED, "cancelled");
 }
+
+/* ---- the worker's --------------------------------------------------------------------------------------------------------- */
 
 struct errands *errands_create(struct worker *w)
 {

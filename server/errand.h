@@ -12,13 +12,20 @@
 #include "lookup.h"
 
 struct errands; /* a worker's, in the background */
+struct event;
 struct generation;
 struct route;
 struct router;
-struct sent;
 struct tenant;
 
 #define ERRANDS_MAX 64 /* in the background, of one worker */
+
+/* What the client says about what is kept (x-pointsman-cache). */
+enum errand_wish {
+        ERRAND_ANY,
+        ERRAND_OFF,    /* nothing is looked for, nothing kept; and so nothing asked in the background */
+        ERRAND_REFRESH /* nothing is looked for; what comes is kept */
+};
 
 /* What is asked; all of it lives as long as the errand. */
 struct errand_call {
@@ -28,10 +35,11 @@ struct errand_call {
         int64_t timeout_ms, keep_ms; /* keep_ms 0: nothing is kept, nothing looked for */
         size_t max_reply;
         bool background;             /* wants keep_ms */
+        enum errand_wish wish;
         struct generation *generation;
         const struct route *route;
         const struct tenant *scope;  /* whose replies it shares; NULL: everybody's */
-        const char *router;          /* who asks, for the log */
+        const struct router *router; /* who asks */
 };
 
 /* Lives inside its owner, who is woken once, when `done` has become true. */
@@ -40,11 +48,12 @@ struct errand {
         struct ask ask;
         struct lookup lookup;
         struct wake wake, *owner;
-        struct sent *sent;  /* in the background: what looks into Redis for it */
+        struct event *timer; /* while it waits for another's exchange */
+        int64_t until_us;
         bool asked;
 
         bool done;
-        int status;         /* enum pm_status */
+        int status;          /* enum pm_status */
         int http_status;
         struct pm_str reply; /* in the arena */
         char error[240];

@@ -49,6 +49,12 @@ void log_int(struct log_line *l, const char *key, int64_t value);
 void log_real(struct log_line *l, const char *key, double value);
 void log_end(struct log_line *l);
 
+/* What one thread has said last about whom, by a number from 0; those that share a place may say more.  True: it has said nothing for a minute. */
+struct log_said {
+        struct { int who; int64_t at; } last[64];
+};
+bool log_may_say(struct log_said *s, int who);
+
 /* The short way: log_msg(NULL, PM_WARN, "cannot reach '%s': %s", ...). */
 void log_msg(struct log_buffer *to, enum pm_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #endif

@@ -12,7 +12,8 @@ enum { VERSION = 1, SET_TIMEOUT_US = 1000000 };
 
 static void count(struct lookup *l, enum metrics_recall how)
 {
-        metrics_recall(l->worker->metrics, CACHE_VECTORS, how);
+        l->from = how;
+        metrics_recall(l->worker->metrics, l->of, how);
 }
 
 /* Copies a kept value into the arena without its version. */
@@ -71,7 +72,28 @@ static enum lookup_state join_or_lead(struct lookup *l)
         return lead(l);
 }
 
-bool lookup_local(struct lookup *l)
+bool lookup_lead(struct lookup *l)
+{
+        if (!flight_join(l->worker->cache, &l->flight, &l->key)) {
+                flight_end(l->worker->cache, &l->flight, (struct pm_str){ 0 }, false);
+                return false;
+        }
+        l->redis = cache_redis(l->worker->cache);
+        l->state = LOOKUP_COMPUTE;
+        return true;
+}
+
+bool lookup_follows(const struct lookup *l, bool *ret_computes)
+{
+        struct flight *leader = l->state == LOOKUP_WAITS ? l->flight.leader : NULL;
+
+        if (leader)
+                *ret_computes = CONTAINER_OF(leader, struct lookup, flight)->state == LOOKUP_COMPUTE; /* keys of a kind are a lookup's or none */
+        return leader != NULL;
+}
+
+/* In the worker's memory. */
+static bool look_here(struct lookup *l)
 {
         struct pm_str kept;
 
@@ -83,7 +105,7 @@ bool lookup_local(struct lookup *l)
 
 enum lookup_state lookup_begin(struct lookup *l)
 {
-        return lookup_local(l) ? l->state : join_or_lead(l);
+        return look_here(l) ? l->state : join_or_lead(l);
 }
 
 enum lookup_state lookup_state(struct lookup *l)

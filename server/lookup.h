@@ -2,8 +2,8 @@
 /*
  * lookup.h - a value that may be kept: in the worker's memory, in Redis, or under way for somebody else; else its owner gets it.
  *
- * For what routers ask for (vectors of texts, replies of experts).  Lives inside its owner, who is woken when a state that was WAITS has changed.  One owner at
- * a time is told to COMPUTE each key; lookup_done() tells the others.
+ * For what routers ask for (vectors of texts, replies of experts).  Lives inside its owner, who is woken when a state that was WAITS
+ * has changed.  One owner at a time is told to COMPUTE each key; lookup_done() tells the others.
  */
 #ifndef PM_LOOKUP_H
 #define PM_LOOKUP_H
@@ -13,6 +13,7 @@
 
 #include "arena.h"
 #include "cache.h"
+#include "metrics.h"
 #include "redis.h"
 #include "worker.h"
 
@@ -24,7 +25,9 @@ struct lookup {
         struct wake *owner;
         struct cache_key key;
         int64_t redis_us;        /* how long Redis may take */
+        enum metrics_cache of;   /* what it is, for the metrics */
         enum lookup_state state;
+        enum metrics_recall from; /* FOUND: where */
         struct pm_str value;     /* FOUND: in the arena */
         bool alone;              /* does not wait for others any more */
 
@@ -33,12 +36,14 @@ struct lookup {
         struct flight flight;
 };
 
-/* Key, worker, arena, owner and redis_us are set, the rest is zero.  The owner is not woken from inside. */
+/* Key, worker, arena, owner, redis_us and `of` are set, the rest is zero.  The owner is not woken from inside. */
 enum lookup_state lookup_begin(struct lookup *l);
-/* Only a look into the worker's memory; true: the value is there. */
-bool lookup_local(struct lookup *l);
+/* In place of lookup_begin(), of a key that is nowhere: true: COMPUTE.  False: another one is at it, and this one has not begun. */
+bool lookup_lead(struct lookup *l);
 /* Woken: how is it now? */
 enum lookup_state lookup_state(struct lookup *l);
+/* WAITS: for another owner; *ret_computes: which has been told to compute it. */
+bool lookup_follows(const struct lookup *l, bool *ret_computes);
 /* What was computed, p NULL: it failed.  Kept for so long; the value is copied. */
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms);
 /* In any state; the owner is not woken any more. */

@@ -224,6 +224,22 @@ void metrics_stall(struct metrics_shard *s, int router)
                 add(&r->stalls, 1);
 }
 
+void metrics_router_call(struct metrics_shard *s, int router, enum metrics_call how)
+{
+        struct router_numbers *r = named(s, METRICS_ROUTER, router);
+
+        if (r)
+                add(&r->calls[how], 1);
+}
+
+void metrics_router_sent_failed(struct metrics_shard *s, int router)
+{
+        struct router_numbers *r = named(s, METRICS_ROUTER, router);
+
+        if (r)
+                add(&r->sent_failed, 1);
+}
+
 void metrics_route(struct metrics_shard *s, int route, int how)
 {
         struct route_numbers *r = named(s, METRICS_ROUTE, route);
@@ -263,6 +279,11 @@ static const char *const decision_names[METRICS_DECISIONS] = {
         [ROUTER_DECIDED] = "decided", [ROUTER_PASSED] = "passed", [ROUTER_FAILED] = "failed", [ROUTER_BROKEN] = "broken",
         [ROUTER_DEADLINE] = "deadline", [ROUTER_CANCELLED] = "cancelled",
 };
+static const char *const call_names[METRICS_CALLS] = {
+        [ROUTER_CALL_LOCAL] = "local", [ROUTER_CALL_SHARED] = "shared", [ROUTER_CALL_JOINED] = "joined", [ROUTER_CALL_ASKED] = "asked",
+        [ROUTER_CALL_FAILED] = "failed", [ROUTER_CALL_SENT] = "sent", [ROUTER_CALL_LATER] = "later", [ROUTER_CALL_BUSY] = "busy",
+        [ROUTER_CALL_CANCELLED] = "cancelled",
+};
 
 const char *metrics_attempt_name(enum metrics_attempt end)
 {
@@ -272,6 +293,11 @@ const char *metrics_attempt_name(enum metrics_attempt end)
 const char *metrics_decision_name(enum metrics_decision end)
 {
         return decision_names[end];
+}
+
+const char *metrics_call_name(enum metrics_call how)
+{
+        return call_names[how];
 }
 
 /* Adds the counters [from, from + n) of a name, in all shards. */
@@ -301,6 +327,11 @@ void metrics_expert_attempts(int expert, uint64_t out[METRICS_ATTEMPTS])
 void metrics_router_decisions(int router, uint64_t out[METRICS_DECISIONS])
 {
         sum_named(METRICS_ROUTER, router, offsetof(struct router_numbers, decisions) / sizeof(counter), METRICS_DECISIONS, out);
+}
+
+void metrics_router_calls(int router, uint64_t out[METRICS_CALLS])
+{
+        sum_named(METRICS_ROUTER, router, offsetof(struct router_numbers, calls) / sizeof(counter), METRICS_CALLS, out);
 }
 
 static char *escape_label(const char *name)

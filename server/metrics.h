@@ -50,13 +50,26 @@ void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out
 enum metrics_decision { ROUTER_DECIDED, ROUTER_PASSED, ROUTER_FAILED, ROUTER_BROKEN, ROUTER_DEADLINE, ROUTER_CANCELLED, METRICS_DECISIONS };
 void metrics_router(struct metrics_shard *s, int router, enum metrics_decision end, int64_t us);
 void metrics_stall(struct metrics_shard *s, int router); /* a step above 5 ms */
+/* One call of a router (pm_call): where its reply came from, or why it has none. */
+enum metrics_call {
+        ROUTER_CALL_LOCAL, ROUTER_CALL_SHARED,
+        ROUTER_CALL_JOINED,    /* another query's */
+        ROUTER_CALL_ASKED, ROUTER_CALL_FAILED,
+        ROUTER_CALL_SENT,      /* in the background: it is asked now */
+        ROUTER_CALL_LATER,     /* it was being asked already */
+        ROUTER_CALL_BUSY,      /* too many are */
+        ROUTER_CALL_CANCELLED,
+        METRICS_CALLS
+};
+void metrics_router_call(struct metrics_shard *s, int router, enum metrics_call how);
+void metrics_router_sent_failed(struct metrics_shard *s, int router); /* of those in the background */
 /* Who decided: the numbers of route.h's enum decision_how. */
 enum { METRICS_HOWS = 6 };
 void metrics_route(struct metrics_shard *s, int route, int how);
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
 
 /* What was looked for among what is kept, and where it was found. */
-enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, CACHE_VECTORS, METRICS_CACHES };
+enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, CACHE_VECTORS, CACHE_REPLIES /* to routers; they lie among the vectors */, METRICS_CACHES };
 enum metrics_recall {
         RECALL_LOCAL, RECALL_SHARED,
         RECALL_JOINED,  /* somebody else was computing it */
@@ -72,8 +85,10 @@ void metrics_cache_size(struct metrics_shard *s, enum metrics_cache which, uint6
 /* Any thread: sums over all shards, for the administrator's view. */
 void metrics_expert_attempts(int expert, uint64_t out[METRICS_ATTEMPTS]);
 void metrics_router_decisions(int router, uint64_t out[METRICS_DECISIONS]);
+void metrics_router_calls(int router, uint64_t out[METRICS_CALLS]);
 const char *metrics_attempt_name(enum metrics_attempt end);
 const char *metrics_decision_name(enum metrics_decision end);
+const char *metrics_call_name(enum metrics_call how);
 
 /* Gauges that others own: called on the scraping thread while writing. */
 struct metrics_gauges {

@@ -37,7 +37,7 @@ struct expert_numbers {
 };
 
 struct router_numbers {
-        counter decisions[METRICS_DECISIONS], stalls;
+        counter decisions[METRICS_DECISIONS], stalls, calls[METRICS_CALLS], sent_failed;
         struct times time;
 };
 

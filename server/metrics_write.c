@@ -177,6 +177,18 @@ static void write_routers(struct evbuffer *out, const struct metrics_totals *t)
         for (size_t i = 0; i < n; i++)
                 (void)evbuffer_add_printf(out, "pointsman_router_stalls_total{router=\"%s\"} %" PRIu64 "\n", label_of[i],
                                           get(&((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->stalls));
+        family(out, "pointsman_router_calls_total", "counter", "Calls of routers to experts, by where the reply came from; sent and later: asked in the background.");
+        for (size_t i = 0; i < n; i++) {
+                const struct router_numbers *r = metrics_totals_of(t, METRICS_ROUTER, i);
+
+                for (int k = 0; k < METRICS_CALLS; k++)
+                        (void)evbuffer_add_printf(out, "pointsman_router_calls_total{router=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+                                                  label_of[i], metrics_call_name((enum metrics_call)k), get(&r->calls[k]));
+        }
+        family(out, "pointsman_router_sent_failed_total", "counter", "Calls in the background that brought nothing.");
+        for (size_t i = 0; i < n; i++)
+                (void)evbuffer_add_printf(out, "pointsman_router_sent_failed_total{router=\"%s\"} %" PRIu64 "\n", label_of[i],
+                                          get(&((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->sent_failed));
 }
 
 static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_totals *t)
@@ -205,7 +217,7 @@ static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_
 static void write_caches(struct evbuffer *out, const struct metrics_totals *t, const struct metrics_gauges *g)
 {
         static const char *const caches[METRICS_CACHES] = { [CACHE_DECISIONS] = "decisions", [CACHE_PINS] = "pins", [CACHE_ANSWERS] = "answers",
-                                                            [CACHE_VECTORS] = "vectors" };
+                                                            [CACHE_VECTORS] = "vectors", [CACHE_REPLIES] = "replies" };
         static const char *const results[METRICS_RECALLS] = { [RECALL_LOCAL] = "local", [RECALL_SHARED] = "shared", [RECALL_JOINED] = "joined",
                                                               [RECALL_MISS] = "miss", [RECALL_STALE] = "stale", [RECALL_FOREIGN] = "foreign" };
         uint64_t entries[METRICS_CACHES], bytes[METRICS_CACHES], evicted[METRICS_CACHES];
@@ -223,14 +235,14 @@ static void write_caches(struct evbuffer *out, const struct metrics_totals *t, c
                 for (int r = 0; r < METRICS_RECALLS; r++)
                         (void)evbuffer_add_printf(out, "pointsman_cache_lookups_total{cache=\"%s\",result=\"%s\"} %" PRIu64 "\n", caches[c],
                                                   results[r], get(&t->sum->plain.recalls[c][r]));
-        family(out, "pointsman_cache_entries", "gauge", "What is kept in memory, all workers together.");
-        for (int c = 0; c < METRICS_CACHES; c++)
+        family(out, "pointsman_cache_entries", "gauge", "What is kept in memory, all workers together; replies to routers are among the vectors.");
+        for (int c = 0; c < CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_entries{cache=\"%s\"} %" PRIu64 "\n", caches[c], entries[c]);
         family(out, "pointsman_cache_bytes", "gauge", "The memory that it takes.");
-        for (int c = 0; c < METRICS_CACHES; c++)
+        for (int c = 0; c < CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_bytes{cache=\"%s\"} %" PRIu64 "\n", caches[c], bytes[c]);
         family(out, "pointsman_cache_evictions_total", "counter", "What was given up for want of room.");
-        for (int c = 0; c < METRICS_CACHES; c++)
+        for (int c = 0; c < CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_evictions_total{cache=\"%s\"} %" PRIu64 "\n", caches[c], evicted[c]);
         family(out, "pointsman_cache_shared_seconds", "histogram", "Requests' time of waiting for Redis.");
         write_times(out, "pointsman_cache_shared_seconds", "", &t->sum->plain.times[METRICS_SHARED]);

@@ -276,7 +276,8 @@ static enum next ask_routers(struct request *r)
         if (!r->routing) {
                 struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
                                              .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake, .explain = r->queries || (r->recommend && r->recommend->explain),
-                                             .deadline_us = r->recall.deadline_us };
+                                             .deadline_us = r->recall.deadline_us,
+                                             .wish = r->recall.off ? ERRAND_OFF : r->recall.refresh ? ERRAND_REFRESH : ERRAND_ANY };
 
                 if (r->recommend) {
                         call.query = NULL;

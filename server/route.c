@@ -22,8 +22,6 @@
 enum {
         STEPS_MAX = 64,          /* of one router for one query; a router that goes on and on is broken */
         STALL_US = 5000,
-        SAY_AGAIN_US = 60000000,
-        SAID = 64,
         CALL_MS = 2000,
         REPLY_MAX = 1 << 20
 };
@@ -52,26 +50,9 @@ static int64_t step_begins(struct routing *x)
         return now;
 }
 
-/* What this thread has said last about whom; routers share a place only if there are many. */
-struct said {
-        int metric; /* the router's: it keeps its number over reloads */
-        int64_t at;
-};
-
-/* One line a minute for each router and worker. */
-static bool may_say(struct said table[SAID], const struct router *r, int64_t now)
-{
-        struct said *s = &table[(unsigned)r->metric % SAID];
-
-        if (s->at && s->metric == r->metric && now - s->at < SAY_AGAIN_US)
-                return false;
-        *s = (struct said){ r->metric, now };
-        return true;
-}
-
 static void step_ends(struct routing *x, int64_t began)
 {
-        static _Thread_local struct said said[SAID];
+        static _Thread_local struct log_said said;
         int64_t now = now_us();
         char text[160];
 
@@ -79,7 +60,7 @@ static void step_ends(struct routing *x, int64_t began)
         if (now - began < STALL_US)
                 return;
         metrics_stall(x->call.worker->metrics, x->router->metric);
-        if (!may_say(said, x->router, now))
+        if (!log_may_say(&said, x->router->metric)) /* which it keeps over reloads */
                 return;
         snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms; longer work belongs in pm_offload",
                  x->router->name, x->call.worker->id, (double)(now - began) / 1000);
@@ -146,7 +127,7 @@ static void decide_default(struct routing *x, const char *reason)
 
 static void route_end(struct routing *x, enum move how)
 {
-        static _Thread_local struct said said[SAID];
+        static _Thread_local struct log_said said;
         char text[512];
 
         switch (how) {
@@ -179,7 +160,7 @@ static void route_end(struct routing *x, enum move how)
         }
         x->decision = (struct decision){ .explained = NULL };
         x->keepable = false; /* the next time it may succeed */
-        if (may_say(said, x->router, now_us()) || log_wants(PM_DEBUG))
+        if (log_may_say(&said, x->router->metric) || log_wants(PM_DEBUG))
                 route_say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
         ask_next(x);
 }
@@ -320,11 +301,11 @@ static int start_call(struct routing *x)
         if (!x->errand)
                 return PM_EBUSY;
         if (!errand_start(x->errand, x->call.worker, x->call.arena, &x->wake,
-                          &(struct errand_call){ .expert = x->asked, .path = c->path, .body = c->body, .router = x->router->name,
+                          &(struct errand_call){ .expert = x->asked, .path = c->path, .body = c->body, .router = x->router,
                                                  .generation = x->call.generation, .route = x->call.route,
                                                  .scope = x->call.route->cache.share_all ? NULL : x->call.tenant,
                                                  .timeout_ms = background ? limit : MAX(MIN(limit, x->query.left_ms), 1), .background = background,
-                                                 .keep_ms = (int64_t)MAX(c->keep_s, 0) * 1000,
+                                                 .keep_ms = (int64_t)MAX(c->keep_s, 0) * 1000, .wish = x->call.wish,
                                                  .max_reply = c->max_reply ? MIN(c->max_reply, ROUTE_ALLOC_MAX) : REPLY_MAX }))
                 return UNDER_WAY;
         take_reply(x);

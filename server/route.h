@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "errand.h"
 #include "expert.h"
 #include "pm_router.h"
 #include "pool.h"
@@ -18,7 +19,6 @@
 #include "worker.h"
 
 struct embed;
-struct errand;
 struct event;
 struct generation;
 struct h1_head;
@@ -59,6 +59,7 @@ struct routing_call {
         const struct query *query;   /* chat; NULL: */
         const struct recommend_query *recommend;
         bool explain;                /* somebody wants to know why */
+        enum errand_wish wish;       /* of the client, about what is kept */
         struct pm_str id;
         struct wake *owner;
         int64_t deadline_us;         /* by now_us(); 0: the route's time from now on */

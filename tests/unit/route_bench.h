@@ -46,13 +46,14 @@ struct bench {
         _Atomic unsigned calls[ROUTERS]; /* each router's self: how often its steps ran */
 };
 static struct bench bench;
-static const struct cache_settings no_cache;
+static const struct cache_settings no_cache, *bench_cache = &no_cache; /* set before bench_begin() */
 
 struct trial {
         struct message go, drop;
         const char *body;
         const struct h1_head *head;
         const struct tenant *tenant;
+        enum errand_wish wish;
         bool late; /* its owner comes only when it is dropped */
 
         struct arena arena;
@@ -65,6 +66,7 @@ struct trial {
         bool at_once, wake_left; /* done when routing_start() returned; the owner was woken all the same */
         bool decided;            /* else it was dropped */
         bool outlived;           /* routing_finish() said false */
+        bool keepable;           /* as far as the routers go */
         struct decision d;       /* its pointers are of the bench or below */
         char fallbacks[64], category[64], reason[256], extra[256];
 };
@@ -100,7 +102,7 @@ HELPER void bench_begin(void)
         log_setup(PM_DEBUG, LOG_LOGFMT);
         bench.base = event_base_new();
         cr_assert_eq(inbox_init(&bench.inbox, bench.base, &bench), 0);
-        *g = (struct generation){ .cache = &no_cache, .limits = { .head = 65536, .headers = 100, .connections = 100, .head_time = 1000, .body_time = 1000,
+        *g = (struct generation){ .cache = bench_cache, .limits = { .head = 65536, .headers = 100, .connections = 100, .head_time = 1000, .body_time = 1000,
                                               .idle_time = 1000, .write_time = 1000, .request_time = 1000, .buffer = 65536, .body = 65536 } };
         atomic_store(&g->holders, 1);
         arena_init(&g->arena, NULL, SIZE_MAX);
@@ -180,6 +182,7 @@ HELPER void trial_finish(struct trial *t)
 {
         t->d = t->x->decision;
         t->decided = t->x->done;
+        t->keepable = t->x->keepable;
         for (size_t i = 0; i < t->d.n_fallbacks; i++)
                 (void)snprintf(t->fallbacks + strlen(t->fallbacks), sizeof t->fallbacks - strlen(t->fallbacks), "%s%s", i ? " " : "",
                                t->d.fallbacks[i]->name);
@@ -209,7 +212,7 @@ HELPER void on_go(struct message *m, void *owner)
         struct query_error why;
         struct pm_str body = { t->body, strlen(t->body) };
         struct routing_call call = { .worker = owner, .generation = &bench.generation, .arena = &t->arena, .head = t->head, .tenant = t->tenant,
-                                     .route = &bench.route, .query = &t->query, .id = { "req-1", 5 }, .owner = &t->owner };
+                                     .route = &bench.route, .query = &t->query, .id = { "req-1", 5 }, .owner = &t->owner, .wish = t->wish };
 
         arena_init(&t->arena, NULL, 64 << 20);
         if (query_parse(body, EXPERT_CHAT, &limits, &t->arena, &t->query, &why) < 0)

@@ -172,7 +172,7 @@ static char *put_text(char *out, struct pm_str s)
 
 static bool whole(const struct request *r)
 {
-        return r->recorded && r->streaming == r->query.stream && r->status == 200 && r->end && strcmp(r->end, "ok") == 0 && r->attempt.expert && !r->replayed;
+        return r->recorded && !r->decision.provisional && r->streaming == r->query.stream && r->status == 200 && r->end && strcmp(r->end, "ok") == 0 && r->attempt.expert && !r->replayed;
 }
 
 void answers_settle(struct request *r)

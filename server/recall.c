@@ -461,10 +461,10 @@ static void pin(struct request *r)
                 (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
 }
 
-/* A default says nothing about where a conversation belongs. */
+/* A default says nothing about where a conversation belongs, and who decided provisionally will say better. */
 void recall_begun(struct request *r)
 {
-        if (r->recall.pin.local.p && r->status == 200 && r->decision.how != DECISION_DEFAULT)
+        if (r->recall.pin.local.p && r->status == 200 && r->decision.how != DECISION_DEFAULT && !r->decision.provisional)
                 pin(r);
 }
 

@@ -105,8 +105,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 if (f && f != e && !route_listed(got->fallbacks, got->n_fallbacks, f))
                         got->fallbacks[got->n_fallbacks++] = f;
         }
-        if (x->router->table->minor >= 2 && d->provisional)
-                x->keepable = false;
+        got->provisional = x->router->table->minor >= 2 && d->provisional;
+        x->keepable = x->keepable && !got->provisional;
         return record(x, DECIDE);
 }
 

@@ -124,14 +124,15 @@ void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
         int64_t now_ms = cache_now_ms();
         char *kept = value.p ? arena_alloc(l->arena, value.n + 1) : NULL;
         struct pm_str whole = { kept, value.n + 1 };
+        struct redis *redis = l->redis ? cache_redis(l->worker->cache) : NULL; /* the one that was asked may be gone by now */
 
         if (kept) {
                 kept[0] = VERSION;
                 memcpy(kept + 1, value.p, value.n);
                 (void)lru_put(cache_vectors(l->worker->cache), l->key.hash, l->key.local, whole, now_ms + keep_ms, now_ms);
                 cache_publish(l->worker->cache);
-                if (l->redis)
-                        (void)redis_set(l->redis, NULL, l->key.shared, whole, keep_ms, SET_TIMEOUT_US);
+                if (redis)
+                        (void)redis_set(redis, NULL, l->key.shared, whole, keep_ms, SET_TIMEOUT_US);
         }
         flight_end(l->worker->cache, &l->flight, whole, true);
 }

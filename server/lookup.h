@@ -31,7 +31,7 @@ struct lookup {
         struct pm_str value;     /* FOUND: in the arena */
         bool alone;              /* does not wait for others any more */
 
-        struct redis *redis;
+        struct redis *redis;     /* it is asked, or has been: a reload can replace it, so that it is only good while call is under way */
         struct redis_call call;
         struct flight flight;
 };

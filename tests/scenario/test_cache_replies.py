@@ -320,6 +320,28 @@ def test_a_reload_while_one_is_under_way(plain_world):
     assert asked(mock) == 5 and sent_failed(gateway) == 0
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_redis_is_replaced_while_one_is_under_way(plain_world, redis, waits):
+    """The one that was asked at first goes some seconds after the reload; a call may take longer, and tells the one that is there now."""
+    mock = experts(plain_world)
+    router = {"timeout": "60s", "background": not waits}
+    gateway = plain_world.gateway(config(plain_world, mock, router, redis=redis_settings(redis), route={"deadline": "60s"}))
+    redis_up(gateway)
+    mock.script(mock.always("judge", "delay-ms=4000"))
+
+    wires = at_once(gateway, 1, "beta, please")
+    until("the judge is asked", lambda: mock.stats("judge")["in_flight"] == 1)
+    other = plain_world.own(Redis())
+    reloaded(gateway, config(plain_world, mock, router, redis=redis_settings(other), route={"deadline": "60s"},
+                             listen={"address": f"127.0.0.1:{gateway.port}"}))
+    until("the worker has taken it", lambda: other.ask("CLIENT", "LIST").count(b"cmd=") > 1)
+    assert mock.stats("judge")["in_flight"] == 1
+
+    replies_of(wires)
+    until("the new one has it", lambda: other.keys("pointsman:r|*"))
+    assert redis.keys("pointsman:r|*") == [] and said(gateway) == FOUND and asked(mock) == 1
+
+
 @pytest.mark.tsan
 @pytest.mark.slow
 def test_many_prompts_from_many_clients(plain_world, redis):

@@ -108,14 +108,25 @@ enum lookup_state lookup_begin(struct lookup *l)
         return look_here(l) ? l->state : join_or_lead(l);
 }
 
+/* Redis had nothing.  Those that wait may not want to wait for more than that. */
+static enum lookup_state compute(struct lookup *l)
+{
+        count(l, RECALL_MISS);
+        l->state = LOOKUP_COMPUTE;
+        for (struct flight *f = l->flight.first; f; f = f->next) {
+                struct lookup *one = CONTAINER_OF(f, struct lookup, flight);
+
+                worker_wake(one->worker, one->owner);
+        }
+        return l->state;
+}
+
 enum lookup_state lookup_state(struct lookup *l)
 {
         if (l->state != LOOKUP_WAITS || l->call.ticket || l->flight.leader)
                 return l->state;
-        if (l->redis) { /* it had nothing */
-                count(l, RECALL_MISS);
-                return l->state = LOOKUP_COMPUTE;
-        }
+        if (l->redis)
+                return compute(l);
         return join_or_lead(l); /* the leader has left, or has failed */
 }
 

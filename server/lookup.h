@@ -3,7 +3,7 @@
  * lookup.h - a value that may be kept: in the worker's memory, in Redis, or under way for somebody else; else its owner gets it.
  *
  * For what routers ask for (vectors of texts, replies of experts).  Lives inside its owner, who is woken when a state that was WAITS
- * has changed.  One owner at a time is told to COMPUTE each key; lookup_done() tells the others.
+ * has changed, or whom it waits for has been told to compute.  One owner at a time is told to COMPUTE each key; lookup_done() tells the others.
  */
 #ifndef PM_LOOKUP_H
 #define PM_LOOKUP_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In memory and in Redis a value has a byte of version before it, so that a foreign one is told apart. */
+/*
+ * In memory and in Redis a value has a head: a byte of version, so that a foreign one is told apart, and when it ends (8 bytes,
+ * little-endian: milliseconds since 1970), so that what Redis had can be kept in memory, too.
+ */
 #include "lookup.h"
 
 #include <hiredis/hiredis.h>
@@ -8,7 +11,7 @@
 #include "lru.h"
 #include "metrics.h"
 
-enum { VERSION = 1, SET_TIMEOUT_US = 1000000 };
+enum { VERSION = 2, HEAD = 1 + 8, SET_TIMEOUT_US = 1000000 };
 
 static void count(struct lookup *l, enum metrics_recall how)
 {
@@ -16,16 +19,45 @@ static void count(struct lookup *l, enum metrics_recall how)
         metrics_recall(l->worker->metrics, l->of, how);
 }
 
-/* Copies a kept value into the arena without its version. */
-static bool take(struct lookup *l, struct pm_str kept)
+static void put_head(char *p, int64_t ends_ms)
 {
-        char *copy = kept.n > 1 && kept.p[0] == VERSION ? arena_alloc(l->arena, kept.n - 1) : NULL;
+        p[0] = VERSION;
+        for (int i = 0; i < 8; i++)
+                p[1 + i] = (char)((uint64_t)ends_ms >> 8 * i & 0xFF);
+}
 
+/* Of at least HEAD bytes. */
+static int64_t ends_of(const char *p)
+{
+        uint64_t n = 0;
+
+        for (int i = 0; i < 8; i++)
+                n |= (uint64_t)(unsigned char)p[1 + i] << 8 * i;
+        return (int64_t)n;
+}
+
+/* Copies a kept value into the arena without its head, if it is good: `from`.  Else FOREIGN or STALE. */
+static enum metrics_recall take(struct lookup *l, struct pm_str kept, enum metrics_recall from)
+{
+        size_t n = kept.n > HEAD ? kept.n - HEAD : 0;
+        char *copy;
+
+        if (!n || kept.p[0] != VERSION)
+                return RECALL_FOREIGN;
+        if (ends_of(kept.p) <= cache_now_ms())
+                return RECALL_STALE;
+        copy = arena_alloc(l->arena, n);
         if (!copy)
-                return false;
-        l->value = (struct pm_str){ memcpy(copy, kept.p + 1, kept.n - 1), kept.n - 1 };
+                return RECALL_FOREIGN;
+        l->value = (struct pm_str){ memcpy(copy, kept.p + HEAD, n), n };
         l->state = LOOKUP_FOUND;
-        return true;
+        return from;
+}
+
+static void keep_here(struct lookup *l, struct pm_str kept)
+{
+        (void)lru_put(cache_vectors(l->worker->cache), l->key.hash, l->key.local, kept, ends_of(kept.p), cache_now_ms());
+        cache_publish(l->worker->cache);
 }
 
 static void on_landed(struct flight *f, struct pm_str value, bool failed)
@@ -33,7 +65,7 @@ static void on_landed(struct flight *f, struct pm_str value, bool failed)
         struct lookup *l = CONTAINER_OF(f, struct lookup, flight);
 
         l->alone = failed; /* it would fail for us too, one after another */
-        if (value.p && take(l, value))
+        if (value.p && take(l, value, RECALL_JOINED) == RECALL_JOINED)
                 count(l, RECALL_JOINED);
         worker_wake(l->worker, l->owner);
 }
@@ -44,11 +76,13 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
 
         if (result == REDIS_ANSWERED) {
                 struct pm_str kept = { reply->str, reply->type == REDIS_REPLY_STRING ? reply->len : 0 };
-                bool good = take(l, kept);
+                enum metrics_recall how = take(l, kept, RECALL_SHARED);
 
-                count(l, good ? RECALL_SHARED : RECALL_FOREIGN);
-                if (good)
+                count(l, how);
+                if (how == RECALL_SHARED) {
+                        keep_here(l, kept);
                         flight_end(l->worker->cache, &l->flight, kept, false);
+                }
         }
         worker_wake(l->worker, l->owner);
 }
@@ -97,7 +131,8 @@ static bool look_here(struct lookup *l)
 {
         struct pm_str kept;
 
-        if (!lru_get(cache_vectors(l->worker->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) || !take(l, kept))
+        if (!lru_get(cache_vectors(l->worker->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) ||
+            take(l, kept, RECALL_LOCAL) != RECALL_LOCAL)
                 return false;
         count(l, RECALL_LOCAL);
         return true;
@@ -132,16 +167,14 @@ enum lookup_state lookup_state(struct lookup *l)
 
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
 {
-        int64_t now_ms = cache_now_ms();
-        char *kept = value.p ? arena_alloc(l->arena, value.n + 1) : NULL;
-        struct pm_str whole = { kept, value.n + 1 };
+        char *kept = value.p ? arena_alloc(l->arena, HEAD + value.n) : NULL;
+        struct pm_str whole = { kept, HEAD + value.n };
         struct redis *redis = l->redis ? cache_redis(l->worker->cache) : NULL; /* the one that was asked may be gone by now */
 
         if (kept) {
-                kept[0] = VERSION;
-                memcpy(kept + 1, value.p, value.n);
-                (void)lru_put(cache_vectors(l->worker->cache), l->key.hash, l->key.local, whole, now_ms + keep_ms, now_ms);
-                cache_publish(l->worker->cache);
+                put_head(kept, cache_now_ms() + keep_ms);
+                memcpy(kept + HEAD, value.p, value.n);
+                keep_here(l, whole);
                 if (redis)
                         (void)redis_set(redis, NULL, l->key.shared, whole, keep_ms, SET_TIMEOUT_US);
         }

@@ -2,6 +2,7 @@
 /* What may be kept, looked up beside a Redis that says what it is told to, when it is let. */
 #include "route_bench.h"
 
+#include <event2/buffer.h>
 #include <signal.h>
 
 #include "cache.h"
@@ -14,9 +15,30 @@ static struct {
         struct peer *peer;
         atomic_bool held; /* what is asked for is not told yet */
         atomic_uint looked, told;
-        char value[64];   /* of whatever key; written by the test before it is asked, by SET afterwards */
-        size_t n;         /* 0: there is none */
-} redis;
+        pthread_mutex_t lock;
+        struct kept_bytes {
+                size_t n; /* 0: there is none */
+                char p[64];
+        } value;          /* of whatever key */
+} redis = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct kept_bytes redis_value(void)
+{
+        struct kept_bytes v;
+
+        (void)pthread_mutex_lock(&redis.lock);
+        v = redis.value;
+        (void)pthread_mutex_unlock(&redis.lock);
+        return v;
+}
+
+static void redis_set_value(const char *p, size_t n)
+{
+        (void)pthread_mutex_lock(&redis.lock);
+        redis.value.n = MIN(n, sizeof redis.value.p);
+        memcpy(redis.value.p, p, redis.value.n);
+        (void)pthread_mutex_unlock(&redis.lock);
+}
 
 /* "$3\r\nGET\r\n", cut to what there is room for. */
 static bool read_word(FILE *f, char *out, size_t room, size_t *ret_n)
@@ -36,15 +58,17 @@ static bool read_word(FILE *f, char *out, size_t room, size_t *ret_n)
 
 static bool reply_value(struct peer_conn *c)
 {
+        struct kept_bytes v;
         char head[32];
 
         atomic_fetch_add(&redis.looked, 1);
         for (int i = 0; i < 10000 && atomic_load(&redis.held); i++)
                 peer_sleep(2);
-        if (!redis.n)
+        v = redis_value();
+        if (!v.n)
                 return peer_say(c, "$-1\r\n");
-        (void)snprintf(head, sizeof head, "$%zu\r\n", redis.n);
-        return peer_say(c, head) && peer_send(c, redis.value, redis.n) && peer_say(c, "\r\n");
+        (void)snprintf(head, sizeof head, "$%zu\r\n", v.n);
+        return peer_say(c, head) && peer_send(c, v.p, v.n) && peer_say(c, "\r\n");
 }
 
 static bool serve(struct peer_conn *c, FILE *f)
@@ -62,8 +86,7 @@ static bool serve(struct peer_conn *c, FILE *f)
                 return reply_value(c);
         if (strcmp(words[0], "SET") != 0)
                 return peer_say(c, "+PONG\r\n");
-        redis.n = MIN(n[2], sizeof redis.value);
-        memcpy(redis.value, words[2], redis.n);
+        redis_set_value(words[2], n[2]);
         atomic_fetch_add(&redis.told, 1);
         return peer_say(c, "+OK\r\n");
 }
@@ -232,4 +255,112 @@ Test(lookup, who_waits_is_told_when_redis_had_nothing)
         cr_assert_eq(atomic_load(&other.woken), 1);
         look_end(&leader);
         look_end(&one);
+}
+
+/* ---- what Redis has ----------------------------------------------------------------------------------------------------- */
+
+/* A value with its head, of which Redis has the first `most` bytes. */
+static void redis_has(int version, int64_t ends_ms, const char *value, size_t most)
+{
+        char all[64];
+
+        all[0] = (char)version;
+        for (int i = 0; i < 8; i++)
+                all[1 + i] = (char)((uint64_t)ends_ms >> 8 * i & 0xFF);
+        memcpy(all + 9, value, strlen(value));
+        redis_set_value(all, MIN(9 + strlen(value), most));
+}
+
+static uint64_t counted(enum metrics_recall how)
+{
+        static const char *const names[] = { [RECALL_LOCAL] = "local", [RECALL_SHARED] = "shared", [RECALL_MISS] = "miss", [RECALL_STALE] = "stale",
+                                             [RECALL_FOREIGN] = "foreign" };
+        struct evbuffer *out = evbuffer_new();
+        char line[100];
+        const char *at;
+        uint64_t n;
+
+        (void)snprintf(line, sizeof line, "pointsman_cache_lookups_total{cache=\"replies\",result=\"%s\"} ", names[how]);
+        metrics_write(out, &(struct metrics_gauges){ .workers = 1 });
+        (void)evbuffer_add(out, "", 1);
+        at = strstr((const char *)evbuffer_pullup(out, -1), line);
+        cr_assert_not_null(at);
+        n = strtoull(at + strlen(line), NULL, 10);
+        evbuffer_free(out);
+        return n;
+}
+
+/* A lookup to its first state that is not WAITS. */
+static enum lookup_state look(char *value, size_t n)
+{
+        struct look k = { .state = 0 };
+        enum lookup_state state;
+
+        look_begin(&k);
+        WAIT_UNTIL(STATE(&k) != LOOKUP_WAITS);
+        state = STATE(&k);
+        look_end(&k);
+        if (value)
+                (void)snprintf(value, n, "%s", k.value);
+        return state;
+}
+
+Test(lookup, what_redis_had_is_kept_here_as_long_as_there)
+{
+        char value[64];
+
+        redis_has(2, cache_now_ms() + 3000, "one", SIZE_MAX);
+        for (int i = 0; i < 3; i++) {
+                cr_assert_eq(look(value, sizeof value), LOOKUP_FOUND);
+                cr_assert_str_eq(value, "one");
+        }
+        cr_assert_eq(atomic_load(&redis.looked), 1);
+        cr_assert(counted(RECALL_SHARED) == 1 && counted(RECALL_LOCAL) == 2);
+        (void)usleep(3200000);
+        cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE, "it has ended, in Redis too, whose clock may be late");
+        cr_assert_eq(atomic_load(&redis.looked), 2);
+        cr_assert_eq(counted(RECALL_STALE), 1);
+}
+
+Test(lookup, what_was_computed_says_when_it_ends)
+{
+        static struct look k;
+        struct kept_bytes v;
+        char value[64];
+        int64_t now = cache_now_ms();
+
+        look_begin(&k);
+        WAIT_UNTIL(STATE(&k) == LOOKUP_COMPUTE);
+        look_done(&k, "computed", 600000);
+        look_end(&k);
+        WAIT_UNTIL(atomic_load(&redis.told) == 1);
+        v = redis_value();
+        cr_assert(v.n == 9 + 8 && v.p[0] == 2 && memcmp(v.p + 9, "computed", 8) == 0);
+        for (int64_t i = 0, ends = 0; i < 8; i++) {
+                ends |= (int64_t)(unsigned char)v.p[1 + i] << 8 * i;
+                cr_assert(i < 7 || (ends >= now + 600000 && ends < now + 660000));
+        }
+        cr_assert_eq(look(value, sizeof value), LOOKUP_FOUND);
+        cr_assert_str_eq(value, "computed");
+        cr_assert_eq(atomic_load(&redis.looked), 1);
+}
+
+Test(lookup, what_is_foreign_is_passed_over)
+{
+        int64_t later = cache_now_ms() + 60000;
+
+        redis_has(1, later, "another version", SIZE_MAX);
+        cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
+        redis_has(2, later, "", SIZE_MAX);
+        cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
+        for (size_t most = 8; most > 0; most--) {
+                redis_has(2, later, "cut", most);
+                cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
+        }
+        cr_assert_eq(counted(RECALL_FOREIGN), 10);
+        redis_has(2, -1, "long ago", SIZE_MAX);
+        cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
+        cr_assert_eq(counted(RECALL_STALE), 1);
+        redis_has(2, later, "good", SIZE_MAX);
+        cr_assert_eq(look(NULL, 0), LOOKUP_FOUND);
 }

@@ -190,7 +190,7 @@ static const struct pm_option cache_table[] = {
         PM_SIZE_OPTION(struct cache_settings, vectors, "vectors", "8MiB", 0, 64 * 1024 * MIB,
                        "for vectors that embedders' backends have given, and replies to routers, in each worker; 0: none"),
         PM_TABLE_OPTION(struct cache_settings, redis, struct redis_settings, "redis", redis_table,
-                        "what gateways share: decisions, pins and answers; without it, or while it is down, each keeps its own"),
+                        "what gateways share; without it, or while it is down, each keeps its own"),
         PM_END_OPTION
 };
 

@@ -120,7 +120,7 @@ static void finished(struct routing *x)
 
 static void decide_default(struct routing *x, const char *reason)
 {
-        x->decision = (struct decision){ .how = DECISION_DEFAULT, .reason = reason,
+        x->decision = (struct decision){ .how = DECISION_DEFAULT, .reason = reason, .provisional = x->provisional,
                                             .expert = preset_of(x->call.route, x->experts, x->query.n_experts) };
         finished(x);
 }
@@ -209,6 +209,7 @@ static void take_reply(struct routing *x)
         x->query.status = e->status;
         x->query.http_status = e->http_status;
         x->query.reply = e->reply;
+        x->later = x->later || e->status == PM_ELATER || (e->call.background && e->status == PM_EBUSY);
         x->trouble = e->status < 0 ? e->error : NULL;
 }
 
@@ -384,6 +385,8 @@ static void ask_next(struct routing *x)
 {
         const struct route *r = x->call.route;
 
+        x->provisional = x->provisional || x->later;
+        x->later = false;
         while (x->next < r->n_routers && !first_step(x, r->routers[x->next]))
                 x->next++; /* it is for the other kind of query */
         if (x->next >= r->n_routers) {

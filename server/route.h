@@ -96,6 +96,8 @@ struct routing {
         void (*free_me)(void *arg);
         void *free_arg;
 
+        bool later;            /* the router that is asked now has been told that a reply will be there for the next query */
+        bool provisional;      /* one before it was told so, and did not decide: it will, and better than those after it */
         bool keepable;         /* as far as it went: all candidates there, no router failed, and those asked say what they read */
         bool starting;         /* inside routing_start(): the owner sees `done` without a wake */
         bool done;

@@ -105,7 +105,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 if (f && f != e && !route_listed(got->fallbacks, got->n_fallbacks, f))
                         got->fallbacks[got->n_fallbacks++] = f;
         }
-        got->provisional = x->router->table->minor >= 2 && d->provisional;
+        got->provisional = x->provisional || (x->router->table->minor >= 2 && d->provisional);
         x->keepable = x->keepable && !got->provisional;
         return record(x, DECIDE);
 }

@@ -66,13 +66,15 @@ TestSuite(errand, .init = begin, .fini = end, .timeout = 60);
 
 /* ---- a router that calls, and says what came of it ---------------------------------------------------------------------- */
 static struct pm_call wanted;
-static int provisional;
+static int provisional, passes_on; /* passes_on: decides only once it has the reply */
 
 static pm_step asks_done(void *self, struct pm_query *q)
 {
         char *text = pm_alloc(q, 64);
 
         (void)self;
+        if (q->status < 0 && passes_on)
+                return passes_on > 1 ? pm_fail(q, "no reply") : pm_pass(q);
         (void)snprintf(text, 64, "%d %d %.*s", q->status, q->http_status, (int)q->reply.n, q->reply.n ? q->reply.p : "");
         return pm_decide(q, .expert = "code", .reason = text, .provisional = provisional);
 }
@@ -403,6 +405,47 @@ Test(errand, in_the_background_nobody_waits)
         cr_assert_eq(calls(ROUTER_CALL_SENT), 1);
         cr_assert_eq(calls(ROUTER_CALL_LATER), 4);
         cr_assert_eq(calls(ROUTER_CALL_LOCAL), 1);
+}
+
+/* It passes because the reply is not there yet: who comes after it decides for this request only. */
+Test(errand, who_decides_in_its_place_does_so_for_now)
+{
+        static char bodies[ERRANDS_MAX][16], body[16];
+        static const struct { int passes_on, background; bool held, busy, provisional; } rows[] = {
+                { 1, 1, true, false, true }, { 2, 1, true, false, true }, { 1, 1, false, true, true },
+                { 1, 0, false, false, false }, /* the expert does not know: nor will it the next time */
+        };
+
+        bench.experts[2].breaker_failures = 1000;
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                struct trial t = { 0 };
+
+                use(&asks, NULL);
+                atomic_store(&expert.says, rows[i].held ? one : SAYS("404 No", "2", "{}"));
+                atomic_store(&expert.held, rows[i].held || rows[i].busy);
+                passes_on = 0;
+                for (int k = 0; k < ERRANDS_MAX && rows[i].busy; k++) {
+                        (void)snprintf(bodies[k], sizeof bodies[k], "{\"n\":%d}", k);
+                        wants(bodies[k]);
+                        wanted.background = 1;
+                        TOLD("-8 0 ");
+                }
+                passes_on = rows[i].passes_on;
+                (void)snprintf(body, sizeof body, "{\"row\":%zu}", i);
+                wants(body);
+                wanted.background = rows[i].background;
+                bench.route.cache.n_routers = 2;
+                t = ask_routers(&asks, &math);
+                cr_assert(goes_to(&t, "math"), "%zu: %s", i, t.reason);
+                cr_assert_eq(t.d.provisional, rows[i].provisional, "%zu", i);
+                cr_assert_eq(t.keepable, !rows[i].provisional, "%zu", i);
+                t = ask_routers(&asks, NULL);
+                cr_assert(t.d.how == DECISION_DEFAULT && t.d.provisional == rows[i].provisional, "%zu", i);
+                atomic_store(&expert.held, false);
+                nothing_is_under_way();
+        }
+        atomic_store(&expert.says, one);
+        TOLD("0 200 one");
 }
 
 Test(errand, one_refresh_at_a_time_in_the_background)

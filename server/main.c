@@ -160,8 +160,8 @@ static const struct command commands[] = {
           "file:line:column: where: what was found and what would be right.\n",
           true, false, false, check },
         { "route", "-c FILE [TEXT|-]", "show what the routers decide about a text, or about each line of standard input",
-          "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us.  The\n"
-          "route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
+          "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us; with\n"
+          "provisional: true if a router waits for a better one.  The route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
           true, false, true, route },
         { "decisions", "export|import -c FILE", "write what Redis has of decisions and pins as JSON lines, or read such lines into it",
           "export writes to standard output, import reads standard input; the Redis is that of the configuration.  Each line has key,\n"

@@ -72,6 +72,8 @@ static char *explain(const struct routing *x, int64_t us)
                       d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router", d->router ? d->router->name : NULL, "category",
                       d->category, "confidence", d->confidence, "reason", d->reason, "decision",
                       decision_how_name(d->how), "us", (json_int_t)us);
+        if (o && d->provisional)
+                (void)json_object_set_new(o, "provisional", json_true());
         line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(o);
         return line;

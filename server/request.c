@@ -229,6 +229,8 @@ static bool explain(struct request *r)
                       d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
                       "decision", decision_how_name(d->how), "steps_us",
                       "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
+        if (o && d->provisional)
+                (void)json_object_set_new(o, "provisional", json_true());
         if (o && explained)
                 (void)json_object_set(o, "explanation", explained);
         json_decref(explained);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What routers ask experts for (pm_call): kept for whom and how long, asked for once at a time, and in the background without delaying anybody."""
+import json
 import statistics
 import threading
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 import kept
-from harness import until
+from harness import run, until
 from kept import ROUTERS, at_once, how, redis_settings, redis_up, reloaded, replies_of
 from redis_servers import Redis
 
@@ -192,6 +193,24 @@ def test_nobody_waits_for_the_background(plain_world):
     until("the reply is there", lambda: said(gateway) == FOUND)
     expert, reason, ms = timed(gateway)
     assert (expert, reason) == FOUND and ms < SLOW / 2 and asked(mock) - before == 1
+
+
+def test_who_asks_is_told_what_is_provisional(plain_world):
+    mock = experts(plain_world)
+    settings = background(plain_world, mock)
+    gateway = plain_world.gateway(settings)
+    slow(mock)
+
+    def told():
+        return gateway.post("/v1/route", {"model": "auto", "input": "beta, please"}).json()
+
+    first = told()
+    assert first["expert"] == "alpha" and first["provisional"] is True
+    found = until("the reply is there", lambda: (got := told())["expert"] == "beta" and got)
+    assert "provisional" not in found
+    status, out, _ = run("route", "-c", gateway.file, "-", stdin="beta, please\nbeta, please\n")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["expert"], line["provisional"]) for line in lines] == [("alpha", True)] * 2 and status == 0, "it is done before the judge is"
 
 
 def test_the_background_looks_into_redis_first(plain_world, redis):

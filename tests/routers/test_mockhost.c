@@ -219,6 +219,40 @@ Test(mockhost, what_is_sent_for_is_there_for_the_next_query)
         plays("uses_call_old", "{\"ask\": \"small\", \"keep_s\": 60, \"background\": true}", &call_setup, old, LENGTH_OF(old));
 }
 
+/* Asks whom and where the text says: "small /a". */
+static pm_step says_done(void *self, struct pm_query *q)
+{
+        (void)self;
+        return q->status == PM_OK ? pm_decide(q, .expert = "small") : pm_fail(q, "%d", q->status);
+}
+
+static pm_step says_route(void *self, struct pm_query *q)
+{
+        (void)self;
+        return pm_call(q, says_done, .expert = q->text.p[0] == 's' ? "small" : "large", .path = q->text.p + 6, .body = mock_str("{}"), .keep_s = 9);
+}
+
+Test(mockhost, replies_are_kept_by_expert_and_path)
+{
+        static const struct pm_router says = { .size = sizeof says, .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR, .name = "says", .route = says_route };
+        static const struct { const char *text; unsigned calls; } cases[] = { { "small /a", 1 }, { "small /a", 0 }, { "large /a", 1 }, { "small /b", 1 },
+                                                                              { "large /b", 1 }, { "small /a", 0 }, { "large /b", 0 } };
+        struct mock_setup setup = call_setup;
+        struct mock_result r;
+        struct mockhost *h;
+        char why[256];
+
+        setup.experts = three_experts;
+        setup.n_experts = LENGTH_OF(three_experts);
+        cr_assert_eq(mockhost_open(&says, NULL, &setup, &h, why, sizeof why), 0, "%s", why);
+        for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+                mockhost_run(h, &(struct mock_ask){ .text = mock_str(cases[i].text) }, &r);
+                cr_assert(r.end == MOCK_DECIDED && r.calls == cases[i].calls && r.kept == 1 - cases[i].calls, "%s (%zu): %u asked", cases[i].text, i, r.calls);
+                mock_result_finish(&r);
+        }
+        mockhost_close(h);
+}
+
 /* Asks twice for the same within one query. */
 static pm_step twice_second(void *self, struct pm_query *q)
 {

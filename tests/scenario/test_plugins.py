@@ -200,20 +200,6 @@ def test_call(upstream_world):
     assert mock.count("judge") == 1 and mock.count("beta") == 1
 
 
-def test_a_router_of_abi_1_1(upstream_world):
-    """Its structs are shorter: what lies behind them is none of the host's business."""
-    mock = upstream_world.experts("alpha", "judge")
-    gateway = upstream_world.gateway(with_router(upstream_world, mock, plugin("old_abi"), {"deadline": "10s", "cache": {"decisions": "local"}}, workers=1))
-    mock.script(mock.always("judge", "delay-ms=300"))
-
-    first, second, third = (gateway.chat("auto", text) for text in ("one", "one", "two"))
-
-    assert first.headers["x-pointsman-reason"] == "it was answered", "it waits, since it could not ask for anything else"
-    assert second.headers["x-pointsman-decision"] == "cached-local", "nor could it say that it was provisional"
-    assert third.headers["x-pointsman-decision"] == "computed" and third.headers["x-pointsman-reason"] == "it was answered"
-    assert mock.count("judge") == 1, "keep_s is as old as pm_call"
-
-
 @pytest.mark.tsan
 @pytest.mark.parametrize("fault", ["accept-never-answer", "delay-ms=5000"])
 def test_clients_leave_while_a_router_calls(upstream_world, fault):

@@ -27,6 +27,7 @@
 #define GATES_BACKGROUND_MAX 4096
 #define GATES_VERSION "1"
 
+struct encoder;
 struct gates;
 enum gates_combine { GATES_MEAN, GATES_MAX };
 
@@ -58,6 +59,9 @@ void gates_destroy(struct gates *g); /* NULL is fine */
 
 const struct gates_parts *gates_parts(const struct gates *g);
 const char *gates_meta(const struct gates *g, const char *key); /* NULL: not there, or not from a file */
+
+/* 0, or -EINVAL and why: it is another encoder than the model was trained with. */
+int gates_check(const struct gates *g, const struct encoder *e, char *why, size_t why_size);
 
 /* v less its mean, over its deviation; zeros stay (Ba et al., 2016, without gain and bias). */
 void gates_layer_norm(float *v, size_t n);

@@ -9,6 +9,7 @@
 
 #include "base.h"
 #include "chunks.h"
+#include "encoder.h"
 #include "gates_parts.h"
 #include "why.h"
 
@@ -31,6 +32,18 @@ void gates_file_finish(struct gates *g)
 const char *gates_meta(const struct gates *g, const char *key)
 {
         return g->file ? tensors_meta(g->file, key) : NULL;
+}
+
+int gates_check(const struct gates *g, const struct encoder *e, char *why, size_t why_size)
+{
+        char hex[65];
+
+        if (encoder_dim(e) != g->parts.dim)
+                return refuse(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), g->parts.dim);
+        encoder_digest(e, hex);
+        if (strcmp(hex, g->parts.encoder) != 0)
+                return refuse(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, g->parts.encoder);
+        return 0;
 }
 
 /* ---- in ------------------------------------------------------------------------------------------------------------------- */

@@ -68,7 +68,7 @@ static const struct pm_option options[] = {
 
 static int open_files(struct instruct *s, const struct pm_open *o)
 {
-        char why[256] = "", hex[65];
+        char why[256] = "";
         int r = gates_open(s->model, &s->gates, why, sizeof why);
 
         if (r < 0)
@@ -77,10 +77,9 @@ static int open_files(struct instruct *s, const struct pm_open *o)
         if (r < 0)
                 return o->refuse(o, "encoder '%s': %s", s->encoder_folder, why[0] ? why : "out of memory");
         s->parts = *gates_parts(s->gates);
-        encoder_digest(s->encoder, hex);
-        if (encoder_dim(s->encoder) != s->parts.dim || strcmp(hex, s->parts.encoder) != 0)
-                return o->refuse(o, "encoder '%s': it is another one (%.12s...) than model '%s' was trained with (%.12s...)", s->encoder_folder, hex,
-                                 s->model, s->parts.encoder);
+        r = gates_check(s->gates, s->encoder, why, sizeof why);
+        if (r < 0)
+                return o->refuse(o, "encoder '%s': %s", s->encoder_folder, why);
         if (encoder_needs_scratch(s->encoder))
                 return o->refuse(o, "encoder '%s': its tokenizer is not of BERT's kind, which alone reads a text in one pass", s->encoder_folder);
         return 0;
@@ -134,6 +133,7 @@ struct look {
         const struct instruct *router;
         struct chunk parts[PARTS_MAX];
         size_t n_parts;
+        bool one_part;                 /* which is the last user message, but for blanks around it */
         struct pm_str text;            /* the last user message */
         float *vectors, *sentence;     /* [n_parts][dim]; [dim] of the prompt, then of the sentence */
         float *local, *global, *score; /* [experts] */
@@ -145,22 +145,29 @@ struct look {
         bool provisional;
 };
 
+static bool has_role(const struct pm_message *m, const char *role)
+{
+        return m->role.n == strlen(role) && memcmp(m->role.p, role, m->role.n) == 0;
+}
+
 /* Parts of the newest messages of user and system, as many as are to be looked at. */
 static void split(struct look *l, const struct pm_query *q)
 {
-        size_t left = (size_t)l->router->max_text;
+        size_t left = (size_t)l->router->max_text, messages = 0;
+        bool whole = false;
 
         for (size_t i = q->n_messages; i-- > 0 && left > 0 && l->n_parts < PARTS_MAX;) {
                 const struct pm_message *m = q->messages[i];
-                bool counts = (m->role.n == 4 && memcmp(m->role.p, "user", 4) == 0) || (m->role.n == 6 && memcmp(m->role.p, "system", 6) == 0) ||
-                              (m->role.n == 9 && memcmp(m->role.p, "developer", 9) == 0);
                 size_t n = MIN(m->text.n, left);
 
-                if (!counts || n == 0)
+                if (n == 0 || !(has_role(m, "user") || has_role(m, "system") || has_role(m, "developer")))
                         continue;
                 l->n_parts += chunks_split(m->text.p, n, l->router->parts.window, l->parts + l->n_parts, PARTS_MAX - l->n_parts);
                 left -= n;
+                messages++;
+                whole = has_role(m, "user") && n == l->text.n;
         }
+        l->one_part = whole && messages == 1 && l->n_parts == 1;
 }
 
 static void encode(const struct instruct *s, struct look *l, const char *text, size_t n, float *ret)
@@ -176,8 +183,11 @@ static void look(void *arg)
 
         for (size_t i = 0; i < l->n_parts; i++)
                 encode(s, l, l->parts[i].p, l->parts[i].n, l->vectors + i * s->parts.dim);
+        if (l->one_part)
+                memcpy(l->sentence, l->vectors, s->parts.dim * sizeof *l->sentence);
+        else
+                encode(s, l, l->text.p, l->text.n, l->sentence);
         gates_local(s->gates, s->parts.combine, l->vectors, l->n_parts, l->local);
-        encode(s, l, l->text.p, l->text.n, l->sentence);
 }
 
 static struct look *begin(const struct instruct *s, struct pm_query *q)
@@ -281,7 +291,7 @@ static pm_step answered(void *self, struct pm_query *q)
 {
         const struct instruct *s = self;
         struct look *l = q->state;
-        char why[120];
+        char why[200];
         float *vector;
 
         if (q->status == PM_ELATER) {
@@ -291,6 +301,7 @@ static pm_step answered(void *self, struct pm_query *q)
                         q->status == PM_ETIMEOUT ? "too slow" : q->status == PM_EUPSTREAM ? "an error" : q->status == PM_EBUSY ? "busy" : "unreachable");
         } else if (instruction_read(q->reply.p, q->reply.n, l->said, why, sizeof why) < 0) {
                 l->said[0] = '\0';
+                pm_log(q, PM_DEBUG, "'%s' was asked for a sentence: %s", s->llm, why);
                 without(l, "the prompt, since '%s' wrote no sentence", s->llm);
                 l->provisional = false; /* it would say the same again, for as long as that is kept */
         } else {

@@ -83,31 +83,6 @@ static int read_arguments(struct task *t, int argc, char **argv)
         return lessons_missing("eval instruct", &t->source) ? 3 : 0;
 }
 
-static int open_files(struct task *t)
-{
-        const struct gates_parts *p;
-        char why[256] = "", hex[65];
-        int r = encoder_open(t->encoder_folder, &t->encoder, why, sizeof why);
-
-        if (r < 0) {
-                (void)fprintf(stderr, "encoder '%s': %s\n", t->encoder_folder, why[0] ? why : "out of memory");
-                return r;
-        }
-        r = gates_open(t->model, &t->gates, why, sizeof why);
-        if (r < 0) {
-                (void)fprintf(stderr, "model '%s': %s\n", t->model, why[0] ? why : "out of memory");
-                return r;
-        }
-        p = gates_parts(t->gates);
-        encoder_digest(t->encoder, hex);
-        if (p->dim != encoder_dim(t->encoder) || strcmp(p->encoder, hex) != 0) {
-                (void)fprintf(stderr, "encoder '%s': it is another one than model '%s' was trained with\n", t->encoder_folder, t->model);
-                return -EINVAL;
-        }
-        t->source.window = p->window;
-        return 0;
-}
-
 static int match(struct task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
@@ -225,10 +200,12 @@ static void print(const struct task *t)
 
 static int run(struct task *t)
 {
-        int r = open_files(t);
+        int r = gating_open(t->encoder_folder, t->model, &t->encoder, &t->gates);
 
-        if (r == 0)
+        if (r == 0) {
+                t->source.window = gates_parts(t->gates)->window;
                 r = lessons_read(&t->source, t->encoder, &t->lessons);
+        }
         if (r == 0)
                 r = match(t);
         if (r == 0 && t->predictions) {

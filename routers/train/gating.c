@@ -241,6 +241,23 @@ static void fill_expected(const struct lessons *l, const bool *use, const struct
         }
 }
 
+int gating_open(const char *encoder_folder, const char *model, struct encoder **ret_encoder, struct gates **ret)
+{
+        char why[256] = "";
+        int r = encoder_open(encoder_folder, ret_encoder, why, sizeof why);
+
+        if (r < 0) {
+                (void)fprintf(stderr, "encoder '%s': %s\n", encoder_folder, why[0] ? why : "out of memory");
+                return r;
+        }
+        r = model ? gates_open(model, ret, why, sizeof why) : 0;
+        if (r < 0)
+                (void)fprintf(stderr, "model '%s': %s\n", model, why[0] ? why : "out of memory");
+        else if (model && (r = gates_check(*ret, *ret_encoder, why, sizeof why)) < 0)
+                (void)fprintf(stderr, "encoder '%s': %s\n", encoder_folder, why);
+        return r;
+}
+
 /* ---- all of it ------------------------------------------------------------------------------------------------------------ */
 
 /* Room for the old model's and the lessons' experts and instructions, the old model's copied. */

@@ -27,8 +27,11 @@ struct gating {
         double held_in, held_out; /* what tuning measured: mean outcome on prompts, and on tasks, that the fit did not see; NAN: not tuned */
 };
 
+/* Encoder and model (NULL: none) that belong together.  0, or -errno after a message on stderr; what was opened is the caller's. */
+int gating_open(const char *encoder_folder, const char *model, struct encoder **ret_encoder, struct gates **ret);
+
 /*
- * Of the prompts i with use[i] (NULL: all) and the tasks j with tasks[j] (NULL: all).  `old` (NULL: none): all of it is kept as it is, what is
+ * Of the prompts i with use[i] (NULL: all).  `old` (NULL: none): all of it is kept as it is, what is
  * frozen comes from it, and the lessons' experts come behind.  0, or -errno after a message on stderr.
  */
 int gating_fit(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret);

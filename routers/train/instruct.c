@@ -45,6 +45,7 @@ struct task {
         struct gating_settings settings;
         struct instructions_ask ask;
         const char *encoder_folder, *add, *out;
+        bool shaped; /* an option was given that is the model's to say when there is one */
         struct encoder *encoder;
         struct gates *old;
         struct lessons lessons;
@@ -115,6 +116,7 @@ static int take_option(void *task, int option, const char *value)
 
         if (r <= 0)
                 return r;
+        t->shaped = t->shaped || option == COMBINE || option == WINDOW || option == SHARPNESS;
         switch (option) {
         case EXPERTS: t->source.experts = value; break;
         case ASK: t->ask.url = value; break;
@@ -154,34 +156,12 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (lessons_missing("instruct", &t->source))
                 return 3;
+        if (t->add && t->shaped) {
+                (void)fprintf(stderr, "instruct: --combine, --window and --sharpness are the model's: with --add they stay as they are\n");
+                return 3;
+        }
         if (t->ask.url && !t->ask.model)
                 return 1 + argument_missing("instruct", "--ask-model");
-        return 0;
-}
-
-static int open_files(struct task *t)
-{
-        char why[256] = "", hex[65];
-        int r = encoder_open(t->encoder_folder, &t->encoder, why, sizeof why);
-
-        if (r < 0) {
-                (void)fprintf(stderr, "encoder '%s': %s\n", t->encoder_folder, why[0] ? why : "out of memory");
-                return r;
-        }
-        if (!t->add)
-                return 0;
-        r = gates_open(t->add, &t->old, why, sizeof why);
-        if (r < 0) {
-                (void)fprintf(stderr, "model '%s': %s\n", t->add, why[0] ? why : "out of memory");
-                return r;
-        }
-        encoder_digest(t->encoder, hex);
-        if (gates_parts(t->old)->dim != encoder_dim(t->encoder) || strcmp(gates_parts(t->old)->encoder, hex) != 0) {
-                (void)fprintf(stderr, "encoder '%s': it is another one (%.12s...) than model '%s' was trained with (%.12s...)\n", t->encoder_folder, hex,
-                              t->add, gates_parts(t->old)->encoder);
-                return -EINVAL;
-        }
-        t->source.window = gates_parts(t->old)->window;
         return 0;
 }
 
@@ -237,8 +217,10 @@ static int save(struct task *t)
 
 static int run(struct task *t)
 {
-        int r = open_files(t);
+        int r = gating_open(t->encoder_folder, t->add, &t->encoder, &t->old);
 
+        if (r == 0 && t->old)
+                t->source.window = gates_parts(t->old)->window;
         if (r == 0)
                 r = lessons_read(&t->source, t->encoder, &t->lessons);
         if (r == 0)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The instruct router on tasks that it was trained on (other prompts of them) and on tasks that it was not, beside its baselines.
 #     instruct.sh [SET...]     (mmlupro mmlu mmlu-pair)
-# Sets: 14 categories of MMLU-Pro; the 57 subjects of those of its questions that are MMLU's, both with five experts; and all of MMLU with
+# Sets: 14 categories of MMLU-Pro; the 56 subjects of those of its questions that are MMLU's, both with five experts; and all of MMLU with
 # GPT-4 and Mixtral, of which one leads nearly everywhere.  Sentences that name the tasks: instructions.jsonl, written by a language model
 # from the tasks' names, before anything was measured.  A quarter of an hour on two cores.
 #

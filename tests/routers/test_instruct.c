@@ -11,6 +11,7 @@
 /* As the model knows it (tests/eval/instructions.jsonl). */
 #define MATH "Solve mathematics problems in algebra, calculus, probability and number theory, requiring step-by-step symbolic derivation and exact " \
              "numerical results."
+#define FURTHER "Then say which novels and poems of the last century have mathematicians in them."
 #define QUESTION "Find the integral of x squared over the ring Z_7 of all polynomials"
 
 static const struct pm_expert six[] = {
@@ -84,6 +85,39 @@ Test(instruct, scores_are_put_together)
         cr_assert(strstr(r.reason, "task by the prompt"), "%s", r.reason);
         json_decref(why);
         mock_result_finish(&r);
+        on_close(&o);
+}
+
+/* The cosine of the nearest instruction to what was asked last, which earlier turns have no part in. */
+static double nearest(struct on *o, const struct pm_message *messages, size_t n, size_t parts)
+{
+        struct mock_ask a = { .text = messages[n - 1].text, .messages = messages, .n_messages = n, .explain = 1 };
+        struct mock_result r;
+        json_t *why;
+        double near;
+
+        mockhost_run(o->host, &a, &r);
+        cr_assert_eq(r.end, MOCK_DECIDED);
+        why = explained(&r);
+        near = real(json_object_get(why, "nearest"), "cosine");
+        cr_assert_eq(json_integer_value(json_object_get(why, "parts")), (json_int_t)parts);
+        json_decref(why);
+        mock_result_finish(&r);
+        return near;
+}
+
+Test(instruct, the_prompt_is_the_last_message)
+{
+        const struct pm_message asked = { mock_str("user"), mock_str("  " QUESTION "\n\n") };
+        const struct pm_message two[] = { { mock_str("user"), mock_str("Please talk about poems, novels and the history of old libraries.") }, asked };
+        const struct pm_message ruled[] = { { mock_str("system"), mock_str("You are a lawyer who answers questions about contracts and courts.") }, asked };
+        const struct pm_message lines = { mock_str("user"), mock_str(QUESTION "\n" FURTHER) }, paragraphs = { mock_str("user"), mock_str(QUESTION "\n\n" FURTHER) };
+        struct on o;
+
+        cr_assert_eq(open_with(&o, "{" FILES "}", (struct mock_setup){ 0 }), 0, "%s", o.why);
+        cr_assert_float_eq(nearest(&o, &asked, 1, 1), nearest(&o, two, 2, 2), 1e-6);
+        cr_assert_float_eq(nearest(&o, &asked, 1, 1), nearest(&o, ruled, 2, 2), 1e-6);
+        cr_assert_float_eq(nearest(&o, &lines, 1, 1), nearest(&o, &paragraphs, 1, 2), 1e-6, "all of it, in one part or in two");
         on_close(&o);
 }
 

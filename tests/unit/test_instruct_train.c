@@ -248,6 +248,8 @@ Test(instruct_train, what_cannot_work_is_refused)
                 cr_assert_eq(TRAIN("--experts", in_folder("e.jsonl"), "--out", in_folder("m.safetensors")), 1, "%s", bad[i]);
         }
         put("e.jsonl", experts);
+        cr_assert_eq(TRAIN("--experts", in_folder("e.jsonl"), "--window", "512", "--add", in_folder("n.safetensors"), "--out", in_folder("m.safetensors")), 2,
+                     "the model says it");
         cr_assert_eq(TRAIN("--experts", in_folder("e.jsonl"), "--combine", "sum", "--out", in_folder("m.safetensors")), 2);
         put("m.safetensors", "not a model");
         cr_assert_eq(TRAIN("--experts", in_folder("e.jsonl"), "--add", in_folder("m.safetensors"), "--out", in_folder("n.safetensors")), 1);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One row of A'A at a time, in a dense row of sums; only its best stay.
+ * One row of A'A at a time, in a dense row of sums; only its best stay.  Whether an item is in the row is said by the row's number beside its
+ * sum and never by the sum: weights are as small as 1e-30, and a product of two may be 0.  Sums and scales are double for the same reason;
+ * a score that is less than a float's sums can hold is none.
  */
 #include <math.h>
 #include <stdatomic.h>
 
 #include "also.h"
 #include "base.h"
+#include "catalogue.h"
 #include "parallel.h"
 
 struct scored {
@@ -18,7 +21,7 @@ struct work {
         const struct sparse *m;
         struct sparse t;
         const struct also_settings *s;
-        float *user_scale, *item_scale;
+        double *user_scale, *item_scale;
         struct scored *found;   /* [items][most] */
         uint32_t *n_found;      /* [items] */
         atomic_bool no_memory;
@@ -37,49 +40,60 @@ static void rows(void *ctx, size_t begin, size_t end)
 {
         struct work *w = ctx;
         const struct sparse *m = w->m, *t = &w->t;
-        CLEANUP(free_p) float *sum = calloc(m->cols + 1, sizeof *sum);
+        CLEANUP(free_p) double *sum = malloc((m->cols + 1) * sizeof *sum);
+        CLEANUP(free_p) uint32_t *row = malloc((m->cols + 1) * sizeof *row); /* that the sum belongs to */
         CLEANUP(free_p) struct scored *touched = malloc((m->cols + 1) * sizeof *touched);
 
-        if (!sum || !touched) {
+        if (!sum || !row || !touched) {
                 atomic_store(&w->no_memory, true);
                 return;
         }
+        memset(row, 0xff, (m->cols + 1) * sizeof *row);
         for (size_t i = begin; i < end; i++) {
-                size_t n = 0, kept;
+                size_t n = 0, kept = 0;
 
                 for (uint64_t k = t->start[i]; k < t->start[i + 1]; k++) {
                         uint32_t user = t->col[k];
-                        float scale = t->value[k] * w->user_scale[user];
+                        double scale = (double)t->value[k] * w->user_scale[user];
 
                         if (m->start[user + 1] - m->start[user] > w->s->user_max)
                                 continue;
                         for (uint64_t j = m->start[user]; j < m->start[user + 1]; j++) {
-                                if (m->col[j] == i)
+                                uint32_t item = m->col[j];
+
+                                if (item == i)
                                         continue;
-                                if (!(sum[m->col[j]] > 0))
-                                        touched[n++].item = m->col[j];
-                                sum[m->col[j]] += scale * m->value[j];
+                                if (row[item] != i) {
+                                        row[item] = (uint32_t)i;
+                                        sum[item] = 0;
+                                        touched[n++].item = item;
+                                }
+                                sum[item] += scale * (double)m->value[j];
                         }
                 }
                 for (size_t k = 0; k < n; k++) {
-                        touched[k].score = sum[touched[k].item] * w->item_scale[touched[k].item] * w->item_scale[i];
-                        sum[touched[k].item] = 0;
+                        double score = sum[touched[k].item] * w->item_scale[touched[k].item] * w->item_scale[i];
+
+                        if (score >= ALSO_MIN)
+                                touched[kept++] = (struct scored){ touched[k].item, (float)MIN(score, ALSO_MAX) };
                 }
-                qsort(touched, n, sizeof *touched, best_first);
-                kept = MIN(n, w->s->most);
+                qsort(touched, kept, sizeof *touched, best_first);
+                kept = MIN(kept, w->s->most);
                 memcpy(w->found + i * w->s->most, touched, kept * sizeof *touched);
                 w->n_found[i] = (uint32_t)kept;
         }
 }
 
-static void scales(struct work *w)
+/* Each row's sum to that power; 0 for one without cells. */
+static void scales(const struct sparse *m, double exponent, double *scale)
 {
-        sparse_sums(w->m, w->user_scale);
-        sparse_sums(&w->t, w->item_scale);
-        for (size_t i = 0; i < w->m->rows; i++)
-                w->user_scale[i] = w->user_scale[i] > 0 ? (float)pow((double)w->user_scale[i], -2 * w->s->user_exponent) : 0;
-        for (size_t i = 0; i < w->m->cols; i++)
-                w->item_scale[i] = w->item_scale[i] > 0 ? (float)pow((double)w->item_scale[i], -w->s->item_exponent) : 0;
+        for (size_t r = 0; r < m->rows; r++) {
+                double sum = 0;
+
+                for (uint64_t i = m->start[r]; i < m->start[r + 1]; i++)
+                        sum += (double)m->value[i];
+                scale[r] = sum > 0 ? pow(sum, exponent) : 0;
+        }
 }
 
 static int pack(const struct work *w, struct also *ret)
@@ -119,7 +133,8 @@ int also_make(const struct sparse *m, const struct also_settings *s, struct also
         if (r == 0 && (!w.user_scale || !w.item_scale || !w.found || !w.n_found))
                 r = -ENOMEM;
         if (r == 0) {
-                scales(&w);
+                scales(m, -2 * s->user_exponent, w.user_scale);
+                scales(&w.t, -s->item_exponent, w.item_scale);
                 parallel_rows(s->threads, m->cols, grain, rows, &w);
                 r = atomic_load(&w.no_memory) ? -ENOMEM : pack(&w, ret);
         }

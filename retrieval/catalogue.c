@@ -301,7 +301,7 @@ static int read_arrays(struct opened *x, char *why, size_t why_size)
         check_numbers(&a, "near", c->near, c->users.n * c->n_near, c->users.n, true);
         check_numbers(&a, "popular", c->popular, c->n_popular, c->items.n, false);
         for (size_t i = 0; i < c->items.n && !a.bad; i++)
-                if (!(c->also_best[i] >= 0 && c->also_best[i] < 1e6f)) {
+                if (!(c->also_best[i] >= 0 && c->also_best[i] <= (float)ALSO_MAX)) {
                         (void)refuse(why, why_size, CATALOGUE_ARRAYS ": 'also.best' is not a sensible number at place %zu", i);
                         a.bad = true;
                 }

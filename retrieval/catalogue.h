@@ -22,6 +22,10 @@
 #define CATALOGUE_INDEX "items.index"
 
 /* Lists of numbers, one for each thing. */
+/* Scores of what was taken together: sums and quotients of many such are floats. */
+#define ALSO_MIN 1e-30
+#define ALSO_MAX 1e30
+
 struct lists {
         const uint64_t *start; /* [n + 1] */
         const uint32_t *of;
@@ -47,7 +51,7 @@ struct catalogue {
         struct lists history;        /* of each user */
         struct lists also;           /* of each item: what was taken together with it, best first */
         const uint16_t *also_part;   /* score / the list's best * 65535 */
-        const float *also_best;      /* [items] */
+        const float *also_best;      /* [items] 0, or ALSO_MIN to ALSO_MAX */
         struct lists tagged;         /* of each tag: its items, ascending */
         const uint32_t *near;        /* [users][n_near], nearest first; IDS_NONE where there are fewer */
         size_t n_near;

@@ -235,10 +235,11 @@ struct scales {
 static float weigh_one(const struct catalogue *c, const struct interests_settings *s, const struct scales *k, const struct tally_entry *e,
                        enum interests_source *source)
 {
-        float part[INTERESTS_SOURCES] = { [INTERESTS_NEAR] = (float)s->near * k->near * e->part[INTERESTS_NEAR],
-                                          [INTERESTS_ALSO] = (float)s->also * k->also * e->part[INTERESTS_ALSO],
-                                          [INTERESTS_VOTES] = (float)s->votes * k->votes * e->part[INTERESTS_VOTES],
-                                          [INTERESTS_POPULAR] = (float)s->popular * k->popular * log1pf((float)c->count[e->key]) };
+        /* a part times its scale is at most 1, whatever they are */
+        float part[INTERESTS_SOURCES] = { [INTERESTS_NEAR] = (float)s->near * (k->near * e->part[INTERESTS_NEAR]),
+                                          [INTERESTS_ALSO] = (float)s->also * (k->also * e->part[INTERESTS_ALSO]),
+                                          [INTERESTS_VOTES] = (float)s->votes * (k->votes * e->part[INTERESTS_VOTES]),
+                                          [INTERESTS_POPULAR] = (float)s->popular * (k->popular * log1pf((float)c->count[e->key])) };
         enum interests_source best = INTERESTS_NEAR;
 
         for (size_t i = 1; i < INTERESTS_SOURCES; i++)

@@ -39,7 +39,7 @@ static void draw(void *ctx, size_t begin, size_t end)
         size_t dim = p->s->dim;
 
         for (size_t r = begin; r < end; r++) {
-                float weight = p->degree[r] > 0 ? (float)pow((double)p->degree[r], p->s->beta) : 0;
+                float weight = p->degree[r] > 0 ? (float)fmin(fmax(pow((double)p->degree[r], p->s->beta), 1e-18), 1e18) : 0;
 
                 for (size_t k = 0; k < dim; k++)
                         p->x[r * dim + k] = weight > 0 ? weight * fastrp_entry(p->s->seed, r, k, dim, p->sparsity) : 0;

@@ -78,10 +78,6 @@ static int add_edge(struct reading *x, const struct graph_row *row, char *why, s
         }
         if (g->n == GRAPH_EDGES_MAX)
                 return -ENOSPC;
-        if (row->time && (g->first_time == 0 || row->time < g->first_time))
-                g->first_time = row->time;
-        if (row->time && (g->last_time == 0 || row->time > g->last_time))
-                g->last_time = row->time;
         g->edge[g->n++] = e;
         return 0;
 }

@@ -37,7 +37,7 @@ struct graph_source {
 
 struct graph_edge {
         uint32_t user, item;
-        float weight;
+        float weight;           /* 1e-30 to 1e30; less counts as 1e-30 */
         uint32_t split;         /* index into splits */
         int64_t time;           /* as it stood; 0: none */
 };
@@ -57,7 +57,6 @@ struct graph {
         size_t lines, bad;           /* lines with an edge, or bad */
         struct graph_bad named[GRAPH_NAMED_MAX];
         size_t n_named;
-        int64_t first_time, last_time;
         char digest[DIGEST_HEX];     /* SHA-256 of the file's text, uncompressed */
 };
 

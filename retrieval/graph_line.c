@@ -20,6 +20,10 @@ static const char *const usual[GRAPH_FIELDS][6] = {
 
 static const char *const field_names[GRAPH_FIELDS] = { "user", "item", "weight", "time", "split" };
 
+/* Where the sums of many and the products of two still are numbers of a double.  Below: any weight above 0 is one, and counts as that. */
+#define WEIGHT_MIN 1e-30
+#define WEIGHT_MAX 1e30
+
 struct cell {
         const char *p;
         size_t n;
@@ -194,18 +198,30 @@ static int take_weight(const struct cell *c, float *ret, char *why, size_t why_s
 {
         double x;
 
-        if (!take_number(c, &x) || !(x > 0 && x <= 1e30) || (float)x <= 0)
-                return refuse(why, why_size, "weight '%.*s' is not a number above 0", (int)MIN(c->n, (size_t)40), c->p);
-        *ret = (float)x;
+        if (!take_number(c, &x) || !(x > 0 && x <= WEIGHT_MAX))
+                return refuse(why, why_size, "weight '%.*s' is not a number above 0, up to 1e30", (int)MIN(c->n, (size_t)40), c->p);
+        *ret = (float)MAX(x, WEIGHT_MIN);
         return 0;
 }
 
 static int take_time(const struct cell *c, int64_t *ret, char *why, size_t why_size)
 {
+        char text[32], *end;
+        long long whole;
         double x;
 
-        if (!take_number(c, &x) || !(fabs(x) < 9e15))
-                return refuse(why, why_size, "time '%.*s' is not a number", (int)MIN(c->n, (size_t)40), c->p);
+        if (c->n > 0 && c->n < sizeof text) { /* whole numbers exactly, all of 64 bits: what /v1/feedback has taken is read */
+                memcpy(text, c->p, c->n);
+                text[c->n] = '\0';
+                errno = 0;
+                whole = strtoll(text, &end, 10);
+                if (errno == 0 && end == text + c->n) {
+                        *ret = whole;
+                        return 0;
+                }
+        }
+        if (!take_number(c, &x) || !(fabs(x) < 9.2e18))
+                return refuse(why, why_size, "time '%.*s' is not a number within 64 bits", (int)MIN(c->n, (size_t)40), c->p);
         *ret = (int64_t)x;
         return 0;
 }

@@ -69,12 +69,31 @@ Test(graph, the_forms_say_the_same)
                 cr_assert_eq(number(g.items, "ann"), IDS_NONE);
                 cr_assert_float_eq((double)g.edge[0].weight, 2.5, 0);
                 cr_assert_eq(g.edge[1].time, 1700000009);
-                cr_assert_eq(g.first_time, 1700000000);
                 cr_assert_eq(g.n_splits, 2);
                 cr_assert_eq(g.edge[1].split, graph_split(&g, "test"));
                 cr_assert_eq(graph_split(&g, "valid"), SIZE_MAX);
                 graph_finish(&g);
         }
+}
+
+/* What POST /v1/feedback has let in at any time must not stop a training. */
+Test(graph, the_ends_of_weights_and_times)
+{
+        static const char text[] = "user\titem\tweight\ttime\n"
+                                   "u\ta\t4.94065646e-324\t9223372036854775807\nu\tb\t1e-45\t-9223372036854775808\nu\tc\t1e+30\t1.5e9\n"
+                                   "u\td\t1\t9007199254740993\nu\te\t1\t9223372036854775808\nu\tf\t0\t1\nu\tg\t1.1e30\t1\nu\th\t1\t1e300\n"
+                                   "u\ti\tnan\t1\nu\tj\t1\tinf\n";
+
+        cr_assert_eq(read_plain(text, (struct graph_source){ .max_bad = 6 }), 0, "%s", why);
+        cr_assert_eq(g.n, 4);
+        cr_assert_eq(g.bad, 6);
+        cr_assert_float_eq((double)g.edge[0].weight, 1e-30, 1e-36);
+        cr_assert_eq(g.edge[0].time, INT64_MAX);
+        cr_assert_float_eq((double)g.edge[1].weight, 1e-30, 1e-36);
+        cr_assert_eq(g.edge[1].time, INT64_MIN);
+        cr_assert_eq(g.edge[2].time, 1500000000);
+        cr_assert_eq(g.edge[3].time, 9007199254740993, "no number is rounded");
+        graph_finish(&g);
 }
 
 Test(graph, columns_by_name_and_by_number)
@@ -106,7 +125,7 @@ Test(graph, bad_lines_are_counted_and_the_first_ones_named)
         cr_assert_eq(g.named[0].line, 2);
         cr_assert_str_eq(g.named[0].why, "has 1 columns, the item is in column 2");
         cr_assert_str_eq(g.named[1].why, "the user is empty");
-        cr_assert_str_eq(g.named[2].why, "weight '-1' is not a number above 0");
+        cr_assert_str_eq(g.named[2].why, "weight '-1' is not a number above 0, up to 1e30");
         cr_assert_str_eq(g.named[5].why, "the item is not UTF-8 text without control characters");
         graph_finish(&g);
         cr_assert_eq(read_plain(text, (struct graph_source){ .max_bad = 5 }), -EINVAL);

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base.h"
@@ -16,6 +15,7 @@
 #include "tensors.h"
 
 #define MANIFEST_MAX ((size_t)1 << 20)
+#define BLOCK ((size_t)1 << 18)
 
 /* What a caller gets is the first member. */
 struct opened {
@@ -112,9 +112,10 @@ static int check_file(const char *folder, const char *name, json_t *said, bool v
         CLEANUP(close_p) int fd = -1;
         uint8_t sum[DIGEST_SIZE];
         char path[PATH_MAX], hex[DIGEST_HEX];
+        CLEANUP(free_p) char *block = NULL;
         struct digest d;
         struct stat st;
-        void *map;
+        ssize_t n;
         int r = path_of(folder, name, path, sizeof path, why, why_size);
 
         if (r < 0)
@@ -130,13 +131,15 @@ static int check_file(const char *folder, const char *name, json_t *said, bool v
                               (long long)st.st_size, (long long)bytes);
         if (!verify)
                 return 0;
-        map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED)
-                return -errno;
+        block = malloc(BLOCK);
+        if (!block)
+                return -ENOMEM;
         digest_begin(&d);
-        digest_add(&d, map, (size_t)bytes);
+        while ((n = read(fd, block, BLOCK)) > 0)
+                digest_add(&d, block, (size_t)n);
+        if (n < 0)
+                return -errno;
         digest_end(&d, sum);
-        (void)munmap(map, (size_t)bytes);
         digest_hex(sum, hex);
         if (!wanted || strcmp(hex, wanted) != 0)
                 return refuse(why, why_size, "%s: its SHA-256 is %.16s..., the manifest says %.16s...: damaged, or of another training?",
@@ -345,7 +348,10 @@ static int open_arrays(const char *folder, struct opened *x, char *why, size_t w
         r = tensors_open(path, &x->file, what, sizeof what);
         if (r < 0)
                 return refuse(why, why_size, CATALOGUE_ARRAYS ": %.200s", what);
-        return read_arrays(x, why, why_size);
+        r = read_arrays(x, why, why_size);
+        if (r == 0 && (r = tensors_settle(x->file, what, sizeof what)) < 0)
+                (void)refuse(why, why_size, CATALOGUE_ARRAYS ": %.200s", what);
+        return r;
 }
 
 int catalogue_open(const char *folder, bool verify, struct catalogue **ret, char *why, size_t why_size)

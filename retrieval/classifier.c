@@ -349,6 +349,8 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
                 r = read_rows(c, why, why_size);
         if (r == 0 && dense)
                 r = read_dense(c, why, why_size);
+        if (r == 0)
+                r = tensors_settle(c->file, why, why_size);
         if (r < 0)
                 return r;
         *ret = TAKE(c);

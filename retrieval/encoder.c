@@ -429,6 +429,7 @@ int encoder_open(const char *folder, struct encoder **ret, char *why, size_t why
         struct encoder_config config = { 0 };
         struct tokenizer *tokenizer = NULL;
         struct tensors *file = NULL;
+        struct encoder *e = NULL;
         char path[PATH_MAX], reason[200] = "";
         int r;
 
@@ -447,14 +448,21 @@ int encoder_open(const char *folder, struct encoder **ret, char *why, size_t why
         r = tensors_open(path, &file, reason, sizeof reason);
         if (r == 0) {
                 reason[0] = '\0';
-                r = encoder_create(tokenizer, file, &config, ret, reason, sizeof reason);
+                r = encoder_create(tokenizer, file, &config, &e, reason, sizeof reason);
+        }
+        if (r == 0 && (r = tensors_settle(file, reason, sizeof reason)) < 0) {
+                encoder_destroy(e); /* with what it was made of */
+                file = NULL;
+                tokenizer = NULL;
         }
         (void)name_file(r, "model.safetensors", reason, why, why_size);
         if (r < 0) {
                 tensors_close(file);
                 tokenizer_destroy(tokenizer);
+                return r;
         }
-        return r;
+        *ret = e;
+        return 0;
 }
 
 void encoder_digest(const struct encoder *e, char hex[65])

@@ -195,6 +195,8 @@ int gates_open(const char *path, struct gates **ret, char *why, size_t why_size)
                 r = read_numbers(g, why, why_size);
         if (r == 0)
                 r = read_tensors(g, why, why_size);
+        if (r == 0)
+                r = tensors_settle(g->file, why, why_size);
         if (r < 0)
                 return r;
         *ret = TAKE(g);

@@ -6,16 +6,15 @@
  */
 #include <fcntl.h>
 #include <jansson.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base.h"
+#include "snapshot.h"
 #include "why.h"
 #include "tensors.h"
 
 struct tensors {
-        void *map; /* NULL: not ours */
-        size_t map_size;
+        struct snapshot *file; /* NULL: the bytes are not ours */
         json_t *header;
         json_t *meta; /* borrowed from header; NULL: none */
         size_t n;
@@ -57,8 +56,7 @@ void tensors_close(struct tensors *t)
         if (!t)
                 return;
         json_decref(t->header);
-        if (t->map)
-                (void)munmap(t->map, t->map_size);
+        snapshot_release(t->file);
         free(t);
 }
 
@@ -210,35 +208,37 @@ int tensors_parse(const void *bytes, size_t n, struct tensors **ret, char *why, 
 
 int tensors_open(const char *path, struct tensors **ret, char *why, size_t why_size)
 {
-        CLEANUP(close_p) int fd = open(path, O_RDONLY | O_CLOEXEC);
-        struct stat st;
-        void *map;
-        int r;
+        struct snapshot *file;
+        int r = snapshot_take(path, &file);
+        size_t n;
+        void *p;
 
-        if (fd < 0 || fstat(fd, &st) < 0) {
-                r = -errno;
+        if (r == -EINVAL)
+                return refuse(why, why_size, "not a safetensors file: not a file, or an empty one");
+        if (r < 0) {
                 (void)snprintf(why, why_size, "cannot open: %s", ERRNO_TEXT(r));
                 return r;
         }
-        if (!S_ISREG(st.st_mode) || st.st_size < 8)
-                return refuse(why, why_size, "not a safetensors file: %s", S_ISREG(st.st_mode) ? "fewer than 8 bytes" : "not a file");
-        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-                r = -errno;
-                (void)snprintf(why, why_size, "cannot map: %s", ERRNO_TEXT(r));
-                return r;
-        }
         why[0] = '\0';
-        r = tensors_parse(map, (size_t)st.st_size, ret, why, why_size);
+        p = snapshot_bytes(file, &n);
+        r = tensors_parse(p, n, ret, why, why_size);
         if (r < 0) {
                 if (why[0] == '\0')
                         (void)snprintf(why, why_size, "%s", ERRNO_TEXT(r));
-                (void)munmap(map, (size_t)st.st_size);
+                snapshot_release(file);
                 return r;
         }
-        (*ret)->map = map;
-        (*ret)->map_size = (size_t)st.st_size;
+        (*ret)->file = file;
         return 0;
+}
+
+int tensors_settle(struct tensors *t, char *why, size_t why_size)
+{
+        int r = t->file ? snapshot_settle(t->file) : 0;
+
+        if (r < 0)
+                (void)snprintf(why, why_size, "was written into while it was read: files in use are replaced by rename");
+        return r;
 }
 
 size_t tensors_count(const struct tensors *t)

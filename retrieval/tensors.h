@@ -3,8 +3,8 @@
  * tensors.h - safetensors files in and out.
  *
  * A file is checked wholly before anything of it is handed out: header length, JSON, dtypes, shapes, offsets; the tensors must
- * fill the data without gap or overlap.  What is refused is described in `why`.  Reading maps the file; do not write to a file
- * that is in use, replace it (tensors_write does).  An opened file is read-only and may be used by many threads.
+ * fill the data without gap or overlap.  What is refused is described in `why`.  The bytes are a snapshot (snapshot.h): above 64 MiB
+ * do not write to a file that is in use, replace it (tensors_write does).  An opened file is read-only and may be used by many threads.
  */
 #ifndef PM_TENSORS_H
 #define PM_TENSORS_H
@@ -34,6 +34,8 @@ struct tensors;
 int tensors_open(const char *path, struct tensors **ret, char *why, size_t why_size);
 /* The same over bytes that must outlive *ret. */
 int tensors_parse(const void *data, size_t n, struct tensors **ret, char *why, size_t why_size);
+/* After its owner has looked at all that will be believed: 0, or -ESTALE and why: the file is another one by now.  Others need it not. */
+int tensors_settle(struct tensors *t, char *why, size_t why_size);
 void tensors_close(struct tensors *t); /* NULL is fine */
 
 size_t tensors_count(const struct tensors *t);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "snapshot.h"
 #include "tensors.h"
 
 static char folder[] = "/tmp/test-tensors-XXXXXX";
@@ -93,6 +94,94 @@ Test(tensors, every_cut_is_refused)
         tensors_close(t);
         cr_assert_eq(tensors_parse(data, n + 1, &t, why, sizeof why), -EINVAL, "a byte too many");
         cr_assert(strstr(why, "belong to no tensor"), "%s", why);
+}
+
+static void overwrite(const char *file, size_t n)
+{
+        int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+        for (size_t i = 0; i < n; i++)
+                cr_assert_eq(write(fd, "\xff", 1), 1);
+        (void)close(fd);
+}
+
+/* Under a mapping this was SIGBUS, or numbers that nobody had checked. */
+Test(tensors, a_file_that_is_cut_or_written_over_stays_as_it_was_opened)
+{
+        static const uint32_t many[1024] = { 1, 2, 3 };
+        struct tensor one = { "x", TENSOR_U32, 1, { LENGTH_OF(many) }, many, sizeof many };
+        struct tensors *t;
+        char why[256] = "";
+
+        for (size_t n = 0; n <= 8192; n += 8192) {
+                cr_assert_eq(tensors_write(path, &one, 1, NULL, why, sizeof why), 0, "%s", why);
+                cr_assert_eq(tensors_open(path, &t, why, sizeof why), 0, "%s", why);
+                overwrite(path, n);
+                cr_assert_eq(memcmp(tensors_find(t, "x")->data, many, sizeof many), 0);
+                cr_assert_eq(tensors_settle(t, why, sizeof why), 0);
+                tensors_close(t);
+        }
+}
+
+Test(tensors, a_large_one_that_is_written_into_while_it_is_read_is_refused)
+{
+        char beside[160];
+        struct snapshot *s;
+
+        (void)snprintf(beside, sizeof beside, "%s.beside", path);
+        overwrite(path, 64);
+        overwrite(beside, 64);
+        cr_assert_eq(snapshot_take_up_to(path, 63, &s), 0);
+        cr_assert_eq(snapshot_settle(s), 0);
+        snapshot_release(s);
+        cr_assert_eq(snapshot_take_up_to(path, 63, &s), 0);
+        overwrite(path, 65);
+        cr_assert_eq(snapshot_settle(s), -ESTALE);
+        snapshot_release(s);
+        cr_assert_eq(snapshot_take_up_to(path, 63, &s), 0);
+        cr_assert_eq(rename(beside, path), 0);
+        cr_assert_eq(snapshot_settle(s), 0, "replaced by rename: the old one is whole");
+        snapshot_release(s);
+        cr_assert_eq(snapshot_take("/nonexistent/m", &s), -ENOENT);
+        cr_assert_eq(snapshot_take("/tmp", &s), -EINVAL);
+        overwrite(path, 0);
+        cr_assert_eq(snapshot_take(path, &s), -EINVAL);
+}
+
+/* Until the file's clock must have ticked. */
+static void grow_old(void)
+{
+        struct timespec now, pause = { 0, 5000000 };
+        struct stat st;
+
+        cr_assert_eq(stat(path, &st), 0);
+        do {
+                (void)nanosleep(&pause, NULL);
+                (void)clock_gettime(CLOCK_REALTIME, &now);
+        } while ((now.tv_sec - st.st_ctim.tv_sec) * 1000000000 + now.tv_nsec - st.st_ctim.tv_nsec <= 25000000);
+}
+
+Test(tensors, those_who_have_the_same_file_open_share_its_copy)
+{
+        struct snapshot *a, *b, *c;
+        size_t n;
+
+        overwrite(path, 64);
+        grow_old();
+        cr_assert_eq(snapshot_take(path, &a), 0);
+        cr_assert_eq(snapshot_take(path, &b), 0);
+        cr_assert_eq(snapshot_bytes(a, &n), snapshot_bytes(b, &n));
+        overwrite(path, 64); /* of the same size */
+        cr_assert_eq(snapshot_take(path, &c), 0);
+        cr_assert_neq(snapshot_bytes(a, &n), snapshot_bytes(c, &n));
+        snapshot_release(a);
+        cr_assert_eq(((char *)snapshot_bytes(b, &n))[63], '\xff', "held by another");
+        snapshot_release(b);
+        snapshot_release(c);
+        cr_assert_eq(snapshot_take(path, &a), 0);
+        cr_assert_eq(snapshot_take(path, &b), 0);
+        snapshot_release(b);
+        snapshot_release(a);
 }
 
 Test(tensors, a_missing_file_and_a_folder)

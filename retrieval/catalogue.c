@@ -326,10 +326,11 @@ static int open_index(const char *folder, json_t *manifest, struct opened *x, ch
 
         if (r == 0)
                 r = index_load(path, x->c.by_interest.dim, INDEX_INNER_PRODUCT, &x->c.index, what, sizeof what);
-        if (r == 0 && search && *search)
-                r = strlen(search) < 128 && strspn(search, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=,.") == strlen(search)
-                            ? index_tune(x->c.index, search, what, sizeof what)
-                            : refuse(what, sizeof what, "search parameters must look like 'nprobe=16'");
+        if (r == 0 && search && *search) {
+                r = index_tune(x->c.index, search, what, sizeof what);
+                if (r == 0)
+                        r = index_try(x->c.index, what, sizeof what);
+        }
         if (r < 0)
                 return refuse(why, why_size, CATALOGUE_INDEX ": %.200s", what);
         if (index_count(x->c.index) != x->c.by_interest.start[x->c.by_interest.n_cells])

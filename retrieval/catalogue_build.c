@@ -11,6 +11,7 @@
 
 #include "also.h"
 #include "base.h"
+#include "why.h"
 #include "catalogue_build.h"
 #include "cluster.h"
 #include "dot.h"
@@ -482,8 +483,11 @@ static int write_index(const struct build *b, const char *path)
 {
         CLEANUP(free_p) char *beside = NULL;
         struct index *x = NULL;
-        int r = index_create(b->items.dim, b->recipe->factory, INDEX_INNER_PRODUCT, &x, b->why, b->why_size);
+        int r;
 
+        if (b->items.placed == 0)
+                return refuse(b->why, b->why_size, "index '%.64s': no item has a vector", b->recipe->factory);
+        r = index_create(b->items.dim, b->recipe->factory, INDEX_INNER_PRODUCT, &x, b->why, b->why_size);
         if (r == 0)
                 r = index_train(x, b->items.vector, b->items.placed, b->why, b->why_size);
         if (r == 0)

@@ -8,18 +8,23 @@
 #include <faiss/c_api/error_c.h>
 #include <faiss/c_api/index_factory_c.h>
 #include <faiss/c_api/index_io_c.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base.h"
 #include "index.h"
 #include "index_file.h"
+#include "snapshot.h"
+
+#define REFINE_MAX 1000 /* as a file may say, too */
 
 struct index {
         FaissIndex *faiss;
         size_t dim;
 };
+
+static void snapshot_p(struct snapshot **s)
+{
+        snapshot_release(*s);
+}
 
 static void index_p(struct index **x)
 {
@@ -105,30 +110,28 @@ int index_save(const struct index *x, const char *path, char *why, size_t why_si
         return faiss_write_index_fname(x->faiss, path) ? failed(why, why_size, "cannot write the index") : 0;
 }
 
-/* FAISS believes what it reads, so it is looked through first. */
-static int check(const char *path, char *why, size_t why_size)
+/* NAME=VALUE, ... of the kinds that are read; FAISS believes any value, and makes room for so many candidates. */
+static bool parameters_ok(const char *text)
 {
-        CLEANUP(close_p) int fd = open(path, O_RDONLY | O_CLOEXEC);
-        struct index_file f;
-        struct stat st;
-        void *map;
-        int r;
+        static const char *const names[] = { "nprobe", "efSearch", "quantizer_efSearch", "k_factor_rf" };
 
-        if (fd < 0 || fstat(fd, &st) < 0) {
-                r = -errno;
-                (void)snprintf(why, why_size, "cannot open the index: %s", ERRNO_TEXT(r));
-                return r;
+        for (const char *at = text;; at++) {
+                const char *equals = strchr(at, '=');
+                bool known = false;
+                char *end;
+                double x;
+
+                for (size_t i = 0; equals && i < LENGTH_OF(names); i++)
+                        known = known || (strlen(names[i]) == (size_t)(equals - at) && memcmp(names[i], at, strlen(names[i])) == 0);
+                if (!known || equals[1] < '0' || equals[1] > '9')
+                        return false;
+                x = strtod(equals + 1, &end);
+                if (!(x >= 1 && x <= (*at == 'k' ? REFINE_MAX : 65536)) || (*end && *end != ','))
+                        return false;
+                if (!*end)
+                        return true;
+                at = end;
         }
-        if (!S_ISREG(st.st_mode) || st.st_size == 0) {
-                (void)snprintf(why, why_size, "the index is not a file, or empty");
-                return -EINVAL;
-        }
-        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED)
-                return -errno;
-        r = index_file_check(map, (size_t)st.st_size, &f, why, why_size);
-        (void)munmap(map, (size_t)st.st_size);
-        return r;
 }
 
 int index_tune(struct index *x, const char *parameters, char *why, size_t why_size)
@@ -136,30 +139,72 @@ int index_tune(struct index *x, const char *parameters, char *why, size_t why_si
         FaissParameterSpace *space = NULL;
         int r = 0;
 
+        if (!parameters_ok(parameters)) {
+                (void)snprintf(why, why_size, "'%.64s' must be nprobe, efSearch, quantizer_efSearch (1 to 65536) or k_factor_rf (1 to %d), as in "
+                               "'nprobe=16'", parameters, REFINE_MAX);
+                return -EINVAL;
+        }
         if (faiss_ParameterSpace_new(&space) || faiss_ParameterSpace_set_index_parameters(space, x->faiss, parameters))
                 r = failed(why, why_size, parameters);
         faiss_ParameterSpace_free(space);
         return r;
 }
 
+int index_try(const struct index *x, char *why, size_t why_size)
+{
+        CLEANUP(free_p) float *v = malloc(x->dim * sizeof *v);
+        CLEANUP(free_p) struct index_hit *hit = malloc(INDEX_K_MAX * sizeof *hit);
+        size_t n;
+        int r = 0;
+
+        if (!v || !hit)
+                return -ENOMEM;
+        for (size_t i = 0; i < x->dim; i++)
+                v[i] = i % 2 ? 1 : -1;
+        for (size_t k = 1; r == 0 && k <= INDEX_K_MAX; k *= INDEX_K_MAX)
+                r = index_search(x, v, k, hit, &n, why, why_size);
+        return r;
+}
+
 int index_load(const char *path, size_t dim, enum index_metric metric, struct index **ret, char *why, size_t why_size)
 {
         CLEANUP(index_p) struct index *x = calloc(1, sizeof *x);
+        CLEANUP(snapshot_p) struct snapshot *file = NULL;
+        CLEANUP(fclose_p) FILE *f = NULL;
+        struct index_file found;
+        size_t n;
+        void *p;
         int r;
 
         if (!x)
                 return -ENOMEM;
-        r = check(path, why, why_size);
+        r = snapshot_take(path, &file);
+        if (r < 0) {
+                (void)snprintf(why, why_size, r == -EINVAL ? "the index is not a file, or empty" : "cannot open the index: %s", ERRNO_TEXT(r));
+                return r;
+        }
+        p = snapshot_bytes(file, &n);
+        r = index_file_check(p, n, &found, why, why_size); /* FAISS believes what it reads */
         if (r < 0)
                 return r;
-        if (faiss_read_index_fname(path, 0, &x->faiss))
+        f = fmemopen(p, n, "r"); /* those very bytes */
+        if (!f)
+                return -errno;
+        if (faiss_read_index(f, 0, &x->faiss))
                 return failed(why, why_size, "cannot read the index");
+        if (snapshot_settle(file) < 0) {
+                (void)snprintf(why, why_size, "the index was written into while it was read: files in use are replaced by rename");
+                return -ESTALE;
+        }
         x->dim = (size_t)faiss_Index_d(x->faiss);
         if (x->dim != dim || faiss_Index_metric_type(x->faiss) != metric_of(metric)) {
                 (void)snprintf(why, why_size, "the index has %zu dimensions and metric %d, wanted %zu and %d", x->dim,
                                (int)faiss_Index_metric_type(x->faiss), dim, (int)metric_of(metric));
                 return -EINVAL;
         }
+        r = index_try(x, why, why_size);
+        if (r < 0)
+                return r;
         *ret = TAKE(x);
         return 0;
 }

@@ -35,11 +35,14 @@ int index_add(struct index *x, const float *v, size_t n, char *why, size_t why_s
 /* The k (1..INDEX_K_MAX) nearest to v, nearest first, into hit[k]; *ret_n: how many there are.  Thread-safe. */
 int index_search(const struct index *x, const float *v, size_t k, struct index_hit *hit, size_t *ret_n, char *why, size_t why_size);
 
-/* Search parameters by FAISS's names: "nprobe=16", "efSearch=64".  Before the first search. */
+/* Search parameters by FAISS's names: "nprobe=16", "efSearch=64".  Before the first search; then index_try(). */
 int index_tune(struct index *x, const char *parameters, char *why, size_t why_size);
 
 int index_save(const struct index *x, const char *path, char *why, size_t why_size);
-/* Refuses a file whose vectors have not `dim` dimensions, or whose metric is another. */
+/* One neighbour and as many as can be asked for are searched, whatever comes of it: what would end the process ends it here, which is in
+ * the child that checks a configuration. */
+int index_try(const struct index *x, char *why, size_t why_size);
+/* Refuses a file whose vectors have not `dim` dimensions, or whose metric is another; and tries it. */
 int index_load(const char *path, size_t dim, enum index_metric metric, struct index **ret, char *why, size_t why_size);
 
 size_t index_dim(const struct index *x);

@@ -6,7 +6,29 @@
 #include "base.h"
 #include "index_file.h"
 
-#define DEPTH_MAX 4 /* an index within an index within ... */
+/*
+ * Where an index stands, and what may stand there.  FAISS's kinds do not all fit into each other: most pairs that are not listed end the
+ * process at the first search (an exception inside an OpenMP region).
+ */
+enum place { ALONE, REFINED, REFINING, STORED, QUANTISING, PLACES };
+enum kind { FLAT, SCALAR, GRAPH, INVERTED, REFINEMENT, KINDS };
+
+static const struct {
+        const char *what;
+        bool may[KINDS];
+} places[PLACES] = {
+        [ALONE] = { "alone", { [FLAT] = true, [SCALAR] = true, [GRAPH] = true, [INVERTED] = true, [REFINEMENT] = true } },
+        [REFINED] = { "below a refinement", { [FLAT] = true, [SCALAR] = true, [GRAPH] = true, [INVERTED] = true } },
+        [REFINING] = { "as a refinement", { [FLAT] = true, [SCALAR] = true } },
+        [STORED] = { "below a graph", { [FLAT] = true, [SCALAR] = true } },
+        [QUANTISING] = { "before inverted lists", { [FLAT] = true, [SCALAR] = true, [GRAPH] = true } },
+};
+
+static const struct {
+        char letters[5];
+        enum kind kind;
+} kinds[] = { { "IxFI", FLAT }, { "IxF2", FLAT }, { "IxSQ", SCALAR }, { "IHNf", GRAPH }, { "IHNs", GRAPH }, { "IwFl", INVERTED }, { "IwSq", INVERTED },
+              { "IxRF", REFINEMENT } };
 
 struct reader {
         const unsigned char *p;
@@ -121,18 +143,18 @@ static struct header header(struct reader *r)
         h.metric = i32(r);
         if (r->bad)
                 return h;
-        if (h.dim < 1 || h.dim > 65536 || h.count < 0 || h.count > INT32_MAX || trained != 1 || h.metric < 0 || h.metric > 1)
+        if (h.dim < 1 || h.dim > 65536 || h.count < 1 || h.count > INT32_MAX || trained != 1 || h.metric < 0 || h.metric > 1)
                 (void)refuse(r, "not a trained index of FAISS: '%.4s', %d dimensions, %" PRId64 " vectors, metric %d", h.kind, h.dim,
                              h.count, h.metric);
         return h;
 }
 
-static struct header any(struct reader *r, int depth);
+static struct header any(struct reader *r, enum place place);
 
 /* Another index within this one, which must be of so many vectors. */
-static void within(struct reader *r, int depth, const struct header *of, int64_t count)
+static void within(struct reader *r, enum place place, const struct header *of, int64_t count)
 {
-        struct header inner = any(r, depth);
+        struct header inner = any(r, place);
 
         if (!r->bad && (inner.dim != of->dim || inner.count != count))
                 (void)refuse(r, "an index of %" PRId64 " vectors of %d dimensions lies where one of %" PRId64 " of %d is wanted", inner.count,
@@ -204,7 +226,7 @@ static void links(struct reader *r, const struct vector *sums, const struct vect
         }
 }
 
-static void hnsw(struct reader *r, const struct header *h, int depth)
+static void hnsw(struct reader *r, const struct header *h)
 {
         struct vector sums, levels, begins, neighbours;
         int32_t entry, top, construct, search, beam;
@@ -234,9 +256,9 @@ static void hnsw(struct reader *r, const struct header *h, int depth)
         links(r, &sums, &levels, &begins, &neighbours);
         if (r->bad)
                 return;
-        if (levels.n > 0 && (entry < 0 || (size_t)entry >= levels.n || top < 0 || i32_at(&levels, (size_t)entry) != top + 1))
+        if (entry < 0 || (size_t)entry >= levels.n || top < 0 || i32_at(&levels, (size_t)entry) != top + 1)
                 (void)refuse(r, "HNSW: it begins at node %d of %zu, on level %d", entry, levels.n, top);
-        within(r, depth, h, h->count);
+        within(r, STORED, h, h->count);
 }
 
 static void lists(struct reader *r, const struct header *h, size_t n_lists, size_t code)
@@ -285,7 +307,7 @@ static void lists(struct reader *r, const struct header *h, size_t n_lists, size
                 (void)refuse(r, "inverted lists hold %" PRIu64 " vectors of %" PRId64, total, h->count);
 }
 
-static void inverted(struct reader *r, const struct header *h, bool scalar, int depth)
+static void inverted(struct reader *r, const struct header *h, bool scalar)
 {
         uint64_t n = u64(r), probe = u64(r);
         size_t code = (size_t)h->dim * 4;
@@ -295,7 +317,7 @@ static void inverted(struct reader *r, const struct header *h, bool scalar, int 
                 (void)refuse(r, "%" PRIu64 " inverted lists, of which %" PRIu64 " are looked into", n, probe);
                 return;
         }
-        within(r, depth, h, (int64_t)n);
+        within(r, QUANTISING, h, (int64_t)n);
         value(r, &map, 1);
         if (!r->bad && (map != 0 || vector(r, 8).n != 0))
                 (void)refuse(r, "an inverted index with a direct map cannot be checked");
@@ -310,32 +332,53 @@ static void inverted(struct reader *r, const struct header *h, bool scalar, int 
         lists(r, h, (size_t)n, code);
 }
 
-static struct header any(struct reader *r, int depth)
+static void refined(struct reader *r, const struct header *h)
+{
+        float factor;
+
+        within(r, REFINED, h, h->count);
+        within(r, REFINING, h, h->count);
+        value(r, &factor, 4);
+        if (!r->bad && !(factor >= 1 && factor <= 1000))
+                (void)refuse(r, "refinement of %g times as many", (double)factor);
+}
+
+static struct header any(struct reader *r, enum place place)
 {
         struct header h = header(r);
-        float factor;
+        size_t i = 0;
 
         if (r->bad)
                 return h;
-        if (depth == 0)
-                (void)refuse(r, "an index within an index within an index");
-        else if (strcmp(h.kind, "IxFI") == 0 || strcmp(h.kind, "IxF2") == 0)
-                flat(r, &h);
-        else if (strcmp(h.kind, "IxSQ") == 0)
-                quantised(r, &h);
-        else if (strcmp(h.kind, "IHNf") == 0 || strcmp(h.kind, "IHNs") == 0)
-                hnsw(r, &h, depth - 1);
-        else if (strcmp(h.kind, "IwFl") == 0 || strcmp(h.kind, "IwSq") == 0)
-                inverted(r, &h, strcmp(h.kind, "IwSq") == 0, depth - 1);
-        else if (strcmp(h.kind, "IxRF") == 0) {
-                within(r, depth - 1, &h, h.count);
-                within(r, depth - 1, &h, h.count);
-                value(r, &factor, 4);
-                if (!r->bad && !(factor >= 1 && factor <= 1000))
-                        (void)refuse(r, "refinement of %g times as many", (double)factor);
-        } else {
+        while (i < LENGTH_OF(kinds) && strcmp(kinds[i].letters, h.kind) != 0)
+                i++;
+        if (i == LENGTH_OF(kinds)) {
                 (void)refuse(r, "an index of kind '%.4s' cannot be checked; Flat, SQ8, SQ4, SQfp16, HNSW and IVF over them, and RFlat can",
                              h.kind);
+                return h;
+        }
+        if (!places[place].may[kinds[i].kind]) {
+                (void)refuse(r, "an index of kind '%.4s' cannot stand %s", h.kind, places[place].what);
+                return h;
+        }
+        switch (kinds[i].kind) {
+        case FLAT:
+                flat(r, &h);
+                break;
+        case SCALAR:
+                quantised(r, &h);
+                break;
+        case GRAPH:
+                hnsw(r, &h);
+                break;
+        case INVERTED:
+                inverted(r, &h, strcmp(h.kind, "IwSq") == 0);
+                break;
+        case REFINEMENT:
+                refined(r, &h);
+                break;
+        case KINDS:
+                break;
         }
         return h;
 }
@@ -343,7 +386,7 @@ static struct header any(struct reader *r, int depth)
 int index_file_check(const void *data, size_t n, struct index_file *ret, char *why, size_t why_size)
 {
         struct reader r = { .p = data, .n = n, .why = why, .why_size = why_size };
-        struct header h = any(&r, DEPTH_MAX);
+        struct header h = any(&r, ALONE);
 
         if (!r.bad && r.at != n)
                 (void)refuse(&r, "%zu bytes lie behind the index", n - r.at);

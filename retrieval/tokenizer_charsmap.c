@@ -111,10 +111,11 @@ static const char *rewritten(const struct charsmap *m, const char *p, size_t n, 
 static bool rewrite(const struct charsmap *m, const char *p, size_t n, struct run *out)
 {
         size_t text_n = 0;
-        const char *text = rewritten(m, p, n, &text_n), *end = text + text_n;
+        const char *text = rewritten(m, p, n, &text_n), *end;
 
         if (!text)
                 return false;
+        end = text + text_n;
         while (text < end) {
                 uint32_t c;
 

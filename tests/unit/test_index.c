@@ -134,7 +134,8 @@ Test(index, fewer_than_asked_for_are_fewer_hits)
 /* Every kind that can be checked, whole and then with one byte spoilt or with its end cut: refused, or searched without harm. */
 Test(index, files_that_would_harm_are_refused)
 {
-        static const char *const factories[] = { "Flat", "SQ8", "SQfp16", "HNSW8", "IVF4,Flat", "IVF4,SQ8", "IVF4,SQ4", "SQ8,RFlat" };
+        static const char *const factories[] = { "Flat", "SQ8", "SQfp16", "HNSW8", "IVF4,Flat", "IVF4,SQ8", "IVF4,SQ4", "SQ8,RFlat",
+                                                  "IVF4_HNSW8,Flat", "HNSW8_SQ8", "HNSW8,RFlat" };
         char file[] = "/tmp/test-index-XXXXXX";
         struct index_hit hit[5];
 
@@ -183,6 +184,8 @@ Test(index, files_that_would_harm_are_refused)
 
 Test(index, search_parameters)
 {
+        static const char *const bad[] = { "nosuch=4", "nprobe=0", "nprobe=-1", "nprobe=1e9", "nprobe=", "nprobe", "", "nprobe=4,", "verbose=1", "nprobe=nan",
+                                           "k_factor_rf=1001" };
         struct index *x;
 
         cr_assert_eq(index_create(DIM, "IVF4,Flat", INDEX_INNER_PRODUCT, &x, why, sizeof why), 0);
@@ -190,6 +193,155 @@ Test(index, search_parameters)
         cr_assert_eq(index_add(x, vectors[0], N, why, sizeof why), 0);
         cr_assert_eq(index_tune(x, "nprobe=4", why, sizeof why), 0, "%s", why);
         cr_assert_eq(found(x, vectors[9], 10), 10, "all lists are looked into");
-        cr_assert_eq(index_tune(x, "nosuch=4", why, sizeof why), -EIO);
+        for (size_t i = 0; i < LENGTH_OF(bad); i++)
+                cr_assert_eq(index_tune(x, bad[i], why, sizeof why), -EINVAL, "%s", bad[i]);
+        cr_assert(strstr(why, "as in 'nprobe=16'"), "%s", why);
+        cr_assert_eq(index_try(x, why, sizeof why), 0, "%s", why);
         index_destroy(x);
+}
+
+/* ---- what stands in what --------------------------------------------------------------------------------------------------- */
+
+struct blob {
+        unsigned char p[65536];
+        size_t n;
+};
+
+#define HEADER 37 /* four letters, dimensions, vectors, two numbers that say nothing, trained, metric */
+
+static void make(const char *factory, size_t count, struct blob *ret)
+{
+        char file[] = "/tmp/test-index-XXXXXX";
+        struct index *x;
+        FILE *f;
+
+        (void)close(mkstemp(file));
+        cr_assert_eq(index_create(DIM, factory, INDEX_INNER_PRODUCT, &x, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(index_train(x, vectors[0], N, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(index_add(x, vectors[0], count, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(index_save(x, file, why, sizeof why), 0, "%s", why);
+        index_destroy(x);
+        f = fopen(file, "re");
+        ret->n = fread(ret->p, 1, sizeof ret->p, f);
+        (void)fclose(f);
+        (void)unlink(file);
+}
+
+static void add(struct blob *to, const void *p, size_t n)
+{
+        cr_assert_leq(to->n + n, sizeof to->p);
+        memcpy(to->p + to->n, p, n);
+        to->n += n;
+}
+
+static void refinement(const struct blob *base, const struct blob *refine, struct blob *ret)
+{
+        float factor = 2;
+
+        ret->n = 0;
+        add(ret, base->p, HEADER);
+        memcpy(ret->p, "IxRF", 4);
+        add(ret, base->p, base->n);
+        add(ret, refine->p, refine->n);
+        add(ret, &factor, sizeof factor);
+}
+
+/* The same graph over another store of as many vectors. */
+static void graph(const struct blob *of, const struct blob *store, struct blob *ret)
+{
+        size_t end = of->n;
+
+        while (memcmp(of->p + end - 4, "IxFI", 4) != 0)
+                end--;
+        ret->n = 0;
+        add(ret, of->p, end - 4);
+        add(ret, store->p, store->n);
+}
+
+/* The same lists behind another quantiser. */
+static void lists(const struct blob *of, const struct blob *quantiser, const struct blob *instead, struct blob *ret)
+{
+        ret->n = 0;
+        add(ret, of->p, HEADER + 16);
+        add(ret, instead->p, instead->n);
+        add(ret, of->p + HEADER + 16 + quantiser->n, of->n - (HEADER + 16 + quantiser->n));
+}
+
+static int load(const struct blob *b)
+{
+        char file[] = "/tmp/test-index-XXXXXX";
+        int fd = mkstemp(file), r;
+        struct index *x;
+
+        cr_assert_eq(write(fd, b->p, b->n), (ssize_t)b->n);
+        (void)close(fd);
+        r = index_load(file, DIM, INDEX_INNER_PRODUCT, &x, why, sizeof why);
+        if (r == 0)
+                index_destroy(x);
+        (void)unlink(file);
+        return r;
+}
+
+static struct blob flat, few, scalar, hnsw, few_hnsw, ivf, few_ivf, over, inner, made;
+
+/* Each of those that are refused ended the process at its first search. */
+Test(index, what_may_stand_in_what)
+{
+        static const struct {
+                const char *what;
+                const struct blob *base, *refine;
+                bool good;
+        } pairs[] = { { "Flat, Flat", &flat, &flat, true }, { "IVF, SQ", &ivf, &scalar, true }, { "HNSW, Flat", &hnsw, &flat, true },
+                      { "Flat, IVF", &flat, &ivf, false }, { "Flat, HNSW", &flat, &hnsw, false }, { "Flat, refined", &flat, &over, false },
+                      { "refined, Flat", &over, &flat, false } };
+
+        make("Flat", 60, &flat);
+        make("Flat", 4, &few);
+        make("SQ8", 60, &scalar);
+        make("HNSW8", 60, &hnsw);
+        make("HNSW8", 4, &few_hnsw);
+        make("IVF4,Flat", 60, &ivf);
+        make("IVF4,Flat", 4, &few_ivf);
+        refinement(&flat, &flat, &over);
+        for (size_t i = 0; i < LENGTH_OF(pairs); i++) {
+                refinement(pairs[i].base, pairs[i].refine, &made);
+                cr_assert_eq(load(&made), pairs[i].good ? 0 : -EINVAL, "%s: %s", pairs[i].what, why);
+                cr_assert(pairs[i].good || strstr(why, "cannot stand "), "%s", why);
+        }
+        graph(&hnsw, &flat, &made);
+        cr_assert_eq(load(&made), 0, "%s", why);
+        graph(&hnsw, &scalar, &made);
+        cr_assert_eq(load(&made), 0, "%s", why);
+        graph(&hnsw, &ivf, &made);
+        cr_assert_eq(load(&made), -EINVAL);
+        cr_assert_str_eq(why, "an index of kind 'IwFl' cannot stand below a graph");
+        graph(&hnsw, &over, &made);
+        cr_assert_eq(load(&made), -EINVAL);
+        graph(&hnsw, &hnsw, &made);
+        cr_assert_eq(load(&made), -EINVAL);
+        lists(&ivf, &few, &few_hnsw, &made);
+        cr_assert_eq(load(&made), 0, "%s", why);
+        lists(&ivf, &few, &few_ivf, &made);
+        cr_assert_eq(load(&made), -EINVAL);
+        graph(&few_hnsw, &few_ivf, &inner);
+        lists(&ivf, &few, &inner, &made);
+        cr_assert_eq(load(&made), -EINVAL);
+        cr_assert_str_eq(why, "an index of kind 'IwFl' cannot stand below a graph");
+}
+
+Test(index, one_without_vectors_is_refused)
+{
+        static const char *const factories[] = { "Flat", "HNSW8", "IVF4,Flat", "SQ8" };
+        int32_t entry = 0x41414141;
+
+        for (size_t i = 0; i < LENGTH_OF(factories); i++) {
+                make(factories[i], 0, &made);
+                cr_assert_eq(load(&made), -EINVAL, "%s", factories[i]);
+                cr_assert(strstr(why, "0 vectors"), "%s", why);
+        }
+        make("HNSW8", 0, &made);
+        for (size_t at = HEADER; at + 4 <= made.n; at++)
+                if (memcmp(made.p + at, "\xff\xff\xff\xff", 4) == 0)
+                        memcpy(made.p + at, &entry, 4);
+        cr_assert_eq(load(&made), -EINVAL);
 }

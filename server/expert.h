@@ -56,6 +56,12 @@ struct expert_state {
         _Atomic uint64_t turn;         /* which endpoint is next */
 };
 
+/* Members of bodies that do not reach an expert: as the inside of JSON strings. */
+struct expert_drop {
+        const struct pm_str *names;
+        size_t n;
+};
+
 struct expert {
         struct expert_state *state;
         const char *name;              /* what clients and routers call it */
@@ -68,6 +74,7 @@ struct expert {
         int64_t connect_ms, first_token_ms, answer_ms, idle_ms; /* first_token_ms: streams; answer_ms: whole answers */
         int64_t retries, max_in_flight;
         int64_t breaker_failures, breaker_open_ms; /* failures 0: no breaker */
+        struct expert_drop drop;
         int metric;
 };
 

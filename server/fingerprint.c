@@ -294,6 +294,9 @@ int fingerprint_answers(const struct route *r, unsigned char out[FINGERPRINT_SIZ
                 sum_text(&s, e->model);
                 for (size_t k = 0; k < e->n_endpoints; k++)
                         sum_text(&s, e->endpoints[k]->url);
+                sum_int(&s, (int64_t)e->drop.n);
+                for (size_t k = 0; k < e->drop.n; k++)
+                        sum_text(&s, e->drop.names[k].p); /* to its closing quote, which no name has */
         }
         return sum_end(&s, out);
 }

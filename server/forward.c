@@ -145,7 +145,7 @@ static enum next open_attempt(struct request *r)
         r->attempts++;
         if (!r->upstream_headers.p && !compose_headers(r))
                 return reply_error(r, 503, NULL, NULL, "no memory for the request");
-        if (!r->pieces && query_splice(&r->query, e->model, r->turn == 0 ? r->decision.extra : NULL, &r->arena, &r->pieces, &r->n_pieces) < 0)
+        if (!r->pieces && query_splice(&r->query, e->model, r->turn == 0 ? r->decision.extra : NULL, &e->drop, &r->arena, &r->pieces, &r->n_pieces) < 0)
                 return reply_error(r, 503, NULL, NULL, "no memory for the request");
         call = (struct upstream_call){ .endpoint = a->endpoint, .path = upstream_path(r), .headers = r->upstream_headers, .body = r->pieces,
                                        .n_body = r->n_pieces, .connect_ms = MIN(e->connect_ms, left), .first_ms = first_limit(r, e, left),

@@ -138,6 +138,21 @@ static unsigned apis_of(const struct pm_strs *apis)
         return set ? set : EXPERT_CHAT | EXPERT_COMPLETIONS | EXPERT_RESPONSES;
 }
 
+/* With quotes around them, as whoever reads names of JSON may look there. */
+static struct expert_drop drop_of(struct build *b, const struct pm_strs *names)
+{
+        struct pm_str *list = make(b, (names->n + 1) * sizeof *list);
+
+        for (size_t i = 0; i < names->n; i++) {
+                size_t n = strlen(names->items[i]);
+                char *quoted = make(b, n + 3);
+
+                (void)snprintf(quoted, n + 3, "\"%s\"", names->items[i]);
+                list[i] = (struct pm_str){ quoted + 1, n };
+        }
+        return (struct expert_drop){ list, names->n };
+}
+
 static struct expert *make_expert(struct build *b, const struct expert_settings *from)
 {
         struct pm_str headers = fixed_headers(b, from);
@@ -150,7 +165,7 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
                               .first_token_ms = from->first_token_time, .answer_ms = from->answer_time,
                               .idle_ms = from->idle_time, .retries = from->retries,
                               .max_in_flight = from->in_flight, .breaker_failures = from->breaker.failures,
-                              .breaker_open_ms = from->breaker.open_time, .metric = metrics_intern(METRICS_EXPERT, from->name) };
+                              .breaker_open_ms = from->breaker.open_time, .drop = drop_of(b, &from->drop), .metric = metrics_intern(METRICS_EXPERT, from->name) };
         e->endpoints = make(b, (e->n_endpoints + 1) * sizeof *e->endpoints);
         for (size_t i = 0; i < e->n_endpoints; i++) {
                 struct endpoint *p = e->endpoints[i] = make(b, sizeof *p);

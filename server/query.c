@@ -2,10 +2,11 @@
 /*
  * The only walker of the client's JSON.  Members that pointsman does not know are proved to be JSON and otherwise left alone; the
  * known ones are checked for their type, because a wrong one would be read differently by us and by the expert.  For the same
- * reason a known member may stand in the body only once: parsers differ on which of two counts.
+ * reason a known member may stand in the body only once, and in no other letters: parsers differ on which of two counts, and on case.
  */
 #include "query.h"
 
+#include "alike.h"
 #include "base.h"
 #include "js.h"
 
@@ -83,6 +84,13 @@ static int once(struct reader *r, struct pm_str *place, struct pm_str value, con
         return 0;
 }
 
+/* Some experts would take it for ours. */
+static int respelled(struct reader *r, struct pm_str key, const char *name, const char *param)
+{
+        return wrong(r, param, "'%.*s' would be read as '%s' by some experts, and not by others: write '%s', or leave it out",
+                     (int)MIN(key.n, (size_t)60), key.p, name, name);
+}
+
 static struct query_turn *add_turn(struct reader *r)
 {
         struct query *q = r->q;
@@ -113,7 +121,7 @@ static const char *place_of(struct reader *r, const char *list, const char *memb
 static int read_turn(struct reader *r, const char *list, bool loose)
 {
         struct query_turn *t = add_turn(r);
-        struct pm_str key, tool_calls = { 0 };
+        struct pm_str key;
 
         if (!t)
                 return wrong(r, list, "the conversation needs more memory than one request may use");
@@ -135,9 +143,11 @@ static int read_turn(struct reader *r, const char *list, bool loose)
                         if (t->content.p)
                                 return wrong(r, place_of(r, list, "content"), "'content' stands here twice");
                         t->content = v;
-                } else if (js_equal(key, "tool_calls") || js_equal(key, "function_call") || js_equal(key, "refusal") ||
-                           js_equal(key, "audio")) {
-                        tool_calls = v;
+                } else if (alike_odd(key)) {
+                        if (alike(key, "role"))
+                                return respelled(r, key, "role", place_of(r, list, "role"));
+                        if (alike(key, "content"))
+                                return respelled(r, key, "content", place_of(r, list, "content"));
                 }
         }
         if (r->j.error)
@@ -148,11 +158,15 @@ static int read_turn(struct reader *r, const char *list, bool loose)
         }
         if (js_type(t->role) != JS_STRING)
                 return wrong(r, place_of(r, list, "role"), "expected a string, found %s", type_name(t->role));
-        if (js_type(t->content) == JS_STRING || js_type(t->content) == JS_ARRAY)
+        switch (js_type(t->content)) {
+        case JS_STRING:
+        case JS_ARRAY:
+        case JS_NONE: /* no words, which the expert may judge: a call of tools, a tool's empty result, ... */
+        case JS_NULL:
                 return 0;
-        if ((js_type(t->content) == JS_NONE || js_type(t->content) == JS_NULL) &&
-            (loose || tool_calls.p || js_string_is(t->role, "assistant") || js_string_is(t->role, "function")))
-                return 0;
+        default:
+                break;
+        }
         return wrong(r, place_of(r, list, "content"), "expected a string or an array of parts, found %s", type_name(t->content));
 }
 
@@ -266,12 +280,15 @@ static int read_conversation(struct reader *r, const char *name, bool *seen)
 static int check_stream_options(struct reader *r)
 {
         struct query *q = r->q;
-        struct pm_str v;
+        struct pm_str v, raw;
+        const char *name;
 
         if (!q->stream_options.p || js_type(q->stream_options) == JS_NULL)
                 return 0;
         if (js_type(q->stream_options) != JS_OBJECT)
                 return wrong(r, "stream_options", "expected an object, found %s", type_name(q->stream_options));
+        if (alike_find(q->stream_options, (const char *const[]){ "include_usage" }, 1, &name, &raw))
+                return wrong(r, "stream_options.include_usage", "'include_usage' stands there twice, or in other letters");
         v = js_member(q->stream_options, "include_usage");
         if (v.p && !is_bool(v) && js_type(v) != JS_NULL)
                 return wrong(r, "stream_options.include_usage", "expected a boolean, found %s", type_name(v));
@@ -306,6 +323,33 @@ static const struct {
         KNOWN("functions", functions, false),
 };
 
+/* Is this another spelling of a member that says what is asked, of whom and how much?  Else NULL. */
+static const char *taken_for(struct pm_str key)
+{
+        static const char *const more[] = { "messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
+                                            "tool_choice", "response_format", "store" };
+
+        if (!alike_odd(key))
+                return NULL;
+        for (size_t i = 0; i < LENGTH_OF(known); i++)
+                if (alike(key, known[i].name))
+                        return known[i].name;
+        for (size_t i = 0; i < LENGTH_OF(more); i++)
+                if (alike(key, more[i]))
+                        return more[i];
+        return NULL;
+}
+
+/* The member's place among the known ones; LENGTH_OF(known): it is none of them. */
+static size_t known_at(struct pm_str key)
+{
+        size_t i = 0;
+
+        while (i < LENGTH_OF(known) && !((key.n == known[i].n || memchr(key.p, '\\', key.n)) && js_equal(key, known[i].name)))
+                i++;
+        return i;
+}
+
 /* `route_body`: /v1/route, where the model may be missing. */
 static int parse(struct pm_str body, enum expert_api api, const struct query_limits *limits, struct arena *a, bool route_body,
                  struct query *ret, struct query_error *why)
@@ -335,21 +379,24 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
                 }
 
                 struct pm_str v = js_take(&r.j);
+                size_t i = known_at(key);
+                const char *ours = i == LENGTH_OF(known) ? taken_for(key) : NULL;
 
                 if (r.j.error)
                         break;
-                for (size_t i = 0; i < LENGTH_OF(known); i++)
-                        if ((key.n == known[i].n || memchr(key.p, '\\', key.n)) && js_equal(key, known[i].name)) {
-                                struct pm_str *place = (struct pm_str *)(void *)((char *)&q + known[i].place);
+                if (ours && !js_equal(key, ours))
+                        e = respelled(&r, key, ours, ours);
+                if (i == LENGTH_OF(known))
+                        continue;
 
-                                if (known[i].ours) {
-                                        e = once(&r, place, v, known[i].name);
-                                } else {
-                                        q.ambiguous = q.ambiguous || place->p;
-                                        *place = v;
-                                }
-                                break;
-                        }
+                struct pm_str *place = (struct pm_str *)(void *)((char *)&q + known[i].place);
+
+                if (known[i].ours) {
+                        e = once(&r, place, v, known[i].name);
+                } else {
+                        q.ambiguous = q.ambiguous || place->p;
+                        *place = v;
+                }
         }
         if (e < 0)
                 return e;

@@ -67,8 +67,14 @@ bool query_is_user(const struct query_turn *t);
 
 /*
  * The pieces to send to an expert that calls itself `model`: the client's body with `model` replaced, usage asked for in streams of
- * /chat/completions and /completions, and the members of `extra` (one JSON object, may be NULL) put in place of those of the
- * same name or added.  Pieces point into the body and the arena.  0, -ENOMEM, or -EINVAL: extra is no JSON object.
+ * /chat/completions and /completions, the members of `extra` (one JSON object, may be NULL) put in place of those of the same name or
+ * added, and those of `drop` (may be NULL) left out.  Names are the same in whatever letters: see alike.h.  Pieces point into the body and
+ * the arena.  0, -ENOMEM, or -EINVAL: extra is not what query_extra_check() takes.
  */
-int query_splice(const struct query *q, const char *model, const char *extra, struct arena *a, struct iovec **ret, size_t *ret_n);
+int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop, struct arena *a,
+                 struct iovec **ret, size_t *ret_n);
+
+enum { QUERY_EXTRA_MAX = 64 << 10, QUERY_EXTRA_MEMBERS = 256 };
+/* Is it a JSON object within these bounds?  0 with its number of members (may be NULL), or -EINVAL or -E2BIG with a clause. */
+int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why);
 #endif

@@ -14,7 +14,6 @@
 #include "answers.h"
 #include "base.h"
 #include "commons.h"
-#include "js.h"
 #include "kept.h"
 #include "lru.h"
 #include "request_parts.h"
@@ -39,12 +38,13 @@ static bool look_up(struct request *r, const struct kept *k, struct decision *re
 {
         struct decision d = { .expert = generation_expert(r->generation, k->expert), .category = k->category.p, .reason = k->reason.p,
                               .extra = k->extra.p, .confidence = k->confidence };
+        const char *why;
 
         if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert))
                 return false;
         if (k->router.p && !(d.router = generation_router(r->generation, k->router)))
                 return false;
-        if (k->extra.p && (js_check(k->extra, 64, NULL, NULL) < 0 || js_type(js_trim(k->extra)) != JS_OBJECT))
+        if (k->category.n > DECISION_WORDS_MAX || k->reason.n > DECISION_WORDS_MAX || (k->extra.p && query_extra_check(k->extra, NULL, &why) < 0))
                 return false;
         d.fallbacks = arena_alloc(&r->arena, (k->n_fallbacks + 1) * sizeof(struct expert *));
         if (!d.fallbacks)

@@ -8,6 +8,7 @@
 #include <event2/buffer.h>
 #include <hiredis/hiredis.h>
 
+#include "alike.h"
 #include "base.h"
 #include "commons.h"
 #include "feedback.h"
@@ -28,17 +29,26 @@ static bool recommends(const struct route *route)
         return false;
 }
 
+/* Of /v1/recommend and of /v1/feedback.  Routers read the first of them again. */
+static const char *const members[] = { "model", "user", "users", "history", "n", "exclude", "seen", "filter", "allow", "deny", "explain", "events",
+                                       "item", "weight", "time" };
+
 const struct route *recommend_route_of(struct request *r, struct pm_str body)
 {
         const struct generation *g = r->generation;
         const struct route *route = NULL;
-        struct pm_str model;
-        const char *why;
+        struct pm_str model, raw;
+        const char *why, *ours;
         size_t at;
 
         if (js_check(body, (size_t)g->limits.depth, &at, &why) < 0 || js_type(body) != JS_OBJECT) {
                 (void)reply_error(r, 400, NULL, NULL, "the body must be a JSON object%s%s", body.n ? "" : ", and is empty",
                                   body.n && js_type(body) == JS_OBJECT ? ": its text is not valid JSON" : "");
+                return NULL;
+        }
+        if (alike_find(body, members, LENGTH_OF(members), &ours, &raw)) {
+                (void)reply_error(r, 400, ours, NULL, "'%s' stands in the body twice, or in other letters ('%.*s')", ours,
+                                  (int)MIN(raw.n, (size_t)60), raw.p);
                 return NULL;
         }
         model = js_member(body, "model");

@@ -30,6 +30,8 @@ struct tenant;
 enum decision_how { DECISION_COMPUTED, DECISION_DEFAULT, DECISION_NAMED, DECISION_CACHED_LOCAL, DECISION_CACHED_SHARED, DECISION_PINNED };
 const char *decision_how_name(enum decision_how how); /* "computed", "cached-local", ...: as in x-pointsman-decision */
 
+enum { DECISION_WORDS_MAX = 1024 }; /* bytes of a category, and of a reason */
+
 struct decision {
         enum decision_how how;
         struct expert *expert;     /* NULL: none is available */

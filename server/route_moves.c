@@ -10,6 +10,7 @@
 #include "h1.h"
 #include "js.h"
 #include "log.h"
+#include "query.h"
 
 static struct routing *routing_of(struct pm_query *q)
 {
@@ -41,7 +42,8 @@ static struct expert *candidate(const struct routing *x, const char *name)
         return NULL;
 }
 
-/* For people: a router may have cut its words inside of a character.  NULL: there are none, or no memory. */
+/* For people: a router may have cut its words inside of a character, and what is too long for a header is cut here.  NULL: there are none,
+ * or no memory. */
 static const char *copy_words(struct arena *a, const char *words)
 {
         size_t n = words ? strlen(words) : 0, ascii = 0, quoted;
@@ -49,6 +51,13 @@ static const char *copy_words(struct arena *a, const char *words)
 
         if (!words)
                 return NULL;
+        if (n > DECISION_WORDS_MAX) {
+                n = DECISION_WORDS_MAX - 3;
+                while (n && ((unsigned char)words[n] & 0xC0) == 0x80)
+                        n--;
+                out = arena_printf(a, "%.*s...", (int)n, words);
+                return out ? copy_words(a, out) : NULL;
+        }
         while (ascii < n && (unsigned char)words[ascii] < 0x80)
                 ascii++;
         if (ascii == n)
@@ -75,6 +84,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         struct decision *got = &x->decision;
         struct arena *a = x->call.arena;
         struct expert *e = candidate(x, d->expert);
+        const char *why;
         size_t n = 0;
 
         if (x->move != NO_MOVE)
@@ -86,12 +96,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                               q->n_experts);
         if (!(d->confidence >= 0 && d->confidence <= 1 + 1e-6)) /* a sum of shares may be a little more */
                 return refuse(x, "stated a confidence of %g, which is not in 0..1", d->confidence);
-        if (d->extra) {
-                struct pm_str extra = { d->extra, strlen(d->extra) };
-
-                if (js_check(extra, 64, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT)
-                        return refuse(x, "gave an 'extra' that is not a JSON object");
-        }
+        if (d->extra && query_extra_check((struct pm_str){ d->extra, strlen(d->extra) }, NULL, &why) < 0)
+                return refuse(x, "gave an 'extra' that %s", why);
         while (d->fallbacks && d->fallbacks[n])
                 n++;
         *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = copy_words(a, d->category),

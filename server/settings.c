@@ -89,6 +89,9 @@ static const struct pm_option expert_table[] = {
         PM_STRS_OPTION(struct expert_settings, headers, "headers", PM_SECRET, 0, 32, "headers sent with each request, as 'Name: value'"),
         PM_STRS_OPTION(struct expert_settings, apis, "apis", 0, 0, 4,
                        "what the server answers: chat, completions, responses, embeddings; absent: the first three"),
+        PM_STRS_OPTION(struct expert_settings, drop, "drop", 0, 0, 64,
+                       "members of clients' bodies that are not sent there, in whatever letters, such as those by which a server lets clients choose "
+                       "further models, keys or addresses: models, provider, route, fallbacks, api_base, user_config"),
         PM_INT_OPTION(struct expert_settings, context, "context", "0", 0, 1e9, "tokens that fit into a request; 0: not known"),
         PM_REAL_OPTION(struct expert_settings, price_in, "price_in", "0", 0, 1e6, "USD for a million tokens read"),
         PM_REAL_OPTION(struct expert_settings, price_out, "price_out", "0", 0, 1e6, "USD for a million tokens written"),

@@ -49,7 +49,7 @@ enum settings_transport { TRANSPORT_AUTO, TRANSPORT_PLAIN, TRANSPORT_CURL };
 
 struct expert_settings {
         const char *name, *model, *key, *ca;
-        struct pm_strs endpoints, headers, apis;
+        struct pm_strs endpoints, headers, apis, drop;
         int64_t context;
         double price_in, price_out;
         int64_t transport; /* enum settings_transport */

@@ -315,6 +315,26 @@ static const char *header_wrong(const char *header, bool key)
         return NULL;
 }
 
+/* Members that make a request what it is. */
+static void check_drop(struct check *c, const struct expert_settings *e)
+{
+        static const char *const needed[] = { "model", "stream", "stream_options", "messages", "prompt", "input" };
+        char path[PATH_SIZE];
+
+        for (size_t i = 0; i < e->drop.n; i++) {
+                const char *name = e->drop.items[i];
+
+                (void)snprintf(path, sizeof path, "experts.%.120s.drop[%zu]", e->name, i);
+                if (!*name || !printable(name) || strpbrk(name, "\"\\"))
+                        problems_add(c->problems, settings_item(c->s, "experts", e->name, "drop", i), path,
+                                     "'%.*s' is no name of a member: printable ASCII without quotes and backslashes", SHOWN, name);
+                for (size_t k = 0; k < LENGTH_OF(needed); k++)
+                        if (strcasecmp(name, needed[k]) == 0)
+                                problems_add(c->problems, settings_item(c->s, "experts", e->name, "drop", i), path,
+                                             "'%s' is a member that the expert needs", needed[k]);
+        }
+}
+
 static void check_expert(struct check *c, const struct expert_settings *e)
 {
         static const char *apis[] = { "chat", "completions", "responses", "embeddings" };
@@ -323,6 +343,7 @@ static void check_expert(struct check *c, const struct expert_settings *e)
 
         known.set = names_build(c->arena, apis, known.n);
         check_endpoints(c, e);
+        check_drop(c, e);
         check_list(c, "experts", e->name, "apis", &e->apis, &known);
         for (size_t i = 0; i < e->headers.n; i++) {
                 const char *wrong = header_wrong(e->headers.items[i], e->key && *e->key);

@@ -30,11 +30,13 @@ static bool has_true(const struct query *q, const char *p, size_t n)
 
 static void splice(const struct query *q, const char *extra, struct arena *a)
 {
+        static const struct pm_str names[] = { { &"\"models\""[1], 6 }, { &"\"x\""[1], 1 } };
+        const struct expert_drop drop = { names, extra ? LENGTH_OF(names) : 0 };
         struct iovec *pieces;
         size_t n, length = 0;
         char *out;
 
-        if (query_splice(q, "the \"model\"", extra, a, &pieces, &n) < 0)
+        if (query_splice(q, "the \"model\"", extra, &drop, a, &pieces, &n) < 0)
                 return; /* extra came from the input: what is no object is refused */
         for (size_t i = 0; i < n; i++)
                 length += pieces[i].iov_len;

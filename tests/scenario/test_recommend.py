@@ -138,8 +138,21 @@ def test_tenants_have_users_of_their_own(plain_world):
 
 BAD_EVENTS = [({}, "user"), ({"user": "a"}, "item"), ({"user": "a", "item": "b\n"}, "item"), ({"user": "a", "item": "b", "weight": 0}, "weight"),
               ({"user": "a", "item": "b", "weight": "1"}, "weight"), ({"user": "a", "item": "b", "time": -1}, "time"), ({"events": 5}, "events"),
+              # what training could not read
+              ({"user": "a", "item": "b", "time": 2**63 - 1}, "time"), ({"user": "a", "item": "b", "time": 9 * 10**15}, "time"),
+              ({"user": "a", "item": "b", "weight": 1e-31}, "weight"), ({"user": "a", "item": "b", "weight": 1.1e9}, "weight"),
+              ({"events": [{"user": "a", "item": "b", "time": 10**30}]}, "events[0].time"),
+              # what another reader could take otherwise
+              ({"user": "a", "item": "b", "User": "c"}, "user"), ({"events": [{"user": "a", "item": "b", "ITEM": "c"}]}, "events[0].item"),
               ({"events": [{"user": "a", "item": "b"}, {"user": "", "item": "c"}]}, "events[1].user"),
               ({"events": [{"user": "a", "item": "b"}] * 1001}, "events")]
+
+
+@pytest.mark.parametrize("body, param", [(b'{"user":"u","Deny":["item-1"]}', "deny"), (b'{"deny":["item-1"],"deny":[]}', "deny"),
+                                         (b'{"n":1,"N":1000}', "n"), (b'{"user":"u","u\\u0073er":"v"}', "user"), (b'{"FILTER":{}}', "filter")])
+def test_members_in_two_spellings_are_refused(plain_world, body, param):
+    reply = serve(plain_world).post("/v1/recommend", body)
+    assert (reply.status, reply.error["param"]) == (400, param), reply.body
 
 
 def test_events_become_edges(plain_world, tmp_path):

@@ -7,6 +7,7 @@
 
 #include <time.h>
 
+#include "alike.h"
 #include "base.h"
 #include "commons.h"
 #include "js.h"
@@ -17,6 +18,10 @@
 #include "writer.h"
 
 enum { ID_MAX = 512, EVENTS_MAX = 1000, PUSH_TIMEOUT_US = 1000000 };
+
+/* What the training that reads the file can compute with: retrieval/graph_line.c. */
+static const double weight_min = 1e-30, weight_max = 1e9;
+static const int64_t time_max = 8999999999999999;
 
 /* ---- a user's history ---------------------------------------------------------------------------------------------------- */
 
@@ -76,8 +81,13 @@ static enum next bad_event(struct request *r, const char *in, size_t i, const ch
 /* GO with *ret filled and r not answered, or the answer. */
 static enum next read_event(struct request *r, struct pm_str o, const char *in, size_t i, struct edge *ret)
 {
-        struct pm_str user = js_member(o, "user"), item = js_member(o, "item"), weight = js_member(o, "weight"), at = js_member(o, "time");
+        static const char *const names[] = { "user", "item", "weight", "time" };
+        struct pm_str raw, user = js_member(o, "user"), item = js_member(o, "item"), weight = js_member(o, "weight"), at = js_member(o, "time");
 
+        const char *ours;
+
+        if (in && js_type(o) == JS_OBJECT && alike_find(o, names, LENGTH_OF(names), &ours, &raw))
+                return bad_event(r, in, i, ours, "stands there twice, or in other letters");
         *ret = (struct edge){ .user = js_text(user, &r->arena), .item = js_text(item, &r->arena), .weight = 1, .time = (int64_t)time(NULL) };
         if (!id_ok(ret->user))
                 return bad_event(r, in, i, "user", "must be a text of 1 to 512 bytes without control characters");
@@ -85,11 +95,11 @@ static enum next read_event(struct request *r, struct pm_str o, const char *in, 
                 return bad_event(r, in, i, "item", "must be a text of 1 to 512 bytes without control characters");
         if (weight.p) {
                 ret->weight = js_type(weight) == JS_NUMBER ? strtod(weight.p, NULL) : -1; /* ends where the number does */
-                if (!(ret->weight > 0 && ret->weight <= 1e9))
-                        return bad_event(r, in, i, "weight", "must be a number above 0, up to 1e9");
+                if (!(ret->weight >= weight_min && ret->weight <= weight_max))
+                        return bad_event(r, in, i, "weight", "must be a number from 1e-30 to 1e9");
         }
-        if (at.p && (!js_int(at, &ret->time) || ret->time < 0))
-                return bad_event(r, in, i, "time", "must be a whole number of seconds since 1970");
+        if (at.p && (!js_int(at, &ret->time) || ret->time < 0 || ret->time > time_max))
+                return bad_event(r, in, i, "time", "must be a whole number of seconds since 1970, below 9e15");
         return GO;
 }
 

@@ -95,12 +95,18 @@ static bool token_fits(const struct generation *g, struct evhttp_request *req)
 static json_t *endpoint_to_json(const struct endpoint *p, int64_t now)
 {
         const struct endpoint_state *s = p->state;
-        int64_t until = atomic_load_explicit(&s->open_until_us, memory_order_relaxed);
+        const struct breaker *own = &s->breaker, *address = &s->address->breaker;
+        int64_t until = MAX(atomic_load_explicit(&own->open_until_us, memory_order_relaxed),
+                            atomic_load_explicit(&address->open_until_us, memory_order_relaxed));
+        int64_t busy = atomic_load_explicit(&s->busy_until_us, memory_order_relaxed) - now;
 
-        return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "url", p->url, "transport", p->plain ? "plain" : "curl", "breaker",
+        return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "url", p->url, "transport", p->plain ? "plain" : "curl", "breaker",
                          until == 0 ? "closed" : until > now ? "open" : "half-open",
-                         "failures", (json_int_t)atomic_load_explicit(&s->failures, memory_order_relaxed),
-                         "opened", (json_int_t)atomic_load_explicit(&s->opened, memory_order_relaxed),
+                         "failures", (json_int_t)atomic_load_explicit(&own->failures, memory_order_relaxed),
+                         "connect_failures", (json_int_t)atomic_load_explicit(&address->failures, memory_order_relaxed),
+                         "opened", (json_int_t)(atomic_load_explicit(&own->opened, memory_order_relaxed) +
+                                                atomic_load_explicit(&address->opened, memory_order_relaxed)),
+                         "busy_ms", (json_int_t)(MAX(busy, 0) / 1000),
                          "in_flight", (json_int_t)atomic_load_explicit(&s->in_flight, memory_order_relaxed));
 }
 

@@ -94,7 +94,7 @@ static void on_change(void *arg)
         char why[sizeof t->error_text];
 
         snprintf(why, sizeof why, "%s", t->error_text);
-        give_back(a, ours ? EXPERT_NEUTRAL : EXPERT_BAD);
+        give_back(a, ours ? EXPERT_NEUTRAL : t->error == TRANSFER_CONNECT || t->error == TRANSFER_CONNECT_TIME ? EXPERT_UNREACHABLE : EXPERT_BAD);
         ended(a, ours ? PM_EBUSY : slow ? PM_ETIMEOUT : PM_EUNREACHABLE, "'%s': %s", a->expert->name, why);
 }
 

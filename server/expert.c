@@ -9,6 +9,7 @@
 #include "expert.h"
 
 #include <arpa/inet.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/un.h>
@@ -27,14 +28,22 @@ struct expert_entry {
         char name[];
 };
 
+struct address_entry {
+        struct address_entry *next;
+        struct address_state state;
+        char name[];
+};
+
 struct endpoint_entry {
         struct endpoint_entry *next;
         struct endpoint_state state;
+        unsigned char key[SHA256_DIGEST_LENGTH]; /* of URL, model and headers: these hold secrets, and this lives as long as the process */
         char url[];
 };
 
 static pthread_mutex_t entries_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct expert_entry *experts;
+static struct address_entry *addresses;
 static struct endpoint_entry *endpoints;
 static unsigned n_slots;
 
@@ -59,20 +68,66 @@ struct expert_state *expert_state_of(const char *name)
         return x ? &x->state : NULL;
 }
 
-struct endpoint_state *endpoint_state_of(const char *url)
+/* What is connected to: scheme, host and port, or the socket's path. */
+static size_t address_length(const char *url)
 {
+        const char *rest = strstr(url, "://"), *colon;
+
+        if (rest)
+                return (size_t)(rest - url) + 3 + strcspn(rest + 3, "/");
+        colon = strrchr(url, ':'); /* unix:/path:/base */
+        return colon ? (size_t)(colon - url) : strlen(url);
+}
+
+static struct address_state *address_state_of(const char *name, size_t n)
+{
+        struct address_entry *x;
+
+        for (x = addresses; x && (strncmp(x->name, name, n) != 0 || x->name[n]); x = x->next)
+                ;
+        if (!x) {
+                x = calloc(1, sizeof *x + n + 1);
+                if (!x)
+                        return NULL;
+                memcpy(x->name, name, n);
+                x->state.name = x->name;
+                x->state.slot = n_slots++;
+                x->next = addresses;
+                addresses = x;
+        }
+        return &x->state;
+}
+
+static void endpoint_key(const char *url, const char *model, struct pm_str headers, unsigned char ret[SHA256_DIGEST_LENGTH])
+{
+        unsigned char parts[3][SHA256_DIGEST_LENGTH];
+
+        (void)SHA256((const unsigned char *)url, strlen(url), parts[0]);
+        (void)SHA256((const unsigned char *)model, strlen(model), parts[1]);
+        (void)SHA256((const unsigned char *)(headers.n ? headers.p : ""), headers.n, parts[2]);
+        (void)SHA256(parts[0], sizeof parts, ret);
+}
+
+struct endpoint_state *endpoint_state_of(const char *url, const char *model, struct pm_str headers)
+{
+        unsigned char key[SHA256_DIGEST_LENGTH];
         size_t n = strlen(url) + 1;
         struct endpoint_entry *x;
 
+        endpoint_key(url, model, headers, key);
         pthread_mutex_lock(&entries_lock);
-        for (x = endpoints; x && strcmp(x->url, url) != 0; x = x->next)
+        for (x = endpoints; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
                 ;
         if (!x) {
-                x = calloc(1, sizeof *x + n);
+                struct address_state *address = address_state_of(url, address_length(url));
+
+                x = address ? calloc(1, sizeof *x + n) : NULL;
                 if (x) {
+                        memcpy(x->key, key, sizeof key);
                         memcpy(x->url, url, n);
                         x->state.url = x->url;
-                        x->state.slot = n_slots++;
+                        x->state.address = address;
+                        x->state.slot = address->slot;
                         x->next = endpoints;
                         endpoints = x;
                 }
@@ -300,37 +355,80 @@ static bool below_limit(const struct expert *e)
         return e->max_in_flight <= 0 || get(&e->state->in_flight) < e->max_in_flight;
 }
 
+/* Would the breaker let a request through, as its probe if need be? */
+static bool breaker_open(const struct breaker *b, int64_t now)
+{
+        int64_t until = get(&b->open_until_us);
+
+        return until != 0 && (until > now || get(&b->probing));
+}
+
 bool expert_available(const struct expert *e, int64_t now)
 {
         if (get(&e->state->down) || !below_limit(e))
                 return false;
         for (size_t i = 0; i < e->n_endpoints; i++) {
                 const struct endpoint_state *s = e->endpoints[i]->state;
-                int64_t until = get(&s->open_until_us);
 
-                if (get(&s->busy_until_us) <= now && (until == 0 || (until <= now && !get(&s->probing))))
+                if (get(&s->busy_until_us) <= now && !breaker_open(&s->breaker, now) && !breaker_open(&s->address->breaker, now))
                         return true;
         }
         return false;
 }
 
-/* Lets the breaker this request through?  If it is half open, the request becomes its probe. */
-static bool enter(struct endpoint_state *s, int64_t now)
+int64_t expert_rests(const struct expert *e, int64_t now, enum expert_rest *ret_why)
 {
-        int64_t until = get(&s->open_until_us), nobody = 0;
+        int64_t soonest = INT64_MAX;
 
-        if (UNLIKELY(get(&s->busy_until_us) > now))
-                return false;
+        *ret_why = EXPERT_DOWN;
+        if (get(&e->state->down))
+                return soonest;
+        for (size_t i = 0; i < e->n_endpoints; i++) {
+                const struct endpoint_state *s = e->endpoints[i]->state;
+                int64_t busy = get(&s->busy_until_us) > now ? MAX(get(&s->told_until_us), get(&s->busy_until_us)) - now : 0;
+                int64_t open = MAX(get(&s->breaker.open_until_us), get(&s->address->breaker.open_until_us)) - now;
+                int64_t rests = MAX(MAX(busy, open), 0);
+
+                if (rests < soonest) {
+                        soonest = rests;
+                        *ret_why = rests == 0 ? EXPERT_FULL : busy >= open ? EXPERT_RATE_LIMITED : EXPERT_FAILING;
+                }
+        }
+        return soonest;
+}
+
+/* Lets the breaker this request through?  If it is half open, the request becomes its probe. */
+static bool enter(struct breaker *b, int64_t now)
+{
+        int64_t until = get(&b->open_until_us), nobody = 0;
+
         if (LIKELY(until == 0))
                 return true;
-        if (until > now || !atomic_compare_exchange_strong(&s->probing, &nobody, 1))
+        if (until > now || !atomic_compare_exchange_strong(&b->probing, &nobody, 1))
                 return false;
         /* The last probe may have ended between the two looks. */
-        until = get(&s->open_until_us);
+        until = get(&b->open_until_us);
         if (until != 0 && until <= now)
                 return true;
-        set(&s->probing, 0);
+        set(&b->probing, 0);
         return until == 0;
+}
+
+/* If a request from before the opening ends so while a probe is out, a second probe may go: harmless. */
+static void breaker_pass(struct breaker *b)
+{
+        if (get(&b->probing))
+                set(&b->probing, 0);
+}
+
+static bool enter_endpoint(struct endpoint_state *s, int64_t now)
+{
+        if (UNLIKELY(get(&s->busy_until_us) > now) || !enter(&s->address->breaker, now))
+                return false;
+        if (enter(&s->breaker, now))
+                return true;
+        breaker_pass(&s->address->breaker);
+        return false;
 }
 
 struct endpoint *expert_pick(struct expert *e, uint64_t tried, int64_t now, unsigned *ret_index)
@@ -349,7 +447,7 @@ struct endpoint *expert_pick(struct expert *e, uint64_t tried, int64_t now, unsi
                 struct endpoint *p = e->endpoints[i];
 
                 assert(p->state);
-                if ((tried >> i & 1) || !enter(p->state, now))
+                if ((tried >> i & 1) || !enter_endpoint(p->state, now))
                         continue;
                 atomic_fetch_add(&p->state->in_flight, 1);
                 *ret_index = (unsigned)i;
@@ -372,47 +470,69 @@ static int64_t jitter(int64_t us, const void *who, int64_t now)
         return us - us / 8 + (int64_t)(x % (uint64_t)(us / 4 + 1));
 }
 
-static int64_t open_time(const struct expert *e, const struct endpoint_state *s, int64_t streak, int64_t now)
+static int64_t open_time(const struct expert *e, const struct breaker *b, int64_t streak, int64_t now)
 {
         int64_t us = MAX(e->breaker_open_ms, 1) * 1000, most = MAX(us, OPEN_MAX_US);
 
         for (int64_t i = 1; i < streak && us < most; i++)
                 us *= 2;
-        return MIN(jitter(MIN(us, most), s, now), most);
+        return MIN(jitter(MIN(us, most), b, now), most);
 }
 
-static void breaker_close(struct endpoint_state *s)
+static void breaker_close(struct breaker *b)
 {
         /* A healthy endpoint's words are only read: its cache line stays shared between the workers. */
-        if (get(&s->failures))
-                set(&s->failures, 0);
-        if (get(&s->open_until_us)) {
-                set(&s->streak, 0);
-                set(&s->open_until_us, 0);
-                set(&s->probing, 0);
+        if (get(&b->failures))
+                set(&b->failures, 0);
+        if (get(&b->open_until_us)) {
+                set(&b->streak, 0);
+                set(&b->open_until_us, 0);
+                set(&b->probing, 0);
         }
 }
 
-static void breaker_count(const struct expert *e, struct endpoint_state *s, int64_t now)
+static void breaker_count(const struct expert *e, struct breaker *b, int64_t now)
 {
-        int64_t failures = atomic_fetch_add(&s->failures, 1) + 1, until = get(&s->open_until_us);
+        int64_t failures = atomic_fetch_add(&b->failures, 1) + 1, until = get(&b->open_until_us);
 
-        if (e->breaker_failures <= 0) { /* who shares the URL, or a former configuration, may have opened it */
-                if (get(&s->probing))
-                        set(&s->probing, 0);
+        if (e->breaker_failures <= 0) { /* who shares the address, or a former configuration, may have opened it */
+                breaker_pass(b);
                 return;
         }
         if (until == 0) {
                 if (failures < e->breaker_failures)
                         return;
-        } else if (until > now || !get(&s->probing)) {
+        } else if (until > now || !get(&b->probing)) {
                 return; /* a request from before the opening: nothing new */
         }
-        if (!atomic_compare_exchange_strong(&s->open_until_us, &until, now + open_time(e, s, get(&s->streak) + 1, now)))
+        if (!atomic_compare_exchange_strong(&b->open_until_us, &until, now + open_time(e, b, get(&b->streak) + 1, now)))
                 return; /* another thread has just opened or closed it */
-        atomic_fetch_add(&s->streak, 1);
-        atomic_fetch_add(&s->opened, 1);
-        set(&s->probing, 0);
+        atomic_fetch_add(&b->streak, 1);
+        atomic_fetch_add(&b->opened, 1);
+        set(&b->probing, 0);
+}
+
+/* It has answered a request as it should, or said why not: the doubts about it were the requests' own. */
+static void trust(struct endpoint_state *s)
+{
+        if (get(&s->breaker.failures))
+                for (size_t i = 0; i < EXPERT_DOUBTERS; i++)
+                        atomic_store_explicit(&s->doubters[i], 0, memory_order_relaxed);
+        breaker_close(&s->breaker);
+        breaker_close(&s->address->breaker);
+}
+
+enum expert_verdict expert_doubted(struct endpoint *p, uint64_t who)
+{
+        struct endpoint_state *s = p->state;
+
+        who |= 1; /* 0: nobody */
+        for (size_t i = 0; i < EXPERT_DOUBTERS; i++)
+                if (atomic_load_explicit(&s->doubters[i], memory_order_relaxed) == who)
+                        return EXPERT_NEUTRAL;
+        /* Two threads at once may take one place: then one of the two may be counted twice. */
+        atomic_store_explicit(&s->doubters[(uint64_t)get(&s->breaker.failures) % EXPERT_DOUBTERS], who, memory_order_relaxed);
+        return EXPERT_BAD;
 }
 
 void expert_done(struct expert *e, struct endpoint *p, enum expert_verdict v, int64_t first_us, int64_t retry_us, int64_t now)
@@ -422,7 +542,7 @@ void expert_done(struct expert *e, struct endpoint *p, enum expert_verdict v, in
 
         switch (v) {
         case EXPERT_GOOD:
-                breaker_close(s);
+                trust(s);
                 if (first_us > 0) {
                         /* Two threads at once may lose one sample: it is an average. */
                         old = get(&e->state->first_us);
@@ -430,17 +550,23 @@ void expert_done(struct expert *e, struct endpoint *p, enum expert_verdict v, in
                 }
                 break;
         case EXPERT_BAD:
-                breaker_count(e, s, now);
+                breaker_close(&s->address->breaker);
+                breaker_count(e, &s->breaker, now);
+                break;
+        case EXPERT_UNREACHABLE:
+                breaker_count(e, &s->address->breaker, now);
+                breaker_pass(&s->breaker);
                 break;
         case EXPERT_BUSY:
-                breaker_close(s);
-                if (retry_us > 0)
+                trust(s);
+                if (retry_us > 0) {
+                        set(&s->told_until_us, now + retry_us);
                         set(&s->busy_until_us, now + MIN(retry_us, BUSY_MAX_US));
+                }
                 break;
         case EXPERT_NEUTRAL:
-                /* If a request from before the opening ends so while a probe is out, a second probe may go: harmless. */
-                if (get(&s->probing))
-                        set(&s->probing, 0);
+                breaker_pass(&s->address->breaker);
+                breaker_pass(&s->breaker);
                 break;
         }
         old = atomic_fetch_sub(&s->in_flight, 1);

@@ -3,8 +3,16 @@
  * expert.h - experts: their endpoints, health, breaker and prices.
  *
  * The description belongs to a generation and does not change.  What changes (breaker, requests in flight, smoothed times) is
- * in struct expert_state and struct endpoint_state: atomics, interned by name and by URL on the main thread, living as long as
+ * in struct expert_state, struct endpoint_state and struct address_state: atomics, interned on the main thread, living as long as
  * the process, so that a reload forgets nothing.
+ *
+ * Whose health is it?  Who cannot be connected to is an address (scheme, host and port): nobody else behind it can, either.  All the
+ * rest (answers of 5xx, resets, silence, 429) is of one model asked with one key at one URL: others there may be well, and each has a
+ * rate limit of its own.
+ *
+ * A 500 with an error in JSON may be the request's own fault (a picture for a model that reads text).  It counts once for each
+ * conversation that met one since the last good answer, so that many must fail before all are kept away: expert_doubted().
+ * A failure to connect, a reset, silence, 502, 503, 504 and anything that is not JSON count at once.
  *
  * The breaker: closed; `breaker_failures` bad ends one after another open it; after breaker_open_ms (a little jitter, doubled
  * each time the probe fails, up to 30 s) exactly one request goes through as a probe, and its end closes or opens it again.
@@ -22,15 +30,32 @@ enum expert_api { EXPERT_CHAT = 1, EXPERT_COMPLETIONS = 2, EXPERT_RESPONSES = 4,
 
 #define EXPERT_ENDPOINTS_MAX 64 /* of one expert: the bits of expert_pick()'s `tried` */
 
-struct endpoint_state {
-        const char *url;
-        unsigned slot;                     /* 0, 1, ...: index of a worker's connection pool */
+#define EXPERT_DOUBTERS 8
+
+struct breaker {
         _Atomic int64_t failures;          /* one after another */
-        _Atomic int64_t open_until_us;     /* breaker: nobody goes there before, by now_us(); 0: closed */
-        _Atomic int64_t busy_until_us;     /* it asked to be left alone (429, Retry-After) until then; says nothing of its health */
+        _Atomic int64_t open_until_us;     /* nobody goes there before, by now_us(); 0: closed */
         _Atomic int64_t probing;           /* half open: one request is trying */
         _Atomic int64_t streak;            /* openings since it was last closed: the wait doubles */
         _Atomic int64_t opened;            /* how often, in all */
+};
+
+/* What is connected to. */
+struct address_state {
+        const char *name;                  /* "http://127.0.0.1:9001", "unix:/run/llama.sock" */
+        unsigned slot;                     /* 0, 1, ...: index of a worker's connection pool */
+        struct breaker breaker;            /* of failures to connect */
+};
+
+/* One model, asked with one key at one URL. */
+struct endpoint_state {
+        const char *url;
+        struct address_state *address;
+        unsigned slot;                     /* the address's */
+        struct breaker breaker;            /* of all other failures */
+        _Atomic int64_t busy_until_us;     /* it asked to be left alone (429, Retry-After) until then; says nothing of its health */
+        _Atomic int64_t told_until_us;     /* how long it said; we ask again after a minute at the latest */
+        _Atomic uint64_t doubters[EXPERT_DOUBTERS]; /* whose 500 has been counted; 0: nobody */
         _Atomic int64_t in_flight;
 };
 
@@ -78,16 +103,21 @@ struct expert {
         int metric;
 };
 
-/* Main thread: the state of that name or URL, made if need be.  NULL: no memory. */
+/* Main thread: the state of that name, or of that model asked with these headers (they have the key) at a URL, made if need be.
+ * NULL: no memory. */
 struct expert_state *expert_state_of(const char *name);
-struct endpoint_state *endpoint_state_of(const char *url);
+struct endpoint_state *endpoint_state_of(const char *url, const char *model, struct pm_str headers);
 /* Takes a URL apart into *ret (http, https, unix:/path:/base): scheme and host in small letters, the default port left out.
- * `plain` is true for http.  state, ca and fixed_headers are the caller's business, left empty; state is that of ret->url.
+ * `plain` is true for http.  state, ca and fixed_headers are the caller's business, left empty.
  * 0, or -EINVAL or -ENOMEM with *why. */
 int endpoint_parse(struct arena *a, const char *url, struct endpoint *ret, const char **why);
 
 /* Would a request have a chance: an endpoint whose breaker lets it through, below the limit, not taken down?  Any thread. */
 bool expert_available(const struct expert *e, int64_t now);
+/* Why it is not: the administrator took it down; it was asked to be left alone; breakers are open; as many are under way as may be. */
+enum expert_rest { EXPERT_DOWN, EXPERT_RATE_LIMITED, EXPERT_FAILING, EXPERT_FULL };
+/* How long from now, in microseconds, until the first of its endpoints may be asked again; INT64_MAX: nobody knows. */
+int64_t expert_rests(const struct expert *e, int64_t now, enum expert_rest *ret_why);
 /*
  * The endpoint to use now, in turn among the available ones but for those in `tried` (a bit for each index); NULL: none.
  * Reserves: in_flight goes up (and a half-open breaker's probe is taken); expert_done() gives it back.
@@ -97,10 +127,14 @@ struct endpoint *expert_pick(struct expert *e, uint64_t tried, int64_t now, unsi
 /* How an attempt ended, for the breaker: whose fault was it? */
 enum expert_verdict {
         EXPERT_GOOD,      /* it answered */
-        EXPERT_BAD,       /* connect, reset, time-out, 5xx, cut: counts against the endpoint */
+        EXPERT_BAD,       /* reset, time-out, 5xx, cut: counts against the endpoint */
+        EXPERT_UNREACHABLE, /* no connection: counts against the address */
         EXPERT_BUSY,      /* 429, 503 with Retry-After: alive, closed for retry_us (at most 60 s) */
         EXPERT_NEUTRAL    /* the request's own fault (4xx), or cancelled by us: says nothing */
 };
-/* first_us: time to the first byte of a good answer, 0: not known. */
+/* A failure that may be the request's own: EXPERT_BAD if `who` (a hash of the conversation) is the first to be counted for it since the
+ * last good answer, else EXPERT_NEUTRAL. */
+enum expert_verdict expert_doubted(struct endpoint *p, uint64_t who);
+/* first_us: time to the first byte of a good answer that was streamed, 0: not known. */
 void expert_done(struct expert *e, struct endpoint *p, enum expert_verdict v, int64_t first_us, int64_t retry_us, int64_t now);
 #endif

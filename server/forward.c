@@ -202,7 +202,7 @@ static enum next judge_transfer(struct request *r)
         switch (t->error) {
         case TRANSFER_CONNECT:
         case TRANSFER_CONNECT_TIME:
-                return forward_failed(r, ATTEMPT_CONNECT, EXPERT_BAD, 502, "expert_unreachable", why);
+                return forward_failed(r, ATTEMPT_CONNECT, EXPERT_UNREACHABLE, 502, "expert_unreachable", why);
         case TRANSFER_FIRST_TIME:
         case TRANSFER_IDLE_TIME:
                 r->tries = UINT16_MAX; /* not again at this one */

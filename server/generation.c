@@ -171,7 +171,7 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
                 struct endpoint *p = e->endpoints[i] = make(b, sizeof *p);
 
                 if (endpoint_parse(&b->g->arena, from->endpoints.items[i], p, &why) == 0)
-                        p->state = endpoint_state_of(p->url);
+                        p->state = endpoint_state_of(p->url, e->model, headers);
                 if (!p->state)
                         no_memory(b); /* the URL has been parsed before */
                 p->plain = p->plain && from->transport != TRANSPORT_CURL;

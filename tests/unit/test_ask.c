@@ -135,7 +135,7 @@ static bool was_asked(const char *text)
 
 static int64_t failures(void)
 {
-        return atomic_load(&bench.endpoints[2].state->failures);
+        return atomic_load(&bench.endpoints[2].state->breaker.failures);
 }
 
 /* ---- pm_embed ----------------------------------------------------------------------------------------------------------- */
@@ -424,7 +424,7 @@ Test(ask, tells_silence_from_absence)
         wanted.expert = "math"; /* nobody listens there */
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.status, PM_EUNREACHABLE);
-        cr_assert_eq(atomic_load(&bench.endpoints[0].state->failures), 1);
+        cr_assert_eq(atomic_load(&bench.endpoints[0].state->address->breaker.failures), 1);
 
         wanted.expert = "code"; /* one more, and it is left alone */
         (void)ask_routers(&calls, NULL);

@@ -90,16 +90,42 @@ Test(expert, urls_refused)
         arena_finish(&a);
 }
 
+#define NO_HEADERS ((struct pm_str){ 0 })
+
+static struct pm_str str(const char *text)
+{
+        return (struct pm_str){ text, strlen(text) };
+}
+
 Test(expert, states_are_interned)
 {
-        struct endpoint_state *a = endpoint_state_of("http://a"), *b = endpoint_state_of("http://b");
+        struct endpoint_state *a = endpoint_state_of("http://a", "m", NO_HEADERS), *b = endpoint_state_of("http://b", "m", NO_HEADERS);
 
         cr_assert(a != b && a->slot != b->slot);
-        cr_assert_eq(endpoint_state_of("http://a"), a);
+        cr_assert_eq(endpoint_state_of("http://a", "m", NO_HEADERS), a);
         cr_assert_str_eq(a->url, "http://a");
         cr_assert_eq(expert_state_of("x"), expert_state_of("x"));
         cr_assert_neq(expert_state_of("x"), expert_state_of("y"));
         cr_assert_str_eq(expert_state_of("y")->name, "y");
+}
+
+Test(expert, a_state_is_of_url_model_and_key)
+{
+        struct endpoint_state *a = endpoint_state_of("http://h:1/v1", "big", str("Authorization: Bearer 1\r\n"));
+        struct endpoint_state *model = endpoint_state_of("http://h:1/v1", "mini", str("Authorization: Bearer 1\r\n"));
+        struct endpoint_state *key = endpoint_state_of("http://h:1/v1", "big", str("Authorization: Bearer 2\r\n"));
+        struct endpoint_state *path = endpoint_state_of("http://h:1/v2", "big", str("Authorization: Bearer 1\r\n"));
+        struct endpoint_state *port = endpoint_state_of("http://h:11/v1", "big", str("Authorization: Bearer 1\r\n"));
+        struct endpoint_state *tls = endpoint_state_of("https://h:1/v1", "big", str("Authorization: Bearer 1\r\n"));
+        struct endpoint_state *socket = endpoint_state_of("unix:/s.sock:/v1", "m", NO_HEADERS);
+
+        cr_assert_eq(endpoint_state_of("http://h:1/v1", "big", str("Authorization: Bearer 1\r\n")), a);
+        cr_assert(a != model && a != key && a != path && model != key);
+        cr_assert(a->address == model->address && a->address == key->address && a->address == path->address);
+        cr_assert(a->address != port->address && a->address != tls->address && port->slot != a->slot && path->slot == a->slot);
+        cr_assert_str_eq(a->address->name, "http://h:1");
+        cr_assert_str_eq(socket->address->name, "unix:/s.sock");
+        cr_assert_eq(endpoint_state_of("unix:/s.sock:/v2", "m", NO_HEADERS)->address, socket->address);
 }
 
 /* ---- picking ------------------------------------------------------------------------------------------------------------ */
@@ -116,7 +142,7 @@ static void pair_init(struct pair *x, const char *name, size_t n)
         memset(x, 0, sizeof *x);
         for (size_t i = 0; i < n; i++) {
                 snprintf(url, sizeof url, "http://%s-%zu", name, i);
-                x->p[i].state = endpoint_state_of(url);
+                x->p[i].state = endpoint_state_of(url, "m", NO_HEADERS);
                 x->list[i] = &x->p[i];
         }
         x->e = (struct expert){ .state = expert_state_of(name), .endpoints = x->list, .n_endpoints = n, .breaker_failures = 3, .breaker_open_ms = 1000 };
@@ -207,7 +233,7 @@ Test(expert, breaker_opens_probes_doubles_and_closes)
 
         fail_times(&x, 1, now);
         for (int i = 0; i < 8; i++) {
-                int64_t until = s->open_until_us;
+                int64_t until = s->breaker.open_until_us;
 
                 cr_assert(!expert_available(&x.e, now) && !pick(&x, now));
                 cr_assert(until - now >= wait - wait / 8 && until - now <= MIN(wait + wait / 8, 30 * S), "opening %d lasts %" PRId64, i, until - now);
@@ -219,19 +245,19 @@ Test(expert, breaker_opens_probes_doubles_and_closes)
                 end(&x, probe, EXPERT_BAD, now);
                 wait = MIN(2 * wait, 30 * S);
         }
-        cr_assert_eq(s->opened, 9);
+        cr_assert_eq(s->breaker.opened, 9);
 
-        now = s->open_until_us;
+        now = s->breaker.open_until_us;
         probe = pick(&x, now);
         end(&x, probe, EXPERT_NEUTRAL, now);
         probe = pick(&x, now);
         cr_assert(probe, "a cancelled probe frees its place");
         end(&x, probe, EXPERT_GOOD, now);
-        cr_assert(s->open_until_us == 0 && s->failures == 0 && s->streak == 0);
+        cr_assert(s->breaker.open_until_us == 0 && s->breaker.failures == 0 && s->breaker.streak == 0);
 
         /* the next opening is a short one again */
         fail_times(&x, 3, now);
-        cr_assert_leq(s->open_until_us - now, S + S / 8);
+        cr_assert_leq(s->breaker.open_until_us - now, S + S / 8);
 }
 
 Test(expert, requests_from_before_the_opening)
@@ -246,15 +272,15 @@ Test(expert, requests_from_before_the_opening)
         for (size_t i = 0; i < 4; i++)
                 old[i] = pick(&x, now);
         fail_times(&x, 3, now);
-        until = s->open_until_us;
+        until = s->breaker.open_until_us;
         end(&x, old[0], EXPERT_BAD, now);
-        cr_assert_eq(s->open_until_us, until, "no longer for an old failure");
+        cr_assert_eq(s->breaker.open_until_us, until, "no longer for an old failure");
         end(&x, old[1], EXPERT_BAD, until + 1);
-        cr_assert_eq(s->open_until_us, until);
+        cr_assert_eq(s->breaker.open_until_us, until);
         end(&x, old[2], EXPERT_NEUTRAL, now);
-        cr_assert_eq(s->open_until_us, until);
+        cr_assert_eq(s->breaker.open_until_us, until);
         end(&x, old[3], EXPERT_GOOD, now);
-        cr_assert_eq(s->open_until_us, 0, "a late good answer closes");
+        cr_assert_eq(s->breaker.open_until_us, 0, "a late good answer closes");
         cr_assert_eq(s->in_flight, 0);
 }
 
@@ -271,7 +297,7 @@ Test(expert, busy_is_not_ill)
                 cr_assert(!pick(&x, now + 2 * S - 1) && !expert_available(&x.e, now + 2 * S - 1));
                 now += 2 * S;
         }
-        cr_assert_eq(x.p[0].state->opened, 0);
+        cr_assert_eq(x.p[0].state->breaker.opened, 0);
         expert_done(&x.e, pick(&x, now), EXPERT_BUSY, 0, 3600ll * S, now);
         cr_assert(!pick(&x, now + 59 * S) && expert_available(&x.e, now + 60ll * S), "bounded");
         now += 60ll * S;
@@ -299,10 +325,107 @@ Test(expert, other_endpoints_stand_in)
         cr_assert_null(expert_pick(&x.e, 2, S, &index));
         x.e.breaker_failures = 0;
         fail_times(&x, 20, S);
-        cr_assert_eq(x.p[1].state->open_until_us, 0, "no breaker");
+        cr_assert_eq(x.p[1].state->breaker.open_until_us, 0, "no breaker");
 }
 
-/* The breaker's state is the URL's: an expert without a breaker may meet one that another, or a former configuration, has opened. */
+/* Two models behind one address. */
+static void neighbours(struct pair *x, struct pair *y, const char *name)
+{
+        char url[64];
+
+        pair_init(x, name, 1);
+        *y = *x;
+        snprintf(url, sizeof url, "http://%s-0", name);
+        y->p[0].state = endpoint_state_of(url, "another", NO_HEADERS);
+        y->list[0] = &y->p[0];
+        y->e.endpoints = y->list;
+        y->e.state = expert_state_of(url);
+        x->e.endpoints = x->list;
+}
+
+Test(expert, a_neighbour_is_not_shut_for_what_another_does)
+{
+        struct pair x, y;
+
+        neighbours(&x, &y, "flats");
+        fail_times(&x, 3, S);
+        cr_assert(!expert_available(&x.e, S) && expert_available(&y.e, S), "the breaker is of one model and key");
+        end(&y, pick(&y, S), EXPERT_GOOD, S);
+        cr_assert(!expert_available(&x.e, S), "nor opened by it");
+
+        neighbours(&x, &y, "limits");
+        expert_done(&x.e, pick(&x, S), EXPERT_BUSY, 0, 9 * S, S);
+        cr_assert(!expert_available(&x.e, S) && expert_available(&y.e, S), "and so is a rate limit");
+}
+
+Test(expert, who_cannot_be_connected_to_is_an_address)
+{
+        struct endpoint *probe;
+        struct pair x, y;
+        int64_t until;
+
+        neighbours(&x, &y, "house");
+        end(&x, pick(&x, S), EXPERT_UNREACHABLE, S);
+        end(&y, pick(&y, S), EXPERT_UNREACHABLE, S);
+        end(&x, pick(&x, S), EXPERT_UNREACHABLE, S);
+        cr_assert(!expert_available(&x.e, S) && !expert_available(&y.e, S));
+        cr_assert_eq(x.p[0].state->breaker.failures, 0);
+        until = x.p[0].state->address->breaker.open_until_us;
+        probe = pick(&y, until);
+        cr_assert(probe && !pick(&x, until) && !expert_available(&x.e, until), "one probe for all");
+        end(&y, probe, EXPERT_BAD, until);
+        cr_assert(expert_available(&x.e, until) && y.p[0].state->breaker.failures == 1, "it was connected to: the rest is that model's");
+
+        fail_times(&y, 2, until);
+        cr_assert(!pick(&y, until), "its own breaker is open now");
+        cr_assert(pick(&x, until) && !x.p[0].state->address->breaker.probing, "and keeps no probe of the address");
+}
+
+Test(expert, doubts_count_once_for_each_conversation)
+{
+        struct pair x;
+
+        pair_init(&x, "doubts", 1);
+        for (int i = 0; i < 20; i++)
+                end(&x, pick(&x, S), expert_doubted(&x.p[0], 7), S);
+        cr_assert(expert_available(&x.e, S) && x.p[0].state->breaker.failures == 1, "one client's picture, however often it is sent");
+        end(&x, pick(&x, S), EXPERT_GOOD, S);
+        end(&x, pick(&x, S), expert_doubted(&x.p[0], 7), S);
+        cr_assert_eq(x.p[0].state->breaker.failures, 1, "after a good answer it counts anew");
+        end(&x, pick(&x, S), expert_doubted(&x.p[0], 9), S);
+        cr_assert(expert_available(&x.e, S));
+        end(&x, pick(&x, S), expert_doubted(&x.p[0], 11), S);
+        cr_assert(!expert_available(&x.e, S), "many that fail are not to blame");
+}
+
+Test(expert, how_long_it_rests)
+{
+        enum expert_rest why;
+        int64_t rests;
+        struct pair x;
+
+        pair_init(&x, "rests", 2);
+        x.e.max_in_flight = 1;
+        cr_assert_eq(expert_rests(&x.e, S, &why), 0);
+        cr_assert_eq(why, EXPERT_FULL);
+        x.e.max_in_flight = 0;
+        for (int i = 0; i < 2; i++)
+                expert_done(&x.e, pick(&x, S), EXPERT_BUSY, 0, (45ll + 3600 * i) * S, S);
+        cr_assert_eq(expert_rests(&x.e, 6ll * S, &why), 40ll * S, "the first of them");
+        cr_assert_eq(why, EXPERT_RATE_LIMITED);
+        x.p[0].state->busy_until_us = 0;
+        x.p[0].state->breaker.open_until_us = 100ll * S;
+        x.p[1].state->busy_until_us = 62ll * S;
+        rests = expert_rests(&x.e, 11ll * S, &why);
+        cr_assert(rests == 89ll * S && why == EXPERT_FAILING);
+        x.p[0].state->breaker.open_until_us = 1000000ll * S;
+        cr_assert_eq(expert_rests(&x.e, 11ll * S, &why), 3635ll * S, "as it was told, though we ask again after a minute");
+        x.e.state->down = 1;
+        cr_assert_eq(expert_rests(&x.e, S, &why), INT64_MAX);
+        cr_assert_eq(why, EXPERT_DOWN);
+}
+
+/* The breaker's state is shared by name: an expert without a breaker may meet one that another, or a former configuration, has opened. */
 Test(expert, a_probe_without_a_breaker_is_given_back)
 {
         struct pair x;
@@ -320,7 +443,7 @@ Test(expert, a_probe_without_a_breaker_is_given_back)
         p = pick(&x, 100ll * S);
         cr_assert_not_null(p);
         end(&x, p, EXPERT_GOOD, 100ll * S);
-        cr_assert_eq(x.p[0].state->open_until_us, 0);
+        cr_assert_eq(x.p[0].state->breaker.open_until_us, 0);
 }
 
 Test(expert, smoothed_first_byte)
@@ -370,7 +493,7 @@ static void *mixer(void *arg)
 
                 x = x * 6364136223846793005u + 1442695040888963407u;
                 if (p)
-                        expert_done(&shared.e, p, (enum expert_verdict)(x >> 62), (int64_t)(x >> 50), (int64_t)(x >> 40), now * S);
+                        expert_done(&shared.e, p, (enum expert_verdict)((x >> 33) % 5), (int64_t)(x >> 50), (int64_t)(x >> 40), now * S);
                 (void)expert_available(&shared.e, now * S);
         }
         return NULL;

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An expert that a scenario writes in Python: it sees the request and gives the bytes, for what the mock expert cannot say."""
+import json
+import socket
+import ssl
+import threading
+import time
+
+from harness import CERTS, free_port
+
+GOOD = {"id": "c1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "OK"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}
+CHUNKS = [{"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m",
+           "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+          for delta, finish in (({"role": "assistant", "content": "OK"}, None), ({}, "stop"))]
+
+
+def answer(body, status=200, headers=(), content_type="application/json"):
+    """A whole answer's bytes; anything but bytes and str becomes JSON."""
+    if not isinstance(body, (bytes, str)):
+        body = json.dumps(body)
+    if isinstance(body, str):
+        body = body.encode()
+    lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+    lines += [f"{k}: {v}" for k, v in dict(headers).items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def events(*data):
+    """A stream of these events, whole; anything but str becomes JSON."""
+    return answer("".join(f"data: {d if isinstance(d, str) else json.dumps(d)}\n\n" for d in data), content_type="text/event-stream")
+
+
+def good(body):
+    return events(*CHUNKS, "[DONE]") if body.get("stream") else answer(GOOD)
+
+
+class Scripted:
+    """`says(body, headers)` gives the answer's bytes, or a list of bytes and seconds to wait between them; None: no answer.
+
+    A list may end in ... (Ellipsis): then the connection stays open in silence."""
+
+    def __init__(self, says, tls=False):
+        self.says = says
+        self.seen = []
+        self.over = threading.Event()
+        self.tls = None
+        if tls:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(CERTS / "server.pem", CERTS / "server.key")
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.scheme = "https" if tls else "http"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"{self.scheme}://127.0.0.1:{self.port}/v1"
+
+    def entry(self, **more):
+        """An expert's configuration."""
+        return {"endpoints": [self.url], **({"ca": str(CERTS / "ca.pem")} if self.tls else {}), **more}
+
+    def count(self, model=None):
+        return sum(model in (None, body.get("model")) for body, _ in self.seen)
+
+    def stop(self):
+        self.over.set()
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                raw = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
+
+    def _serve(self, raw):
+        try:
+            with self.tls.wrap_socket(raw, server_side=True) if self.tls else raw as s:
+                file = s.makefile("rb")
+                while self._one(s, file):
+                    pass
+        except OSError:
+            pass  # the gateway has had enough
+
+    def _one(self, s, file):
+        line = file.readline()
+        headers = {}
+        while line not in (b"\r\n", b""):
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+            line = file.readline()
+        if not line:
+            return False
+        body = json.loads(file.read(int(headers.get("content-length", 0))) or b"{}")
+        self.seen.append((body, headers))
+        said = self.says(body, headers)
+        for piece in said if isinstance(said, list) else [said]:
+            if piece is None:
+                return False
+            if piece is ...:
+                self.over.wait(30)
+                return False
+            if isinstance(piece, (int, float)):
+                if self.over.wait(piece):
+                    return False
+            else:
+                s.sendall(piece)
+        return True
+
+
+def scripted(world, says):
+    """One that ends with the world, by the world's transport."""
+    return world.own(Scripted(says, tls=world.mode == "curl"))
+
+
+def serve(world, experts, **sections):
+    """A gateway before scripted experts; an entry is one of them, or a whole configuration."""
+    config = {"workers": 1, "experts": {n: e.entry(retries=0) if isinstance(e, Scripted) else e for n, e in experts.items()}, **sections}
+    return world.gateway({"listen": {"address": f"127.0.0.1:{free_port()}"}, **config})
+
+
+def seconds(call):
+    began = time.monotonic()
+    return call(), time.monotonic() - began

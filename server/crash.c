@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The handler uses nothing but write() and what was laid ready.  It puts the former action back (the default, or a sanitizer's),
+ * The handler uses nothing but poll(), write() and what was laid ready.  It puts the former action back (the default, or a sanitizer's),
  * which then does what it would have done without us: a fault happens again on return, any other signal is raised again.
  */
 #include "crash.h"
 
 #include "loader.h"
+#include "log.h"
 
 #include "base.h"
 
@@ -38,8 +39,7 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
                 n = append(line, n, size + 1, "'");
         }
         line[n++] = '\n';
-        if (write(STDERR_FILENO, line, n) < 0)
-                (void)0; /* nobody to tell */
+        log_crash(line, n);
         for (size_t i = 0; i < LENGTH_OF(fatal); i++)
                 if (fatal[i] == sig)
                         (void)sigaction(sig, &former[i], NULL);

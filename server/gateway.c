@@ -500,6 +500,10 @@ int gateway_run(const struct gateway_options *o)
         int r = -ENOMEM;
 
         log_setup(PM_INFO, (enum log_format)MAX(o->log_format, 0));
+        r = log_start();
+        if (r < 0)
+                log_msg(NULL, PM_WARN, "no thread for the log (%s): whoever reads standard error slowly holds up all", ERRNO_TEXT(r));
+        r = -ENOMEM;
         pthread_mutex_init(&g.lock, NULL);
         g.base = event_base_new();
         if (p && g.base && inbox_init(&g.inbox, g.base, &g) == 0) {
@@ -523,5 +527,6 @@ int gateway_run(const struct gateway_options *o)
                 event_base_free(g.base);
         pthread_mutex_destroy(&g.lock);
         curl_global_cleanup();
+        log_stop();
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fields are formatted by hand, because a request's line is on the path of each request: bytes that need no care are copied in
- * runs, numbers are written backwards, and the date is made once a second.  What leaves is whole lines, one writer at a time.
+ * runs, numbers are written backwards, and the date is made once a second.  Whole lines leave, by log_out.c.
  */
 #include "log.h"
 
 #include <event2/event.h>
-#include <pthread.h>
 #include <stdatomic.h>
+
+#include "log_out.h"
 
 #include "base.h"
 
@@ -24,9 +25,7 @@ struct log_buffer {
 };
 
 static _Atomic int least = PM_INFO, line_format = LOG_LOGFMT;
-static _Atomic uint64_t dropped;
-static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
-static bool torn; /* under output: the last thing written was a part of a line */
+static _Thread_local struct log_buffer *mine; /* this thread's, for its crash */
 
 void log_setup(enum pm_level at_least, enum log_format format)
 {
@@ -39,53 +38,7 @@ bool log_wants(enum pm_level level)
         return (int)level >= atomic_load_explicit(&least, memory_order_relaxed);
 }
 
-uint64_t log_dropped(void)
-{
-        return atomic_load_explicit(&dropped, memory_order_relaxed);
-}
-
-/* ---- out ---------------------------------------------------------------------------------------------------------------- */
-static void count_dropped(const char *p, size_t n)
-{
-        uint64_t lines = 0;
-
-        for (const char *end = p + n; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
-                lines++;
-        atomic_fetch_add_explicit(&dropped, lines, memory_order_relaxed);
-}
-
-static ssize_t write_some(const char *p, size_t n)
-{
-        ssize_t done;
-
-        do
-                done = write(STDERR_FILENO, p, n);
-        while (done < 0 && errno == EINTR);
-        return done;
-}
-
-static void write_out(const char *p, size_t n)
-{
-        const char *from = p;
-
-        pthread_mutex_lock(&output);
-        if (torn)
-                torn = write_some("\n", 1) != 1;
-        while (n && !torn) {
-                ssize_t done = write_some(p, n);
-
-                if (done <= 0) {
-                        torn = p > from && p[-1] != '\n';
-                        break;
-                }
-                p += done;
-                n -= (size_t)done;
-        }
-        if (n)
-                count_dropped(p, n);
-        pthread_mutex_unlock(&output);
-}
-
+/* ---- a worker's lines --------------------------------------------------------------------------------------------------- */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
         struct log_buffer *b = arg;
@@ -114,7 +67,7 @@ struct log_buffer *log_buffer_create(struct event_base *base)
 void log_buffer_flush(struct log_buffer *b)
 {
         if (b->n)
-                write_out(b->text, b->n);
+                log_out(b->text, b->n);
         b->n = 0;
 }
 
@@ -123,14 +76,27 @@ void log_buffer_destroy(struct log_buffer *b)
         if (!b)
                 return;
         log_buffer_flush(b);
+        if (mine == b)
+                mine = NULL;
         event_free(b->timer);
         free(b);
+}
+
+void log_crash(const char *line, size_t n)
+{
+        const struct log_buffer *b = mine;
+
+        log_out_drain();
+        if (b)
+                log_out_now(b->text, MIN(b->n, sizeof b->text));
+        log_out_now(line, n);
 }
 
 static void buffer_add(struct log_buffer *b, const char *p, size_t n, bool now)
 {
         static const struct timeval soon = { 0, 100 * 1000 };
 
+        mine = b;
         if (n > sizeof b->text - b->n)
                 log_buffer_flush(b);
         memcpy(b->text + b->n, p, n);
@@ -184,7 +150,7 @@ static bool key_begin(struct log_line *l, const char *key, size_t need)
         return true;
 }
 
-/* How many bytes the UTF-8 character at p has; 0: none that may stand in a line as it is. */
+/* How many bytes the UTF-8 character at p has; 0: it is none. */
 static size_t utf8_length(const unsigned char *p, size_t n)
 {
         unsigned c = p[0];
@@ -192,19 +158,43 @@ static size_t utf8_length(const unsigned char *p, size_t n)
         if (c < 0xc2 || c > 0xf4)
                 return 0;
         if (c < 0xe0)
-                return n >= 2 && (p[1] & 0xc0) == 0x80 && (c > 0xc2 || p[1] >= 0xa0) ? 2 : 0; /* not U+0080..U+009F */
+                return n >= 2 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
         if (n < 3 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80)
                 return 0;
         if (c < 0xf0) {
                 if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f))
                         return 0;
-                if (c == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9))
-                        return 0; /* line and paragraph separators */
                 return 3;
         }
         if (n < 4 || (p[3] & 0xc0) != 0x80 || (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f))
                 return 0;
         return 4;
+}
+
+static uint32_t utf8_code(const unsigned char *p, size_t length)
+{
+        uint32_t code = p[0] & (0xffu >> (length + 1));
+
+        for (size_t i = 1; i < length; i++)
+                code = code << 6 | (p[i] & 0x3f);
+        return code;
+}
+
+/* What a terminal or a viewer obeys in place of showing it: controls, separators of lines, directions, joiners, tags. */
+static bool invisible(uint32_t c)
+{
+        return c <= 0x9f || c == 0xad || c == 0x61c || c == 0x180e || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+               (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
+}
+
+/* How many bytes may stand as they are; 0: none, and *code is the character that *n bytes make, or 0 if one byte makes none. */
+static size_t shown_length(const unsigned char *p, size_t left, uint32_t *code, size_t *n)
+{
+        const size_t length = utf8_length(p, left);
+
+        *n = length ? length : 1;
+        *code = length ? utf8_code(p, length) : 0;
+        return length && !invisible(*code) ? length : 0;
 }
 
 /* 1: as it is; 2: makes a logfmt value quoted; 3: escaped; of bytes from 0x80 on: 4, part of a longer character. */
@@ -236,21 +226,44 @@ static void put_escaped(struct log_line *l, unsigned char c)
         }
 }
 
-static void put_quoted(struct log_line *l, const char *text, size_t n)
+static void put_unit(struct log_line *l, unsigned unit)
 {
-        const unsigned char *p = (const unsigned char *)text, *end = p + n, *run = p;
+        static const char hex[] = "0123456789abcdef";
+
+        put(l, (char[]){ '\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15] }, 6);
+}
+
+/* As JSON writes it. */
+static void put_code(struct log_line *l, uint32_t code)
+{
+        if (code > 0xffff) {
+                put_unit(l, 0xd800 + ((code - 0x10000) >> 10));
+                put_unit(l, 0xdc00 + ((code - 0x10000) & 0x3ff));
+        } else {
+                put_unit(l, code);
+        }
+}
+
+static void put_quoted(struct log_line *l, const char *text, size_t size)
+{
+        const unsigned char *p = (const unsigned char *)text, *end = p + size, *run = p;
 
         put(l, "\"", 1);
         while (p < end) {
                 unsigned c = class_of(*p);
-                size_t skip = c <= 2 ? 1 : c == 4 ? utf8_length(p, (size_t)(end - p)) : 0;
+                uint32_t code = 0;
+                size_t n = 1, skip = c <= 2 ? 1 : c == 4 ? shown_length(p, (size_t)(end - p), &code, &n) : 0;
 
                 if (skip) {
                         p += skip;
                         continue;
                 }
                 put(l, (const char *)run, (size_t)(p - run));
-                put_escaped(l, *p++);
+                if (code)
+                        put_code(l, code);
+                else
+                        put_escaped(l, *p);
+                p += n;
                 run = p;
         }
         put(l, (const char *)run, (size_t)(p - run));
@@ -268,11 +281,12 @@ static size_t measure(const char *text, size_t n, bool *quote)
         *quote = n == 0;
         while (p < end) {
                 unsigned c = class_of(*p);
-                size_t length = c == 4 ? utf8_length(p, (size_t)(end - p)) : c < 3;
+                uint32_t code;
+                size_t bytes = 1, length = c == 4 ? shown_length(p, (size_t)(end - p), &code, &bytes) : c < 3;
 
                 *quote |= c > 1;
-                extra += length ? 0 : 5;
-                p += length ? length : 1;
+                extra += length ? 0 : 5 * bytes;
+                p += bytes;
         }
         return n + extra;
 }
@@ -428,7 +442,7 @@ void log_end(struct log_line *l)
         if (l->to)
                 buffer_add(l->to, l->text, l->n, l->level >= PM_WARN);
         else
-                write_out(l->text, l->n);
+                log_out(l->text, l->n);
 }
 
 void log_msg(struct log_buffer *to, enum pm_level level, const char *fmt, ...)

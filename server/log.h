@@ -3,9 +3,10 @@
  * log.h - one line an event, logfmt or JSON, to standard error.
  *
  * A line is built field by field into a bounded buffer.  Lines of a worker (requests) gather in its log_buffer and go out when
- * it is full, after 100 ms, or at once from `warn` up; lines of other threads go out at once.  Control characters and invalid
- * UTF-8 in values are escaped, so that nobody can forge a line.  Times are UTC, RFC 3339 with milliseconds.  When standard
- * error takes nothing (a full pipe that does not block), lines are dropped and counted.
+ * it is full, after 100 ms, or at once from `warn` up; lines of other threads go out at once.  Controls, characters that a viewer
+ * obeys without showing them, and invalid UTF-8 are escaped in values, so that nobody can forge a line.  Times are UTC, RFC 3339 with
+ * milliseconds.  Between log_start() and log_stop() a thread writes what goes out, and nobody waits for whoever reads standard
+ * error: lines above 4 MiB are dropped and counted.
  */
 #ifndef PM_LOG_H
 #define PM_LOG_H
@@ -25,6 +26,12 @@ enum log_format { LOG_LOGFMT, LOG_JSON };
 void log_setup(enum pm_level least, enum log_format format);
 bool log_wants(enum pm_level level);
 uint64_t log_dropped(void); /* lines, since the start */
+
+int log_start(void); /* 0 or -errno: then lines are written by whoever has them, as before */
+/* Any thread.  Writes what is left; if standard error does not take it within a second it is lost, and so is what comes later. */
+void log_stop(void);
+/* For a handler of a fatal signal: what waits, this thread's lines, and then this one, as far as standard error takes them soon. */
+void log_crash(const char *line, size_t n);
 
 /* Of one thread, that of base.  NULL: no memory. */
 struct log_buffer *log_buffer_create(struct event_base *base);

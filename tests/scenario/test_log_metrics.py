@@ -2,13 +2,48 @@
 """One line for each request, counters that add up, health, and the decision endpoint."""
 import json
 import re
+import signal
+import subprocess
 
 import pytest
 
-from harness import chat, logfmt, until
+from harness import POINTSMAN, Wire, chat, config_port, logfmt, until
 
 FIELDS = ["time", "level", "msg", "id", "model", "expert", "decision", "attempts", "status", "bytes_in", "bytes_out", "tokens_in", "tokens_out",
           "total_us", "end"]
+
+
+def test_nobody_reads_the_log(plain_world):
+    """A supervisor that has stopped reading standard error stops no worker, and costs lines only."""
+    mock = plain_world.experts("alpha")
+    config = plain_world.config(mock, admin=plain_world.admin())
+    file = plain_world.folder / "silent.yaml"
+    file.write_text(json.dumps(config))
+    gateway = subprocess.Popen([str(POINTSMAN), "serve", "-c", str(file)], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    port, admin_port = config_port(config), config_port(config, "admin")
+
+    def connected():
+        try:
+            return Wire("127.0.0.1", port)
+        except OSError:
+            return None
+
+    wires = [until("it listens", connected) for _ in range(8)]
+    for wire in wires:
+        wire.request("GET", "/healthz").reply()
+    for i in range(4000):  # some 5 MiB of lines
+        assert wires[i % 8].request("GET", "/" + "long" * 240).reply().status == 404
+    with Wire("127.0.0.1", admin_port) as wire:
+        metrics = wire.request("GET", "/metrics", headers={"Authorization": f"Bearer {config['admin']['token']}"}).reply().body.decode()
+    dropped = int(re.search(r"^pointsman_log_lines_dropped_total (\d+)$", metrics, re.M).group(1))
+    assert dropped > 0
+    for wire in wires:
+        wire.close()
+    gateway.send_signal(signal.SIGTERM)
+    assert gateway.wait(20) == 0, "and the process ends without a reader"
+    lines = gateway.stderr.read().decode().splitlines()
+    gateway.stderr.close()
+    assert all(line.startswith("time=") for line in lines)
 
 
 @pytest.mark.parametrize("format", ["logfmt", "json"])

@@ -79,8 +79,8 @@ Test(log, json_line_is_json)
         cr_assert_str_eq(json_string_value(json_object_get(o, "msg")), "it said \"no\"\n");
         cr_assert_str_eq(json_string_value(json_object_get(o, "level")), "warn");
         cr_assert_str_eq(json_string_value(json_object_get(o, "bytes")),
-                         "a\x01\x7f\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
-                         "\xef\xbf\xbd\xef\xbf\xbd\\");
+                         "a\x01\x7f\xef\xbf\xbd\xc3\xa9\xe2\x80\xa8\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+                         "\xc2\x85\\");
         cr_assert_eq(json_integer_value(json_object_get(o, "n")), -5);
         cr_assert_float_eq(json_real_value(json_object_get(o, "r")), .25, 0);
         cr_assert(json_is_null(json_object_get(o, "inf")));
@@ -93,6 +93,75 @@ Test(log, nobody_forges_a_line)
         log_setup(PM_INFO, LOG_LOGFMT);
         log_msg(NULL, PM_ERROR, "%s", "x\ntime=2026 level=info msg=forged\r\t\x1b[31m");
         cr_assert_str_eq(written(), "level=error msg=\"x\\ntime=2026 level=info msg=forged\\r\\t\\u001b[31m\"\n");
+}
+
+/* Right to left overrides, joiners, tags: a viewer obeys them, and shows another line than was written. */
+Test(log, what_a_viewer_obeys_is_escaped)
+{
+        log_setup(PM_INFO, LOG_LOGFMT);
+        log_msg(NULL, PM_ERROR, "%s", "a\xe2\x80\xae" "b\xe2\x81\xa6\xef\xbb\xbf\xe2\x80\x8b\xc2\xad\xd8\x9c\xe2\x80\xa8\xc2\x9b\xf3\xa0\x81\x81" "c\xf0\x9f\x98\x80\xd7\x90");
+        cr_assert_str_eq(written(), "level=error msg=\"a\\u202eb\\u2066\\ufeff\\u200b\\u00ad\\u061c\\u2028\\u009b\\udb40\\udc41c\xf0\x9f\x98\x80\xd7\x90\"\n");
+}
+
+/* ---- a reader that does not read ---------------------------------------------------------------------------------------- */
+enum { LINES = 60000 };
+
+static void *log_many(void *arg)
+{
+        for (int i = 0; i < LINES; i++)
+                log_msg(NULL, PM_INFO, "line %d of many, so that standard error and the room beside it are full before the last has come", i);
+        return arg;
+}
+
+Test(log, nobody_waits_for_a_reader_of_standard_error, .timeout = 60)
+{
+        uint64_t seen = 0, lost_told = 0;
+        char line[512];
+        pthread_t t;
+        FILE *in;
+
+        cr_assert_eq(fcntl(out[0], F_SETFL, 0), 0);
+        cr_assert_eq(fcntl(out[1], F_SETFL, 0), 0); /* a pipe as a supervisor makes it: write() blocks when it is full */
+        log_setup(PM_INFO, LOG_LOGFMT);
+        cr_assert_eq(log_start(), 0);
+        cr_assert_eq(pthread_create(&t, NULL, log_many, NULL), 0);
+        (void)pthread_join(t, NULL); /* would never end if it waited for us */
+        cr_assert_gt(log_dropped(), 0);
+
+        /* and now somebody reads: whole lines in order, and how many are missing */
+        in = fdopen(out[0], "r");
+        cr_assert_not_null(in);
+        while (seen + log_dropped() < LINES && fgets(line, sizeof line, in)) {
+                char expected[64];
+
+                (void)snprintf(expected, sizeof expected, "msg=\"line %" PRIu64 " of many", seen);
+                cr_assert_not_null(strstr(line, expected), "%s", line);
+                seen++;
+        }
+        cr_assert(fgets(line, sizeof line, in) && strstr(line, " lines of the log are lost: "), "%s", line);
+        lost_told = strtoull(strstr(line, "msg=\"") + 5, NULL, 10);
+        cr_assert_eq(lost_told, log_dropped());
+        log_msg(NULL, PM_INFO, "the last one");
+        log_stop();
+        cr_assert(fgets(line, sizeof line, in) && strstr(line, "the last one"));
+        log_msg(NULL, PM_INFO, "behind it");
+        cr_assert(fgets(line, sizeof line, in) && strstr(line, "behind it"), "written by whoever has it");
+        cr_assert_eq(log_dropped(), lost_told);
+        (void)fclose(in);
+}
+
+Test(log, the_end_does_not_wait_for_a_reader_either, .timeout = 20)
+{
+        int64_t began;
+
+        cr_assert_eq(fcntl(out[1], F_SETFL, 0), 0);
+        log_setup(PM_INFO, LOG_LOGFMT);
+        cr_assert_eq(log_start(), 0);
+        (void)log_many(NULL);
+        began = now_us();
+        log_stop();
+        cr_assert_lt(now_us() - began, 5000000);
+        log_msg(NULL, PM_INFO, "nor does who comes later");
 }
 
 Test(log, levels)

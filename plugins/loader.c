@@ -7,6 +7,8 @@
  * plugin's table is a prefix of ours: it is copied into one of our size, and what it did not know is zero, which means "absent".
  */
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "loader.h"
 #include "loader_file.h"
@@ -167,15 +169,54 @@ int loader_find(const char *name, const char *const *dirs, size_t n_dirs, char *
         return -ENOENT;
 }
 
-/* volatile: a handler on the same thread must see the write that precedes the crashing call. */
-static _Thread_local const char *volatile running;
+/* Atomic also for a handler on the same thread, which must see the write that precedes the crashing call. */
+static _Thread_local struct loader_running running;
 
-void loader_running(const char *instance)
+static void set_running(const char *router, const char *call)
 {
-        running = instance;
+        atomic_store_explicit(&running.call, call, memory_order_relaxed);
+        atomic_store_explicit(&running.router, router, memory_order_relaxed);
 }
 
-const char *loader_running_now(void)
+struct loader_call loader_enter(const char *router, const char *call)
 {
-        return running;
+        struct loader_call before = { atomic_load_explicit(&running.router, memory_order_relaxed),
+                                      atomic_load_explicit(&running.call, memory_order_relaxed) };
+
+        atomic_store_explicit(&running.entered, atomic_load_explicit(&running.entered, memory_order_relaxed) + 1, memory_order_relaxed);
+        set_running(router, call);
+        return before;
+}
+
+void loader_leave(struct loader_call before)
+{
+        set_running(before.router, before.call);
+}
+
+const struct loader_running *loader_running_now(void)
+{
+        return &running;
+}
+
+struct kept_name {
+        struct kept_name *next;
+        char text[];
+};
+
+const char *loader_name(const char *name)
+{
+        static struct kept_name *names;
+        static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+        struct kept_name *n;
+
+        pthread_mutex_lock(&lock);
+        for (n = names; n && strcmp(n->text, name) != 0;)
+                n = n->next;
+        if (!n && (n = malloc(sizeof *n + strlen(name) + 1)) != NULL) {
+                memcpy(n->text, name, strlen(name) + 1);
+                n->next = names;
+                names = n;
+        }
+        pthread_mutex_unlock(&lock);
+        return n ? n->text : NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loader.h - from a file's name to a router's table that is safe to use.  Main thread, but for loader_running_now().
+ * loader.h - from a file's name to a router's table that is safe to use.  Main thread, but for what says whose code runs.
  */
 #ifndef PM_LOADER_H
 #define PM_LOADER_H
@@ -32,9 +32,23 @@ void loader_free(struct plugin *p);
 int loader_find(const char *name, const char *const *dirs, size_t n_dirs, char *out, size_t size);
 
 /*
- * Whose code does this thread run?  Set before open() or a step of a router (the name in the configuration, which must outlive
- * the call), NULL after it.  Each thread has its own; loader_running_now() may be called from a signal handler.
+ * Whose code does this thread run?  Every call into a router stands between loader_enter() and loader_leave(), which gets what
+ * enter returned: a deferred function may run inside a step.  `router` is the name in the configuration, as loader_name() keeps it;
+ * `call` a literal that reads well after "in": "a step", "observe".  Each thread has its own record; loader_running_now()
+ * may be called from a signal handler, and another thread may read the record as long as this one lives.
  */
-void loader_running(const char *instance);
-const char *loader_running_now(void);
+struct loader_running {
+        _Atomic(const char *) router, call; /* NULL: none of a router's code */
+        _Atomic unsigned entered;           /* how often */
+};
+
+struct loader_call {
+        const char *router, *call;
+};
+
+struct loader_call loader_enter(const char *router, const char *call);
+void loader_leave(struct loader_call before);
+const struct loader_running *loader_running_now(void);
+/* The same text, kept for the life of the process, because whoever watches a thread may read it a moment too late.  NULL: no memory. */
+const char *loader_name(const char *name);
 #endif

@@ -116,6 +116,7 @@ static enum mock_end ending(struct run *r)
 static pm_step take_step(struct run *r, pm_step_fn *step)
 {
         struct mock_result *o = r->result;
+        struct loader_call before;
         double began, took;
         pm_step got;
 
@@ -124,11 +125,11 @@ static pm_step take_step(struct run *r, pm_step_fn *step)
         r->then = NULL;
         o->steps++;
         began = clock_us();
-        loader_running(r->h->instance);
+        before = loader_enter(r->h->instance, "a step");
         atomic_store(&r->in_step, true);
         got = step(r->h->self, &r->query);
         atomic_store(&r->in_step, false);
-        loader_running(NULL);
+        loader_leave(before);
         took = clock_us() - began;
         o->steps_us += took;
         o->longest_us = MAX(o->longest_us, took);
@@ -345,11 +346,10 @@ static int open_router(struct mockhost *h)
         struct opening o = { .open = { .size = sizeof o.open, .instance = h->instance, .experts = h->expert_names,
                                        .n_experts = h->setup.n_experts, .log = open_log, .refuse = open_refuse,
                                        .reads_header = open_reads_header }, .h = h };
-        int r;
+        struct loader_call before = loader_enter(h->instance, "open");
+        int r = h->router->open(h->self, &o.open);
 
-        loader_running(h->instance);
-        r = h->router->open(h->self, &o.open);
-        loader_running(NULL);
+        loader_leave(before);
         if (r != 0 && !h->refused)
                 (void)snprintf(h->why, h->why_n, "router '%s': open() returned %d without saying why", h->instance, r);
         return r != 0 || h->refused ? -EINVAL : 0;

@@ -202,7 +202,7 @@ static void show_generation(struct admin *a, struct evhttp_request *req)
                                         "reloads", (json_int_t)now.reloads, "reload_failures", (json_int_t)now.reload_failures,
                                         "workers", (int)now.workers, "in_flight", (int)now.in_flight,
                                         "connections", (int)now.connections, "version", PM_VERSION,
-                                        "ready", gateway_ready(a->gateway)));
+                                        "ready", gateway_ready(a->gateway) && now.hanging == 0));
 }
 
 static void show_metrics(struct admin *a, struct evhttp_request *req)

@@ -111,6 +111,7 @@ struct generation {
         const char *admin_token;
         bool open;
         int64_t workers, pool_threads, pool_queue;
+        int64_t watchdog; /* milliseconds, 0: never */
         struct limits limits;
         int64_t log_level, log_format; /* enum pm_level, enum log_format */
         bool log_requests;

@@ -5,6 +5,8 @@
  */
 #include "crash.h"
 
+#include <stdatomic.h>
+
 #include "loader.h"
 #include "log.h"
 
@@ -12,7 +14,6 @@
 
 static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
 static struct sigaction former[LENGTH_OF(fatal)];
-static _Thread_local bool on_main_thread;
 static _Thread_local char alternate[16 * 1024] __attribute__((aligned(16)));
 
 /* Appends as far as there is room. */
@@ -25,7 +26,9 @@ static size_t append(char *out, size_t at, size_t size, const char *text)
 
 static void on_fatal(int sig, siginfo_t *info, void *context)
 {
-        const char *router = loader_running_now();
+        const struct loader_running *now = loader_running_now();
+        const char *router = atomic_load_explicit(&now->router, memory_order_relaxed);
+        const char *call = atomic_load_explicit(&now->call, memory_order_relaxed);
         char line[256], number[3] = { (char)('0' + sig / 10), (char)('0' + sig % 10) };
         size_t n = 0, size = sizeof line - 2;
 
@@ -34,7 +37,9 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
         n = append(line, n, size, sig < 10 ? number + 1 : number);
         n = append(line, n, size, ")");
         if (router) {
-                n = append(line, n, size, on_main_thread ? " in open of router '" : " in a step of router '");
+                n = append(line, n, size, " in ");
+                n = append(line, n, size, call ? call : "code");
+                n = append(line, n, size, " of router '");
                 n = append(line, n, size, router);
                 n = append(line, n, size + 1, "'");
         }
@@ -60,7 +65,6 @@ void crash_setup(void)
 {
         struct sigaction action = { .sa_sigaction = on_fatal, .sa_flags = SA_ONSTACK | SA_SIGINFO };
 
-        on_main_thread = true;
         crash_thread_begin();
         (void)sigemptyset(&action.sa_mask);
         for (size_t i = 0; i < LENGTH_OF(fatal); i++)

@@ -25,11 +25,14 @@
 #include "pool.h"
 #include "precheck.h"
 #include "settings.h"
+#include "signals.h"
+#include "watchdog.h"
 #include "worker.h"
 
 #include "base.h"
 
 #define PROBLEMS_MAX 200
+#define STOP_US 10000000 /* for threads to end once requests are cut; then the process is ended */
 
 /* A generation and its way home. */
 struct held {
@@ -42,11 +45,12 @@ struct gateway {
         struct gateway_options options;
         struct event_base *base;
         struct inbox inbox;
-        struct event *term, *interrupt, *hangup, *drain_limit;
+        struct event *hangup, *drain_limit;
         struct pool *pool;
         struct worker **workers;
         _Atomic unsigned n_workers;    /* stored after workers[] has them: the first may serve while others are made */
         unsigned not_drained;
+        unsigned relief;               /* the watchdog's: who takes the next connections of a worker that hangs */
         struct admin *admin;
         int64_t started_us;
 
@@ -130,6 +134,7 @@ static void take_into_force(struct gateway *g, struct generation *gen)
                 log_msg(NULL, PM_ERROR, "no memory for what users have taken lately, it counts as far as there is room");
         log_setup((enum pm_level)gen->log_level,
                   (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
+        watchdog_limit(gen->watchdog);
         atomic_store_explicit(&g->number, gen->number, memory_order_relaxed);
 }
 
@@ -263,22 +268,21 @@ static void on_drain_limit(evutil_socket_t fd, short what, void *arg)
         (void)event_base_loopbreak(g->base);
 }
 
-static void on_stop(evutil_socket_t sig, short what, void *arg)
+static void on_stop(void *arg, int sig)
 {
         struct gateway *g = arg;
         struct metrics_gauges now;
         int64_t ms = g->current->limits.drain_time;
 
-        (void)what;
         gateway_gauges(g, &now);
         if (g->draining) {
-                log_msg(NULL, PM_WARN, "signal %d again, cutting %u requests", (int)sig, now.in_flight);
+                log_msg(NULL, PM_WARN, "signal %d again, cutting %u requests", sig, now.in_flight);
                 (void)event_base_loopbreak(g->base);
                 return;
         }
         g->draining = true;
         atomic_store_explicit(&g->ready, false, memory_order_relaxed);
-        log_msg(NULL, PM_INFO, "signal %d, draining: %u requests may run for another %" PRId64 " ms", (int)sig, now.in_flight, ms);
+        log_msg(NULL, PM_INFO, "signal %d, draining: %u requests may run for another %" PRId64 " ms", sig, now.in_flight, ms);
         g->not_drained = g->n_workers;
         for (unsigned i = 0; i < g->n_workers; i++)
                 worker_post_drain(g->workers[i]);
@@ -320,7 +324,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
         pthread_mutex_unlock(&g->lock);
         holders -= 1 + (int64_t)workers; /* the rest are requests */
         *out = (struct metrics_gauges){
-                .workers = workers,
+                .workers = workers, .hanging = watchdog_hanging(),
                 .in_flight = (unsigned)MAX(holders, 0),
                 .pool_waiting = pool_waiting(g->pool),
                 .generation = atomic_load_explicit(&g->number, memory_order_relaxed),
@@ -362,14 +366,27 @@ int gateway_prepare(void)
 
 static int signals_create(struct gateway *g)
 {
-        g->term = evsignal_new(g->base, SIGTERM, on_stop, g);
-        g->interrupt = evsignal_new(g->base, SIGINT, on_stop, g);
         g->hangup = evsignal_new(g->base, SIGHUP, on_hangup, g);
         g->drain_limit = evtimer_new(g->base, on_drain_limit, g);
-        if (!g->term || !g->interrupt || !g->hangup || !g->drain_limit || event_add(g->term, NULL) < 0 ||
-            event_add(g->interrupt, NULL) < 0 || event_add(g->hangup, NULL) < 0)
+        if (!g->hangup || !g->drain_limit || event_add(g->hangup, NULL) < 0)
                 return -ENOMEM;
-        return 0;
+        return signals_catch(g->base, on_stop, g);
+}
+
+/* On the watchdog's thread: those that do not hang take a hanging worker's connections in turn; if all hang, they wait. */
+static void on_hanging(void *arg, void *owner)
+{
+        struct gateway *g = arg;
+        const unsigned n = atomic_load(&g->n_workers);
+
+        for (unsigned i = 0; i < n; i++) {
+                struct worker *w = g->workers[g->relief++ % n];
+
+                if (w != owner && !watchdog_is_hanging(w)) {
+                        worker_relieve(owner, w);
+                        return;
+                }
+        }
 }
 
 /* All sockets of all listeners, worker by worker in *ret; every address that cannot be had is in p. */
@@ -455,6 +472,8 @@ static int start(struct gateway *g, struct problems *p)
         if (!g->pool)
                 return -EAGAIN;
         r = signals_create(g);
+        if (r == 0)
+                r = watchdog_start(on_hanging, g);
         if (r < 0)
                 return r;
         if (gen->admin.address && gen->admin_token && *gen->admin_token)
@@ -469,6 +488,8 @@ static void stop(struct gateway *g)
 {
         const unsigned n = atomic_load(&g->n_workers);
 
+        watchdog_calm();
+        watchdog_end_by(now_us() + STOP_US);
         for (unsigned i = 0; i < n; i++)
                 worker_stop(g->workers[i]);
         pool_destroy(TAKE(g->pool)); /* its jobs go home to the workers' inboxes */
@@ -483,14 +504,12 @@ static void stop(struct gateway *g)
         if (g->current)
                 generation_release(g->current);
         inbox_finish(&g->inbox); /* closes the generations */
-        if (g->term)
-                event_free(g->term);
-        if (g->interrupt)
-                event_free(g->interrupt);
+        signals_release();
         if (g->hangup)
                 event_free(g->hangup);
         if (g->drain_limit)
                 event_free(g->drain_limit);
+        watchdog_stop();
 }
 
 int gateway_run(const struct gateway_options *o)

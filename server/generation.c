@@ -358,6 +358,7 @@ static void copy_plain(struct build *b)
         g->cache = &s->cache;
         g->feedback = &s->feedback;
         g->workers = s->workers;
+        g->watchdog = s->watchdog;
         g->pool_threads = s->pool.threads;
         g->pool_queue = s->pool.queue;
         g->log_level = s->log.level + PM_DEBUG;

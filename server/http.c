@@ -188,6 +188,7 @@ static void complain(struct http *h, const char *what)
 
 static void stop_listening(struct http *h)
 {
+        pthread_mutex_lock(&h->closing);
         for (size_t i = 0; i < h->n_listeners; i++) {
                 struct http_listener *l = &h->listeners[i];
 
@@ -197,6 +198,7 @@ static void stop_listening(struct http *h)
                         (void)close(l->fd);
                 l->fd = -1;
         }
+        pthread_mutex_unlock(&h->closing);
 }
 
 static void resume_listening(struct http *h)
@@ -294,6 +296,43 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         }
 }
 
+/* ---- for a worker that hangs -------------------------------------------------------------------------------------------- */
+
+static bool relieve_one(struct http *h, size_t i, void (*take)(void *arg, struct http_given *given), void *arg)
+{
+        struct http_given *given = calloc(1, sizeof *given);
+        socklen_t n = sizeof given->from;
+
+        if (!given)
+                return false;
+        given->listener = i;
+        given->fd = h->listeners[i].fd < 0 ? -1 : accept4(h->listeners[i].fd, (struct sockaddr *)&given->from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (given->fd < 0) {
+                free(given);
+                return false;
+        }
+        take(arg, given);
+        return true;
+}
+
+void http_relieve(struct http *h, void (*take)(void *arg, struct http_given *given), void *arg)
+{
+        pthread_mutex_lock(&h->closing);
+        for (size_t i = 0; i < h->n_listeners; i++)
+                for (int k = 0; k < ACCEPTS_IN_A_ROW && relieve_one(h, i, take, arg); k++)
+                        ;
+        pthread_mutex_unlock(&h->closing);
+}
+
+void http_take(struct http *h, struct http_given *given)
+{
+        if (h->draining || given->listener >= h->n_listeners)
+                (void)close(given->fd);
+        else
+                take_connection(&h->listeners[given->listener], given->fd, &given->from);
+        free(given);
+}
+
 /* ---- life --------------------------------------------------------------------------------------------------------------- */
 
 static int listener_open(struct http_listener *l, const struct listener *from, const char **why)
@@ -326,6 +365,7 @@ struct http *http_create(struct worker *w, const struct generation *g, const int
                 free(ls);
                 return NULL;
         }
+        pthread_mutex_init(&h->closing, NULL);
         h->worker = w;
         h->listeners = ls;
         h->n_listeners = n;
@@ -384,6 +424,7 @@ void http_destroy(struct http *h)
                 event_free(h->sweep);
         if (h->resume)
                 event_free(h->resume);
+        pthread_mutex_destroy(&h->closing);
         free(h->listeners);
         free(h);
 }

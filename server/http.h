@@ -13,8 +13,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "h1.h"
+#include "inbox.h"
 #include "pm_router.h"
 
 struct worker;
@@ -30,6 +32,19 @@ void http_drain(struct http *h);
 /* Closes everything; running requests are dropped (request_drop). */
 void http_destroy(struct http *h);
 unsigned http_connections(const struct http *h);
+
+/* A connection that another thread has accepted, on its way. */
+struct http_given {
+        struct message message;
+        size_t listener; /* which of the generation's */
+        int fd;
+        struct sockaddr_storage from;
+};
+
+/* Any thread: takes what waits at the listeners of h, whose own thread does not, and gives it to `take`, which owns each from then on (heap). */
+void http_relieve(struct http *h, void (*take)(void *arg, struct http_given *given), void *arg);
+/* On the thread of h, which is another's front: the connection is its own from now on; frees `given`. */
+void http_take(struct http *h, struct http_given *given);
 
 /* New certificates after a reload take effect for new connections. -errno with *why: the old ones stay. */
 int http_reload(struct http *h, const struct generation *g, const char **why);

@@ -35,6 +35,7 @@ struct http {
         struct worker *worker;
         struct http_listener *listeners;
         size_t n_listeners;
+        pthread_mutex_t closing;  /* held while the listening sockets close, and while another thread accepts from them */
         struct http_conn *conns;
         unsigned n_conns, n_away; /* n_away: of these, connections above the limit that are told so */
         struct event *sweep, *resume;

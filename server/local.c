@@ -9,6 +9,7 @@
 #include "gateway.h"
 #include "request_parts.h"
 #include "tenant.h"
+#include "watchdog.h"
 
 static enum next models(struct request *r);
 static enum next one_model(struct request *r);
@@ -119,7 +120,7 @@ static enum next healthz(struct request *r)
         return reply_json(r, 200, (struct pm_str){ ok, sizeof ok - 1 });
 }
 
-/* Ready: serving, not draining, and at least one expert could take a request. */
+/* Ready: serving, not draining, no worker hangs, and at least one expert could take a request. */
 static enum next readyz(struct request *r)
 {
         static const char ok[] = "{\"status\":\"ready\"}";
@@ -127,6 +128,8 @@ static enum next readyz(struct request *r)
 
         if (!gateway_ready(r->worker->gateway))
                 return reply_error(r, 503, NULL, "draining", "the gateway is stopping");
+        if (watchdog_hanging() > 0)
+                return reply_error(r, 503, NULL, "worker_hangs", "a worker does not answer; the log says what it does");
         for (size_t i = 0; i < r->generation->n_experts; i++)
                 if (expert_available(r->generation->experts[i], now))
                         return reply_json(r, 200, (struct pm_str){ ok, sizeof ok - 1 });

@@ -92,7 +92,7 @@ const char *metrics_call_name(enum metrics_call how);
 
 /* Gauges that others own: called on the scraping thread while writing. */
 struct metrics_gauges {
-        unsigned workers, connections, in_flight;
+        unsigned workers, hanging, connections, in_flight;
         size_t pool_waiting;
         uint64_t generation, reloads, reload_failures;
         uint64_t pins, pin_bytes, pins_evicted;

@@ -335,6 +335,7 @@ void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
         gauge(out, "pointsman_in_flight", "gauge", "Requests running.", g->in_flight);
         gauge(out, "pointsman_connections", "gauge", "Client connections open.", g->connections);
         gauge(out, "pointsman_workers", "gauge", "Event loops.", g->workers);
+        gauge(out, "pointsman_workers_hanging", "gauge", "Event loops that have not turned for a second.", g->hanging);
         gauge(out, "pointsman_pool_waiting", "gauge", "Jobs waiting for a thread of the CPU pool.", (double)g->pool_waiting);
         gauge(out, "pointsman_generation", "gauge", "Number of the configuration in force.", (double)g->generation);
         gauge(out, "pointsman_reloads_total", "counter", "Reloads that took effect.", (double)g->reloads);

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "crash.h"
+#include "watchdog.h"
 
 #include "base.h"
 
@@ -21,6 +22,7 @@ struct pool {
         pthread_cond_t work;
         struct pool_job *first, *last;
         _Atomic size_t waiting;
+        _Atomic unsigned begun;
         bool stopping;
         unsigned n;
         pthread_t threads[];
@@ -83,7 +85,12 @@ static void *pool_main(void *arg)
 {
         struct pool *p = arg;
 
+        char name[16];
+
         crash_thread_begin();
+        (void)snprintf(name, sizeof name, "pool/%u", atomic_fetch_add_explicit(&p->begun, 1, memory_order_relaxed));
+        (void)pthread_setname_np(pthread_self(), name);
+        watchdog_thread_begin(name, WATCHDOG_POOL, p);
         pthread_mutex_lock(&p->lock);
         for (;;) {
                 struct pool_job *j;
@@ -105,6 +112,7 @@ static void *pool_main(void *arg)
                 inbox_post(j->inbox, &j->home); /* from here on j may be gone */
         }
         pthread_mutex_unlock(&p->lock);
+        watchdog_thread_end();
         return NULL;
 }
 
@@ -119,14 +127,9 @@ struct pool *pool_create(unsigned threads)
         pthread_mutex_init(&p->lock, NULL);
         pthread_cond_init(&p->work, NULL);
         crash_block_signals(&former);
-        for (; p->n < threads; p->n++) {
-                char name[16];
-
+        for (; p->n < threads; p->n++)
                 if (pthread_create(&p->threads[p->n], NULL, pool_main, p) != 0)
                         break;
-                (void)snprintf(name, sizeof name, "pool/%u", p->n);
-                (void)pthread_setname_np(p->threads[p->n], name);
-        }
         (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
         if (p->n < threads) {
                 pool_destroy(p);

@@ -18,6 +18,7 @@
 #include "query.h"
 #include "route_moves.h"
 #include "tenant.h"
+#include "watchdog.h"
 
 enum {
         STEPS_MAX = 64,          /* of one router for one query; a router that goes on and on is broken */
@@ -46,24 +47,28 @@ static int64_t step_begins(struct routing *x)
         x->move = NO_MOVE;
         x->ticket = new_ticket();
         x->query.left_ms = MAX((x->deadline_us - now) / 1000, 0);
-        loader_running(x->router->name);
+        (void)loader_enter(x->router->name, "a step"); /* never inside of another */
         return now;
 }
 
+/* Time in which the machine had no core for us is not the router's. */
 static void step_ends(struct routing *x, int64_t began)
 {
         static _Thread_local struct log_said said;
-        int64_t now = now_us();
-        char text[160];
+        int64_t took = now_us() - began, waited;
+        char text[200];
 
-        loader_running(NULL);
-        if (now - began < STALL_US)
+        loader_leave((struct loader_call){ 0 });
+        if (took < STALL_US)
+                return;
+        waited = watchdog_waited_us();
+        if (took - waited < STALL_US)
                 return;
         metrics_stall(x->call.worker->metrics, x->router->metric);
         if (!log_may_say(&said, x->router->metric)) /* which it keeps over reloads */
                 return;
-        snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms; longer work belongs in pm_offload",
-                 x->router->name, x->call.worker->id, (double)(now - began) / 1000);
+        snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms%s; longer work belongs in pm_offload",
+                 x->router->name, x->call.worker->id, (double)(took - waited) / 1000, waited > took / 4 ? " at least (the machine is busy)" : "");
         route_say(x, PM_WARN, text);
 }
 
@@ -186,9 +191,10 @@ static void job_work(void *arg)
 {
         struct routing *x = arg;
 
-        loader_running(x->router->name);
+        struct loader_call before = loader_enter(x->router->name, "an offload");
+
         x->work(x->work_arg);
-        loader_running(NULL);
+        loader_leave(before);
 }
 
 static void take_vector(struct routing *x)

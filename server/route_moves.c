@@ -9,6 +9,7 @@
 #include "config.h"
 #include "h1.h"
 #include "js.h"
+#include "loader.h"
 #include "log.h"
 #include "query.h"
 
@@ -215,9 +216,32 @@ static void *host_alloc(struct pm_query *q, size_t n)
         return n > ROUTE_ALLOC_MAX ? NULL : arena_zalloc(routing_of(q)->call.arena, n);
 }
 
+struct deferred {
+        void (*fn)(void *arg);
+        void *arg;
+        const char *router;
+};
+
+static void run_deferred(void *arg)
+{
+        const struct deferred *d = arg;
+        struct loader_call before = loader_enter(d->router, "a deferred function");
+
+        d->fn(d->arg);
+        loader_leave(before);
+}
+
 static int host_defer(struct pm_query *q, void (*fn)(void *arg), void *arg)
 {
-        return arena_defer(routing_of(q)->call.arena, fn, arg) < 0 ? -1 : 0;
+        struct routing *x = routing_of(q);
+        struct deferred now = { fn, arg, x->router->name }, *d = arena_alloc(x->call.arena, sizeof *d);
+
+        if (!d) {
+                run_deferred(&now);
+                return -1;
+        }
+        *d = now;
+        return arena_defer(x->call.arena, run_deferred, d) < 0 ? -1 : 0;
 }
 
 void route_say(struct routing *x, enum pm_level level, const char *what)

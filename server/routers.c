@@ -158,12 +158,13 @@ static void on_reads_header(const struct pm_open *o, const char *name)
 static void close_router(void *arg)
 {
         struct router *r = arg;
+        struct loader_call before;
 
         if (!r->table->close)
                 return;
-        loader_running(r->name);
+        before = loader_enter(r->name, "close");
         r->table->close(r->self);
-        loader_running(NULL);
+        loader_leave(before);
 }
 
 static void free_plugin(void *arg)
@@ -178,6 +179,7 @@ static bool fill_and_open(struct opener *o, struct router *r, const struct node 
         bool refused = false;
         struct opening opening = { .opener = o, .at = at, .path = path, .refused = &refused, .router = r };
         struct fingerprint_files files;
+        struct loader_call before;
         int e, f;
 
         if (options_fill(r->table->options, r->self, map, path, o->s->base, skip, &memory, o->problems))
@@ -186,9 +188,9 @@ static bool fill_and_open(struct opener *o, struct router *r, const struct node 
                                          .n_experts = o->s->experts.n, .log = on_log, .refuse = on_refuse,
                                          .reads_header = on_reads_header };
         f = fingerprint_router(r->plugin->file, r->table, r->self, &o->g->arena, r->fingerprint, &files);
-        loader_running(r->name);
+        before = loader_enter(r->name, "open");
         e = r->table->open ? r->table->open(r->self, &opening.told) : 0;
-        loader_running(NULL);
+        loader_leave(before);
         if (f < 0)
                 (void)on_refuse(&opening.told, "cannot make a fingerprint of its options and files: %s", ERRNO_TEXT(f));
         fingerprint_settle(&files, r->fingerprint);
@@ -224,7 +226,11 @@ static void open_router(struct opener *o, const struct router_settings *from)
                 return;
         }
         path = arena_printf(&o->g->arena, "routers.%.120s", from->name);
-        r->name = from->name;
+        r->name = loader_name(from->name);
+        if (!r->name) {
+                problems_add(o->problems, at, where, "no memory");
+                return;
+        }
         r->table = r->plugin->router;
         r->self = make(o, r->table->self_size);
         r->pool.max = (size_t)o->s->pool.queue;

@@ -224,6 +224,9 @@ const struct pm_option settings_table[] = {
         PM_TABLE_OPTION(struct settings, admin, struct admin_settings, "admin", admin_table, "the administrative listener"),
         PM_BOOL_OPTION(struct settings, open, "open", "false", "true: anybody who can reach a listener beyond loopback may use it"),
         PM_INT_OPTION(struct settings, workers, "workers", "0", 0, 1024, "event loops; 0: one for each core"),
+        PM_TIME_OPTION(struct settings, watchdog, "watchdog", "30s", 0, HOUR,
+                       "the process ends, for its supervisor to start it anew, when an event loop or all threads of the pool have hung for so long; at least "
+                       "2s; who hangs for a second is in the log and fails /readyz; 0s: it never ends so"),
         PM_TABLE_OPTION(struct settings, pool, struct pool_settings, "pool", pool_table, "threads for work of routers that takes long"),
         PM_TABLE_OPTION(struct settings, limits, struct limits_settings, "limits", limits_table, "what a client may ask of the gateway"),
         PM_TABLE_OPTION(struct settings, log, struct log_settings, "log", log_table, "what is written to standard error"),

@@ -109,7 +109,7 @@ struct settings {
         struct pm_tables listen;    /* struct listen_settings, at least one */
         struct admin_settings admin;
         int open;
-        int64_t workers;
+        int64_t workers, watchdog;
         struct pool_settings pool;
         struct limits_settings limits;
         struct log_settings log;

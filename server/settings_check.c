@@ -19,6 +19,7 @@
 #define PATH_SIZE 256
 #define SHOWN 60
 #define TOKEN_MIN 16
+#define WATCHDOG_MIN_MS 2000
 
 /* The names of a section, to find references and what was meant by a wrong one. */
 struct section {
@@ -233,6 +234,13 @@ static void check_listeners(struct check *c)
                                      "%s is reachable from other machines and no tenants are configured, so anybody could use the experts: "
                                      "add 'tenants' with keys, listen on 127.0.0.1, or say 'open: true'", l->address);
         }
+}
+
+static void check_watchdog(struct check *c)
+{
+        if (c->s->watchdog > 0 && c->s->watchdog < WATCHDOG_MIN_MS)
+                problems_add(c->problems, settings_place(c->s, "watchdog", NULL, NULL), "watchdog",
+                             "%" PRId64 " ms is below %d s: that long a busy machine may take; 0s switches it off", c->s->watchdog, WATCHDOG_MIN_MS / 1000);
 }
 
 static void check_admin(struct check *c)
@@ -462,6 +470,7 @@ void settings_check(const struct settings *s, struct arena *a, struct problems *
         tenants = SECTION(&c, "tenant", tenants, struct tenant_settings);
         check_listeners(&c);
         check_admin(&c);
+        check_watchdog(&c);
         check_cache(&c);
         check_names(&c, "experts", &c.experts);
         check_names(&c, "routers", &c.routers);

@@ -4,6 +4,7 @@
  * line.
  */
 #include "base.h"
+#include "loader.h"
 #include "log.h"
 #include "request_parts.h"
 #include "tenant.h"
@@ -23,8 +24,13 @@ static void observe(struct request *r, const struct expert *e, double cost, int6
                 .complete = r->end && strcmp(r->end, "ok") == 0,
         };
 
-        if (router && router->table->observe && e)
-                router->table->observe(router->self, &o);
+        struct loader_call before;
+
+        if (!router || !router->table->observe || !e)
+                return;
+        before = loader_enter(router->name, "observe");
+        router->table->observe(router->self, &o);
+        loader_leave(before);
 }
 
 static void log_request(struct request *r, const struct expert *e, int64_t total_us)

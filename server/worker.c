@@ -18,6 +18,7 @@
 #include "metrics.h"
 #include "pool.h"
 #include "upstream.h"
+#include "watchdog.h"
 #include "writer.h"
 
 #include "base.h"
@@ -189,23 +190,63 @@ void worker_post_drain(struct worker *w)
         inbox_post(&w->inbox, &w->drain);
 }
 
+/* If `to` ends first it was told to, and so were its clients. */
+static void on_given(struct message *m, void *owner)
+{
+        struct http_given *given = CONTAINER_OF(m, struct http_given, message);
+        struct worker *w = owner;
+
+        if (w->http) {
+                http_take(w->http, given);
+                return;
+        }
+        (void)close(given->fd);
+        free(given);
+}
+
+static void give(void *arg, struct http_given *given)
+{
+        struct worker *to = arg;
+
+        given->message.deliver = on_given;
+        inbox_post(&to->inbox, &given->message);
+}
+
+void worker_relieve(struct worker *from, struct worker *to)
+{
+        http_relieve(from->http, give, to);
+}
+
 unsigned worker_connections(const struct worker *w)
 {
         return atomic_load_explicit(&w->connections, memory_order_relaxed);
 }
 
 /* ---- the thread --------------------------------------------------------------------------------------------------------- */
+static void on_beat(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd, (void)what, (void)arg;
+        watchdog_beat();
+}
+
 static void *worker_main(void *arg)
 {
+        static const struct timeval beat = { 0, WATCHDOG_BEAT_MS * 1000 };
         struct worker *w = arg;
+        char name[16];
 
         crash_thread_begin();
+        (void)snprintf(name, sizeof name, "worker %u", w->id);
+        watchdog_thread_begin(name, WATCHDOG_WORKER, w);
         pool_calm_openmp();
+        if (event_add(w->beat, &beat) < 0)
+                log_msg(w->log, PM_ERROR, "no memory for the heartbeat of worker %u", w->id);
         (void)event_base_dispatch(w->base);
         http_destroy(TAKE(w->http));
         while (w->ready) /* what the dropped requests have woken */
                 run_pass(w);
         log_buffer_flush(w->log);
+        watchdog_thread_end();
         return NULL;
 }
 
@@ -224,9 +265,10 @@ static int loop_create(struct worker *w)
         w->run = event_new(w->base, -1, 0, on_run, w);
         w->drain_poll = event_new(w->base, -1, 0, on_drain_poll, w);
         w->count = event_new(w->base, -1, 0, on_count, w);
+        w->beat = event_new(w->base, -1, EV_PERSIST, on_beat, w);
         w->log = log_buffer_create(w->base);
         w->metrics = metrics_shard_create();
-        if (!w->run || !w->drain_poll || !w->count || !w->log || !w->metrics)
+        if (!w->run || !w->drain_poll || !w->count || !w->beat || !w->log || !w->metrics)
                 return -ENOMEM;
         return inbox_init(&w->inbox, w->base, w);
 }
@@ -307,6 +349,8 @@ void worker_destroy(struct worker *w)
                 event_free(w->drain_poll);
         if (w->count)
                 event_free(w->count);
+        if (w->beat)
+                event_free(w->beat);
         generation_release(w->generation);
         arena_pool_finish(&w->arenas);
         if (w->base)

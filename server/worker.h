@@ -49,7 +49,7 @@ struct worker {
         /* worker.c's own */
         struct wake mark;              /* the end of the pass that runs */
         pthread_t thread;
-        struct event *drain_poll, *count;
+        struct event *drain_poll, *count, *beat;
         bool counting;
         unsigned passes;               /* of `run`, one after another, without a look at the sockets */
         _Atomic unsigned connections;
@@ -84,6 +84,9 @@ void worker_unwake(struct worker *w, struct wake *k);
 int worker_post_generation(struct worker *w, struct generation *g);
 /* Main thread: stop listening, close resting connections, finish running requests; the gateway is told when none is left. */
 void worker_post_drain(struct worker *w);
+
+/* Any thread, before worker_stop() of either: what waits for `from` to accept it goes to `to`. */
+void worker_relieve(struct worker *from, struct worker *to);
 
 /* Any thread: connections open, at most a second ago. */
 unsigned worker_connections(const struct worker *w);

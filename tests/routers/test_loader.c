@@ -99,10 +99,10 @@ Test(loader, finds_names_in_folders)
 
 static void name_culprit(int sig)
 {
-        const char *who = loader_running_now();
+        const char *who = loader_running_now()->router, *what = loader_running_now()->call;
 
         (void)sig;
-        _exit(who && strcmp(who, "culprit") == 0 ? 42 : 1);
+        _exit(who && what && strcmp(who, "culprit") == 0 && strcmp(what, "open") == 0 ? 42 : 1);
 }
 
 /* The gateway cannot survive a crash in open(), but its handler can say who it was. */
@@ -121,5 +121,19 @@ Test(loader, a_crash_in_open_is_named)
         }
         cr_assert(child > 0 && waitpid(child, &status, 0) == child);
         cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 42, "status %x", (unsigned)status);
-        cr_assert_null(loader_running_now());
+        cr_assert_null(loader_running_now()->router);
+}
+
+Test(loader, a_call_inside_of_a_call_gives_back_the_outer_one)
+{
+        struct loader_call outer = loader_enter("outer", "a step"), inner = loader_enter("inner", "a deferred function");
+
+        cr_assert_str_eq(loader_running_now()->router, "inner");
+        loader_leave(inner);
+        cr_assert_str_eq(loader_running_now()->router, "outer");
+        cr_assert_str_eq(loader_running_now()->call, "a step");
+        loader_leave(outer);
+        cr_assert_null(loader_running_now()->router);
+        cr_assert_null(loader_running_now()->call);
+        cr_assert_eq(loader_name("outer"), loader_name("outer"), "kept once");
 }

@@ -65,14 +65,14 @@ static void fault(void)
 
 static void fault_in_open(void)
 {
-        loader_running("knn");
+        (void)loader_enter("knn", "open");
         fault();
 }
 
 static void *faulty_step(void *arg)
 {
         crash_thread_begin();
-        loader_running("knn");
+        (void)loader_enter("knn", "a step");
         fault();
         return arg;
 }
@@ -98,7 +98,7 @@ static int deeper(unsigned depth)
 static void *overflow(void *arg)
 {
         crash_thread_begin();
-        loader_running("recursive");
+        (void)loader_enter("recursive", "a step");
         (void)deeper(0);
         return arg;
 }
@@ -113,7 +113,7 @@ static void overflow_in_a_step(void)
 
 static void abort_of_ours(void)
 {
-        loader_running(NULL);
+        loader_leave(loader_enter("knn", "a step"));
         abort();
 }
 

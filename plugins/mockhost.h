@@ -97,6 +97,7 @@ struct mock_result {
         const char *expert, *category, *reason, *extra;
         double confidence;
         bool provisional;             /* the host would not keep it */
+        bool unsure;                  /* nor a conversation at its expert */
         const char *const *fallbacks; /* known experts only, NULL at the end */
         size_t n_fallbacks;
         const struct pm_item *const *items;

@@ -12,8 +12,8 @@
  * one `self`, so what `self` points to must not change after open unless you guard it; pm_offload's work on a pool thread.
  * A step that takes longer than a millisecond belongs in pm_offload; above 5 ms the host's log names the router.
  *
- * Memory: what the query points to, and all that pm_alloc returns, lives until the query ends; then pm_defer's functions run,
- * last first.  Strings are not NUL-terminated unless their type is const char *.  Standard C11; also compiles as C++17.
+ * Memory: what the query points to, and what pm_alloc returns, lives until the query ends; then pm_defer's functions run, last first.
+ * Strings are not NUL-terminated unless their type is const char *.  Standard C11; also compiles as C++17.
  */
 #ifndef PM_ROUTER_H
 #define PM_ROUTER_H
@@ -27,7 +27,7 @@ extern "C" {
 
 /* A host loads a plugin of its own major and of a minor not above its own.  Structs grow only at the end. */
 #define PM_ABI_MAJOR 1
-#define PM_ABI_MINOR 2
+#define PM_ABI_MINOR 3
 
 struct pm_query;
 struct pm_host;
@@ -91,7 +91,6 @@ struct pm_query {
         struct pm_str body; /* the client's bytes, valid JSON */
         const struct pm_expert *const *experts;
         size_t n_experts;
-
         struct pm_str user; /* empty: unknown; chat: the body's `user` (since 1.1) */
         /* recommend */
         const struct pm_str *const *history;
@@ -119,6 +118,7 @@ struct pm_decision {
         const char *reason;           /* one line for people; may be NULL */
         const char *extra;            /* a JSON object whose members are merged into the upstream body; may be NULL */
         int provisional;              /* since 1.2: for this request only, a better one is under way: the host does not keep it */
+        int unsure;                   /* since 1.3: as good as a default: no conversation is kept at this expert for it */
 };
 
 /* A request through the gateway's own client to a configured expert (its address, key, health and limits apply). */

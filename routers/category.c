@@ -333,7 +333,7 @@ static pm_step decide(const struct category *c, struct pm_query *q, const struct
         else
                 (void)snprintf(reason, sizeof reason, "category %s: no text", c->general);
         return pm_decide(q, .expert = r->expert[i], .fallbacks = r->expert + i + 1, .category = sure ? label : c->general,
-                         .confidence = v->confidence, .reason = reason);
+                         .confidence = v->confidence, .reason = reason, .unsure = !sure);
 }
 
 /* A long prompt's work, away from the loop. */

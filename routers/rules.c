@@ -454,7 +454,7 @@ static pm_step follow(struct pm_query *q, const struct rule *r)
         if (!expert)
                 return pm_pass(q); /* the rule is meant, but none of its experts is there */
         return pm_decide(q, .expert = expert, .fallbacks = after, .category = r->category, .confidence = 1,
-                         .reason = r->reason ? r->reason : r->label, .extra = r->extra);
+                         .reason = r->reason ? r->reason : r->label, .extra = r->extra, .unsure = !is_conditional(r));
 }
 
 static pm_step rules_route(void *self, struct pm_query *q)

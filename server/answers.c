@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Kept as: version (1 byte), when it ends (8: milliseconds since 1970, little-endian), then length and bytes (4 and so many) of the
+ * Kept as: version (1 byte), when it ends (8: milliseconds since 1970, little-endian), the first bytes of its key's digest (8), then length and bytes (4 and so many) of the
  * expert's name and of the content type, then the body as it went out.
  */
 #include "answers.h"
@@ -14,7 +14,7 @@
 #include "request_parts.h"
 #include "tenant.h"
 
-enum { VERSION = 1, HEAD = 1 + 8, SET_TIMEOUT_US = 1000000 };
+enum { VERSION = 2, HEAD = 1 + 8 + 8, SET_TIMEOUT_US = 1000000 };
 
 static bool absent_or_empty(struct pm_str list)
 {
@@ -125,7 +125,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 value = *shared;
         else if (!lru_get(lru, key->hash, key->local, now_ms, &value, NULL))
                 return false;
-        if (value.n >= HEAD && value.p[0] == VERSION) {
+        if (value.n >= HEAD && value.p[0] == VERSION && memcmp(value.p + 9, &key->hash, sizeof key->hash) == 0) {
                 memcpy(&ends_ms, value.p + 1, sizeof ends_ms);
                 ends_ms = (int64_t)le64toh((uint64_t)ends_ms);
                 rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
@@ -200,6 +200,7 @@ void answers_settle(struct request *r)
                 return;
         out[0] = VERSION;
         memcpy(out + 1, &ends, sizeof ends);
+        memcpy(out + 9, &key->hash, sizeof key->hash);
         p = put_text(put_text(out + HEAD, name), type);
         (void)evbuffer_copyout(r->recorded, p, body);
         (void)lru_put(cache_answers(r->worker->cache), key->hash, key->local, (struct pm_str){ out, n }, ends_ms, now_ms);

@@ -41,6 +41,8 @@ char *decisions_line(struct pm_str key, const struct kept *k)
         o = json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:f, s:o, s:o}", "key", text(key), "ends_ms", (json_int_t)k->ends_ms, "expert",
                       text(k->expert), "fallbacks", fallbacks, "router", text(k->router), "category", text(k->category), "confidence",
                       k->confidence, "reason", text(k->reason), "extra", text(k->extra));
+        if (o && k->unsure)
+                (void)json_object_set_new(o, "unsure", json_true());
         line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
         json_decref(o);
         return line;
@@ -69,7 +71,8 @@ int decisions_read_line(const char *line, size_t n, struct pm_str *key, struct k
         ends = json_object_get(o, "ends_ms");
         *k = (struct kept){ .ends_ms = json_integer_value(ends), .confidence = json_number_value(json_object_get(o, "confidence")),
                             .expert = member(o, "expert"), .router = member(o, "router"), .category = member(o, "category"),
-                            .reason = member(o, "reason"), .extra = member(o, "extra") };
+                            .reason = member(o, "reason"), .extra = member(o, "extra"), .unsure = json_is_true(json_object_get(o, "unsure")),
+                            .key = kept_key_of(*key) };
         if (key->n < 3 || (key->p[0] != 'd' && key->p[0] != 'p') || key->p[1] != '|')
                 wrong = "'key' is not that of a decision (d|TENANT|ROUTE|...) or of a pin (p|...)";
         else if (!json_is_integer(ends))

@@ -6,7 +6,26 @@
 
 #include "base.h"
 
-enum { HEAD = 1 + 8 + 4 };
+enum { HEAD = 1 + 8 + 4 + 1 + 8, UNSURE = 1 };
+
+uint64_t kept_key_of(struct pm_str key)
+{
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        const char *bar = key.n ? memrchr(key.p, '|', key.n) : NULL, *p = bar ? bar + 1 : key.p, *end = key.p + key.n;
+        unsigned char bytes[9] = { 0 };
+        uint64_t hash;
+
+        for (size_t bit = 0; bit < 66 && p < end; bit += 6, p++) {
+                const char *at = *p ? strchr(letters, *p) : NULL;
+                unsigned v = at ? (unsigned)(at - letters) : 0;
+
+                for (size_t i = 0; i < 6; i++)
+                        if (v >> (5 - i) & 1)
+                                bytes[(bit + i) / 8] |= (unsigned char)(0x80 >> (bit + i) % 8);
+        }
+        memcpy(&hash, bytes, sizeof hash);
+        return hash;
+}
 
 /* ---- out ------------------------------------------------------------------------------------------------------------------ */
 
@@ -66,7 +85,10 @@ void kept_write(const struct kept *k, unsigned char *out)
         memcpy(&bits, &confidence, sizeof bits);
         bits = htole32(bits);
         memcpy(out, &bits, sizeof bits);
-        out = put_text(out + sizeof bits, k->expert);
+        out += sizeof bits;
+        *out++ = k->unsure ? UNSURE : 0;
+        memcpy(out, &k->key, sizeof k->key); /* bytes of a digest have no order */
+        out = put_text(out + sizeof k->key, k->expert);
         out = put_text(out, k->router);
         out = put_text(out, k->category);
         out = put_text(out, k->reason);
@@ -137,8 +159,10 @@ int kept_read(struct pm_str value, struct kept *ret)
         memcpy(&confidence, &bits, sizeof confidence);
         ret->ends_ms = (int64_t)le64toh(ends);
         ret->confidence = (double)confidence;
-        if (!(ret->confidence >= 0 && ret->confidence <= 1))
+        if (!(ret->confidence >= 0 && ret->confidence <= 1) || (unsigned char)value.p[13] > UNSURE)
                 return -EINVAL;
+        ret->unsure = value.p[13] == UNSURE;
+        memcpy(&ret->key, value.p + 14, sizeof ret->key);
         in.at += HEAD;
         ret->expert = get_text(&in);
         ret->router = get_text(&in);

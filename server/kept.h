@@ -2,29 +2,35 @@
 /*
  * kept.h - a decision as it is kept: a few bytes with a version, the same in a worker's memory and in Redis.
  *
- * Version 1, little-endian: version (1 byte), when it ends (8: milliseconds since 1970), confidence (4: IEEE float), then texts, each
- * as its length plus one (LEB128, 0: there is none), its bytes and a NUL: expert, router, category, reason, extra; then the number
+ * Version 2, little-endian: version (1 byte), when it ends (8: milliseconds since 1970), confidence (4: IEEE float), flags (1: bit 0 unsure),
+ * the first bytes of its key's digest (8, so that a value under another's key is told apart), then texts, each as its length plus one (LEB128, 0: there is none), its bytes and a NUL: expert, router, category, reason, extra; then the number
  * of fallbacks (LEB128) and their names.  Names, not numbers, so that gateways of other configurations can read it.  What was read is
  * not trusted: whoever uses it looks the names up.
  */
 #ifndef PM_KEPT_H
 #define PM_KEPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "pm_router.h"
 
-enum { KEPT_VERSION = 1, KEPT_FALLBACKS_MAX = 64 };
+enum { KEPT_VERSION = 2, KEPT_FALLBACKS_MAX = 64 };
 
 /* Texts point into what was read, with a NUL behind them; p NULL: there is none. */
 struct kept {
         int64_t ends_ms;
         double confidence;
+        bool unsure;
+        uint64_t key;            /* cache_key.hash; the same as kept_key_of() of the key's text */
         struct pm_str expert, router, category, reason, extra;
         struct pm_str fallbacks[KEPT_FALLBACKS_MAX];
         size_t n_fallbacks;
 };
+
+/* The first bytes of the digest that stands at a key's end, in base64url; what is not there counts as zeros. */
+uint64_t kept_key_of(struct pm_str key);
 
 /* How many bytes it takes; fallbacks above the limit are left out. */
 size_t kept_size(const struct kept *k);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * In memory and in Redis a value has a head: a byte of version, so that a foreign one is told apart, and when it ends (8 bytes,
- * little-endian: milliseconds since 1970), so that what Redis had can be kept in memory, too.
+ * little-endian: milliseconds since 1970), so that what Redis had can be kept in memory, too, and the first 8 bytes of its key's digest, so
+ * that a value under another's key is a foreign one, too.
  */
 #include "lookup.h"
 
@@ -11,7 +12,7 @@
 #include "lru.h"
 #include "metrics.h"
 
-enum { VERSION = 2, HEAD = 1 + 8, SET_TIMEOUT_US = 1000000 };
+enum { VERSION = 3, HEAD = 1 + 8 + 8, SET_TIMEOUT_US = 1000000 };
 
 static void count(struct lookup *l, enum metrics_recall how)
 {
@@ -19,11 +20,12 @@ static void count(struct lookup *l, enum metrics_recall how)
         metrics_recall(l->worker->metrics, l->of, how);
 }
 
-static void put_head(char *p, int64_t ends_ms)
+static void put_head(char *p, int64_t ends_ms, uint64_t key)
 {
         p[0] = VERSION;
         for (int i = 0; i < 8; i++)
                 p[1 + i] = (char)((uint64_t)ends_ms >> 8 * i & 0xFF);
+        memcpy(p + 9, &key, sizeof key);
 }
 
 /* Of at least HEAD bytes. */
@@ -42,7 +44,7 @@ static enum metrics_recall take(struct lookup *l, struct pm_str kept, enum metri
         size_t n = kept.n > HEAD ? kept.n - HEAD : 0;
         char *copy;
 
-        if (!n || kept.p[0] != VERSION)
+        if (!n || kept.p[0] != VERSION || memcmp(kept.p + 9, &l->key.hash, sizeof l->key.hash) != 0)
                 return RECALL_FOREIGN;
         if (ends_of(kept.p) <= cache_now_ms())
                 return RECALL_STALE;
@@ -172,7 +174,7 @@ void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
         struct redis *redis = l->redis ? cache_redis(l->worker->cache) : NULL; /* the one that was asked may be gone by now */
 
         if (kept) {
-                put_head(kept, cache_now_ms() + keep_ms);
+                put_head(kept, cache_now_ms() + keep_ms, l->key.hash);
                 memcpy(kept + HEAD, value.p, value.n);
                 keep_here(l, whole);
                 if (redis)

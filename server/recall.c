@@ -37,7 +37,7 @@ static struct pm_str str(const char *text)
 static bool look_up(struct request *r, const struct kept *k, struct decision *ret)
 {
         struct decision d = { .expert = generation_expert(r->generation, k->expert), .category = k->category.p, .reason = k->reason.p,
-                              .extra = k->extra.p, .confidence = k->confidence };
+                              .extra = k->extra.p, .confidence = k->confidence, .unsure = k->unsure };
         const char *why;
 
         if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert))
@@ -61,9 +61,10 @@ static bool look_up(struct request *r, const struct kept *k, struct decision *re
 }
 
 /* The value must be in the arena, or copied there first: the decision's texts stay in it. */
-static enum metrics_recall understand(struct request *r, struct pm_str value, int64_t now_ms, struct kept *k, struct decision *ret)
+static enum metrics_recall understand(struct request *r, const struct cache_key *key, struct pm_str value, int64_t now_ms, struct kept *k,
+                                      struct decision *ret)
 {
-        if (kept_read(value, k) < 0)
+        if (kept_read(value, k) < 0 || k->key != key->hash)
                 return RECALL_FOREIGN;
         if (k->ends_ms <= now_ms)
                 return RECALL_STALE;
@@ -91,7 +92,7 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
         int64_t now_ms = cache_now_ms();
         struct decision d;
         struct kept kept;
-        enum metrics_recall how = understand(r, value, now_ms, &kept, &d);
+        enum metrics_recall how = understand(r, &r->recall.decision, value, now_ms, &kept, &d);
 
         if (how == RECALL_LOCAL && !expert_available(d.expert, now_us()))
                 how = RECALL_STALE; /* the routers say what is best without it; that is not kept */
@@ -129,7 +130,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         struct expert **candidates;
         struct decision d;
         struct kept kept;
-        enum metrics_recall how = understand(r, value, cache_now_ms(), &kept, &d);
+        enum metrics_recall how = understand(r, &k->pin, value, cache_now_ms(), &kept, &d);
         bool all;
         size_t n;
 
@@ -399,9 +400,9 @@ static struct pm_str kept_bytes(struct request *r, const struct kept *k)
         return (struct pm_str){ (const char *)out, n };
 }
 
-static struct kept kept_of(const struct decision *d, int64_t ends_ms)
+static struct kept kept_of(const struct decision *d, const struct cache_key *key, int64_t ends_ms)
 {
-        struct kept k = { .ends_ms = ends_ms, .confidence = d->confidence, .expert = str(d->expert->name),
+        struct kept k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .key = key->hash, .expert = str(d->expert->name),
                           .router = str(d->router ? d->router->name : NULL), .category = str(d->category), .reason = str(d->reason),
                           .extra = str(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)KEPT_FALLBACKS_MAX) };
 
@@ -423,7 +424,7 @@ void recall_decided(struct request *r, const struct routing *x)
                 cache_computed(c, r->asked, now_us() - r->entered);
         if (d->how == DECISION_COMPUTED && x->keepable && k->decision.local.p) {
                 k->kept_ends_ms = now_ms + rc->time_ms - (int64_t)(k->decision.hash % (uint64_t)(rc->time_ms / JITTER + 1));
-                kept = kept_of(d, k->kept_ends_ms);
+                kept = kept_of(d, &k->decision, k->kept_ends_ms);
                 k->kept = kept_bytes(r, &kept);
         }
         if (k->kept.p) {
@@ -452,7 +453,8 @@ static void pin(struct request *r)
         d.expert = r->attempt.expert;
         d.n_fallbacks = 0;
         d.reason = NULL;
-        kept = kept_of(&d, now_ms + lives);
+        d.unsure = false;
+        kept = kept_of(&d, &k->pin, now_ms + lives);
         value = kept_bytes(r, &kept);
         if (!value.p)
                 return;
@@ -461,10 +463,13 @@ static void pin(struct request *r)
                 (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
 }
 
-/* A default says nothing about where a conversation belongs, and who decided provisionally will say better. */
+/* A default or an unsure decision says nothing about where a conversation belongs, and who decided provisionally will say better: the first
+ * sure decision is the one that counts. */
 void recall_begun(struct request *r)
 {
-        if (r->recall.pin.local.p && r->status == 200 && r->decision.how != DECISION_DEFAULT && !r->decision.provisional)
+        const struct decision *d = &r->decision;
+
+        if (r->recall.pin.local.p && r->status == 200 && d->how != DECISION_DEFAULT && !d->provisional && !d->unsure)
                 pin(r);
 }
 

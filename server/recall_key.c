@@ -110,18 +110,19 @@ static bool sum_beginning(struct request *r, struct cache *c)
         return user;
 }
 
-/* Whose turn it is: the client's own name for the conversation, else how it begins. */
+/*
+ * Whose turn it is: the client's own name for the conversation, else how it begins.  prompt_cache_key is none: all conversations of an
+ * application may share one, so it only tells apart such as begin alike.  The headers that routers read stand in the key, too: a rule that goes
+ * by one is asked when it changes, and what was pinned without it is found again without it.
+ */
 bool recall_pin_key(struct request *r)
 {
         struct recall *k = &r->recall;
         struct cache *c = r->worker->cache;
-        struct pm_str key = text_member(r, r->query.prompt_cache_key), user, session = { 0 };
+        struct pm_str key, user, session = { 0 };
 
         cache_sum_begin(c);
-        if (key.n) {
-                k->pinned_by = "prompt_cache_key";
-                cache_sum_text(c, key);
-        } else if ((key = conversation_id(r)).n) {
+        if ((key = conversation_id(r)).n) {
                 k->pinned_by = "user and conversation";
                 user = text_member(r, r->query.user);
                 cache_sum_text(c, key);
@@ -131,6 +132,7 @@ bool recall_pin_key(struct request *r)
                 cache_sum_text(c, session);
         } else {
                 k->pinned_by = "its first messages";
+                cache_sum_text(c, text_member(r, r->query.prompt_cache_key));
                 if (r->query.api == EXPERT_COMPLETIONS || !sum_beginning(r, c)) /* a prompt is all of its conversation */
                         return false;
                 for (size_t i = 0; i < r->query.n_turns; i++)
@@ -139,5 +141,6 @@ bool recall_pin_key(struct request *r)
         cache_sum_text(c, str(k->pinned_by));
         if (strcmp(k->pinned_by, "its first messages") != 0)
                 k->continues = true; /* it may have begun with another gateway */
+        sum_headers(r, c);
         return cache_sum_key(c, r->generation, CACHE_KEY_PIN, r->tenant, r->asked, &r->arena, &k->pin);
 }

@@ -231,6 +231,8 @@ static bool explain(struct request *r)
                       "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
         if (o && d->provisional)
                 (void)json_object_set_new(o, "provisional", json_true());
+        if (o && d->unsure)
+                (void)json_object_set_new(o, "unsure", json_true());
         if (o && explained)
                 (void)json_object_set(o, "explanation", explained);
         json_decref(explained);

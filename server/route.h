@@ -42,6 +42,7 @@ struct decision {
         const char *explained;       /* a JSON object, what the router says to who asks why; may be NULL */
         double confidence;
         bool provisional;            /* a better one is under way: nothing is to be kept of it */
+        bool unsure;                 /* no conversation is to stay with the expert because of it */
 };
 
 /* What a recommend query asks; all of it lives as long as the query. */

@@ -113,6 +113,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                         got->fallbacks[got->n_fallbacks++] = f;
         }
         got->provisional = x->provisional || (x->router->table->minor >= 2 && d->provisional);
+        got->unsure = x->router->table->minor >= 3 && d->unsure;
         x->keepable = x->keepable && !got->provisional;
         return record(x, DECIDE);
 }

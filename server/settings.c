@@ -126,7 +126,7 @@ static const struct pm_option route_cache_table[] = {
                          "where decisions are kept: local is each worker's memory, shared is that and Redis, auto asks Redis only while computing takes "
                          "longer than asking"),
         ROUTE_CACHE_TIME(time, "1h", 1, "how long a decision is kept; up to a tenth less, at random, so that not all end at once"),
-        ROUTE_CACHE_TIME(pin, "30m", 0, "a conversation stays with its expert for so long after its last request; 0s: each turn is routed anew"),
+        ROUTE_CACHE_TIME(pin, "30m", 0, "a conversation stays with the expert that was first chosen for sure, for so long after its last request; 0s: each turn is routed anew"),
         PM_CHOICE_OPTION(struct route_cache_settings, share, "share", "tenant", "tenant|all",
                          "whose decisions and answers may be used: only the same tenant's, or everybody's"),
         ROUTE_CACHE_TIME(answers, "0s", 0,

@@ -19,9 +19,9 @@ static void refused(const char *name, int error, const char *says)
 
 Test(loader, refuses_what_it_cannot_trust)
 {
-        refused("bad_abi_major", -ENOEXEC, "is built for ABI 2.0, and this host has 1.2: build it with this version's pm_router.h");
-        refused("bad_abi_minor", -ENOEXEC, "needs ABI 1.3 or newer, and this host has 1.2");
-        refused("bad_small_table", -ENOEXEC, "has a table of 16 bytes, where ABI 1.2 has ");
+        refused("bad_abi_major", -ENOEXEC, "is built for ABI 2.0, and this host has 1.3: build it with this version's pm_router.h");
+        refused("bad_abi_minor", -ENOEXEC, "needs ABI 1.4 or newer, and this host has 1.3");
+        refused("bad_small_table", -ENOEXEC, "has a table of 16 bytes, where ABI 1.3 has ");
         refused("bad_no_symbol", -ENOEXEC, "is a library but no router: it does not export pm_router_table");
         refused("bad_options", -EINVAL, "has a broken table of options: key 'same' is in the table twice");
         refused("not_there", -ENOENT, "No such file or directory");

@@ -46,7 +46,7 @@ says "key 'expert' is required"
 runs 1 "$bad/bad_twice.so" plain.txt
 prints '"end":"broken","text":"router '\''bad_twice'\'': step 1 made two moves"'
 runs 1 "$bad/bad_abi_major.so" plain.txt
-says 'is built for ABI 2.0, and this host has 1.2'
+says 'is built for ABI 2.0, and this host has 1.3'
 runs 1 no-such-router plain.txt
 says "no router 'no-such-router' in . or "
 runs 1 "$routers/template.so" -o expert=large nowhere.txt

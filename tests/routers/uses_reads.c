@@ -2,7 +2,7 @@
 /* For what is kept of decisions: it says that it reads the text (built again: the body or the user too), and decides by the text.  The
  * first of the query's experts whose name is in it, else the first; passes if "pass" is in it, fails if "fail" is.  With `ask` that expert
  * is asked before, and a call that fails is a failure; with `ms` a pool thread sleeps before.  The reason is what the file `model` begins
- * with, or with `tell` how much of the query it can see; `tag` is the category. */
+ * with, or with `tell` how much of the query it can see; `tag` is the category; it is unsure if "perhaps" is in the text. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -79,7 +79,8 @@ static pm_step by_text(void *self, struct pm_query *q)
                                q->body.n, q->user.n, q->tenant.n, pm_header(q, "x-team").n);
                 reason = sees;
         }
-        return pm_decide(q, .expert = q->experts[chosen]->name, .category = u->tag, .extra = u->extra, .confidence = 0.75, .reason = reason);
+        return pm_decide(q, .expert = q->experts[chosen]->name, .category = u->tag, .extra = u->extra, .confidence = 0.75, .reason = reason,
+                         .unsure = has(q->text, "perhaps"));
 }
 
 static void doze(void *job)

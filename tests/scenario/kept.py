@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the scenarios of kept decisions share: a gateway whose router says what it reads, many clients at once, and a decision as bytes."""
+import base64
 import itertools
 import struct
 import threading
@@ -156,6 +157,11 @@ def _text(s):
     return b"\0" if s is None else _number(len(s.encode()) + 1) + s.encode() + b"\0"
 
 
-def kept_bytes(expert, router="decider", category=None, reason=None, extra=None, fallbacks=(), seconds=600, confidence=0.5, version=1):
-    return (bytes([version]) + struct.pack("<qf", int((time.time() + seconds) * 1000), confidence) +
+def digest(key):
+    """The first bytes of the digest at a key's end."""
+    return base64.urlsafe_b64decode(key[-32:])[:8]
+
+
+def kept_bytes(key, expert, router="decider", category=None, reason=None, extra=None, fallbacks=(), seconds=600, confidence=0.5, version=2, flags=0):
+    return (bytes([version]) + struct.pack("<qfB", int((time.time() + seconds) * 1000), confidence, flags) + digest(key) +
             b"".join(_text(s) for s in (expert, router, category, reason, extra)) + _number(len(fallbacks)) + b"".join(_text(f) for f in fallbacks))

@@ -251,8 +251,8 @@ def test_through_redis(plain_world, stream):
     assert how(replies[0]) == ("beta", "cached-shared") and mock.count("beta") == 1
 
     good = redis.ask("GET", key)
-    cut = [good[:n] for n in (0, 1, 5, 9, 12, 13, 17, 20)]
-    other = [b"\x02" + good[1:], b"\xff" * 100, good.replace(b"\x04\0\0\0beta", b"\x06\0\0\0nobody"), good[:9] + struct.pack("<I", 2**32 - 1) + good[13:],
+    cut = [good[:n] for n in (0, 1, 5, 9, 16, 17, 20, 25, 28)]
+    other = [b"\x01" + good[1:], good[:9] + bytes([good[9] ^ 1]) + good[10:], b"\xff" * 100, good.replace(b"\x04\0\0\0beta", b"\x06\0\0\0nobody"), good[:17] + struct.pack("<I", 2**32 - 1) + good[21:],
              good.replace(b"text/event-stream" if stream else b"application/json", b"application/json" if stream else b"text/event-stream"),
              good.replace(b"application/json" if not stream else b"text/event-stream", b"a\r\nset-cookie: b=c"[:16 if not stream else 17])]
     for n, value in enumerate(cut + other, 1):
@@ -261,7 +261,7 @@ def test_through_redis(plain_world, stream):
         assert again(reply) is None and reply.status == 200 and "set-cookie" not in reply.headers, value
         assert three.lookups("answers")["foreign"] == n, value
         assert three.admin("DELETE", "/admin/decisions?prefix=&kind=answers").status == 200
-    redis.ask("SET", key, b"\x01" + struct.pack("<q", 1000) + good[9:])
+    redis.ask("SET", key, b"\x02" + struct.pack("<q", 1000) + good[9:])
     assert again(ask(three, stream=stream)) is None and three.lookups("answers")["stale"] == 1
 
 

@@ -33,7 +33,6 @@ def route(gateway, text, headers=(), **members):
 
 
 NAMES = {
-    "prompt_cache_key": ({"prompt_cache_key": "k-1"}, {}, {"prompt_cache_key": "k-2"}, {}),
     "user and conversation": ({"user": "u", "metadata": {"conversation_id": "c"}}, {}, {"user": "v", "metadata": {"conversation_id": "c"}}, {}),
     "user and conversation, by name": ({"conversation": "c-1"}, {}, {"conversation": "c-2"}, {}),
     "user and conversation, as an object": ({"conversation": {"id": "c-1"}}, {}, {"conversation": {"id": "c-2"}}, {}),
@@ -73,6 +72,75 @@ def test_by_its_first_messages(client_world):
     assert say(gateway, system + begins) == ("beta", "pinned")
     assert say(gateway, begins[:1]) == ("alpha", "cached-local"), "whoever begins has no conversation yet"
     assert say(gateway, system) in (("alpha", "computed"), ("beta", "default")), "nor who says nothing"
+
+
+def test_a_prompt_cache_key_is_no_conversation(plain_world):
+    """All conversations of an application may share one, so that the expert's cache has their common beginning."""
+    mock = plain_world.experts("alpha", "beta")
+    gateway = plain_world.gateway(pinned(plain_world, mock))
+    bucket = {"prompt_cache_key": "support-v3"}
+
+    assert say(gateway, turns("alpha one"), **bucket) == ("alpha", "computed")
+    assert say(gateway, turns("beta, something else"), **bucket) == ("beta", "computed"), "the first turn of another one"
+    assert say(gateway, turns("alpha one", "Yes?", "now beta"), **bucket) == ("alpha", "pinned")
+    assert say(gateway, turns("beta, something else", "Yes?", "now alpha"), **bucket) == ("beta", "pinned")
+    assert say(gateway, turns("alpha one", "Yes?", "only beta"), prompt_cache_key="another") == ("beta", "computed"), "it tells apart what begins alike"
+
+
+def test_who_is_not_sure_pins_nothing_and_the_first_who_is_does(plain_world):
+    mock = plain_world.experts("alpha", "beta")
+    gateway = plain_world.gateway(pinned(plain_world, mock))
+
+    assert decided(gateway, "hi, perhaps", SESSION) == ("alpha", "computed")
+    assert decided(gateway, "hi, perhaps", SESSION) == ("alpha", "cached-local"), "it is kept, and does not pin when it is found either"
+    assert gateway.metric("pointsman_cache_entries", cache="pins") == 0
+    assert decided(gateway, "pass", SESSION) == ("beta", "default")
+    assert decided(gateway, "beta!", SESSION) == ("beta", "computed"), "the first one that is sure"
+    assert decided(gateway, "alpha, perhaps", SESSION) == ("beta", "pinned") and decided(gateway, "alpha!", SESSION) == ("beta", "pinned")
+    assert gateway.post("/v1/route", chat("auto", "hi, perhaps")).json()["unsure"] is True
+    assert "unsure" not in gateway.post("/v1/route", chat("auto", "beta?")).json()
+
+
+def test_an_unsure_decision_of_another_gateway_pins_nothing_either(plain_world):
+    redis = plain_world.own(Redis())
+    mock = plain_world.experts("alpha", "beta")
+    one, two = (plain_world.gateway(pinned(plain_world, mock, redis=redis_settings(redis))) for _ in range(2))
+    redis_up(one)
+    redis_up(two)
+
+    assert decided(one, "hi, perhaps", SESSION) == ("alpha", "computed")
+    until("it is there", lambda: redis.keys("*d|*"))
+    assert decided(two, "hi, perhaps", SESSION) == ("alpha", "cached-shared")
+    assert decided(two, "beta!", SESSION) == ("beta", "computed") and not [k for k in redis.keys("*p|*") if b"alpha" in redis.ask("GET", k)]
+
+
+def test_rules_that_always_hold_pin_nothing(plain_world):
+    """The last rule is a default in other words."""
+    mock = plain_world.experts("alpha", "beta")
+    gateway = plain_world.gateway(pinned(plain_world, mock, router={"plugin": "rules", "rules": [{"keywords": ["bee"], "expert": "beta"}, {"expert": "alpha"}]}))
+
+    assert decided(gateway, "hi", SESSION) == ("alpha", "computed") and decided(gateway, "about a bee", SESSION) == ("beta", "computed")
+    assert decided(gateway, "thanks", SESSION) == ("beta", "pinned")
+
+
+def test_a_rule_that_goes_by_a_header_stands_before_the_pin(plain_world):
+    mock = plain_world.experts("alpha", "beta")
+    rules = [{"headers": [{"name": "x-tier", "value": "gold"}], "expert": "beta"}, {"keywords": ["alpha"], "expert": "alpha"}, {"expert": "beta"}]
+    gateway = plain_world.gateway(pinned(plain_world, mock, router={"plugin": "rules", "rules": rules}))
+    gold = {**SESSION, "x-tier": "gold"}
+
+    assert decided(gateway, "alpha?", SESSION) == ("alpha", "computed") and decided(gateway, "and?", SESSION) == ("alpha", "pinned")
+    assert decided(gateway, "and?", gold) == ("beta", "computed") and decided(gateway, "alpha?", gold) == ("beta", "pinned")
+    assert decided(gateway, "and?", SESSION) == ("alpha", "pinned"), "without it the conversation is where it was"
+
+
+def test_a_pin_gives_way_where_its_expert_cannot_take_the_request(plain_world):
+    mock = plain_world.experts("alpha", "beta")
+    gateway = plain_world.gateway(pinned(plain_world, mock, experts={"alpha": {"apis": ["chat"]}}))
+
+    assert decided(gateway, "alpha?", SESSION) == ("alpha", "computed")
+    reply = gateway.post("/v1/completions", {"model": "auto", "prompt": "alpha?"}, SESSION)
+    assert how(reply) == ("beta", "computed"), "alpha does not answer that API"
 
 
 def test_other_apis(plain_world):

@@ -316,28 +316,34 @@ def truncations(value):
     return [value[:n] for n in (0, 1, 5, 9, 13, 14, len(value) // 2, len(value) - 1)]
 
 
-def foreign_values(good):
+def foreign_values(good, key):
     dice = random.Random(7)
     yield from truncations(good)
     yield good + b"x"
-    yield bytes([2]) + good[1:]  # another version
+    yield bytes([1]) + good[1:]  # another version
     yield bytes([0]) + good[1:]
-    yield b"\x01" + b"\xff" * 60
+    yield b"\x02" + b"\xff" * 60
     for n in (1, 13, 40, 200, 5000):
         yield bytes(dice.randrange(256) for _ in range(n))
     for _ in range(10):  # one bit of the frame, which ends in the middle of a text or in none
-        yield good[:13] + bytes([good[13] ^ 1 << dice.randrange(1, 7)]) + good[14:]
-    yield kept_bytes("nobody")
-    yield kept_bytes("judge")  # it exists, but this route has not got it
-    yield kept_bytes("beta", router="no such router")
-    yield kept_bytes("beta", fallbacks=["nobody"])
-    yield kept_bytes("beta", fallbacks=["alpha", ""])
-    yield kept_bytes("beta", fallbacks=["alpha"] * 65)
-    yield kept_bytes("beta", confidence=2.0)
-    yield kept_bytes("beta", confidence=float("nan"))
-    yield kept_bytes("", router=None)
+        yield good[:22] + bytes([good[22] ^ 1 << dice.randrange(1, 7)]) + good[23:]
+    yield kept_bytes(key, "nobody")
+    yield kept_bytes(key, "judge")  # it exists, but this route has not got it
+    yield kept_bytes(key, "beta", router="no such router")
+    yield kept_bytes(key, "beta", fallbacks=["nobody"])
+    yield kept_bytes(key, "beta", fallbacks=["alpha", ""])
+    yield kept_bytes(key, "beta", fallbacks=["alpha"] * 65)
+    yield kept_bytes(key, "beta", confidence=2.0)
+    yield kept_bytes(key, "beta", confidence=float("nan"))
+    yield kept_bytes(key, "", router=None)
     for extra in ("", "[]", "7", '{"a": 1', '{"a": 1} {"b": 2}', "\"text\"", "{'a': 1}", "null"):
-        yield kept_bytes("beta", extra=extra)
+        yield kept_bytes(key, "beta", extra=extra)
+    yield good[:14] + bytes([good[14] ^ 1]) + good[15:]  # whole, but of another key
+    yield kept_bytes(key, "beta", flags=2)
+    yield kept_bytes(key, "beta", category="c" * 1025)
+    yield kept_bytes(key, "beta", reason="r" * 5_000_000)
+    yield kept_bytes(key, "beta", extra=json.dumps({f"m{i}": i for i in range(32_000)}))
+    yield kept_bytes(key, "beta", extra=json.dumps({f"m{i}": i for i in range(257)}))
 
 
 def test_values_of_others_are_passed_over_and_counted(plain_world):
@@ -350,18 +356,18 @@ def test_values_of_others_are_passed_over_and_counted(plain_world):
     key = redis.keys()[0]
     good = redis.ask("GET", key)
     assert decided(gateway, "alpha?") == ("alpha", "cached-shared")
-    redis.ask("SET", key, kept_bytes("beta", reason="by hand", extra='{"seed": 9}'))
+    redis.ask("SET", key, kept_bytes(key, "beta", reason="by hand", extra='{"seed": 9}'))
     reply = gateway.chat("auto", "alpha?")
     assert how(reply) == ("beta", "cached-shared") and reply.headers["x-pointsman-reason"] == "by hand", "one that is right is believed"
     assert json.loads(mock.requests("beta")[-1]["body"])["seed"] == 9
-    redis.ask("SET", key, kept_bytes("beta", category="\u00e9\n", reason="a\r\nset-cookie: b=c"))
+    redis.ask("SET", key, kept_bytes(key, "beta", category="\u00e9\n", reason="a\r\nset-cookie: b=c"))
     reply = gateway.chat("auto", "alpha?")
     assert how(reply) == ("beta", "cached-shared") and "set-cookie" not in reply.headers
     assert reply.headers["x-pointsman-reason"] == "a??set-cookie: b=c", "no header of its own"
-    redis.ask("SET", key, kept_bytes("beta", seconds=-1))
+    redis.ask("SET", key, kept_bytes(key, "beta", seconds=-1))
     assert decided(gateway, "alpha?") == ("alpha", "computed") and gateway.lookups()["stale"] == 1
 
-    values = list(foreign_values(good))
+    values = list(foreign_values(good, key))
     for n, value in enumerate(values, 1):
         redis.ask("SET", key, value)
         assert decided(gateway, "alpha?") == ("alpha", "computed"), value

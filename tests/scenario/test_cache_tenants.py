@@ -67,7 +67,7 @@ def test_what_redis_says_is_held_against_what_a_tenant_may(plain_world):
     assert asked(gateway, "acme", "q") == ("alpha", "computed")
     until("Redis has it", lambda: redis.keys())
     key = redis.keys()[0]
-    for value in (kept_bytes("beta"), kept_bytes("alpha", fallbacks=["beta"])):
+    for value in (kept_bytes(key, "beta"), kept_bytes(key, "alpha", fallbacks=["beta"])):
         redis.ask("SET", key, value)
         assert asked(gateway, "acme", "q") == ("alpha", "computed")
         until("it is overwritten", lambda: redis.ask("GET", key) != value)

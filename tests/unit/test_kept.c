@@ -22,7 +22,7 @@ static char long_reason[20000];
 
 static struct kept full(void)
 {
-        struct kept k = { .ends_ms = INT64_C(1795577014063), .confidence = .625, .expert = str("large"), .router = str("by_rules"),
+        struct kept k = { .ends_ms = INT64_C(1795577014063), .confidence = .625, .unsure = true, .key = kept_key_of(str("d|acme|auto|abc")), .expert = str("large"), .router = str("by_rules"),
                           .category = str("maths & more"), .reason = str("because"), .extra = str("{\"a\":1}"), .n_fallbacks = 2 };
 
         k.fallbacks[0] = str("small");
@@ -44,6 +44,8 @@ static void expect_same(const struct kept *a, const struct kept *b)
 {
         cr_expect_eq(a->ends_ms, b->ends_ms);
         cr_expect_eq(a->confidence, b->confidence);
+        cr_expect_eq(a->unsure, b->unsure);
+        cr_expect_eq(a->key, b->key);
         cr_expect(same(a->expert, b->expert) && same(a->router, b->router) && same(a->category, b->category) && same(a->reason, b->reason) &&
                   same(a->extra, b->extra));
         cr_assert_eq(a->n_fallbacks, b->n_fallbacks);
@@ -72,11 +74,23 @@ Test(kept, comes_back_as_it_was)
         }
 }
 
+Test(kept, a_key_is_known_by_its_digest)
+{
+        /* base64url of 00 01 .. 07 and more, and what is not there */
+        const unsigned char expected[] = { 0, 1, 2, 3, 4, 5, 6, 7 };
+        uint64_t key = kept_key_of(str("p|acme|a|b|AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"));
+
+        cr_expect_arr_eq((const unsigned char *)&key, expected, sizeof key);
+        cr_expect_eq(kept_key_of(str("")), 0);
+        cr_expect_eq(kept_key_of(str("d|t|r|")), 0);
+        cr_expect_neq(kept_key_of(str("d|t|r|_")), 0);
+}
+
 Test(kept, is_compact)
 {
         struct kept k = full();
 
-        cr_expect_leq(kept_size(&k), 13 + 8 * 2 + strlen("large" "by_rules" "maths & more" "because" "{\"a\":1}" "small" "coder"));
+        cr_expect_leq(kept_size(&k), 22 + 8 * 2 + strlen("large" "by_rules" "maths & more" "because" "{\"a\":1}" "small" "coder"));
 }
 
 Test(kept, any_cut_or_longer_text_is_refused)
@@ -113,13 +127,16 @@ Test(kept, foreign_bytes_are_refused)
         memcpy(p + 9, &(uint32_t){ 0x7FC00000 }, 4); /* no number */
         cr_expect_eq(kept_read(bytes, &back), -EINVAL);
         memcpy(p + 9, &(float){ .5f }, 4);
-        p[14] = 0; /* inside of the expert's name */
+        p[13] = 2; /* a flag that nobody knows */
         cr_expect_eq(kept_read(bytes, &back), -EINVAL);
-        p[14] = 'l';
+        p[13] = 1;
+        p[23] = 0; /* inside of the expert's name */
+        cr_expect_eq(kept_read(bytes, &back), -EINVAL);
+        p[23] = 'l';
         cr_expect_eq(kept_read(bytes, &back), 0);
-        p[13] = 0; /* no expert: then all the rest is somewhere else too */
+        p[22] = 0; /* no expert: then all the rest is somewhere else too */
         cr_expect_eq(kept_read(bytes, &back), -EINVAL);
-        memset(p + 13, 0xFF, 5);
+        memset(p + 22, 0xFF, 5);
         cr_expect_eq(kept_read(bytes, &back), -EINVAL, "a length beyond any");
         free(p);
 }

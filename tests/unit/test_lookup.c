@@ -3,6 +3,7 @@
 #include "route_bench.h"
 
 #include <event2/buffer.h>
+#include <openssl/sha.h>
 #include <signal.h>
 
 #include "cache.h"
@@ -259,16 +260,26 @@ Test(lookup, who_waits_is_told_when_redis_had_nothing)
 
 /* ---- what Redis has ----------------------------------------------------------------------------------------------------- */
 
-/* A value with its head, of which Redis has the first `most` bytes. */
+enum { VERSION = 3, ANOTHERS = 100 };
+
+/* A value with its head, of which Redis has the first `most` bytes.  ANOTHERS: all is good, but for another key. */
 static void redis_has(int version, int64_t ends_ms, const char *value, size_t most)
 {
+        struct { uint64_t n; char text[4]; } summed = { 4, { 't', 'e', 'x', 't' } }; /* as begins() does */
+        unsigned char digest[SHA256_DIGEST_LENGTH];
         char all[64];
+
+        (void)SHA256((const unsigned char *)&summed, 12, digest);
 
         all[0] = (char)version;
         for (int i = 0; i < 8; i++)
                 all[1 + i] = (char)((uint64_t)ends_ms >> 8 * i & 0xFF);
-        memcpy(all + 9, value, strlen(value));
-        redis_set_value(all, MIN(9 + strlen(value), most));
+        memcpy(all + 9, digest, 8);
+        all[9] ^= (char)(version == ANOTHERS);
+        if (version == ANOTHERS)
+                all[0] = VERSION;
+        memcpy(all + 17, value, strlen(value));
+        redis_set_value(all, MIN(17 + strlen(value), most));
 }
 
 static uint64_t counted(enum metrics_recall how)
@@ -309,7 +320,7 @@ Test(lookup, what_redis_had_is_kept_here_as_long_as_there)
 {
         char value[64];
 
-        redis_has(2, cache_now_ms() + 3000, "one", SIZE_MAX);
+        redis_has(VERSION, cache_now_ms() + 3000, "one", SIZE_MAX);
         for (int i = 0; i < 3; i++) {
                 cr_assert_eq(look(value, sizeof value), LOOKUP_FOUND);
                 cr_assert_str_eq(value, "one");
@@ -335,7 +346,7 @@ Test(lookup, what_was_computed_says_when_it_ends)
         look_end(&k);
         WAIT_UNTIL(atomic_load(&redis.told) == 1);
         v = redis_value();
-        cr_assert(v.n == 9 + 8 && v.p[0] == 2 && memcmp(v.p + 9, "computed", 8) == 0);
+        cr_assert(v.n == 17 + 8 && v.p[0] == 3 && memcmp(v.p + 17, "computed", 8) == 0);
         for (int64_t i = 0, ends = 0; i < 8; i++) {
                 ends |= (int64_t)(unsigned char)v.p[1 + i] << 8 * i;
                 cr_assert(i < 7 || (ends >= now + 600000 && ends < now + 660000));
@@ -349,18 +360,20 @@ Test(lookup, what_is_foreign_is_passed_over)
 {
         int64_t later = cache_now_ms() + 60000;
 
-        redis_has(1, later, "another version", SIZE_MAX);
+        redis_has(2, later, "another version", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
-        redis_has(2, later, "", SIZE_MAX);
+        redis_has(VERSION, later, "", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
-        for (size_t most = 8; most > 0; most--) {
-                redis_has(2, later, "cut", most);
+        for (size_t most = 16; most > 0; most--) {
+                redis_has(VERSION, later, "cut", most);
                 cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
         }
-        cr_assert_eq(counted(RECALL_FOREIGN), 10);
-        redis_has(2, -1, "long ago", SIZE_MAX);
+        redis_has(ANOTHERS, later, "of another key", SIZE_MAX);
+        cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
+        cr_assert_eq(counted(RECALL_FOREIGN), 19);
+        redis_has(VERSION, -1, "long ago", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
         cr_assert_eq(counted(RECALL_STALE), 1);
-        redis_has(2, later, "good", SIZE_MAX);
+        redis_has(VERSION, later, "good", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_FOUND);
 }

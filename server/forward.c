@@ -32,6 +32,11 @@ void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdic
 
         if (!a->endpoint)
                 return;
+        if (r->begun) { /* what the client got is what counts */
+                r->tokens_in = a->reading.tokens_in;
+                r->tokens_out = a->reading.tokens_out;
+                r->first_token = a->reading.first_token;
+        }
         now = now_us();
         if (t) {
                 total = now - t->opened_us;
@@ -139,7 +144,7 @@ static enum next open_attempt(struct request *r)
                 if (a->endpoint)
                         break;
         }
-        a->expert = e;
+        *a = (struct attempt){ .expert = e, .endpoint = a->endpoint, .reading = READING_NONE };
         r->tries++;
         r->tried |= 1ull << index;
         r->attempts++;

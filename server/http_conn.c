@@ -17,6 +17,7 @@
 
 #include "http_parts.h"
 #include "log.h"
+#include "progress.h"
 
 #include "base.h"
 
@@ -161,6 +162,10 @@ static void take_ahead(struct http_conn *c)
         while (c->in && may_parse(c) && evbuffer_peek(c->in, -1, NULL, &v, 1) > 0 && v.iov_len > 0) {
                 size_t used = take_bytes(c, v.iov_base, v.iov_len);
 
+                if (!progress(c->http->worker, LOOP_CONNECTION, used > 0 || !may_parse(c))) {
+                        conn_go(c, DROP_CLIENT_LEFT);
+                        return;
+                }
                 (void)evbuffer_drain(c->in, used);
         }
         if (c->in && c->deaf)

@@ -175,6 +175,18 @@ void metrics_client_left(struct metrics_shard *s)
         add(&s->plain.client_left, 1);
 }
 
+const char *metrics_loop_name(enum metrics_loop loop)
+{
+        static const char *const loops[] = { [LOOP_STEPS] = "steps", [LOOP_STREAM] = "stream", [LOOP_CONNECTION] = "connection" };
+
+        return loops[loop];
+}
+
+void metrics_no_progress(struct metrics_shard *s, enum metrics_loop loop)
+{
+        add(&s->plain.no_progress[loop], 1);
+}
+
 void metrics_stream_cut(struct metrics_shard *s)
 {
         add(&s->plain.stream_cut, 1);

@@ -39,6 +39,10 @@ void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us);
 enum metrics_api { METRICS_CHAT, METRICS_COMPLETIONS, METRICS_RESPONSES, METRICS_EMBEDDINGS, METRICS_ROUTE_API, METRICS_RECOMMEND, METRICS_FEEDBACK, METRICS_OTHER, METRICS_APIS };
 void metrics_request(struct metrics_shard *s, enum metrics_api api, int status);
 void metrics_client_left(struct metrics_shard *s);
+/* Loops that may never go round in vain: progress.h. */
+enum metrics_loop { LOOP_STEPS, LOOP_STREAM, LOOP_CONNECTION, METRICS_LOOPS };
+const char *metrics_loop_name(enum metrics_loop loop);
+void metrics_no_progress(struct metrics_shard *s, enum metrics_loop loop);
 void metrics_stream_cut(struct metrics_shard *s); /* an answer that did not reach its end */
 
 /* One attempt at an expert. */

@@ -54,7 +54,7 @@ struct metrics_shard {
         _Atomic(counter *) named[METRICS_FAMILIES][METRICS_NAMES / METRICS_CHUNK];
         struct plain_numbers {
                 struct times times[METRICS_TIMES];
-                counter client_left, stream_cut;
+                counter client_left, stream_cut, no_progress[METRICS_LOOPS];
                 counter recalls[METRICS_CACHES][METRICS_RECALLS];
                 struct {
                         counter entries, bytes, evicted;

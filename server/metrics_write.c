@@ -85,6 +85,10 @@ static void write_requests(struct evbuffer *out, const struct metrics_totals *t)
         gauge(out, "pointsman_client_left_total", "counter", "Requests whose client left before the answer's end.",
               (double)get(&p->client_left));
         gauge(out, "pointsman_streams_cut_total", "counter", "Answers that did not reach their end.", (double)get(&p->stream_cut));
+        family(out, "pointsman_no_progress_total", "counter", "Loops that went round in vain and were ended: mistakes of ours.");
+        for (int i = 0; i < METRICS_LOOPS; i++)
+                (void)evbuffer_add_printf(out, "pointsman_no_progress_total{loop=\"%s\"} %" PRIu64 "\n", metrics_loop_name((enum metrics_loop)i),
+                                          get(&p->no_progress[i]));
         family(out, "pointsman_step_duration_seconds", "histogram", "Time spent in each step of a request.");
         for (size_t i = 0; i < LENGTH_OF(steps); i++)
                 write_times(out, "pointsman_step_duration_seconds", steps[i], &p->times[i]);

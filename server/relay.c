@@ -11,6 +11,7 @@
 
 #include "answers.h"
 #include "base.h"
+#include "progress.h"
 #include "request_parts.h"
 
 enum { READ_ANSWER_MAX = 1 << 20, WIND_UP_MS = 50 };
@@ -67,12 +68,12 @@ static enum next whole(struct request *r)
                 sse_read_answer(body, &facts);
                 if (!facts.json)
                         return forward_failed(r, ATTEMPT_CUT, EXPERT_BAD, 502, "expert_failed", "answered 200 with something that is not JSON");
-                r->tokens_in = facts.tokens_in;
-                r->tokens_out = facts.tokens_out;
+                r->attempt.reading.tokens_in = facts.tokens_in;
+                r->attempt.reading.tokens_out = facts.tokens_out;
                 if (facts.has_choices && facts.finished && !facts.error)
                         answers_record(r, body);
         }
-        r->first_token = t->first_byte_us;
+        r->attempt.reading.first_token = t->first_byte_us;
         head = begin(r, content_type(r, t));
         r->bytes_out = (int64_t)n;
         http_reply_buffer(r->conn, &head, t->in);
@@ -88,7 +89,7 @@ static enum next pieces(struct request *r)
         if (!r->begun) {
                 struct http_reply head;
 
-                r->first_token = t->first_byte_us;
+                r->attempt.reading.first_token = t->first_byte_us;
                 head = begin(r, content_type(r, t));
                 http_stream_begin(r->conn, &head, t->length);
         }
@@ -214,7 +215,7 @@ static enum next stream_over(struct request *r)
         const struct transfer *t = r->attempt.transfer;
         bool slow = t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME;
 
-        if (t->state == TRANSFER_DONE && r->finished && r->begun)
+        if (t->state == TRANSFER_DONE && r->attempt.reading.finished && r->begun)
                 return stream_complete(r, ends_in_done(r));
         if (t->state == TRANSFER_DONE)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");
@@ -222,14 +223,13 @@ static enum next stream_over(struct request *r)
                       slow ? "stream_stalled" : "stream_cut", arena_printf(&r->arena, "%s", t->error_text));
 }
 
-/* The raw bytes of an event, with the empty line that a last one may lack. */
+/* The raw bytes of an event, with the empty line that a last one may lack; one of mixed line ends is put right. */
 static struct pm_str whole_event(struct request *r, const struct sse_event *e)
 {
         struct pm_str raw = e->raw;
         char *out;
 
-        if (raw.n >= 2 && (raw.p[raw.n - 1] == '\n' || raw.p[raw.n - 1] == '\r') &&
-            (raw.p[raw.n - 2] == '\n' || raw.p[raw.n - 2] == '\r') && memcmp(raw.p + raw.n - 2, "\r\n", 2) != 0)
+        if (raw.n >= 2 && (memcmp(raw.p + raw.n - 2, "\n\n", 2) == 0 || memcmp(raw.p + raw.n - 2, "\r\r", 2) == 0))
                 return raw;
         if (raw.n >= 4 && memcmp(raw.p + raw.n - 4, "\r\n\r\n", 4) == 0)
                 return raw;
@@ -251,16 +251,16 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
 
         *ret_over = true;
         if (e->done) {
-                if (r->begun && (r->finished || responses))
+                if (r->begun && (r->attempt.reading.finished || responses))
                         return stream_complete(r, true);
                 if (r->begun)
                         return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream says [DONE] without a finish reason");
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream has no answer");
         }
         *ret_over = false;
-        if (e->data.n == 0) {
-                if (r->begun)
-                        send_event(r, whole_event(r, e)); /* a comment keeps a connection alive; before the answer it promises nothing */
+        if (e->data.n == 0) { /* a comment keeps a connection alive, but promises nothing; clients take empty data for JSON */
+                if (r->begun && !e->has_data)
+                        send_event(r, whole_event(r, e));
                 return GO;
         }
         sse_read(e, &f);
@@ -272,12 +272,12 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
                               arena_printf(&r->arena, "its stream says %.*s", (int)MIN(e->data.n, 400), e->data.p));
         *ret_over = false;
         if (f.has_usage) {
-                r->tokens_in = f.tokens_in;
-                r->tokens_out = f.tokens_out;
+                r->attempt.reading.tokens_in = f.tokens_in;
+                r->attempt.reading.tokens_out = f.tokens_out;
         }
-        if (f.content && !r->first_token)
-                r->first_token = now_us();
-        r->finished |= f.finished;
+        if (f.content && !r->attempt.reading.first_token)
+                r->attempt.reading.first_token = now_us();
+        r->attempt.reading.finished |= f.finished;
         if (f.has_usage && !f.has_choices && !r->query.wants_usage && ends_in_done(r))
                 return GO; /* we asked for it, the client did not */
         send_event(r, whole_event(r, e));
@@ -289,12 +289,12 @@ static enum next relay_stream(struct request *r)
         struct transfer *t = r->attempt.transfer;
         size_t limit = (size_t)r->generation->limits.buffer;
 
-        if (!r->sse.max)
-                sse_init(&r->sse, limit - 1); /* the transfer pauses at `limit`: a longer event would never be complete */
+        if (!r->attempt.reading.sse.max)
+                sse_init(&r->attempt.reading.sse, limit - 1); /* the transfer pauses at `limit`: a longer event would never be complete */
         while (http_backlog(r->conn) < limit) {
                 struct sse_event e;
                 size_t before = evbuffer_get_length(t->in);
-                int got = sse_next(&r->sse, t->in, t->state == TRANSFER_DONE, &e);
+                int got = sse_next(&r->attempt.reading.sse, t->in, t->state == TRANSFER_DONE, &e);
                 enum next n;
                 size_t used;
                 bool over;
@@ -308,8 +308,9 @@ static enum next relay_stream(struct request *r)
                                 return broken(r, ATTEMPT_TIMEOUT, EXPERT_BAD, "expert_timeout", "comments, but no first token in time");
                         return t->state == TRANSFER_HEAD ? WAIT : stream_over(r);
                 }
-                assert(e.raw.n <= before);
                 used = e.raw.n;
+                if (!progress(r->worker, LOOP_STREAM, used > 0 && used <= before))
+                        return broken(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, "internal_error", "its stream could not be read");
                 n = relay_event(r, &e, &over);
                 if (over)
                         return n;

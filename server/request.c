@@ -16,6 +16,7 @@
 #include "base.h"
 #include "js.h"
 #include "log.h"
+#include "progress.h"
 #include "tenant.h"
 
 enum {
@@ -37,10 +38,18 @@ static const struct {
 #undef X
 };
 
+/* How far it has come: steps go back only for another attempt, another text of /v1/route or another user of /v1/recommend. */
+static uint64_t distance(const struct request *r)
+{
+        return ((uint64_t)r->attempts + r->query_at + (r->recommend ? r->recommend->at : 0)) * STEPS + r->at;
+}
+
 /* The loop acts: called by the worker when something woke us. */
 static void request_run(void *arg)
 {
         struct request *r = arg;
+        uint64_t before = distance(r);
+        struct http_conn *c = r->conn;
         enum next next = GO;
 
         r->ran = now_us();
@@ -55,11 +64,15 @@ static void request_run(void *arg)
                         r->entered = now;
                         if (r->at == at)
                                 r->at++;
+                        if (!progress(r->worker, LOOP_STEPS, distance(r) > before)) {
+                                request_drop(r, DROP_NO_PROGRESS);
+                                http_request_over(c);
+                                return;
+                        }
+                        before = distance(r);
                 }
         }
         if (next == DONE) {
-                struct http_conn *c = r->conn;
-
                 request_free(r);
                 http_request_over(c);
         }
@@ -453,7 +466,7 @@ void request_drained(struct request *r)
 void request_drop(struct request *r, enum request_drop_why why)
 {
         static const char *const ends[] = { [DROP_CLIENT_LEFT] = "client_left", [DROP_DEADLINE] = "deadline",
-                                            [DROP_SHUTDOWN] = "shutdown", [DROP_CLIENT_STUCK] = "client_stuck" };
+                                            [DROP_SHUTDOWN] = "shutdown", [DROP_CLIENT_STUCK] = "client_stuck", [DROP_NO_PROGRESS] = "no_progress" };
 
         bool whole = r->winding_up && http_backlog(r->conn) == 0; /* the client has taken all there was */
 

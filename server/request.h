@@ -22,7 +22,7 @@ void request_body_failed(struct request *r, int status, const char *why);
 /* The backlog has fallen: the relay may go on. */
 void request_drained(struct request *r);
 
-enum request_drop_why { DROP_CLIENT_LEFT, DROP_DEADLINE, DROP_SHUTDOWN, DROP_CLIENT_STUCK };
+enum request_drop_why { DROP_CLIENT_LEFT, DROP_DEADLINE, DROP_SHUTDOWN, DROP_CLIENT_STUCK, DROP_NO_PROGRESS };
 /* The one way out before the end: undoes what the request waits for, logs, frees, and tells nobody; http_request_over() is not
  * called, the connection is the caller's to close. */
 void request_drop(struct request *r, enum request_drop_why why);

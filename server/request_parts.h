@@ -17,11 +17,11 @@
 #include "http.h"
 #include "metrics.h"
 #include "query.h"
+#include "reading.h"
 #include "recall.h"
 #include "recommend.h"
 #include "request.h"
 #include "route.h"
-#include "sse.h"
 #include "upstream.h"
 #include "worker.h"
 
@@ -46,11 +46,12 @@ enum step {
         STEPS
 };
 
-/* One try at one endpoint. */
+/* One try at one endpoint, and what came of it: nothing of it outlives it but what attempt_end() passes on. */
 struct attempt {
         struct expert *expert;
         struct endpoint *endpoint;  /* reserved: expert_done() gives it back */
         struct transfer *transfer;
+        struct reading reading;
 };
 
 struct request {
@@ -111,10 +112,8 @@ struct request {
         /* what came back */
         bool begun;                  /* the reply's head is out: no other expert can answer any more */
         bool streaming;              /* begun in pieces, or server-sent events */
-        bool finished;               /* a finish reason has come */
         bool winding_up;             /* the client has all, the expert's last chunk has not come */
         bool ended;                  /* the reply is complete or cut: nothing more goes out */
-        struct sse sse;
         int status;                  /* as answered; 0: nothing was */
         int64_t tokens_in, tokens_out;
         int64_t bytes_out;

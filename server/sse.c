@@ -165,7 +165,8 @@ static int join(char *raw, size_t n)
         return 0;
 }
 
-static int read_fields(char *raw, size_t n, struct sse_event *ret)
+/* The fields of one event; how many data lines it has. */
+static unsigned read_lines(const char *raw, size_t n, struct sse_event *ret)
 {
         struct sse_event e = { .raw = { raw, n } };
         struct lines rest = lines_of(raw, n);
@@ -173,7 +174,7 @@ static int read_fields(char *raw, size_t n, struct sse_event *ret)
         unsigned n_data = 0;
         struct line l;
 
-        while (line_step(&rest, &l)) {
+        while (line_step(&rest, &l) && l.n > 0) {
                 if (field(&l, "data", 4, &value)) {
                         e.data = value;
                         n_data++;
@@ -181,21 +182,62 @@ static int read_fields(char *raw, size_t n, struct sse_event *ret)
                         e.name = value;
                 }
         }
-        if (n_data > 1) {
-                int r = join(raw, n);
-
-                return r < 0 ? r : read_fields(raw, n, ret);
-        }
-        e.done = e.data.n == 6 && memcmp(e.data.p, "[DONE]", 6) == 0;
         *ret = e;
+        return n_data;
+}
+
+static struct pm_str without_blanks(struct pm_str s)
+{
+        while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+                s = (struct pm_str){ s.p + 1, s.n - 1 };
+        while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+                s.n--;
+        return s;
+}
+
+static int read_fields(char *raw, size_t n, struct sse_event *ret)
+{
+        int r;
+
+        if (read_lines(raw, n, ret) > 1) {
+                r = join(raw, n);
+                if (r < 0)
+                        return r;
+                (void)read_lines(raw, n, ret);
+        }
+        ret->has_data = ret->data.p != NULL;
+        ret->data = without_blanks(ret->data);
+        ret->done = ret->data.n == 6 && memcmp(ret->data.p, "[DONE]", 6) == 0;
         return 1;
+}
+
+/* One byte order mark may stand before the first event.  False: it is not known yet whether it does. */
+static bool past_mark(struct sse *s, struct evbuffer *in, bool ended)
+{
+        static const char mark[3] = "\xEF\xBB\xBF";
+        char start[3];
+        ev_ssize_t n = evbuffer_copyout(in, start, sizeof start);
+
+        if (n <= 0)
+                return false;
+        if (memcmp(start, mark, (size_t)n) == 0) {
+                if (n < 3 && !ended)
+                        return false;
+                if (n == 3)
+                        (void)evbuffer_drain(in, sizeof mark);
+        }
+        s->begun = true;
+        return true;
 }
 
 int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *ret)
 {
-        size_t total = evbuffer_get_length(in), n, end;
+        size_t total, n, end;
         char *p;
 
+        if (UNLIKELY(!s->begun) && !past_mark(s, in, ended))
+                return 0;
+        total = evbuffer_get_length(in);
         if (total == 0)
                 return 0;
         n = MIN(evbuffer_get_contiguous_space(in), total);
@@ -224,9 +266,9 @@ int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *r
         }
         if (end > s->max)
                 return -EMSGSIZE;
-        if (LIKELY(end > 8 && memcmp(p, "data: ", 6) == 0 && p[end - 1] == '\n' && p[end - 2] == '\n' &&
+        if (LIKELY(end > 9 && memcmp(p, "data: ", 6) == 0 && p[6] > ' ' && p[end - 3] > ' ' && p[end - 1] == '\n' && p[end - 2] == '\n' &&
                    !memchr(p, '\n', end - 2) && !memchr(p, '\r', end - 2))) {
-                *ret = (struct sse_event){ .raw = { p, end }, .data = { p + 6, end - 8 } };
+                *ret = (struct sse_event){ .raw = { p, end }, .data = { p + 6, end - 8 }, .has_data = true };
                 ret->done = end == 14 && memcmp(p + 6, "[DONE]", 6) == 0;
                 return 1;
         }

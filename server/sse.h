@@ -20,14 +20,16 @@ struct sse {
         size_t max;     /* bytes of one event */
         size_t scanned; /* of the unfinished event, so that no byte is looked at twice */
         size_t line;    /* where its unfinished line begins */
+        bool begun;     /* the first event is out: what may stand before it (a byte order mark) cannot come any more */
 };
 
 struct sse_event {
         struct pm_str raw;  /* with the empty line that ends it; valid until the buffer changes */
         struct pm_str name; /* "event:", may be empty */
-        struct pm_str data; /* "data:", a slice of raw; empty: only comments.  Several data lines are made one in place, joined by
+        struct pm_str data; /* "data:", a slice of raw without blanks around it; empty: none, or only blanks.  Several data lines are made one in place, joined by
                              * a space (to JSON the same as \n) and filled up with spaces, so that raw can still be relayed */
         bool done;          /* data is [DONE] */
+        bool has_data;      /* there is a data line: else only comments and fields of the connection (id, retry) */
 };
 
 void sse_init(struct sse *s, size_t max);

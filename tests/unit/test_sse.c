@@ -96,11 +96,26 @@ Test(sse, no_final_newline)
 
 Test(sse, several_data_lines_become_one_that_can_be_relayed)
 {
-        EVENTS("data: {\ndata: \"a\":1}\n\n", { "data:{ \"a\":1}       \n\n", "", "{ \"a\":1}       " });
-        EVENTS("data: {\nevent: x\ndata: 1}\r\n\r\ndata: z\n\n", { "event: x\ndata:{ 1}        \n\r\n", "x", "{ 1}        " },
+        EVENTS("data: {\ndata: \"a\":1}\n\n", { "data:{ \"a\":1}       \n\n", "", "{ \"a\":1}" });
+        EVENTS("data: {\nevent: x\ndata: 1}\r\n\r\ndata: z\n\n", { "event: x\ndata:{ 1}        \n\r\n", "x", "{ 1}" },
                { "data: z\n\n", "", "z" });
-        EVENTS("data\ndata", { "data:    ", "", "   " });
-        EVENTS("data:a\ndata:b\n", { "data:a b     \n", "", "a b     " });
+        EVENTS("data\ndata", { "data:    ", "", "" });
+        EVENTS("data:a\ndata:b\n", { "data:a b     \n", "", "a b" });
+}
+
+Test(sse, a_byte_order_mark_may_stand_first)
+{
+        EVENTS("\xEF\xBB\xBF" "data: a\n\ndata: b\n\n", { "data: a\n\n", "", "a" }, { "data: b\n\n", "", "b" });
+        EVENTS("data: a\n\n\xEF\xBB\xBF" "data: b\n\n", { "data: a\n\n", "", "a" }, { "\xEF\xBB\xBF" "data: b\n\n", "", "" });
+        EVENTS("\xEF\xBB", { "\xEF\xBB", "", "" });
+}
+
+Test(sse, blanks_around_data_say_nothing)
+{
+        EVENTS("data: [DONE] \n\n", { "data: [DONE] \n\n", "", "[DONE]" });
+        EVENTS("data:  \t[DONE]\r\n\r\n", { "data:  \t[DONE]\r\n\r\n", "", "[DONE]" });
+        EVENTS("data:\n\ndata:   \n\n", { "data:\n\n", "", "" }, { "data:   \n\n", "", "" });
+        EVENTS("data:   {\"a\":1}  \n\n", { "data:   {\"a\":1}  \n\n", "", "{\"a\":1}" });
 }
 
 Test(sse, nothing)

@@ -4,7 +4,8 @@
  *
  * Keys are texts that an administrator can read and delete by their beginning:
  *
- *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history; v: a vector; r: an expert's reply to a router
+ *      <prefix>d|<tenant, or *>|<route>|<192 bits of a SHA-256, base64url>      a decision; p: a pin; a: an answer; h: a history; v: a vector; r: an expert's reply to a router;
+ *                                                                               s: who gave a response
  *
  * A cache belongs to its worker and outlives generations; all functions on the worker's thread unless they say otherwise.
  */
@@ -49,7 +50,7 @@ void cache_computed(struct cache *c, const struct route *r, int64_t us);
 /* ---- keys ---- */
 
 enum cache_kind { CACHE_KEY_DECISION = 'd', CACHE_KEY_PIN = 'p', CACHE_KEY_ANSWER = 'a', CACHE_KEY_HISTORY = 'h', CACHE_KEY_VECTOR = 'v',
-                  CACHE_KEY_REPLY = 'r' };
+                  CACHE_KEY_REPLY = 'r', CACHE_KEY_STATE = 's' };
 
 struct cache_key {
         struct pm_str shared; /* for Redis: with its prefix */

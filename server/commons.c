@@ -16,7 +16,7 @@ struct part {
 #define PART { .lock = PTHREAD_MUTEX_INITIALIZER }
 #define PARTS_4 PART, PART, PART, PART
 #define PARTS_16 { PARTS_4, PARTS_4, PARTS_4, PARTS_4 }
-static struct part parts[COMMONS][PARTS] = { [COMMONS_PINS] = PARTS_16, [COMMONS_HISTORIES] = PARTS_16 };
+static struct part parts[COMMONS][PARTS] = { [COMMONS_PINS] = PARTS_16, [COMMONS_HISTORIES] = PARTS_16, [COMMONS_STATES] = PARTS_16 };
 
 static struct part *part_of(enum commons which, uint64_t hash)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * commons.h - the little that all workers keep together: which expert a conversation stays with, and what a user has taken lately.
+ * commons.h - the little that all workers keep together: which expert a conversation stays with, which one gave a response,
+ * and what a user has taken lately.
  *
- * A conversation's next turn, and a user's next request, may come to any worker; without Redis nobody else could tell it.  Each of the
- * two lives as long as the process, so that a reload forgets nothing.  Parts of it have locks of their own, held for one lookup or one
+ * A conversation's next turn, and a user's next request, may come to any worker; without Redis nobody else could tell it.  Each of them
+ * lives as long as the process, so that a reload forgets nothing.  Parts of it have locks of their own, held for one lookup or one
  * copy; all functions on any thread.
  */
 #ifndef PM_COMMONS_H
@@ -16,7 +17,7 @@
 #include "arena.h"
 #include "lru.h"
 
-enum commons { COMMONS_PINS, COMMONS_HISTORIES, COMMONS };
+enum commons { COMMONS_PINS, COMMONS_HISTORIES, COMMONS_STATES, COMMONS };
 
 /* The bound of all parts together; 0: nothing is kept.  0 or -ENOMEM: then it is as it was. */
 int commons_bound(enum commons which, size_t bytes);

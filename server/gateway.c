@@ -130,6 +130,8 @@ static void take_into_force(struct gateway *g, struct generation *gen)
         g->current = gen;
         if (commons_bound(COMMONS_PINS, (size_t)gen->cache->pins) < 0)
                 log_msg(NULL, PM_ERROR, "no memory for pins, conversations stay with their experts as far as there is room");
+        if (commons_bound(COMMONS_STATES, (size_t)gen->cache->responses) < 0)
+                log_msg(NULL, PM_ERROR, "no memory for who gave which response");
         if (commons_bound(COMMONS_HISTORIES, (size_t)gen->feedback->memory) < 0)
                 log_msg(NULL, PM_ERROR, "no memory for what users have taken lately, it counts as far as there is room");
         log_setup((enum pm_level)gen->log_level,

@@ -121,7 +121,7 @@ static const char *place_of(struct reader *r, const char *list, const char *memb
 static int read_turn(struct reader *r, const char *list, bool loose)
 {
         struct query_turn *t = add_turn(r);
-        struct pm_str key;
+        struct pm_str key, id = { 0 }, sealed = { 0 };
 
         if (!t)
                 return wrong(r, list, "the conversation needs more memory than one request may use");
@@ -143,6 +143,10 @@ static int read_turn(struct reader *r, const char *list, bool loose)
                         if (t->content.p)
                                 return wrong(r, place_of(r, list, "content"), "'content' stands here twice");
                         t->content = v;
+                } else if (loose && js_equal(key, "id")) {
+                        id = v;
+                } else if (loose && js_equal(key, "encrypted_content")) {
+                        sealed = v;
                 } else if (alike_odd(key)) {
                         if (alike(key, "role"))
                                 return respelled(r, key, "role", place_of(r, list, "role"));
@@ -152,6 +156,10 @@ static int read_turn(struct reader *r, const char *list, bool loose)
         }
         if (r->j.error)
                 return not_json(r);
+        if (loose && !js_string_is(t->role, "user")) {
+                r->q->item_id = js_type(id) == JS_STRING ? id : r->q->item_id;
+                r->q->sealed = js_type(sealed) == JS_STRING ? sealed : r->q->sealed;
+        }
         if (!t->role.p && loose) {
                 t->role = (struct pm_str){ "\"\"", 2 }; /* a function's output and the like: nobody's words */
                 return 0;
@@ -318,7 +326,8 @@ static const struct {
         bool ours;
 } known[] = {
         KNOWN("model", model_value, true), KNOWN("stream", stream_value, true), KNOWN("stream_options", stream_options, true),
-        KNOWN("user", user, false), KNOWN("prompt_cache_key", prompt_cache_key, false), KNOWN("conversation", conversation, false),
+        KNOWN("user", user, false), KNOWN("prompt_cache_key", prompt_cache_key, false), KNOWN("conversation", conversation, true),
+        KNOWN("previous_response_id", previous_response_id, true),
         KNOWN("metadata", metadata, false), KNOWN("temperature", temperature, false), KNOWN("tools", tools, false),
         KNOWN("functions", functions, false),
 };

@@ -37,7 +37,9 @@ struct query {
         struct query_turn *turns;     /* messages, input items, prompts */
         size_t n_turns;
         /* what says which conversation it is, and whether an answer may be kept: places; p NULL: not there */
-        struct pm_str user, prompt_cache_key, conversation, metadata, temperature, tools, functions;
+        struct pm_str user, prompt_cache_key, previous_response_id, conversation, metadata, temperature, tools, functions;
+        /* of the last item of a Responses `input` that has such and is not the user's: whose state it is; p NULL: there is none */
+        struct pm_str item_id, sealed;
         bool ambiguous;               /* one of these stands there twice, and parsers differ on which counts */
 };
 

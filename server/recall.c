@@ -8,6 +8,7 @@
  */
 #include "recall.h"
 
+#include <event2/buffer.h>
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
 
@@ -341,6 +342,17 @@ static enum next recall(struct request *r)
 
         if (!r->asked)
                 return GO; /* an expert was named */
+        if (r->query.api == EXPERT_RESPONSES && !k->begun) {
+                switch (follow_find(r)) {
+                case FOLLOW_WAITS:
+                        return WAIT;
+                case FOLLOW_FOUND:
+                case FOLLOW_REFUSED:
+                        return GO;
+                case FOLLOW_NOTHING:
+                        break;
+                }
+        }
         if (!k->begun) {
                 (void)begin(r);
                 if (r->ended || k->off || k->refresh || answers_recall(r, NULL) || recall_local(r))
@@ -468,7 +480,10 @@ static void pin(struct request *r)
 void recall_begun(struct request *r)
 {
         const struct decision *d = &r->decision;
+        const struct transfer *t = r->attempt.transfer;
 
+        if (t && r->query.api == EXPERT_RESPONSES && !r->query.stream && evbuffer_get_length(t->in))
+                follow_answer(r, (struct pm_str){ (const char *)evbuffer_pullup(t->in, -1), evbuffer_get_length(t->in) });
         if (r->recall.pin.local.p && r->status == 200 && d->how != DECISION_DEFAULT && !d->provisional && !d->unsure)
                 pin(r);
 }

@@ -280,6 +280,8 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
         r->attempt.reading.finished |= f.finished;
         if (f.has_usage && !f.has_choices && !r->query.wants_usage && ends_in_done(r))
                 return GO; /* we asked for it, the client did not */
+        if (responses)
+                follow_event(r, e->data);
         send_event(r, whole_event(r, e));
         return GO;
 }

@@ -330,6 +330,7 @@ static enum next request_route(struct request *r)
         if (++r->query_at < r->n_queries) {
                 recall_settle(r);
                 recall_finish(r);
+                follow_finish(r);
                 r->query = r->queries[r->query_at];
                 r->decision = (struct decision){ 0 };
                 r->at = STEP_recall;
@@ -509,6 +510,7 @@ static void request_free(struct request *r)
         if (r->tenant)
                 tenant_leave(TAKE(r->tenant));
         recall_finish(r);
+        follow_finish(r);
         recommend_finish(r);
         worker_unwake(r->worker, &r->wake);
         end_routing(r);

@@ -14,6 +14,7 @@
 #include "arena.h"
 #include "config.h"
 #include "expert.h"
+#include "follow.h"
 #include "http.h"
 #include "metrics.h"
 #include "query.h"
@@ -90,6 +91,7 @@ struct request {
         bool over;                   /* only the orphans keep us */
         struct decision decision;
         struct recall recall;
+        struct follow follow;
         struct evbuffer *recorded;   /* the answer so far, if it is to be kept */
         const char *replayed;        /* the answer was kept: "local", "shared" */
 

@@ -192,6 +192,9 @@ static const struct pm_option cache_table[] = {
                        "for answers, in each worker, where a route keeps them; 0: none"),
         PM_SIZE_OPTION(struct cache_settings, vectors, "vectors", "8MiB", 0, 64 * 1024 * MIB,
                        "for vectors that embedders' backends have given, and replies to routers, in each worker; 0: none"),
+        PM_SIZE_OPTION(struct cache_settings, responses, "responses", "8MiB", 0, 64 * 1024 * MIB,
+                       "for which expert gave a response of /v1/responses, in the process: what goes on from it goes there; 0: it is routed"),
+        PM_TIME_OPTION(struct cache_settings, responses_time, "responses_time", "168h", 1000, 365 * 24 * HOUR, "how long that is remembered"),
         PM_TABLE_OPTION(struct cache_settings, redis, struct redis_settings, "redis", redis_table,
                         "what gateways share; without it, or while it is down, each keeps its own"),
         PM_END_OPTION

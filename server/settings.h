@@ -90,7 +90,8 @@ struct feedback_settings {
 };
 
 struct cache_settings {
-        int64_t memory, pins, answers, vectors; /* bytes */
+        int64_t memory, pins, answers, vectors, responses; /* bytes */
+        int64_t responses_time; /* milliseconds */
         struct redis_settings redis;
 };
 

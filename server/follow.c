@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An id that nobody has seen is routed like any other request: the expert may know it, and says so if not.  One whose expert is gone, or
+ * rests, is not sent to another, which could only fail in words of its own; but a plain item has all that it says in itself, and its expert is
+ * only preferred.
+ */
+#include "follow.h"
+
+#include <event2/buffer.h>
+#include <hiredis/hiredis.h>
+
+#include "base.h"
+#include "commons.h"
+#include "js.h"
+#include "kept.h"
+#include "request_parts.h"
+#include "settings.h"
+#include "tenant.h"
+
+enum { ID_MAX = 512, ITEMS_MAX = 32, SET_TIMEOUT_US = 1000000 };
+
+static const struct {
+        const char *name, *param, *code;
+        bool alone; /* no other expert can go on from it */
+} kinds[FOLLOWS] = {
+        [FOLLOW_RESPONSE] = { "response", "previous_response_id", "previous_response_not_found", true },
+        [FOLLOW_CONVERSATION] = { "conversation", "conversation", "conversation_not_found", true },
+        [FOLLOW_SEALED] = { "encrypted reasoning", "input", "invalid_encrypted_content", true },
+        [FOLLOW_ITEM] = { "item", "input", "item_not_found", false },
+};
+
+/* An id is told apart from encrypted words, and from nothing else: the same text is the same thing. */
+static bool key_of(struct request *r, struct pm_str text, bool sealed, struct cache_key *ret)
+{
+        struct cache *c = r->worker->cache;
+
+        cache_sum_begin(c);
+        cache_sum_text(c, (struct pm_str){ sealed ? "sealed" : "id", sealed ? 6 : 2 });
+        cache_sum_text(c, text);
+        return cache_sum_key_named(c, r->generation, CACHE_KEY_STATE, r->tenant ? r->tenant->name : "*", "responses", &r->arena, ret);
+}
+
+/* ---- whom to follow ------------------------------------------------------------------------------------------------------ */
+
+static void name_it(struct request *r, int which, struct pm_str place)
+{
+        struct pm_str text = js_type(place) == JS_STRING ? js_text(place, &r->arena) : (struct pm_str){ 0 };
+
+        if (text.n && (which == FOLLOW_SEALED || text.n <= ID_MAX))
+                (void)key_of(r, text, which == FOLLOW_SEALED, &r->follow.keys[which]);
+}
+
+/* A name, or an object with one. */
+static struct pm_str conversation_place(const struct query *q)
+{
+        return js_type(q->conversation) == JS_OBJECT ? js_member(q->conversation, "id") : q->conversation;
+}
+
+static void name_all(struct request *r)
+{
+        const struct query *q = &r->query;
+
+        name_it(r, FOLLOW_RESPONSE, q->previous_response_id);
+        name_it(r, FOLLOW_CONVERSATION, conversation_place(q));
+        name_it(r, FOLLOW_SEALED, q->sealed);
+        name_it(r, FOLLOW_ITEM, q->item_id);
+}
+
+/* FOUND with r->decision, REFUSED with the answer, or NOTHING: this value says nothing. */
+static enum follow_result take(struct request *r, int which, struct pm_str value)
+{
+        struct decision d = { .how = DECISION_PINNED };
+        struct expert **candidates;
+        struct kept k;
+        bool all;
+        size_t n;
+
+        if (kept_read(value, &k) < 0 || k.key != r->follow.keys[which].hash || k.ends_ms <= cache_now_ms())
+                return FOLLOW_NOTHING;
+        d.expert = generation_expert(r->generation, k.expert);
+        if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert)) {
+                if (!kinds[which].alone)
+                        return FOLLOW_NOTHING;
+                (void)reply_error(r, 400, kinds[which].param, kinds[which].code,
+                                  "this %s was given by an expert that route '%s' does not ask any more, and no other one knows it", kinds[which].name,
+                                  r->asked->name);
+                return FOLLOW_REFUSED;
+        }
+        d.reason = arena_printf(&r->arena, "it goes on from %s%s that %s gave", strchr("aeiou", *kinds[which].name) ? "an " : "a ",
+                                kinds[which].name, d.expert->name);
+        if (!kinds[which].alone) {
+                if (!expert_available(d.expert, now_us()) ||
+                    route_candidates(r->asked, r->tenant, r->query.api, &r->arena, &candidates, &n, &all) < 0)
+                        return FOLLOW_NOTHING;
+                route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
+        }
+        r->decision = d;
+        return FOLLOW_FOUND;
+}
+
+static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
+{
+        struct follow *f = CONTAINER_OF(call, struct follow, call);
+        struct request *r = f->request;
+        char *copy;
+
+        if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_STRING && (copy = arena_alloc(&r->arena, MAX(reply->len, (size_t)1))))
+                f->value = (struct pm_str){ memcpy(copy, reply->str, reply->len), reply->len };
+        worker_wake(r->worker, &r->wake);
+}
+
+/* For the strongest of what is named: one command is what a request may wait for. */
+static bool ask_redis(struct request *r)
+{
+        struct follow *f = &r->follow;
+
+        f->asked = true;
+        f->redis = cache_redis(r->worker->cache);
+        for (f->which = 0; f->which < FOLLOWS && !f->keys[f->which].local.p;)
+                f->which++;
+        if (!f->redis || !redis_ready(f->redis) || f->which == FOLLOWS)
+                return false;
+        f->request = r;
+        f->call.done = on_fetched;
+        return redis_get(f->redis, &f->call, f->keys[f->which].shared, r->generation->cache->redis.timeout * 1000) == 0;
+}
+
+enum follow_result follow_find(struct request *r)
+{
+        struct follow *f = &r->follow;
+        enum follow_result got = FOLLOW_NOTHING;
+        int64_t now_ms = cache_now_ms();
+        struct pm_str value;
+
+        if (f->call.ticket)
+                return FOLLOW_WAITS;
+        if (!f->begun) {
+                f->begun = true;
+                name_all(r);
+                for (int i = 0; i < FOLLOWS && got == FOLLOW_NOTHING; i++)
+                        if (f->keys[i].local.p && commons_get(COMMONS_STATES, f->keys[i].hash, f->keys[i].local, now_ms, &r->arena, &value))
+                                got = take(r, i, value);
+                if (got != FOLLOW_NOTHING)
+                        return got;
+        }
+        if (!f->asked && ask_redis(r))
+                return FOLLOW_WAITS;
+        if (!f->value.p)
+                return FOLLOW_NOTHING;
+        value = f->value;
+        f->value = (struct pm_str){ 0 };
+        return take(r, f->which, value);
+}
+
+void follow_finish(struct request *r)
+{
+        if (r->follow.call.ticket)
+                redis_cancel(r->follow.redis, &r->follow.call);
+        r->follow = (struct follow){ .begun = false };
+}
+
+/* ---- who is to be followed ----------------------------------------------------------------------------------------------- */
+
+static void remember(struct request *r, struct pm_str text, bool sealed)
+{
+        const struct cache_settings *s = r->generation->cache;
+        const char *expert = r->attempt.expert->name;
+        struct redis *redis = cache_redis(r->worker->cache);
+        int64_t now_ms = cache_now_ms();
+        struct cache_key key = { .hash = 0 };
+        unsigned char *out;
+        struct pm_str value;
+        struct kept k;
+
+        if (!text.n || (!sealed && text.n > ID_MAX) || !key_of(r, text, sealed, &key))
+                return;
+        k = (struct kept){ .ends_ms = now_ms + s->responses_time, .key = key.hash, .expert = { expert, strlen(expert) } };
+        out = arena_alloc(&r->arena, kept_size(&k));
+        if (!out)
+                return;
+        kept_write(&k, out);
+        value = (struct pm_str){ (const char *)out, kept_size(&k) };
+        commons_put(COMMONS_STATES, key.hash, key.local, value, k.ends_ms, now_ms);
+        if (redis)
+                (void)redis_set(redis, NULL, key.shared, value, s->responses_time, SET_TIMEOUT_US);
+}
+
+static struct pm_str text_of(struct request *r, struct pm_str object, const char *name)
+{
+        struct pm_str v = js_member(object, name);
+
+        return js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
+}
+
+static void remember_item(struct request *r, struct pm_str item)
+{
+        remember(r, text_of(r, item, "id"), false);
+        remember(r, text_of(r, item, "encrypted_content"), true);
+}
+
+static bool wanted(const struct request *r)
+{
+        return r->query.api == EXPERT_RESPONSES && r->attempt.expert && r->generation->cache->responses > 0;
+}
+
+/* A response: its id, its conversation, its items.  It need not be all there: what has been read counts. */
+void follow_answer(struct request *r, struct pm_str json)
+{
+        struct pm_str key, ignored;
+        size_t items = 0;
+        struct js j;
+
+        if (!wanted(r))
+                return;
+        if (r->query.conversation.p)
+                remember(r, js_text(conversation_place(&r->query), &r->arena), false);
+        js_start(&j, json, 512);
+        for (js_enter(&j); js_more(&j, &key);) {
+                if (js_equal(key, "output") && js_peek(&j) == JS_ARRAY) {
+                        for (js_enter(&j); js_more(&j, &ignored);) {
+                                struct pm_str item = js_take(&j);
+
+                                if (!j.error && items++ < ITEMS_MAX)
+                                        remember_item(r, item);
+                        }
+                        continue;
+                }
+
+                struct pm_str v = js_take(&j);
+
+                if (j.error)
+                        return;
+                if (js_equal(key, "id") && js_type(v) == JS_STRING)
+                        remember(r, js_text(v, &r->arena), false);
+                else if (js_equal(key, "conversation"))
+                        remember(r, js_type(v) == JS_OBJECT ? text_of(r, v, "id") : js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 }, false);
+        }
+}
+
+/* response.created has the response's id, response.output_item.done one item; what ends the stream has them again. */
+void follow_event(struct request *r, struct pm_str json)
+{
+        struct pm_str type;
+
+        if (!wanted(r))
+                return;
+        type = js_member(json, "type");
+        if (js_string_is(type, "response.created"))
+                follow_answer(r, js_member(json, "response"));
+        else if (js_string_is(type, "response.output_item.done"))
+                remember_item(r, js_member(json, "item"));
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * follow.h - state that lives at an expert: what goes on from an answer of /v1/responses goes to the expert that gave it.
+ *
+ * An answer has an id, by which the next request may name it (previous_response_id); its items have ids, too, and their reasoning may be
+ * encrypted for the expert alone.  Whoever gave them is remembered by tenant, for all workers (commons.h) and in Redis, within a bound and for
+ * a time.  What is remembered is no cache: x-pointsman-cache does not turn it off.
+ */
+#ifndef PM_FOLLOW_H
+#define PM_FOLLOW_H
+
+#include <stdbool.h>
+
+#include "cache.h"
+#include "pm_router.h"
+#include "redis.h"
+
+struct request;
+
+/* What a request may go on from, the strongest first. */
+enum { FOLLOW_RESPONSE, FOLLOW_CONVERSATION, FOLLOW_SEALED, FOLLOW_ITEM, FOLLOWS };
+
+/* Part of a request; zeroed for each query of it. */
+struct follow {
+        bool begun, asked;        /* asked: Redis, with whatever result */
+        struct cache_key keys[FOLLOWS]; /* without a key: the request does not name such */
+        struct redis_call call;
+        struct redis *redis;      /* whom */
+        int which;                /* it was asked for */
+        struct request *request;
+        struct pm_str value;      /* what it said; p NULL: nothing */
+};
+
+enum follow_result { FOLLOW_NOTHING, FOLLOW_FOUND, FOLLOW_WAITS, FOLLOW_REFUSED };
+/* The expert that a request has to go to: r->decision is it, or r is answered since it cannot be reached any more. */
+enum follow_result follow_find(struct request *r);
+
+/* An expert's whole answer, or as much of it as there is, and the data of an event: what they give ids to is remembered. */
+void follow_answer(struct request *r, struct pm_str json);
+void follow_event(struct request *r, struct pm_str json);
+
+/* Undoes what is in flight. */
+void follow_finish(struct request *r);
+#endif

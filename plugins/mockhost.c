@@ -108,6 +108,8 @@ static enum mock_end ending(struct run *r)
                 return check_candidates(r);
         case PASS:
                 return MOCK_PASSED;
+        case REJECT:
+                return r->query.kind == PM_RECOMMEND ? MOCK_REJECTED : refused(r, "rejected a chat query");
         default:
                 return MOCK_FAILED;
         }
@@ -227,6 +229,89 @@ static const struct pm_str *const *make_list(struct run *r, const char *const *t
         return list;
 }
 
+/* ---- what the body of a recommend query says ------------------------------------------------------------------------------- */
+
+static void wrong(struct run *r, const char *param, const char *what)
+{
+        r->wrong_param = r->wrong ? r->wrong_param : param;
+        r->wrong = r->wrong ? r->wrong : what;
+}
+
+/* A list's texts behind those of *list. */
+static void add_texts(struct run *r, const char *param, json_t *from, const struct pm_str *const **list, size_t *n)
+{
+        const struct pm_str **all = scrap_alloc(r->memory, (*n + json_array_size(from) + 1) * sizeof *all);
+
+        if (!json_is_array(from))
+                wrong(r, param, "must be a list of ids");
+        for (size_t i = 0; i < *n; i++)
+                all[i] = (*list)[i];
+        for (size_t i = 0; i < json_array_size(from); i++) {
+                json_t *id = json_array_get(from, i);
+                struct pm_str *s = scrap_alloc(r->memory, sizeof *s);
+
+                if (!json_is_string(id) || json_string_length(id) == 0)
+                        wrong(r, param, "must be a list of ids");
+                *s = run_keep_str(r, (struct pm_str){ json_is_string(id) ? json_string_value(id) : "", json_string_length(id) });
+                all[(*n)++] = s;
+        }
+        *list = all;
+}
+
+static struct pm_str filter_value(struct run *r, json_t *v)
+{
+        char number[24];
+
+        if (json_is_string(v))
+                return run_keep_str(r, (struct pm_str){ json_string_value(v), json_string_length(v) });
+        if (json_is_boolean(v))
+                return mock_str(json_is_true(v) ? "true" : "false");
+        if (!json_is_integer(v))
+                wrong(r, "filter", "must be an object of attributes, each with a text, a whole number, true, false, or a list of these");
+        (void)snprintf(number, sizeof number, "%lld", (long long)json_integer_value(v));
+        return mock_str(run_keep(r, number));
+}
+
+static const struct pm_filter *make_filter(struct run *r, const char *key, json_t *value)
+{
+        size_t n = json_is_array(value) ? json_array_size(value) : 1;
+        struct pm_str *texts = scrap_alloc(r->memory, (n + 1) * sizeof *texts);
+        const struct pm_str **list = scrap_alloc(r->memory, (n + 1) * sizeof *list);
+        struct pm_filter *f = scrap_alloc(r->memory, sizeof *f);
+
+        for (size_t i = 0; i < n; i++) {
+                texts[i] = filter_value(r, json_is_array(value) ? json_array_get(value, i) : value);
+                list[i] = &texts[i];
+        }
+        *f = (struct pm_filter){ mock_str(run_keep(r, key)), list, n };
+        return f;
+}
+
+/* As the gateway reads it. */
+static void read_body(struct run *r)
+{
+        struct pm_query *q = &r->query;
+        json_t *body = json_loadb(q->body.p ? q->body.p : "", q->body.n, JSON_ALLOW_NUL, NULL), *value, *filter = json_object_get(body, "filter");
+        const char *seen = json_string_value(json_object_get(body, "seen")), *key;
+        const struct pm_filter **filters = scrap_alloc(r->memory, (json_object_size(filter) + 1) * sizeof *filters);
+
+        if (r->ask->body.n && !json_is_object(body))
+                wrong(r, NULL, "the body must be a JSON object");
+        if (json_object_get(body, "deny"))
+                add_texts(r, "deny", json_object_get(body, "deny"), &q->exclude, &q->n_exclude);
+        if (json_object_get(body, "allow"))
+                add_texts(r, "allow", json_object_get(body, "allow"), &q->allow, &q->n_allow);
+        if (json_object_get(body, "seen") && (!seen || (strcmp(seen, "keep") != 0 && strcmp(seen, "drop") != 0)))
+                wrong(r, "seen", "must be \"keep\" or \"drop\"");
+        q->keep_seen = seen && strcmp(seen, "keep") == 0;
+        if (filter && !json_is_object(filter))
+                wrong(r, "filter", "must be an object of attributes, each with a text, a whole number, true, false, or a list of these");
+        json_object_foreach(filter, key, value)
+                filters[q->n_filters++] = make_filter(r, key, value);
+        q->filters = filters;
+        json_decref(body);
+}
+
 static void make_query(struct run *r)
 {
         const struct mock_ask *ask = r->ask;
@@ -250,6 +335,8 @@ static void make_query(struct run *r)
                 q->wanted = ask->wanted;
         }
         q->body = ask->body.n ? ask->body : make_body(r);
+        if (q->kind == PM_RECOMMEND)
+                read_body(r);
         q->explain = ask->explain;
         all = shown_of(q);
         shown_to(q, &all, r->h->router->reads);
@@ -269,7 +356,13 @@ void mockhost_run(struct mockhost *h, const struct mock_ask *ask, struct mock_re
         make_query(r);
         first = r->query.kind == PM_CHAT ? h->router->route : h->router->recommend;
         r->began = clock_us();
-        ret->end = first ? advance(r, first) : MOCK_PASSED; /* a router for the other kind of query is not asked */
+        if (r->wrong) {
+                ret->end = MOCK_REJECTED;
+                ret->param = r->wrong_param;
+                ret->text = r->wrong;
+        } else {
+                ret->end = first ? advance(r, first) : MOCK_PASSED; /* a router for the other kind of query is not asked */
+        }
         ret->total_us = clock_us() - r->began;
         for (struct deferred *d = r->deferred; d; d = d->before) {
                 d->fn(d->arg);
@@ -436,7 +529,7 @@ const char *mock_end_text(enum mock_end end)
 {
         static const char *const names[] = { [MOCK_DECIDED] = "decided", [MOCK_CANDIDATES] = "candidates", [MOCK_PASSED] = "passed",
                                              [MOCK_FAILED] = "failed", [MOCK_REFUSED] = "refused", [MOCK_BROKEN] = "broken",
-                                             [MOCK_LATE] = "late", [MOCK_LEFT] = "left" };
+                                             [MOCK_LATE] = "late", [MOCK_LEFT] = "left", [MOCK_REJECTED] = "rejected" };
 
-        return end >= MOCK_DECIDED && end <= MOCK_LEFT ? names[end] : "?";
+        return end >= MOCK_DECIDED && end <= MOCK_REJECTED ? names[end] : "?";
 }

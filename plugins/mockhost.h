@@ -70,7 +70,7 @@ struct mock_ask {
         const struct pm_message *messages;    /* none: one message of the user with `text` */
         size_t n_messages;
         const char *tenant, *model, *id;      /* NULL: "", "auto", "mock-1" */
-        struct pm_str body;                   /* empty: made from model and messages */
+        struct pm_str body;                   /* empty: made from model and messages; recommend: allow, deny, filter, seen are read out of it */
         const char *const *headers;           /* name, value, ..., NULL */
         const char *user;
         const char *const *history, *const *exclude; /* NULL at the end */
@@ -88,7 +88,8 @@ enum mock_end {
         MOCK_REFUSED,  /* a decision that no host may follow: unknown expert, extra that is no JSON object, ... */
         MOCK_BROKEN,   /* the router broke a rule of the ABI */
         MOCK_LATE,     /* not done within limit_ms */
-        MOCK_LEFT      /* the client left, as the faults asked */
+        MOCK_LEFT,     /* the client left, as the faults asked */
+        MOCK_REJECTED  /* pm_reject, or the host itself, of a recommend query: the client's mistake, in `param` */
 };
 
 /* What came out; all it points to lives until mock_result_finish(). */
@@ -103,7 +104,8 @@ struct mock_result {
         const struct pm_item *const *items;
         size_t n_items;
         const char *explained;        /* by pm_explain, if the query asked for it and it is a JSON object */
-        const char *text;             /* why it failed, was refused, or is broken */
+        const char *text;             /* why it failed, was refused or rejected, or is broken */
+        const char *param;            /* rejected: the member of the body; may be NULL */
         const char *log;              /* "warn: text\n" for each pm_log */
         unsigned steps, embeds, calls, offloads, defers;
         unsigned kept;                /* calls that were answered from what is kept; `calls`: how often an expert was asked, in the background, too */

@@ -117,6 +117,22 @@ static PRINTF(2, 3) pm_step host_fail(struct pm_query *q, const char *fmt, ...)
         return (pm_step){ r->ticket };
 }
 
+static PRINTF(3, 4) pm_step host_reject(struct pm_query *q, const char *param, const char *fmt, ...)
+{
+        struct run *r = run_of(q);
+        char text[512];
+        va_list args;
+
+        va_start(args, fmt);
+        (void)vsnprintf(text, sizeof text, fmt, args);
+        va_end(args);
+        if (moved(r, REJECT)) {
+                r->result->text = run_keep(r, text);
+                r->result->param = run_keep(r, param);
+        }
+        return (pm_step){ r->ticket };
+}
+
 static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str text, pm_step_fn *then)
 {
         struct run *r = run_of(q);
@@ -223,11 +239,17 @@ static struct pm_str host_header(struct pm_query *q, const char *name)
         return joined;
 }
 
+static void host_keep(struct pm_query *q, int seconds)
+{
+        mockhost_shorten(run_of(q), seconds);
+}
+
 const struct pm_host mockhost_functions = {
         .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
         .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail,
         .embed = host_embed, .call = host_call, .offload = host_offload,
         .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header, .explain = host_explain,
+        .reject = host_reject, .keep = host_keep,
 };
 
 /* ---- operations ------------------------------------------------------------------------------------------------------------ */
@@ -340,6 +362,19 @@ static struct kept_reply *add_kept(struct run *r)
         k->next = r->h->kept;
         r->h->kept = k;
         return k;
+}
+
+void mockhost_shorten(struct run *r, int seconds)
+{
+        struct kept_reply *k;
+
+        if (r->call.keep_s <= 0 || !r->call.expert || r->query.status != PM_OK)
+                return;
+        (void)pthread_mutex_lock(&r->h->lock);
+        k = find_kept(r);
+        if (k && !k->sent_by)
+                k->ends_us = MIN(k->ends_us, clock_of(r) + (int64_t)MAX(seconds, 0) * 1000000);
+        (void)pthread_mutex_unlock(&r->h->lock);
 }
 
 static void later(struct run *r)

@@ -19,7 +19,8 @@ enum move {
         CANDIDATES,
         PASS,
         FAIL,
-        LAST_ENDING = FAIL,
+        REJECT,
+        LAST_ENDING = REJECT,
         EMBED,
         CALL,
         OFFLOAD,
@@ -74,6 +75,8 @@ struct run {
         const char *encoder;
         struct pm_str text;
         struct pm_call call;
+        const char *wrong;         /* what a host would not have asked about: in the body; NULL: nothing */
+        const char *wrong_param;
         void (*work)(void *job);
         void *job;
         struct deferred *deferred;
@@ -88,6 +91,8 @@ extern const struct pm_host mockhost_functions;
 
 /* Carries out the continuation that a step asked for.  False: the client left meanwhile. */
 bool mockhost_operate(struct run *r);
+/* What is kept of the last call's reply. */
+void mockhost_shorten(struct run *r, int seconds);
 /* The query has ended: what it has sent for in the background is there. */
 void mockhost_arrive(struct run *r);
 

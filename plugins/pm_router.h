@@ -2,22 +2,21 @@
 /*
  * pm_router.h - the router ABI of pointsman; the one header that a plugin needs.
  *
- * A router is a shared object that says where a request belongs.  It exports one function, written by PM_ROUTER(), that returns
- * its table.  route() and every continuation have the same type: they look at the query, and return their next *move*.  An
- * ending (pm_decide, pm_candidates, pm_pass, pm_fail) answers the query; a continuation (pm_embed, pm_call, pm_offload) names
- * the function that goes on when the operation is done.  The host carries a move out after the step has returned, so nothing
- * runs inside your call; one operation is in flight, so a client that leaves is the host's business and never yours.
+ * A router is a shared object that says where a request belongs.  It exports one function, written by PM_ROUTER(), that returns its table.
+ * route() and every continuation have the same type: they look at the query, and return their next *move*.  An ending (pm_decide,
+ * pm_candidates, pm_pass, pm_fail, pm_reject) answers the query; a continuation (pm_embed, pm_call, pm_offload) names the function that goes
+ * on when the operation is done.  The host carries a move out after the step has returned, so nothing runs inside your call; one operation is
+ * in flight, so a client that leaves is the host's business and never yours.
  *
- * Threads: open and close run on the main thread; route, recommend, observe and continuations on a worker, many at a time for
- * one `self`, so what `self` points to must not change after open unless you guard it; pm_offload's work on a pool thread.
- * A step that takes longer than a millisecond belongs in pm_offload; above 5 ms the host's log names the router.
+ * Threads: open and close run on the main thread; route, recommend, observe and continuations on a worker, many at a time for one `self`, so
+ * what `self` points to must not change after open unless you guard it; pm_offload's work on a pool thread.  A step that takes longer than a
+ * millisecond belongs in pm_offload; above 5 ms the host's log names the router.
  *
  * Memory: what the query points to, and what pm_alloc returns, lives until the query ends; then pm_defer's functions run, last first.
  * Strings are not NUL-terminated unless their type is const char *.  Standard C11; also compiles as C++17.
  */
 #ifndef PM_ROUTER_H
 #define PM_ROUTER_H
-
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,9 +27,7 @@ extern "C" {
 /* A host loads a plugin of its own major and of a minor not above its own.  Structs grow only at the end. */
 #define PM_ABI_MAJOR 1
 #define PM_ABI_MINOR 3
-
-struct pm_query;
-struct pm_host;
+struct pm_query; struct pm_host;
 
 /* Bytes: UTF-8 text where it came from JSON.  p may be NULL when n is 0. */
 struct pm_str { const char *p; size_t n; };
@@ -73,6 +70,9 @@ struct pm_item {
         const char *interest, *source;
 };
 
+/* An attribute that an item must have, with one of these values: texts, or whole numbers, true and false as they are written. */
+struct pm_filter { struct pm_str key; const struct pm_str *const *values; size_t n; };
+
 /* The question.  Read-only but for `state`, which is yours to carry something from step to step. */
 struct pm_query {
         uint32_t size; /* of this struct as the host knows it */
@@ -86,26 +86,25 @@ struct pm_query {
         int64_t left_ms;      /* time left for routing when this step began */
         /* chat */
         struct pm_str text; /* the last user message */
-        const struct pm_message *const *messages;
-        size_t n_messages;
+        const struct pm_message *const *messages; size_t n_messages;
         struct pm_str body; /* the client's bytes, valid JSON */
-        const struct pm_expert *const *experts;
-        size_t n_experts;
+        const struct pm_expert *const *experts; size_t n_experts;
         struct pm_str user; /* empty: unknown; chat: the body's `user` (since 1.1) */
         /* recommend */
-        const struct pm_str *const *history;
-        size_t n_history;
+        const struct pm_str *const *history; size_t n_history;
         size_t wanted; /* how many candidates */
-        const struct pm_str *const *exclude;
-        size_t n_exclude;
+        const struct pm_str *const *exclude; size_t n_exclude; /* since 1.3 also what the body says in `deny` */
 
         /* the last operation's result; a vector and a reply live until the query ends */
         int status;           /* enum pm_status */
         int http_status;      /* pm_call: of the answer, 0 if none came */
         struct pm_str reply;  /* pm_call: the answer's body */
-        const float *vector;  /* pm_embed: dim floats, as the encoder gave them */
-        size_t dim;
+        const float *vector; size_t dim; /* pm_embed: as the encoder gave them */
         int explain;          /* since 1.1: whoever asks wants to know why, see pm_explain */
+        /* recommend, since 1.3: only these items (NULL: any); their attributes; may what the user has taken come again? */
+        const struct pm_str *const *allow; size_t n_allow;
+        const struct pm_filter *const *filters; size_t n_filters;
+        int keep_seen;
 };
 
 /* ---- moves -------------------------------------------------------------------------------------------------------------- */
@@ -148,6 +147,8 @@ struct pm_host {
         void (*log)(struct pm_query *q, enum pm_level level, const char *fmt, ...);
         struct pm_str (*header)(struct pm_query *q, const char *name);
         void (*explain)(struct pm_query *q, const char *json); /* since 1.1 */
+        pm_step (*reject)(struct pm_query *q, const char *param, const char *fmt, ...); /* since 1.3 */
+        void (*keep)(struct pm_query *q, int seconds); /* since 1.3 */
 };
 
 /* This request belongs to that expert: pm_decide(q, .expert = "math", .confidence = .9). */
@@ -157,6 +158,8 @@ struct pm_host {
 #define pm_pass(q) ((q)->host->pass((q))) /* not mine: the next router is asked, and after the last one the route's default */
 /* Could not decide, and that is a fault: logged and counted, then as pm_pass. */
 #define pm_fail(q, ...) ((q)->host->fail((q), __VA_ARGS__))
+/* Recommend, since 1.3: the client's mistake, in this member of the body (or NULL): it is told so (400), and nobody else is asked. */
+#define pm_reject(q, param, ...) ((q)->host->reject((q), (param), __VA_ARGS__))
 /* Turn text into a vector; then q->vector and q->dim.  The text is copied. */
 #define pm_embed(q, encoder, text, then) ((q)->host->embed((q), (encoder), (text), (then)))
 /* Ask an expert something; then q->http_status and q->reply.  pm_call(q, then, .expert = "small", .body = ...).  Copied. */
@@ -174,21 +177,20 @@ struct pm_host {
 #define pm_log(q, level, ...) ((q)->host->log((q), (level), __VA_ARGS__))
 /* For whoever asks why: the members of this JSON object are shown with the answer.  Copied; worth making only if q->explain. */
 #define pm_explain(q, json) ((q)->host->explain((q), (json)))
+/* Since 1.3: what keep_s has kept of q->reply is kept for at most so many seconds from now, by whoever keeps it; 0: no longer. */
+#define pm_keep(q, seconds) ((q)->host->keep((q), (seconds)))
 /* A header of the client's request, joined by ", " if it came more than once; empty if it did not; names ignore case. */
 #define pm_header(q, name) ((q)->host->header((q), (name)))
 
 /* ---- options ------------------------------------------------------------------------------------------------------------ */
 enum pm_type {
-        PM_BOOL = 1,  /* int */
-        PM_INT,       /* int64_t */
-        PM_REAL,      /* double */
+        PM_BOOL = 1, PM_INT, PM_REAL, /* int, int64_t, double */
         PM_STR,       /* const char *, NULL if not given and without preset */
         PM_PATH,      /* const char *, a file; made absolute against the configuration file's folder */
         PM_SIZE,      /* int64_t bytes: 512, 64KiB, 4MiB, 1GiB */
         PM_TIME,      /* int64_t milliseconds: 250ms, 2s, 5m, 1h */
         PM_CHOICE,    /* int64_t, index into `choices`, a "a|b|c" string */
-        PM_STRS,      /* struct pm_strs */
-        PM_TABLE,     /* a struct in place, described by `sub` */
+        PM_STRS, PM_TABLE, /* struct pm_strs; a struct in place, described by `sub` */
         PM_TABLES,    /* struct pm_tables: a list of maps, or a map of maps when `sub` has a PM_KEY */
         PM_KEY        /* const char *: in the `sub` of a PM_TABLES, receives the entry's name in a map of maps */
 };
@@ -207,8 +209,7 @@ struct pm_option {
         const char *preset;     /* as it would stand in the file; NULL: zero */
         double min, max;        /* for numbers, sizes and times; both 0: no range.  For lists: how many items */
         const char *choices;    /* PM_CHOICE */
-        const struct pm_option *sub; /* PM_TABLE, PM_TABLES */
-        size_t sub_size;
+        const struct pm_option *sub; size_t sub_size; /* PM_TABLE, PM_TABLES */
         const char *help;       /* one sentence, no full stop */
 };
 
@@ -245,8 +246,7 @@ enum pm_reads { PM_READS_NOTHING = 1, PM_READS_TEXT = 2, PM_READS_MESSAGES = 4, 
 struct pm_open {
         uint32_t size;
         const char *instance;             /* the router's name in the configuration */
-        const char *const *experts;       /* all configured experts */
-        size_t n_experts;
+        const char *const *experts; size_t n_experts; /* all that are configured */
         void (*log)(const struct pm_open *o, enum pm_level level, const char *fmt, ...);
         int (*refuse)(const struct pm_open *o, const char *fmt, ...); /* says why open() fails; returns -1 */
         void (*reads_header)(const struct pm_open *o, const char *name); /* since 1.1; copied */

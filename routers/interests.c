@@ -8,8 +8,8 @@
  *
  *         catalogue: { plugin: interests, index: catalogue/ }        # the folder of pointsman-train interests
  *
- * Of the request: user, history (newest last), exclude and how many; and from its body, where they are there, "seen": "keep" or "drop", "allow" and
- * "deny" (lists of ids), "filter": {KEY: VALUE or [VALUE, ...], ...}.
+ * Of the request: user, history (newest last), how many, and what may come back: exclude, allow, filter ({KEY: VALUE or [VALUE, ...], ...}) and
+ * whether what was seen may come again.  The host has read them; the body is not read a second time.
  */
 #include <jansson.h>
 
@@ -17,8 +17,6 @@
 
 #include "base.h"
 
-#define BODY_MAX ((size_t)4 << 20)
-#define IDS_MAX 100000         /* of one list of a request that are looked at */
 #define TAGS_MAX 256           /* values of all filters */
 
 static const struct pm_option options[] = {
@@ -104,9 +102,11 @@ static int opened(void *self, const struct pm_open *o)
 /* All that the pool's thread sees. */
 struct job {
         struct router *router;
-        struct pm_str user, body;
-        const struct pm_str *const *history, *const *exclude;
-        size_t n_history, n_exclude, wanted;
+        struct pm_str user;
+        const struct pm_str *const *history, *const *exclude, *const *allow;
+        const struct pm_filter *const *filters;
+        size_t n_history, n_exclude, n_allow, n_filters, wanted;
+        bool keep_seen;
         struct interests_item *item;   /* [wanted] */
         size_t n;
         struct interests_part *part;   /* room for as many as there can be; NULL: nobody asks why */
@@ -117,8 +117,7 @@ struct job {
 
 /* Numbers of a request's lists; freed at the job's end. */
 struct request {
-        json_t *body;
-        uint32_t *history, *barred, *allowed;
+        uint32_t *number;              /* of all its ids */
         uint32_t tag[TAGS_MAX];
         size_t n_tags;
         struct interests_filter filter[INTERESTS_FILTERS_MAX];
@@ -126,10 +125,7 @@ struct request {
 
 static void request_finish(struct request *r)
 {
-        json_decref(r->body);
-        free(r->history);
-        free(r->barred);
-        free(r->allowed);
+        free(r->number);
 }
 
 struct interests_room *router_room_take(struct router *x)
@@ -156,133 +152,63 @@ void router_room_give(struct router *x, struct interests_room *room)
         interests_room_destroy(room);
 }
 
-PRINTF(2, 3) static int refuse(struct job *j, const char *fmt, ...)
+/* The numbers of a query's ids, the last one first, at *to, which moves on; those that are not known are left out. */
+static const uint32_t *look_up(const struct catalogue *c, const struct pm_str *const *ids, size_t n, uint32_t **to, size_t *ret_n)
 {
-        va_list args;
+        const uint32_t *first = *to;
 
-        va_start(args, fmt);
-        (void)vsnprintf(j->why, sizeof j->why, fmt, args);
-        va_end(args);
-        return -EINVAL;
-}
-
-/* The numbers of a query's ids, the last one first; those that are not known are left out. */
-static size_t look_up(const struct catalogue *c, const struct pm_str *const *ids, size_t n, uint32_t *to)
-{
-        size_t found = 0;
-
-        for (size_t i = n, least = n > IDS_MAX ? n - IDS_MAX : 0; i-- > least;) {
+        for (size_t i = n; i-- > 0;) {
                 uint32_t item = ids_find(&c->items, ids[i]->p, ids[i]->n);
 
                 if (item != IDS_NONE)
-                        to[found++] = item;
+                        *(*to)++ = item;
         }
-        return found;
+        *ret_n = (size_t)(*to - first);
+        return first;
 }
 
-/* The same for a list in the body. */
-static int look_up_json(struct job *j, const char *key, json_t *list, uint32_t *to, size_t *ret_n)
+/* An attribute that no item has is one that none passes. */
+static uint32_t tag_of(const struct catalogue *c, struct pm_str key, struct pm_str value)
 {
-        const struct catalogue *c = j->router->catalogue;
-
-        if (!json_is_array(list) || json_array_size(list) > IDS_MAX)
-                return refuse(j, "'%s' must be a list of at most %d ids", key, IDS_MAX);
-        for (size_t i = 0; i < json_array_size(list); i++) {
-                json_t *id = json_array_get(list, i);
-                uint32_t item;
-
-                if (!json_is_string(id))
-                        return refuse(j, "'%s': item %zu is not a text", key, i);
-                item = ids_find(&c->items, json_string_value(id), json_string_length(id));
-                if (item != IDS_NONE)
-                        to[(*ret_n)++] = item;
-        }
-        return 0;
-}
-
-static int add_tag(struct job *j, struct request *r, const char *key, json_t *value)
-{
-        const struct catalogue *c = j->router->catalogue;
         char tag[IDS_LENGTH_MAX + 1];
-        int n = 0;
+        size_t n = key.n + 1 + value.n;
 
-        if (json_is_string(value))
-                n = snprintf(tag, sizeof tag, "%s=%s", key, json_string_value(value));
-        else if (json_is_integer(value))
-                n = snprintf(tag, sizeof tag, "%s=%lld", key, (long long)json_integer_value(value));
-        else if (json_is_boolean(value))
-                n = snprintf(tag, sizeof tag, "%s=%s", key, json_is_true(value) ? "true" : "false");
-        if (n <= 0)
-                return refuse(j, "'filter': '%.40s' must be a text, a whole number, true, false, or a list of them", key);
-        if (r->n_tags == TAGS_MAX)
-                return refuse(j, "'filter' has more than %d values", TAGS_MAX);
-        r->tag[r->n_tags++] = (size_t)n < sizeof tag ? ids_find(&c->tags, tag, (size_t)n) : IDS_NONE;
-        return 0;
+        if (n > IDS_LENGTH_MAX)
+                return IDS_NONE;
+        memcpy(tag, key.p, key.n);
+        tag[key.n] = '=';
+        memcpy(tag + key.n + 1, value.p, value.n);
+        return ids_find(&c->tags, tag, n);
 }
 
-static int read_filter(struct job *j, json_t *filter, struct request *r, struct interests_ask *ask)
+/* Within the bounds that recommend() has seen to. */
+static void take_filters(const struct job *j, struct request *r, struct interests_ask *ask)
 {
-        const char *key;
-        json_t *value;
+        for (size_t f = 0; f < j->n_filters; f++) {
+                const struct pm_filter *from = j->filters[f];
+                size_t first = r->n_tags;
 
-        if (!json_is_object(filter) || json_object_size(filter) > INTERESTS_FILTERS_MAX)
-                return refuse(j, "'filter' must be an object of at most %d members", INTERESTS_FILTERS_MAX);
-        json_object_foreach(filter, key, value) {
-                size_t n = json_is_array(value) ? json_array_size(value) : 1, first = r->n_tags;
-
-                for (size_t i = 0; i < n; i++)
-                        if (add_tag(j, r, key, json_is_array(value) ? json_array_get(value, i) : value) < 0)
-                                return -EINVAL;
+                for (size_t i = 0; i < from->n; i++)
+                        r->tag[r->n_tags++] = tag_of(j->router->catalogue, from->key, *from->values[i]);
                 r->filter[ask->n_filters++] = (struct interests_filter){ &r->tag[first], r->n_tags - first };
         }
         ask->filter = r->filter;
-        return 0;
 }
 
-/* What only the body says. */
-static int read_body(struct job *j, struct request *r, struct interests_ask *ask)
-{
-        json_t *seen = json_object_get(r->body, "seen"), *deny = json_object_get(r->body, "deny");
-        json_t *allow = json_object_get(r->body, "allow"), *filter = json_object_get(r->body, "filter");
-        const char *text = json_string_value(seen);
-
-        if (seen && (!text || (strcmp(text, "keep") != 0 && strcmp(text, "drop") != 0)))
-                return refuse(j, "'seen' must be \"keep\" or \"drop\"");
-        ask->keep_seen = text && strcmp(text, "keep") == 0;
-        if (deny && look_up_json(j, "deny", deny, r->barred, &ask->n_barred) < 0)
-                return -EINVAL;
-        if (allow) {
-                r->allowed = malloc((json_array_size(allow) + 1) * sizeof *r->allowed);
-                if (!r->allowed)
-                        return -ENOMEM;
-                if (look_up_json(j, "allow", allow, r->allowed, &ask->n_allowed) < 0)
-                        return -EINVAL;
-                ask->allowed = r->allowed;
-                ask->only_allowed = true;
-        }
-        return filter ? read_filter(j, filter, r, ask) : 0;
-}
-
-static int read_request(struct job *j, struct request *r, struct interests_ask *ask)
+static int take_request(const struct job *j, struct request *r, struct interests_ask *ask)
 {
         const struct catalogue *c = j->router->catalogue;
+        uint32_t *to = r->number = malloc((j->n_history + j->n_exclude + j->n_allow + 1) * sizeof *r->number);
 
-        *ask = (struct interests_ask){ .user = ids_find(&c->users, j->user.p, j->user.n),
-                                       .wanted = MIN(j->wanted, (size_t)INTERESTS_WANTED_MAX) };
-        if (j->body.n > BODY_MAX)
-                return refuse(j, "the body has %zu bytes, at most %zu are read", j->body.n, BODY_MAX);
-        if (j->body.n > 0)
-                r->body = json_loadb(j->body.p, j->body.n, 0, NULL);
-        r->history = malloc((MIN(j->n_history, (size_t)IDS_MAX) + 1) * sizeof *r->history);
-        r->barred = malloc((MIN(j->n_exclude, (size_t)IDS_MAX) + json_array_size(json_object_get(r->body, "deny")) + 1) *
-                           sizeof *r->barred);
-        if (!r->history || !r->barred)
+        if (!to)
                 return -ENOMEM;
-        ask->n_history = look_up(c, j->history, j->n_history, r->history);
-        ask->n_barred = look_up(c, j->exclude, j->n_exclude, r->barred);
-        ask->history = r->history;
-        ask->barred = r->barred;
-        return read_body(j, r, ask);
+        *ask = (struct interests_ask){ .user = ids_find(&c->users, j->user.p, j->user.n), .wanted = j->wanted, .keep_seen = j->keep_seen,
+                                       .only_allowed = j->allow != NULL };
+        ask->history = look_up(c, j->history, j->n_history, &to, &ask->n_history);
+        ask->barred = look_up(c, j->exclude, j->n_exclude, &to, &ask->n_barred);
+        ask->allowed = look_up(c, j->allow, j->n_allow, &to, &ask->n_allowed);
+        take_filters(j, r, ask);
+        return 0;
 }
 
 static void find(void *arg)
@@ -293,7 +219,7 @@ static void find(void *arg)
         struct interests_answer answer;
         struct interests_ask ask;
 
-        j->failed = room ? read_request(j, &request, &ask) : -ENOMEM;
+        j->failed = room ? take_request(j, &request, &ask) : -ENOMEM;
         j->n_known = j->failed == 0 ? ask.n_history : 0;
         if (j->failed == 0)
                 j->failed = interests_find(j->router->catalogue, &j->router->settings, &ask, room, &answer, j->why, sizeof j->why);
@@ -359,12 +285,18 @@ static pm_step found(void *self, struct pm_query *q)
 static pm_step recommend(void *self, struct pm_query *q)
 {
         struct job *j = q->state = pm_alloc(q, sizeof *j);
-        size_t wanted = MIN(q->wanted, (size_t)INTERESTS_WANTED_MAX);
+        size_t wanted = MIN(q->wanted, (size_t)INTERESTS_WANTED_MAX), values = 0;
 
+        for (size_t f = 0; f < q->n_filters; f++)
+                values += q->filters[f]->n;
+        if (q->n_filters > INTERESTS_FILTERS_MAX || values > TAGS_MAX)
+                return pm_reject(q, "filter", "'filter' has %zu attributes with %zu values, at most %d with %d are looked at", q->n_filters, values,
+                                 INTERESTS_FILTERS_MAX, TAGS_MAX);
         if (wanted == 0)
                 return pm_candidates(q, NULL, 0);
-        *j = (struct job){ .router = self, .user = q->user, .body = q->body, .history = q->history, .n_history = q->n_history,
-                           .exclude = q->exclude, .n_exclude = q->n_exclude, .wanted = wanted };
+        *j = (struct job){ .router = self, .user = q->user, .history = q->history, .n_history = q->n_history, .exclude = q->exclude,
+                           .n_exclude = q->n_exclude, .allow = q->allow, .n_allow = q->n_allow, .filters = q->filters, .n_filters = q->n_filters,
+                           .keep_seen = q->keep_seen, .wanted = wanted };
         j->item = pm_alloc(q, wanted * sizeof *j->item);
         if (q->explain)
                 j->part = pm_alloc(q, INTERESTS_PARTS_MAX * sizeof *j->part);

@@ -296,6 +296,12 @@ bool errand_start(struct errand *e, struct worker *w, struct arena *arena, struc
         return e->done;
 }
 
+void errand_shorten(struct errand *e, int64_t keep_ms)
+{
+        if (e->lookup.key.local.p && keep_ms < e->call.keep_ms)
+                lookup_shorten(&e->lookup, e->reply, keep_ms);
+}
+
 void errand_cancel(struct errand *e)
 {
         if (!e->lookup.worker)

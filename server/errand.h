@@ -61,6 +61,8 @@ struct errand {
 
 /* True: it is done already, and the owner is not woken. */
 bool errand_start(struct errand *e, struct worker *w, struct arena *arena, struct wake *owner, const struct errand_call *call);
+/* Of one that has ended well: its reply is kept for at most so long from now; 0: no longer. */
+void errand_shorten(struct errand *e, int64_t keep_ms);
 /* In any state; what runs in the background goes on. */
 void errand_cancel(struct errand *e);
 

@@ -167,6 +167,32 @@ enum lookup_state lookup_state(struct lookup *l)
         return join_or_lead(l); /* the leader has left, or has failed */
 }
 
+void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms)
+{
+        struct redis *redis = cache_redis(l->worker->cache);
+        struct lru *here = cache_vectors(l->worker->cache);
+        int64_t now = cache_now_ms(), ends;
+        struct pm_str kept;
+        char *p;
+
+        if (lru_get(here, l->key.hash, l->key.local, now, &kept, &ends) && ends <= now + keep_ms)
+                return; /* somebody has said so before */
+        p = keep_ms > 0 ? arena_alloc(l->arena, HEAD + value.n) : NULL;
+        kept = (struct pm_str){ p, HEAD + value.n };
+        if (p) {
+                put_head(p, now + keep_ms, l->key.hash);
+                memcpy(p + HEAD, value.p, value.n);
+                keep_here(l, kept);
+        } else {
+                (void)lru_remove(here, l->key.hash, l->key.local);
+                cache_publish(l->worker->cache);
+        }
+        if (redis && p)
+                (void)redis_set(redis, NULL, l->key.shared, kept, keep_ms, SET_TIMEOUT_US);
+        else if (redis)
+                (void)redis_command(redis, NULL, 1, 2, (const char *[]){ "DEL", l->key.shared.p }, (size_t[]){ 3, l->key.shared.n }, SET_TIMEOUT_US);
+}
+
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
 {
         char *kept = value.p ? arena_alloc(l->arena, HEAD + value.n) : NULL;

@@ -46,6 +46,8 @@ enum lookup_state lookup_state(struct lookup *l);
 bool lookup_follows(const struct lookup *l, bool *ret_computes);
 /* What was computed, p NULL: it failed.  Kept for so long; the value is copied. */
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms);
+/* What is kept of the key, which is this value, is kept for at most so long from now; 0: no longer. */
+void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms);
 /* In any state; the owner is not woken any more. */
 void lookup_cancel(struct lookup *l);
 #endif

@@ -289,7 +289,7 @@ static const char *const attempt_names[METRICS_ATTEMPTS] = {
 };
 static const char *const decision_names[METRICS_DECISIONS] = {
         [ROUTER_DECIDED] = "decided", [ROUTER_PASSED] = "passed", [ROUTER_FAILED] = "failed", [ROUTER_BROKEN] = "broken",
-        [ROUTER_DEADLINE] = "deadline", [ROUTER_CANCELLED] = "cancelled",
+        [ROUTER_DEADLINE] = "deadline", [ROUTER_CANCELLED] = "cancelled", [ROUTER_REJECTED] = "rejected",
 };
 static const char *const call_names[METRICS_CALLS] = {
         [ROUTER_CALL_LOCAL] = "local", [ROUTER_CALL_SHARED] = "shared", [ROUTER_CALL_JOINED] = "joined", [ROUTER_CALL_ASKED] = "asked",

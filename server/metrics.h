@@ -51,7 +51,7 @@ void metrics_attempt(struct metrics_shard *s, int expert, enum metrics_attempt e
 void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out, double usd);
 
 /* One router's answer to one query. */
-enum metrics_decision { ROUTER_DECIDED, ROUTER_PASSED, ROUTER_FAILED, ROUTER_BROKEN, ROUTER_DEADLINE, ROUTER_CANCELLED, METRICS_DECISIONS };
+enum metrics_decision { ROUTER_DECIDED, ROUTER_PASSED, ROUTER_FAILED, ROUTER_BROKEN, ROUTER_DEADLINE, ROUTER_CANCELLED, ROUTER_REJECTED, METRICS_DECISIONS };
 void metrics_router(struct metrics_shard *s, int router, enum metrics_decision end, int64_t us);
 void metrics_stall(struct metrics_shard *s, int router); /* a step above 5 ms */
 /* One call of a router (pm_call): where its reply came from, or why it has none. */

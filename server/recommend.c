@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * {"user" or "users", "history", "n", "exclude", "explain", "model"}; what else stands in the body is the routers' business (they see all
- * of it), but shapes that every router would refuse are refused here, with the place.
+ * {"user" or "users", "history", "n", "exclude", "deny", "allow", "filter", "seen", "explain", "model"}: read once, here, and shown to the
+ * routers as fields of the query.  What else stands in the body is their business (they see all of it).  A member of ours that comes twice, or
+ * in other letters ("Deny"), is refused: a list of what must not be recommended is not to be lost over its spelling.
  */
 #include "recommend.h"
 
@@ -17,7 +18,7 @@
 #include "settings.h"
 #include "tenant.h"
 
-enum { N_PRESET = 20, USERS_MAX = 256, ID_MAX = 512 };
+enum { N_PRESET = 20, USERS_MAX = 256, ID_MAX = 512, FILTERS_MAX = 64, VALUES_MAX = 10000 };
 
 /* ---- the body ------------------------------------------------------------------------------------------------------------ */
 
@@ -29,7 +30,7 @@ static bool recommends(const struct route *route)
         return false;
 }
 
-/* Of /v1/recommend and of /v1/feedback.  Routers read the first of them again. */
+/* Of /v1/recommend and of /v1/feedback. */
 static const char *const members[] = { "model", "user", "users", "history", "n", "exclude", "seen", "filter", "allow", "deny", "explain", "events",
                                        "item", "weight", "time" };
 
@@ -110,52 +111,137 @@ static enum next read_ids(struct request *r, struct pm_str list, const char *nam
         return GO;
 }
 
-static bool is_plain(struct pm_str v)
+/* Of an attribute, as a router compares it; p NULL: not one. */
+static struct pm_str plain_value(struct request *r, struct pm_str v)
 {
-        enum js_type t = js_type(v);
+        int64_t number;
+        char *text;
 
-        return t == JS_STRING || t == JS_NUMBER || t == JS_TRUE || t == JS_FALSE;
+        switch (js_type(v)) {
+        case JS_STRING:
+                return js_text(v, &r->arena);
+        case JS_TRUE:
+        case JS_FALSE:
+                return v;
+        case JS_NUMBER: /* 2 and 02 are written alike, 2.5 and 2^64 are nobody's attribute */
+                text = js_int(v, &number) ? arena_printf(&r->arena, "%" PRId64, number) : NULL;
+                return (struct pm_str){ text, text ? strlen(text) : 0 };
+        default:
+                return (struct pm_str){ 0 };
+        }
 }
 
-/* Attributes with a value, or with a list of values. */
-static bool filter_ok(struct pm_str filter)
+static enum next bad_filter(struct request *r, const char *what)
+{
+        return reply_error(r, 400, "filter", NULL, "'filter' %s", what);
+}
+
+static size_t values_in(struct pm_str v)
 {
         struct pm_str key;
         struct js j;
+        size_t n = 0;
 
-        js_start(&j, filter, 8);
-        for (js_enter(&j); js_more(&j, &key);) {
-                struct pm_str v = js_take(&j), ignored;
-                struct js list;
-
-                if (js_type(v) == JS_ARRAY) {
-                        js_start(&list, v, 4);
-                        for (js_enter(&list); js_more(&list, &ignored);)
-                                if (!is_plain(js_take(&list)))
-                                        return false;
-                } else if (!is_plain(v)) {
-                        return false;
-                }
-        }
-        return true;
+        if (js_type(v) != JS_ARRAY)
+                return 1;
+        js_start(&j, v, 4);
+        for (js_enter(&j); js_more(&j, &key); n++)
+                (void)js_take(&j);
+        return n;
 }
 
-/* What no router could make sense of. */
-static enum next check_shapes(struct request *r, struct pm_str body)
+/* One attribute with a value, or with a list of values; *left: how many more there may be. */
+static enum next read_attribute(struct request *r, struct pm_str raw_key, struct pm_str v, size_t *left, struct pm_filter *ret)
 {
-        struct pm_str seen = js_member(body, "seen"), filter = js_member(body, "filter"), explain = js_member(body, "explain");
-        static const char *const lists[] = { "allow", "deny" };
-        const struct pm_str *const *ids;
-        size_t n;
+        size_t room = values_in(v), n = 0;
+        const struct pm_str **values;
+        struct pm_str *texts, ignored;
+        struct js j;
+
+        if (room > *left)
+                return bad_filter(r, "has more than 10000 values");
+        *left -= room;
+        values = arena_alloc(&r->arena, (room + 1) * sizeof *values);
+        texts = arena_alloc(&r->arena, (room + 1) * sizeof *texts);
+        ret->key = js_text((struct pm_str){ raw_key.p - 1, raw_key.n + 2 }, &r->arena);
+        if (!values || !texts || !ret->key.p)
+                return reply_error(r, 503, NULL, NULL, "no memory for the filter");
+        js_start(&j, v, 4);
+        if (js_type(v) == JS_ARRAY)
+                (void)js_enter(&j);
+        while (js_type(v) == JS_ARRAY ? js_more(&j, &ignored) : n < 1) {
+                texts[n] = plain_value(r, js_take(&j));
+                values[n] = &texts[n];
+                if (!texts[n++].p)
+                        return bad_filter(r, "must be an object of attributes, each with a text, a whole number, true, false, or a list of these");
+        }
+        ret->values = values;
+        ret->n = n;
+        return GO;
+}
+
+static enum next read_filter(struct request *r, struct pm_str filter, struct recommend_query *q)
+{
+        size_t left = VALUES_MAX, n = 0;
+        const struct pm_filter **out;
+        struct pm_filter *filters;
+        struct pm_str key;
+        struct js j;
+
+        if (!filter.p)
+                return GO;
+        if (js_type(filter) != JS_OBJECT)
+                return bad_filter(r, "must be an object of attributes, each with a text, a whole number, true, false, or a list of these");
+        out = arena_alloc(&r->arena, FILTERS_MAX * sizeof *out);
+        filters = arena_alloc(&r->arena, FILTERS_MAX * sizeof *filters);
+        if (!out || !filters)
+                return reply_error(r, 503, NULL, NULL, "no memory for the filter");
+        js_start(&j, filter, 8);
+        for (js_enter(&j); js_more(&j, &key) && !r->ended; n++) {
+                if (n == FILTERS_MAX)
+                        return bad_filter(r, "has more than 64 attributes");
+                out[n] = &filters[n];
+                (void)read_attribute(r, key, js_take(&j), &left, &filters[n]);
+                for (size_t i = 0; i < n && !r->ended; i++)
+                        if (filters[i].key.n == filters[n].key.n && memcmp(filters[i].key.p, filters[n].key.p, filters[n].key.n) == 0)
+                                return bad_filter(r, "has the same attribute twice; a list is one of several values");
+        }
+        q->filters = out;
+        q->n_filters = n;
+        return GO;
+}
+
+/* What may come back: `deny` is more of `exclude`. */
+static enum next read_limits(struct request *r, struct pm_str body, struct recommend_query *q)
+{
+        struct pm_str seen = js_member(body, "seen"), allow = js_member(body, "allow"), explain = js_member(body, "explain");
+        size_t most = (size_t)r->generation->limits.ids, n_deny = 0;
+        const struct pm_str *const *deny = NULL;
+        const struct pm_str **both;
 
         if (seen.p && !js_string_is(seen, "keep") && !js_string_is(seen, "drop"))
                 return reply_error(r, 400, "seen", NULL, "'seen' must be \"keep\" or \"drop\"");
-        if (filter.p && (js_type(filter) != JS_OBJECT || !filter_ok(filter)))
-                return reply_error(r, 400, "filter", NULL, "'filter' must be an object of attributes, each with a text, a number, true, false, or a list of these");
         if (explain.p && js_type(explain) != JS_TRUE && js_type(explain) != JS_FALSE)
                 return reply_error(r, 400, "explain", NULL, "'explain' must be true or false");
-        for (size_t i = 0; i < LENGTH_OF(lists) && !r->ended; i++)
-                (void)read_ids(r, js_member(body, lists[i]), lists[i], (size_t)r->generation->limits.ids, &ids, &n);
+        q->keep_seen = js_string_is(seen, "keep");
+        (void)read_filter(r, js_member(body, "filter"), q);
+        if (!r->ended)
+                (void)read_ids(r, allow, "allow", most, &q->allow, &q->n_allow);
+        if (!r->ended)
+                (void)read_ids(r, js_member(body, "exclude"), "exclude", most, &q->exclude, &q->n_exclude);
+        if (!r->ended)
+                (void)read_ids(r, js_member(body, "deny"), "deny", most, &deny, &n_deny);
+        if (r->ended || n_deny == 0)
+                return GO;
+        both = arena_alloc(&r->arena, (q->n_exclude + n_deny) * sizeof *both);
+        if (!both)
+                return reply_error(r, 503, NULL, NULL, "no memory for the ids");
+        for (size_t i = 0; i < q->n_exclude; i++)
+                both[i] = q->exclude[i];
+        for (size_t i = 0; i < n_deny; i++)
+                both[q->n_exclude + i] = deny[i];
+        q->exclude = both;
+        q->n_exclude += n_deny;
         return GO;
 }
 
@@ -186,11 +272,9 @@ enum next recommend_parse(struct request *r)
                 return reply_error(r, 400, "n", NULL, "'n' must be a whole number, 1 to %" PRId64 " (limits.items)", r->generation->limits.items);
         one.wanted = n.p ? (size_t)wanted : one.wanted;
         one.body = body;
-        (void)check_shapes(r, body);
+        (void)read_limits(r, body, &one);
         if (!r->ended)
                 (void)read_ids(r, js_member(body, "history"), "history", (size_t)r->generation->limits.ids, &one.history, &one.n_history);
-        if (!r->ended)
-                (void)read_ids(r, js_member(body, "exclude"), "exclude", (size_t)r->generation->limits.ids, &one.exclude, &one.n_exclude);
         users = js_member(body, "users");
         m->list = users.p != NULL;
         m->n = 1;
@@ -378,6 +462,8 @@ enum next recommend_answer(struct request *r, const struct routing *x)
 {
         struct recommend *m = r->recommend;
 
+        if (x->rejected)
+                return reply_error(r, 400, x->param, NULL, "%s", x->text ? x->text : "a router of this route cannot answer such a request");
         if (x->decision.how != DECISION_COMPUTED)
                 return reply_error(r, 503, NULL, "not_recommended", "route '%s' has no recommendation: %s", r->asked->name,
                                    x->decision.reason ? x->decision.reason : "its routers gave none");

@@ -145,6 +145,12 @@ static void route_end(struct routing *x, enum move how)
                 end_router(x, ROUTER_PASSED);
                 ask_next(x);
                 return;
+        case REJECT:
+                end_router(x, ROUTER_REJECTED);
+                x->decision = (struct decision){ .how = DECISION_DEFAULT, .router = x->router, .reason = x->text };
+                x->rejected = true;
+                finished(x);
+                return;
         case FAIL:
                 end_router(x, ROUTER_FAILED);
                 snprintf(text, sizeof text, "router '%s' failed: %s%s%s", x->router->name, x->text ? x->text : "(no memory for its reason)",
@@ -215,6 +221,7 @@ static void take_reply(struct routing *x)
         x->query.status = e->status;
         x->query.http_status = e->http_status;
         x->query.reply = e->reply;
+        x->replied = e->status == PM_OK ? e : NULL;
         x->later = x->later || e->status == PM_ELATER || (e->call.background && e->status == PM_EBUSY);
         x->trouble = e->status < 0 ? e->error : NULL;
 }
@@ -341,6 +348,7 @@ static int start_offload(struct routing *x)
 static int move_start(struct routing *x)
 {
         x->trouble = NULL;
+        x->replied = NULL;
         x->query.http_status = 0;
         x->query.reply = (struct pm_str){ 0 };
         x->query.vector = NULL;
@@ -406,6 +414,7 @@ static void ask_next(struct routing *x)
         x->router = r->routers[x->next++];
         x->keepable = x->keepable && x->next <= r->cache.n_routers;
         shown_to(&x->query, &x->all, x->router->table->reads);
+        x->replied = NULL;
         x->steps = 0;
         x->asked_us = now_us();
         x->query.state = NULL;
@@ -482,6 +491,11 @@ static void start_recommend(struct routing *x)
         q->exclude = from->exclude;
         q->n_exclude = from->n_exclude;
         q->wanted = from->wanted;
+        q->allow = from->allow;
+        q->n_allow = from->n_allow;
+        q->filters = from->filters;
+        q->n_filters = from->n_filters;
+        q->keep_seen = from->keep_seen;
         x->all = shown_of(q);
         ask_next(x);
 }

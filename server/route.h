@@ -48,8 +48,11 @@ struct decision {
 /* What a recommend query asks; all of it lives as long as the query. */
 struct recommend_query {
         struct pm_str user, body;
-        const struct pm_str *const *history, *const *exclude;
-        size_t n_history, n_exclude, wanted;
+        const struct pm_str *const *history, *const *exclude; /* exclude: and what `deny` names */
+        const struct pm_str *const *allow;                    /* NULL: any */
+        const struct pm_filter *const *filters;
+        size_t n_history, n_exclude, n_allow, n_filters, wanted;
+        bool keep_seen;
 };
 
 /* What is asked. */
@@ -84,7 +87,8 @@ struct routing {
         uint64_t ticket;
         unsigned steps;
         pm_step_fn *then;
-        const char *text;      /* of a failure, or an encoder's name */
+        const char *text;      /* of a failure or a rejection, or an encoder's name */
+        const char *param;     /* of a rejection */
         const char *trouble;   /* why the last operation failed: a clause; NULL: it did not, or q->status says all */
         struct expert *asked;  /* pm_call */
         struct pm_call pm_call;
@@ -93,6 +97,7 @@ struct routing {
         void *work_arg;
 
         struct errand *errand; /* the one operation in flight */
+        struct errand *replied; /* the last one, while its reply is the query's */
         struct embed *embed;
         struct pool_job *job;
         bool orphan;           /* ended, but the job still runs on our memory */
@@ -102,6 +107,7 @@ struct routing {
         bool later;            /* the router that is asked now has been told that a reply will be there for the next query */
         bool provisional;      /* one before it was told so, and did not decide: it will, and better than those after it */
         bool keepable;         /* as far as it went: all candidates there, no router failed, and those asked say what they read */
+        bool rejected;         /* recommend: by the router, whose text and param say why */
         bool starting;         /* inside routing_start(): the owner sees `done` without a wake */
         bool done;
         struct decision decision;    /* chat; recommend: only its how, router, reason and explained */

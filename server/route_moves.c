@@ -168,6 +168,23 @@ static pm_step host_fail(struct pm_query *q, const char *fmt, ...)
         return record(x, FAIL);
 }
 
+static pm_step host_reject(struct pm_query *q, const char *param, const char *fmt, ...) PRINTF(3, 4);
+static pm_step host_reject(struct pm_query *q, const char *param, const char *fmt, ...)
+{
+        struct routing *x = routing_of(q);
+        char text[512];
+        va_list args;
+
+        if (q->kind != PM_RECOMMEND)
+                return refuse(x, "rejected a chat query");
+        va_start(args, fmt);
+        (void)vsnprintf(text, sizeof text, fmt, args);
+        va_end(args);
+        x->text = copy_words(x->call.arena, text);
+        x->param = param ? arena_strndup(x->call.arena, param, strlen(param)) : NULL;
+        return record(x, REJECT);
+}
+
 static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str text, pm_step_fn *then)
 {
         struct routing *x = routing_of(q);
@@ -210,6 +227,14 @@ static pm_step host_offload(struct pm_query *q, void (*work)(void *job), void *j
         x->work_arg = job;
         x->then = then;
         return record(x, OFFLOAD);
+}
+
+static void host_keep(struct pm_query *q, int seconds)
+{
+        struct routing *x = routing_of(q);
+
+        if (x->replied)
+                errand_shorten(x->replied, (int64_t)MAX(seconds, 0) * 1000);
 }
 
 static void *host_alloc(struct pm_query *q, size_t n)
@@ -310,5 +335,5 @@ const struct pm_host route_host = {
         .size = sizeof(struct pm_host), .major = PM_ABI_MAJOR, .minor = PM_ABI_MINOR,
         .decide = host_decide, .candidates = host_candidates, .pass = host_pass, .fail = host_fail, .embed = host_embed,
         .call = host_call, .offload = host_offload, .alloc = host_alloc, .defer = host_defer, .log = host_log, .header = host_header,
-        .explain = host_explain,
+        .explain = host_explain, .reject = host_reject, .keep = host_keep,
 };

@@ -9,13 +9,14 @@
 
 #define ROUTE_ALLOC_MAX (16 << 20) /* bytes of one pm_alloc, and of a reply */
 
-/* What a step has recorded in routing.move.  The first six are none and the endings. */
+/* What a step has recorded in routing.move.  The first seven are none and the endings. */
 enum move {
         NO_MOVE,
         DECIDE,
         CANDIDATES,
         PASS,
         FAIL,
+        REJECT,  /* the client's mistake; text says which, param where */
         REFUSED, /* a decision that cannot be followed; text says why */
         EMBED,
         CALL,

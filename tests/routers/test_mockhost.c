@@ -207,6 +207,19 @@ Test(mockhost, replies_are_kept_for_their_tenant_and_time)
         plays("uses_call", "{\"ask\": \"small\"}", &call_setup, never, LENGTH_OF(never));
 }
 
+Test(mockhost, a_useless_reply_is_kept_no_longer_than_the_router_says)
+{
+        static const struct mock_reply useless[] = { { .body = REPLY("I am sorry") } };
+        static const struct mock_setup setup = { .replies = useless, .n_replies = 1 };
+        static const struct call_case cases[] = {
+                { "a", NULL, 0, MOCK_PASSED, NULL, false, 1, 0 }, { "a", NULL, 5, MOCK_PASSED, NULL, false, 0, 1 },
+                { "a", NULL, 11, MOCK_PASSED, NULL, false, 1, 0 },
+        }, at_once[] = { { "a", NULL, 0, MOCK_PASSED, NULL, false, 1, 0 }, { "a", NULL, 0, MOCK_PASSED, NULL, false, 1, 0 } };
+
+        plays("uses_call", "{\"ask\": \"small\", \"keep_s\": 60, \"useless_s\": 10}", &setup, cases, LENGTH_OF(cases));
+        plays("uses_call", "{\"ask\": \"small\", \"keep_s\": 60, \"useless_s\": 0}", &setup, at_once, LENGTH_OF(at_once));
+}
+
 Test(mockhost, what_is_sent_for_is_there_for_the_next_query)
 {
         static const struct call_case cases[] = {

@@ -2,7 +2,7 @@
 /* Asks the expert `ask` with the last user message and decides by its reply: the first of the query's experts whose name
  * is in the reply's text, else pass; fails when the call failed.  The reply may be kept for `keep_s` seconds.  The limits of the
  * call (`timeout`, `max_reply`) and its path can be set.  With `background` nobody waits: the first expert, provisionally, until the reply
- * is there.  With OLD_ABI it says that it was built for 1.1, where what follows keep_s in the struct is nobody's business. */
+ * is there.  A reply that names nobody is kept for `useless_s` seconds only.  With OLD_ABI it says that it was built for 1.1, where what follows keep_s in the struct is nobody's business. */
 #include <jansson.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@
 
 struct uses {
         const char *ask, *path;
-        int64_t timeout, max_reply, keep_s;
+        int64_t timeout, max_reply, keep_s, useless_s;
         int background;
 };
 
@@ -25,17 +25,19 @@ static const struct pm_option options[] = {
         PM_TIME_OPTION(struct uses, timeout, "timeout", NULL, 0, 60000, "the call's own limit"),
         PM_SIZE_OPTION(struct uses, max_reply, "max_reply", NULL, 0, 16777216, "the longest reply"),
         PM_INT_OPTION(struct uses, keep_s, "keep_s", "0", 0, 3600, "seconds for which a reply may be kept"),
+        PM_INT_OPTION(struct uses, useless_s, "useless_s", "-1", -1, 3600, "seconds for which one that names nobody may be kept; -1: as any"),
         PM_BOOL_OPTION(struct uses, background, "background", NULL, "does not wait for the reply"),
         PM_END_OPTION
 };
 
 static pm_step by_reply(void *self, struct pm_query *q)
 {
+        const struct uses *u = self;
         json_t *reply;
         const char *text = "";
         const struct pm_expert *chosen = NULL;
 
-        if (q->status == PM_ELATER || (((const struct uses *)self)->background && q->status == PM_EBUSY))
+        if (q->status == PM_ELATER || (u->background && q->status == PM_EBUSY))
                 return pm_decide(q, .expert = q->experts[0]->name, .reason = q->status == PM_EBUSY ? "busy" : "later", .provisional = 1);
         if (q->status < 0)
                 return pm_fail(q, "call failed (status %d, http %d)", q->status, q->http_status);
@@ -45,6 +47,8 @@ static pm_step by_reply(void *self, struct pm_query *q)
                 if (strstr(text, q->experts[i]->name))
                         chosen = q->experts[i];
         json_decref(reply);
+        if (!chosen && u->useless_s >= 0)
+                pm_keep(q, (int)u->useless_s);
         return chosen ? pm_decide(q, .expert = chosen->name, .reason = "named in the reply", .provisional = PM_ABI_MINOR < 2) : pm_pass(q);
 }
 

@@ -94,6 +94,20 @@ def test_asked_once_for_a_crowd(plain_world):
     assert said(gateway, "beta, another thing") == FOUND and asked(mock) == 2
 
 
+def test_a_useless_reply_is_forgotten_also_in_redis(plain_world, redis):
+    mock = experts(plain_world)
+    gateways = [plain_world.gateway(config(plain_world, mock, {"useless_s": 0}, redis=redis_settings(redis))) for _ in range(2)]
+    for gateway in gateways:
+        redis_up(gateway)
+
+    for n, gateway in enumerate(gateways * 2, 1):
+        assert gateway.chat("auto", "nobody in particular").headers["x-pointsman-decision"] == "default" and asked(mock) == n
+        until("Redis has nothing", lambda: not redis.keys("pointsman:r|*"))
+    for gateway in gateways:
+        assert said(gateway) == FOUND
+    assert asked(mock) == len(gateways) * 2 + 1, "a good one is kept, and shared"
+
+
 def test_kept_over_a_restart(plain_world, redis):
     mock = experts(plain_world)
     settings = config(plain_world, mock, redis=redis_settings(redis))

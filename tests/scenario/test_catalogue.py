@@ -93,8 +93,11 @@ def test_wrong_questions(plain_world):
     assert len(ids(recommend(gateway, history=["i1"] * 5000, n=3))) == 3
     assert recommend(gateway, allow=[], n=3)["items"] == []
     assert recommend(gateway, n=3, filter={"colour": "none has one"})["items"] == []
-    for body in ({"n": 0}, {"seen": "maybe"}, {"filter": 3}, {"deny": [1]}):
+    for body in ({"n": 0}, {"seen": "maybe"}, {"filter": 3}, {"deny": [1]}, {"filter": {"price": 1.5}}, {"filter": {f"a{i}": 1 for i in range(17)}}):
         assert gateway.post("/v1/recommend", body).status == 400, body
+    best = ids(recommend(gateway, user="u1", n=2))
+    reply = gateway.post("/v1/recommend", b'{"user":"u1","n":5,"deny":["%s","%s"],"trace":18446744073709551616}' % tuple(i.encode() for i in best))
+    assert not set(best) & set(ids(reply.json()))
 
 
 def test_cut_and_foreign_files_are_refused(plain_world, tmp_path):
@@ -107,7 +110,7 @@ def test_cut_and_foreign_files_are_refused(plain_world, tmp_path):
     for wrong in (whole[:-1], whole[:5000], b"", whole[:4096] + bytes(64) + whole[4160:], b"no safetensors at all"):
         replacement = broken / "new"
         replacement.write_bytes(wrong)
-        os.rename(replacement, broken / "catalogue.safetensors")  # never in place: the old one is mapped
+        os.rename(replacement, broken / "catalogue.safetensors")
         reply = gateway.admin("POST", "/admin/reload")
         assert reply.status == 422 and b"broken" in reply.body, reply.body
         assert ids(recommend(gateway, n=5)) == before, "nothing has changed"

@@ -65,7 +65,9 @@ def test_items_for_a_user(client_world):
 BAD = [({"n": 0}, "n"), ({"n": -1}, "n"), ({"n": 1001}, "n"), ({"n": 1.5}, "n"), ({"n": "3"}, "n"), ({"history": "x"}, "history"),
        ({"history": ["a", 1]}, "history[1]"), ({"history": [""]}, "history[0]"), ({"exclude": {}}, "exclude"), ({"user": 5}, "user"),
        ({"user": "x" * 513}, "user"), ({"users": []}, "users"), ({"users": ["a"], "user": "b"}, "users"), ({"users": [None]}, "users[0]"),
-       ({"seen": "x"}, "seen"), ({"filter": []}, "filter"), ({"filter": {"a": {}}}, "filter"), ({"filter": {"a": ["x", None]}}, "filter"), ({"explain": 1}, "explain"), ({"allow": "x"}, "allow"), ({"deny": [3]}, "deny[0]"),
+       ({"seen": "x"}, "seen"), ({"filter": []}, "filter"), ({"filter": {"price": 1.5}}, "filter"), ({"filter": {"price": 2 ** 64}}, "filter"),
+       ({"filter": {"parity": ["odd", 1.0]}}, "filter"), ({"filter": {f"a{i}": 1 for i in range(65)}}, "filter"), ({"filter": {"colour": "red"}}, "filter"),
+       ({"filter": {"a": list(range(10001))}}, "filter"), ({"filter": {"a": {}}}, "filter"), ({"filter": {"a": ["x", None]}}, "filter"), ({"explain": 1}, "explain"), ({"allow": "x"}, "allow"), ({"deny": [3]}, "deny[0]"),
        ({"history": ["x"] * 10001}, "history"), ([], None), ("x", None)]
 
 
@@ -77,6 +79,9 @@ def test_what_is_refused(plain_world):
         assert reply.status == 400 and reply.error["param"] == param, (str(body)[:80], reply.body)
     for body in (b"", b"{", b'{"n":1', b'{"user":"\xff"}'):
         assert gateway.post("/v1/recommend", body).status == 400, body
+    assert gateway.post("/v1/recommend", b'{"filter":{"parity":"odd","p\\u0061rity":"even"}}').error["param"] == "filter"
+    reply = gateway.post("/v1/recommend", {"filter": {"colour": "red"}})
+    assert reply.error["message"] == "items have no 'colour'" and "retry-after" not in reply.headers, "the router's own words, and no advice to retry"
     for model in ("nobody", "auto"):
         reply = gateway.post("/v1/recommend", {"model": model})
         assert reply.status == 404 and reply.error["param"] == "model", reply.body
@@ -85,6 +90,29 @@ def test_what_is_refused(plain_world):
     assert reply.status == 503 and reply.error["code"] == "not_recommended", "its router passes"
     assert gateway.chat("auto").status == 200, "routers that recommend are not asked for chats"
     assert recommend(gateway)["items"]
+
+
+STRANGE = ["18446744073709551616", "-9223372036854775809", "1e999", "-1e999", "1e-999", "0.1e-400", '"a\\u0000b"', '"\\ud800"', '{"a":1,"a":2}', '{"\\u0000":1}',
+           "1" * 400, "[" * 30 + "]" * 30]
+
+
+def test_what_else_stands_in_the_body_loses_nothing(plain_world):
+    """A second reader that could not hold the rest of the body dropped deny, allow, filter and seen."""
+    gateway = serve(plain_world)
+
+    for rest in STRANGE:
+        for place in ('{{"trace":{0},{1}}}', '{{{1},"trace":{0}}}'):
+            def ask(members):
+                reply = gateway.post("/v1/recommend", place.format(rest, members).encode())
+                assert reply.status == 200, (rest, reply.body)
+                return ids(reply.json())
+
+            assert ask('"n":3,"deny":["item-1"],"exclude":["item-2"]') == ["item-3", "item-4", "item-5"], rest
+            assert ask('"n":3,"allow":["item-7","item-9","a\\u0000b"]') == ["item-7", "item-9"], rest
+            assert ask('"n":3,"allow":[]') == [], rest
+            assert ask('"n":2,"filter":{"parity":"even"},"history":["item-4"]') == ["item-2", "item-6"], rest
+            assert ask('"n":1,"seen":"keep","history":["item-1"]') == ["item-1"], rest
+            assert ask('"n":1,"filter":{"parity":["even",2,true]}') == ["item-2"], rest
 
 
 def test_nothing_recommends(plain_world):

@@ -67,12 +67,15 @@ TestSuite(errand, .init = begin, .fini = end, .timeout = 60);
 /* ---- a router that calls, and says what came of it ---------------------------------------------------------------------- */
 static struct pm_call wanted;
 static int provisional, passes_on; /* passes_on: decides only once it has the reply */
+static int shortens = -1;          /* to so many seconds what is kept of any reply */
 
 static pm_step asks_done(void *self, struct pm_query *q)
 {
         char *text = pm_alloc(q, 64);
 
         (void)self;
+        if (shortens >= 0)
+                pm_keep(q, shortens);
         if (q->status < 0 && passes_on)
                 return passes_on > 1 ? pm_fail(q, "no reply") : pm_pass(q);
         (void)snprintf(text, 64, "%d %d %.*s", q->status, q->http_status, (int)q->reply.n, q->reply.n ? q->reply.p : "");
@@ -86,7 +89,7 @@ static pm_step asks_route(void *self, struct pm_query *q)
         atomic_fetch_add((_Atomic unsigned *)self, 1);
         return q->host->call(q, asks_done, &c);
 }
-static const struct pm_router asks = { .size = sizeof(struct pm_router), .minor = 2, .name = "asks", .route = asks_route, .reads = PM_READS_TEXT },
+static const struct pm_router asks = { .size = sizeof(struct pm_router), .minor = PM_ABI_MINOR, .name = "asks", .route = asks_route, .reads = PM_READS_TEXT },
                               asks_old = { .size = sizeof(struct pm_router), .minor = 1, .name = "old", .route = asks_route, .reads = PM_READS_TEXT };
 
 static void wants(const char *body)
@@ -181,6 +184,50 @@ Test(errand, keeps_a_reply)
         wanted.keep_s = 60;
         TOLD("0 200 one");
         nothing_is_under_way();
+}
+
+Test(errand, what_a_router_finds_useless_is_not_kept_on)
+{
+        wants("{}");
+        shortens = 30;
+        TOLD("0 200 one");
+        atomic_store(&expert.says, two);
+        TOLD("0 200 one"); /* for 30 seconds it is */
+        shortens = 0;
+        TOLD("0 200 one"); /* and now no longer */
+        TOLD("0 200 two");
+        TOLD("0 200 two");
+        cr_assert_eq(asked(), 3);
+        shortens = -1;
+        TOLD("0 200 two");
+        cr_assert_eq(asked(), 4);
+        TOLD("0 200 two");
+        cr_assert_eq(asked(), 4);
+        wanted.keep_s = 0;
+        shortens = 0; /* of nothing, nothing */
+        TOLD("0 200 two");
+        atomic_store(&expert.says, SAYS("500 Internal Server Error", "3", "bad"));
+        TOLD("-4 500 bad");
+        nothing_is_under_way();
+}
+
+/* In the background nobody has judged it yet: the first who finds it does. */
+Test(errand, what_came_in_the_background_and_is_useless_is_asked_for_anew)
+{
+        wants("{}");
+        wanted.background = 1;
+        shortens = 0;
+        TOLD("-8 0 ");
+        WAIT_UNTIL(asked() == 1);
+        nothing_is_under_way();
+        TOLD("0 200 one");
+        atomic_store(&expert.says, two);
+        TOLD("-8 0 ");
+        nothing_is_under_way();
+        shortens = -1;
+        TOLD("0 200 two");
+        TOLD("0 200 two");
+        cr_assert_eq(asked(), 2);
 }
 
 Test(errand, its_key_is_the_expert_the_path_and_the_body)

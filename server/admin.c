@@ -14,6 +14,7 @@
 #include <openssl/sha.h>
 #include <stdatomic.h>
 
+#include "admin_gate.h"
 #include "config.h"
 #include "expert.h"
 #include "forget.h"
@@ -32,6 +33,7 @@
 struct admin {
         struct gateway *gateway;
         struct evhttp *http;
+        struct admin_gate *gate;
         struct event_base *base;
         struct evhttp_request *reloading; /* who waits for a reload's end; NULL: nobody, or left */
         struct evhttp_request *forgetter; /* who waits until decisions are forgotten */
@@ -248,6 +250,7 @@ static void on_reloaded(void *arg, bool ok, uint64_t number, const char *mistake
 
         if (!req) /* the client has left */
                 return;
+        admin_gate_release(a->gate, req);
         evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
         if (ok)
                 answer_json(req, 200, json_pack("{s:I}", "generation", (json_int_t)number));
@@ -271,6 +274,7 @@ static void do_reload(struct admin *a, struct evhttp_request *req)
                 return;
         }
         a->reloading = req;
+        admin_gate_hold(a->gate, req);
         evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_reloader_left, a);
 }
 
@@ -284,6 +288,7 @@ static void on_forgotten(void *arg, const struct forgotten *what)
                 what->redis, what->why ? "; " : "", what->why ? what->why : "");
         if (!req) /* the client has left */
                 return;
+        admin_gate_release(a->gate, req);
         evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
         if (what->why)
                 answer_json(req, 502, json_pack("{s:{s:I, s:I}, s:{s:s}}", "removed", "memory", (json_int_t)what->memory, "redis",
@@ -331,6 +336,7 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
                 answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "no memory");
         else {
                 a->forgetter = req;
+                admin_gate_hold(a->gate, req);
                 evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_forgetter_left, a);
         }
         evhttp_clear_headers(&all);
@@ -401,6 +407,12 @@ static void show_page(struct evhttp_request *req)
         evbuffer_free(body);
 }
 
+static void ask_for_token(struct evhttp_request *req)
+{
+        (void)evhttp_add_header(evhttp_request_get_output_headers(req), "WWW-Authenticate", "Bearer");
+        answer_error(req, 401, "the administrator's token is wanted: Authorization: Bearer TOKEN");
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
         static const char experts[] = "/admin/experts/";
@@ -414,8 +426,7 @@ static void on_request(struct evhttp_request *req, void *arg)
                 return;
         }
         if (!token_fits(gateway_generation(a->gateway), req)) {
-                (void)evhttp_add_header(evhttp_request_get_output_headers(req), "WWW-Authenticate", "Bearer");
-                answer_error(req, 401, "the administrator's token is wanted: Authorization: Bearer TOKEN");
+                admin_gate_refuse(a->gate, req, ask_for_token);
                 return;
         }
         for (size_t i = 0; path && i < LENGTH_OF(paths); i++)
@@ -451,10 +462,8 @@ int admin_create(struct gateway *g, struct event_base *base, const char *address
         a->http = evhttp_new(base);
         if (a->http)
                 r = listen_open(address, 1, p, &fd, name);
-        if (r == 0 && !evhttp_accept_socket_with_handle(a->http, fd)) {
-                (void)close(fd);
+        if (r == 0 && !(a->gate = admin_gate_create(a->http, base, fd)))
                 r = -ENOMEM;
-        }
         if (r < 0) {
                 admin_destroy(a);
                 return r;
@@ -475,6 +484,7 @@ void admin_destroy(struct admin *a)
                 return;
         if (a->http)
                 evhttp_free(a->http);
+        admin_gate_destroy(a->gate);
         if (a->forget)
                 forget_cancel(a->forget);
         free(a);

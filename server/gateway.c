@@ -12,11 +12,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 
 #include "admin.h"
 #include "cache.h"
 #include "config.h"
+#include "descriptors.h"
 #include "listen.h"
 #include "log.h"
 #include "metrics.h"
@@ -50,6 +50,7 @@ struct gateway {
         struct worker **workers;
         _Atomic unsigned n_workers;    /* stored after workers[] has them: the first may serve while others are made */
         unsigned not_drained;
+        struct descriptors descriptors; /* as they were shared among the workers */
         unsigned relief;               /* the watchdog's: who takes the next connections of a worker that hangs */
         struct admin *admin;
         int64_t started_us;
@@ -212,6 +213,8 @@ static void on_checked(void *arg, bool ok, const char *lines)
         }
         problems_destroy(p);
         say_what_waits(old, new);
+        if (new->limits.connections != old->limits.connections)
+                descriptors_say(&g->descriptors, new, g->n_workers);
         for (unsigned i = 0; i < g->n_workers; i++)
                 if (worker_post_generation(g->workers[i], new) < 0)
                         log_msg(NULL, PM_ERROR, "worker %u goes on with the old configuration: out of memory", i);
@@ -346,21 +349,31 @@ static unsigned cores(void)
         return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+/* A few lines in ten seconds: what it complains of may come again with each turn of a loop. */
 static void on_libevent(int severity, const char *text)
 {
+        enum { LINES = 5, WINDOW_US = 10000000 };
+        static _Atomic int64_t window;
+        static _Atomic unsigned lines;
+        int64_t now = now_us(), began = atomic_load_explicit(&window, memory_order_relaxed);
+        unsigned before;
+
+        if (now - began > WINDOW_US && atomic_compare_exchange_strong(&window, &began, now)) {
+                before = atomic_exchange(&lines, 0);
+                if (before > LINES)
+                        log_msg(NULL, PM_WARN, "libevent: %u more lines were left out", before - LINES);
+        }
+        if (atomic_fetch_add(&lines, 1) >= LINES)
+                return;
         log_msg(NULL, severity >= EVENT_LOG_ERR ? PM_ERROR : severity == EVENT_LOG_WARN ? PM_WARN : PM_DEBUG, "libevent: %s", text);
 }
 
 int gateway_prepare(void)
 {
         struct sigaction ignore = { .sa_handler = SIG_IGN };
-        struct rlimit files;
 
         (void)sigaction(SIGPIPE, &ignore, NULL);
-        if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-                files.rlim_cur = files.rlim_max;
-                (void)setrlimit(RLIMIT_NOFILE, &files);
-        }
+        descriptors_raise();
         event_set_log_callback(on_libevent);
         json_object_seed(0);
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : -ENOMEM;
@@ -436,6 +449,7 @@ static int workers_start(struct gateway *g, unsigned n, const int *fds, struct p
                 r = -ENOMEM;
         for (unsigned i = 0; i < n; i++) {
                 const struct worker_setup setup = { .gateway = g, .id = i, .generation = g->current, .pool = g->pool,
+                                                    .clients = g->descriptors.clients, .away = g->descriptors.away,
                                                     .fds = fds + i * listeners, .n_fds = listeners,
                                                     .home = &g->inbox, .drained = on_drained };
                 const char *why;
@@ -480,6 +494,8 @@ static int start(struct gateway *g, struct problems *p)
                 return r;
         if (gen->admin.address && gen->admin_token && *gen->admin_token)
                 (void)admin_create(g, g->base, gen->admin.address, p, &g->admin);
+        g->descriptors = descriptors_share(gen, workers);
+        descriptors_say(&g->descriptors, gen, workers);
         r = listeners_open(g, workers, p, &fds); /* all addresses that cannot be had are named together */
         if (r < 0)
                 return r;

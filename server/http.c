@@ -20,7 +20,7 @@
 #include "base.h"
 
 #define ACCEPTS_IN_A_ROW 64
-#define AWAY_MAX 64u /* connections above the limit that are told so; others are closed */
+#define AWAY_MAX 64u /* connections above the limit that are told so at a time, if nobody knows better; others wait to be accepted */
 #define SWEEP_MS 250
 #define RESUME_MS 100
 #define COMPLAIN_US 60000000
@@ -203,6 +203,7 @@ static void stop_listening(struct http *h)
 
 static void resume_listening(struct http *h)
 {
+        h->resting = false;
         for (size_t i = 0; i < h->n_listeners; i++)
                 if (h->listeners[i].event)
                         (void)event_add(h->listeners[i].event, NULL);
@@ -214,12 +215,12 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
         resume_listening(arg);
 }
 
-/* Out of descriptors or memory: leave the queue alone for a moment, others may close. */
-static void rest(struct http *h, int e)
+/* Leave the queue alone until a connection has gone, or for a moment. */
+static void rest(struct http *h)
 {
         struct timeval t = { .tv_sec = 0, .tv_usec = RESUME_MS * 1000 };
 
-        complain(h, ERRNO_TEXT(e));
+        h->resting = true;
         for (size_t i = 0; i < h->n_listeners; i++)
                 if (h->listeners[i].event)
                         (void)event_del(h->listeners[i].event);
@@ -246,19 +247,36 @@ static void peer_name(const struct sockaddr_storage *a, char *ret, size_t n)
         }
 }
 
+void http_room(struct http *h)
+{
+        if (h->resting && !h->draining) {
+                (void)event_del(h->resume);
+                resume_listening(h);
+        }
+}
+
+static bool is_full(const struct http *h)
+{
+        const uint64_t most = MIN((uint64_t)http_limits(h)->connections, h->worker->clients ? h->worker->clients : UINT_MAX);
+
+        return h->n_conns - h->n_away >= most;
+}
+
+/* As many are told so as there may be, and the others wait in the kernel's queue for their turn to be told. */
+static bool may_accept(struct http *h)
+{
+        return !is_full(h) || h->n_away < (h->worker->away ? h->worker->away : AWAY_MAX);
+}
+
 static void take_connection(struct http_listener *l, int fd, const struct sockaddr_storage *from)
 {
         struct http *h = l->http;
-        bool above = h->n_conns - h->n_away >= (uint64_t)http_limits(h)->connections;
+        bool above = is_full(h);
         char peer[INET6_ADDRSTRLEN + 10];
         struct http_conn *c;
 
         if (above)
-                complain(h, "limits.connections is reached");
-        if (above && (l->tls || h->n_away >= AWAY_MAX)) { /* a handshake to say no would cost too much */
-                (void)close(fd);
-                return;
-        }
+                complain(h, "limits.connections is reached, or what the descriptors allow of it");
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
         peer_name(from, peer, sizeof peer);
         c = conn_create(h, fd, l->tls, peer);
@@ -271,7 +289,8 @@ static void take_connection(struct http_listener *l, int fd, const struct sockad
         if (above) {
                 c->away = true;
                 h->n_away++;
-                conn_turn_away(c);
+                if (!l->tls)
+                        conn_turn_away(c);
         }
 }
 
@@ -283,12 +302,19 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         for (int i = 0; i < ACCEPTS_IN_A_ROW; i++) {
                 struct sockaddr_storage from = { 0 };
                 socklen_t n = sizeof from;
-                int taken = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                int taken;
+
+                if (!may_accept(l->http)) {
+                        rest(l->http);
+                        return;
+                }
+                taken = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
                 if (taken >= 0) {
                         take_connection(l, taken, &from);
                 } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                        rest(l->http, errno);
+                        complain(l->http, ERRNO_TEXT(errno));
+                        rest(l->http);
                         return;
                 } else if (errno == EAGAIN) {
                         return;

@@ -319,6 +319,10 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
 
         if (what & BEV_EVENT_CONNECTED) {
                 start_message(c);
+                if (c->away) {
+                        conn_turn_away(c);
+                        return;
+                }
         } else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) {
                 unsigned long e = bufferevent_get_openssl_error(bev);
 
@@ -363,6 +367,7 @@ static void conn_free(struct http_conn *c)
                         c->next->pprev = c->pprev;
                 h->n_conns--;
                 h->n_away -= c->away;
+                http_room(h);
         }
         h1_destroy(c->h1);
         free(c);

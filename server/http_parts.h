@@ -39,7 +39,7 @@ struct http {
         struct http_conn *conns;
         unsigned n_conns, n_away; /* n_away: of these, connections above the limit that are told so */
         struct event *sweep, *resume;
-        bool sweeping, draining;
+        bool sweeping, draining, resting; /* resting: nobody is accepted */
         int64_t complained_us;    /* when we last said that connections cannot be taken */
         time_t date_s;
         char date[40];            /* "Date: ...\r\n" of that second */
@@ -105,6 +105,9 @@ static inline const struct limits *http_limits(const struct http *h)
 {
         return &h->worker->generation->limits;
 }
+
+/* http.c: a connection has gone, another may come. */
+void http_room(struct http *h);
 
 /* http_conn.c */
 /* Takes the socket; tls NULL: plain.  NULL: no memory, the socket is closed. */

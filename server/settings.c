@@ -27,7 +27,7 @@ static const struct pm_option admin_table[] = {
         PM_STR_OPTION(struct admin_settings, address, "address", 0, "127.0.0.1:8081",
                       "where administrators connect: experts and their health, configuration, reload"),
         PM_STR_OPTION(struct admin_settings, token, "token", PM_SECRET, NULL,
-                      "bearer token that every request there must show; empty or absent: no such listener"),
+                      "bearer token that every request there must show, at least 8 characters, 16 beyond loopback; empty or absent: no such listener"),
         PM_END_OPTION
 };
 

@@ -77,9 +77,11 @@ struct route_settings {
         struct route_cache_settings cache;
 };
 
+enum { REDIS_IS_SINGLE, REDIS_IS_SENTINEL, REDIS_IS_CLUSTER };
+
 struct redis_settings {
         struct pm_strs servers; /* none: there is no Redis */
-        int64_t mode;           /* from 0, in the order of the choices */
+        int64_t mode;           /* REDIS_IS_... */
         const char *master, *user, *password, *sentinel_user, *sentinel_password, *prefix;
         int64_t database, timeout, connect_time, failures, open_time, waiting, reply;
 };

@@ -19,6 +19,7 @@
 #define PATH_SIZE 256
 #define SHOWN 60
 #define TOKEN_MIN 16
+#define TOKEN_MIN_HERE 8 /* on loopback */
 #define WATCHDOG_MIN_MS 2000
 
 /* The names of a section, to find references and what was meant by a wrong one. */
@@ -260,6 +261,9 @@ static void check_admin(struct check *c)
         if (!loopback && strlen(m->token) < TOKEN_MIN)
                 problems_add(c->problems, token, "admin.token", "has %zu characters, and %s is reachable from other machines: there it needs "
                              "at least %d", strlen(m->token), m->address, TOKEN_MIN);
+        else if (strlen(m->token) < TOKEN_MIN_HERE)
+                problems_add(c->problems, token, "admin.token", "has %zu characters, where at least %d are needed: whoever is on this machine "
+                             "could guess it", strlen(m->token), TOKEN_MIN_HERE);
         for (size_t i = 0; i < c->s->listen.n && port; i++) {
                 const char *other = SETTINGS_AT(c->s->listen, struct listen_settings, i).address;
 

@@ -300,6 +300,8 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
                 w->gateway = s->gateway;
                 w->pool = s->pool;
                 w->home = s->home;
+                w->clients = s->clients ? s->clients : UINT_MAX;
+                w->away = s->away;
                 w->ready_last = &w->ready;
                 w->stop.deliver = on_stop;
                 w->drain.deliver = on_drain;

@@ -43,6 +43,7 @@ struct worker {
         struct pool *pool;             /* shared by all */
         struct wake *ready, **ready_last; /* woken, in order */
         struct event *run;
+        unsigned clients, away;        /* connections at most, and how many above that are told so at once */
         uint64_t requests;             /* numbered, for ids */
         bool draining;                 /* no new connections; those that rest are closed */
 
@@ -64,6 +65,7 @@ struct worker_setup {
         struct pool *pool;
         const int *fds;                /* listening sockets, in the order of the generation's listeners; owned from here on */
         size_t n_fds;
+        unsigned clients, away;        /* its share of the descriptors: descriptors.h; 0: not known */
         struct inbox *home;            /* main thread; where `drained` is posted, once, when a drained worker has no connection */
         void (*drained)(struct message *m, void *owner);
 };

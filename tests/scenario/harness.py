@@ -383,15 +383,15 @@ def logfmt(line):
 
 
 class Gateway(Process):
-    def __init__(self, world, config, arguments=(), env=None, ready=True, file=None):
-        """`file`: one that exists, started as it is; `config` then only says where it listens."""
+    def __init__(self, world, config, arguments=(), env=None, ready=True, file=None, under=()):
+        """`file`: one that exists, started as it is; `config` then only says where it listens. `under`: a command that runs it."""
         self.world = world
         self.port = config_port(config)
         self.admin_port = config_port(config, "admin")
         self.file = file or world.folder / f"pointsman-{self.port}.yaml"
         if not file:
             self.write(config)
-        super().__init__([POINTSMAN, "serve", "-c", self.file, *arguments], "pointsman", env)
+        super().__init__([*under, POINTSMAN, "serve", "-c", self.file, *arguments], "pointsman", env)
         if ready:
             until("the gateway is not ready:\n" + str(config), self._is_ready)
 

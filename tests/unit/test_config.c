@@ -54,7 +54,8 @@ Test(config, good)
         check(E "listen: 0.0.0.0:80\nopen: true\n", "");
         check(E "listen: '[::]:80'\ntenants: {t: {keys: " KEY "}}\n", "");
         check(E "admin: {address: 0.0.0.0:81}\n", "");
-        check(E "admin: {token: short}\n", "");
+        check(E "admin: {token: short}\n", "f:2:16: admin.token: has 5 characters, where at least 8 are needed: whoever is on this machine could guess it\n");
+        check(E "admin: {token: longer12}\n", "");
         check(E "admin: {address: 0.0.0.0:81, token: " KEY "}\n", "");
         check("experts: {meta-llama/Llama-3.1:8b@q4_0+x: {endpoints: [unix:/run/x.sock:/v1, http://h], headers: ['X-A:b', \"api-key:  c\"]}}", "");
         check("defaults: &d {a: 1}\n" E, "f:1:1: unknown key 'defaults' - known here: listen, admin, open, workers, watchdog, pool, limits, log, experts, "
@@ -134,7 +135,7 @@ Test(config, listeners)
         check(E "admin: {address: here, token: 'a b'}\n",
               "f:2:31: admin.token: has letters that no header can carry; use printable ASCII without spaces\n"
               "f:2:18: admin.address: 'here' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080 (numbers, no names)\n");
-        check(E "admin: {address: 127.0.0.1:8080, token: t}\n", "f:2:18: admin.address: 127.0.0.1:8080 is the address of listen[0] too\n");
+        check(E "admin: {address: 127.0.0.1:8080, token: longer12}\n", "f:2:18: admin.address: 127.0.0.1:8080 is the address of listen[0] too\n");
 }
 
 Test(config, names)
@@ -205,7 +206,7 @@ Test(config, secrets_stay_out_of_messages)
 {
         cr_assert_eq(setenv("PM_T_SECRET", "hush hush", 1), 0);
         check(E "tenants: {t: {keys: [[hush]]}}\nworkers: ${PM_T_SECRET}\nopen: ${PM_T_SECRET}\nadmin: {token: [hush]}\n",
-              "f:5:16: admin.token: found a list where a text would be right (bearer token that every request there must show; empty or absent: "
+              "f:5:16: admin.token: found a list where a text would be right (bearer token that every request there must show, at least 8 characters, 16 beyond loopback; empty or absent: "
               "no such listener)\n"
               "f:4:7: open: found a value from the environment where true or false would be right (true: anybody who can reach a listener "
               "beyond loopback may use it)\n"
@@ -440,7 +441,7 @@ Test(config, what_a_file_becomes, .init = make_folder, .fini = remove_folder)
 
         (void)snprintf(text, sizeof text,
                        "listen: [127.0.0.1:1, '[::1]:2']\n"
-                       "admin: {address: 127.0.0.1:3, token: t}\n"
+                       "admin: {address: 127.0.0.1:3, token: longer12}\n"
                        "workers: 3\npool: {threads: 2, queue: 9}\nlog: {level: warn, format: json, requests: false}\n"
                        "limits: {head: 2KiB, drain_time: 0s}\n"
                        "experts:\n"
@@ -617,7 +618,7 @@ Test(config, in_force_without_secrets, .init = make_folder, .fini = remove_folde
         cr_assert_eq(unsetenv("PM_T_NOT"), 0);
         g = load_good("experts: {a: {endpoints: '${PM_T_URL}', key: '${PM_T_KEY}', headers: ['X-A: hush'], price_in: 0.6, model: '${PM_T_NOT:-m}'}}\n"
                       "routers: {r: {plugin: uses_defer, file: '${PM_T_KEY}', wait: embed}}\n"
-                      "tenants: {t: {keys: hush" KEY "}}\nadmin: {token: hush}\nworkers: 2\n");
+                      "tenants: {t: {keys: hush" KEY "}}\nadmin: {token: hush-hush}\nworkers: 2\n");
         text = config_to_json(g);
         generation_release(g);
         cr_assert_not_null(text);

@@ -26,6 +26,7 @@
 #include "arena.h"
 #include "pm_router.h"
 
+enum expert_usage { USAGE_AUTO, USAGE_ALWAYS, USAGE_NEVER };
 enum expert_api { EXPERT_CHAT = 1, EXPERT_COMPLETIONS = 2, EXPERT_RESPONSES = 4, EXPERT_EMBEDDINGS = 8 };
 
 #define EXPERT_ENDPOINTS_MAX 64 /* of one expert: the bits of expert_pick()'s `tried` */
@@ -56,6 +57,7 @@ struct endpoint_state {
         _Atomic int64_t busy_until_us;     /* it asked to be left alone (429, Retry-After) until then; says nothing of its health */
         _Atomic int64_t told_until_us;     /* how long it said; we ask again after a minute at the latest */
         _Atomic uint64_t doubters[EXPERT_DOUBTERS]; /* whose 500 has been counted; 0: nobody */
+        _Atomic int64_t no_usage_until_us; /* it has refused stream_options: it is not asked for usage before */
         _Atomic int64_t in_flight;
 };
 
@@ -97,6 +99,7 @@ struct expert {
         double price_in, price_out;    /* USD per million tokens */
         int64_t context;               /* tokens; 0: not configured */
         int64_t connect_ms, first_token_ms, answer_ms, idle_ms; /* first_token_ms: streams; answer_ms: whole answers */
+        enum expert_usage usage;       /* are streams asked for it where the client does not? */
         int64_t retries, max_in_flight;
         int64_t breaker_failures, breaker_open_ms; /* failures 0: no breaker */
         struct expert_drop drop;
@@ -112,6 +115,10 @@ struct endpoint_state *endpoint_state_of(const char *url, const char *model, str
  * 0, or -EINVAL or -ENOMEM with *why. */
 int endpoint_parse(struct arena *a, const char *url, struct endpoint *ret, const char **why);
 
+/* May a stream there be asked for its usage? */
+bool expert_takes_usage(const struct expert *e, const struct endpoint *p, int64_t now);
+/* It refused to be: not again for an hour.  False: the configuration says that it must be asked. */
+bool expert_learn_no_usage(const struct expert *e, struct endpoint *p, int64_t now);
 /* Would a request have a chance: an endpoint whose breaker lets it through, below the limit, not taken down?  Any thread. */
 bool expert_available(const struct expert *e, int64_t now);
 /* Why it is not: the administrator took it down; it was asked to be left alone; breakers are open; as many are under way as may be. */

@@ -161,7 +161,7 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
 
         *e = (struct expert){ .state = expert_state_of(from->name), .name = from->name, .model = from->model ? from->model : from->name,
                               .n_endpoints = from->endpoints.n, .apis = apis_of(&from->apis), .price_in = from->price_in,
-                              .price_out = from->price_out, .context = from->context, .connect_ms = from->connect_time,
+                              .price_out = from->price_out, .context = from->context, .usage = (enum expert_usage)from->usage, .connect_ms = from->connect_time,
                               .first_token_ms = from->first_token_time, .answer_ms = from->answer_time,
                               .idle_ms = from->idle_time, .retries = from->retries,
                               .max_in_flight = from->in_flight, .breaker_failures = from->breaker.failures,

@@ -9,6 +9,8 @@
 #include "js.h"
 #include "request_parts.h"
 
+enum { NAME_MAX_BYTES = 64 };
+
 /* A bounded text in the making; what does not fit is left out whole, never cut. */
 struct text {
         char *p;
@@ -78,7 +80,16 @@ static bool passes(struct pm_str name)
 {
         static const char ratelimit[] = "x-ratelimit-";
 
-        return name.n > sizeof ratelimit && (name.p[0] | 0x20) == 'x' && strncasecmp(name.p, ratelimit, sizeof ratelimit - 1) == 0;
+        if (name.n <= sizeof ratelimit || name.n > NAME_MAX_BYTES || (name.p[0] | 0x20) != 'x' ||
+            strncasecmp(name.p, ratelimit, sizeof ratelimit - 1) != 0)
+                return false;
+        for (size_t i = sizeof ratelimit - 1; i < name.n; i++) {
+                char c = name.p[i];
+
+                if (c != '-' && (c < '0' || c > '9') && ((c | 0x20) < 'a' || (c | 0x20) > 'z'))
+                        return false; /* strict clients drop an answer for one such name */
+        }
+        return true;
 }
 
 struct pm_str reply_headers(struct request *r, const struct transfer *t)
@@ -88,7 +99,7 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         struct text out = { .room = 2048 };
         int64_t now = now_us();
 
-        r->overhead_us = now - r->began - r->waited_us - r->body_us;
+        r->overhead_us = MAX(now - r->began - r->waited_us - r->body_us, 0);
         out.p = arena_alloc(&r->arena, out.room);
         if (!out.p)
                 return (struct pm_str){ 0 };
@@ -126,7 +137,7 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         put_ms(&out, r->spent[STEP_route]);
         PUT(&out, ", expert;dur=");
         put_ms(&out, r->waited_us);
-        PUT(&out, "\r\n");
+        PUT(&out, "\r\nx-content-type-options: nosniff\r\n");
         for (size_t i = 0; t && i < t->n_headers; i++)
                 if (passes(t->headers[i].name))
                         put_header(&out, t->headers[i].name.p, t->headers[i].name.n, t->headers[i].value.p, t->headers[i].value.n);
@@ -143,7 +154,7 @@ void reply_stream_begin(struct request *r, struct http_reply head)
         http_stream_begin(r->conn, &head, -1);
 }
 
-static const char *type_of_status(int status)
+const char *reply_type_of(int status)
 {
         switch (status) {
         case 401:
@@ -168,9 +179,9 @@ static void put_quoted(struct text *t, const char *s)
         PUT(t, "\"");
 }
 
-struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message)
+struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message)
 {
-        struct text t = { .room = 256 + 6 * (strlen(message) + (param ? strlen(param) : 0) + (code ? strlen(code) : 0)) };
+        struct text t = { .room = 256 + 6 * (strlen(message) + strlen(type) + (param ? strlen(param) : 0) + (code ? strlen(code) : 0)) };
 
         t.p = arena_alloc(a, t.room);
         if (!t.p)
@@ -178,7 +189,7 @@ struct pm_str reply_error_body(struct arena *a, int status, const char *param, c
         PUT(&t, "{\"error\":{\"message\":");
         put_quoted(&t, message);
         PUT(&t, ",\"type\":");
-        put_quoted(&t, type_of_status(status));
+        put_quoted(&t, type);
         PUT(&t, ",\"param\":");
         put_quoted(&t, param);
         PUT(&t, ",\"code\":");
@@ -187,16 +198,31 @@ struct pm_str reply_error_body(struct arena *a, int status, const char *param, c
         return (struct pm_str){ t.p, t.n };
 }
 
-/* Lines that only errors have. */
+struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message)
+{
+        return reply_error_object(a, reply_type_of(status), param, code, message);
+}
+
+/*
+ * Lines that only errors have.  A time is told where one is known, and with every 429 and 503 of ours.  Clients that come again by
+ * themselves are told not to where we have done so already, where it cannot help, and where they would have to wait for longer than
+ * they do (openai-python comes at once if it is told more than a minute).
+ */
 static void put_retry(struct request *r, struct text *t, int status)
 {
-        if ((status == 429 || status == 502 || status == 503 || status == 504)) {
+        bool should = !r->no_retry && r->attempts < 2 && r->retry_after_ms <= 60000;
+
+        if (status != 429 && status != 500 && status != 502 && status != 503 && status != 504)
+                return;
+        if (!r->no_retry && (r->retry_after_ms || status == 429 || status == 503)) {
                 PUT(t, "retry-after: ");
-                put_int(t, r->retry_after_s > 0 ? r->retry_after_s : 1);
+                put_int(t, MAX((r->retry_after_ms + 999) / 1000, 1));
                 PUT(t, "\r\n");
         }
-        if (r->attempts && status >= 500)
-                PUT(t, "x-should-retry: false\r\n"); /* we have retried already */
+        if (should)
+                PUT(t, "x-should-retry: true\r\n");
+        else
+                PUT(t, "x-should-retry: false\r\n");
 }
 
 enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
@@ -235,6 +261,22 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
         r->bytes_out = (int64_t)body.n;
         r->begun = true;
         return request_answered(r);
+}
+
+void reply_refusal(struct request *r, const struct transfer *t, int status, struct pm_str body)
+{
+        struct pm_str common = reply_headers(r, t);
+        struct text lines = { .room = common.n + 128 };
+
+        lines.p = arena_alloc(&r->arena, lines.room);
+        if (lines.p) {
+                put(&lines, common.p, common.n);
+                put_retry(r, &lines, status);
+        }
+        r->begun = true;
+        r->status = status;
+        r->bytes_out = (int64_t)body.n;
+        http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = { lines.p, lines.n } }, body);
 }
 
 enum next reply_json(struct request *r, int status, struct pm_str body)

@@ -111,6 +111,7 @@ static enum next check_key(struct request *r)
                 return reply_error(r, 401, NULL, "invalid_api_key", "the API key is missing or not valid");
         if (!tenant_enter(t)) {
                 metrics_tenant(r->worker->metrics, t->metric, 1);
+                r->limited = t;
                 return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
                                    t->name, t->max_in_flight);
         }

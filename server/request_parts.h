@@ -2,7 +2,7 @@
 /*
  * request_parts.h - struct request, for the files that carry its steps.
  *
- * request.c has the steps and reads from top to bottom; forward.c chooses and judges attempts, relay.c passes the answer on,
+ * request.c has the steps and reads from top to bottom; forward.c chooses attempts, judge.c judges them, relay.c passes the answer on,
  * reply.c writes heads and errors, local.c answers what needs no expert.  Nobody else includes this.
  */
 #ifndef PM_REQUEST_PARTS_H
@@ -102,14 +102,19 @@ struct request {
         unsigned tries;              /* at this expert */
         uint64_t tried;              /* endpoints of this expert, a bit each */
         bool waited;                 /* for a Retry-After, once */
+        int64_t waits_since;         /* for that; 0: it does not */
+        int64_t longer_than;         /* tokens: experts whose context is known to be no longer are passed over */
         struct event *timer;
         struct iovec *pieces;        /* the body for this expert */
         size_t n_pieces;
+        bool pieces_usage;           /* it asks for usage where the client did not */
         struct pm_str upstream_headers;
         const char *failed_why;      /* the last attempt's failure, a clause */
         int failed_status;           /* what to answer if no attempt is left */
         const char *failed_code;
-        int64_t retry_after_s;       /* to tell the client; 0: unknown */
+        int64_t retry_after_ms;      /* to tell the client; 0: unknown */
+        bool no_retry;               /* to ask again does not help, or might be paid for twice */
+        const struct tenant *limited; /* whose limit refused it: for the log, nothing to give back */
 
         /* what came back */
         bool begun;                  /* the reply's head is out: no other expert can answer any more */
@@ -124,6 +129,7 @@ struct request {
 
         /* when: now_us() */
         int64_t began, entered, ran, deadline; /* ran: the steps were last woken */
+        int64_t patience;            /* so long the client waits for an answer to begin; 0: as long as it takes */
         int64_t spent[STEPS];
         int64_t waited_us;           /* for experts, so far */
         int64_t body_us;             /* for the client's body */
@@ -162,14 +168,40 @@ enum next request_recall(struct request *r);
 enum next request_forward(struct request *r);
 enum next request_relay(struct request *r);
 enum next request_settle(struct request *r);
-/* The transfer failed after it had begun to answer, but nothing has gone out to the client: judge it as any failed attempt. */
+/* The attempt failed, nothing has gone out to the client, and the caller knows whose fault it is (`why`: a clause): on to the next. */
 enum next forward_failed(struct request *r, enum metrics_attempt how, enum expert_verdict v, int status, const char *code,
                          const char *why);
+/* The same for an error in JSON where an answer should be, as a stream's first event or in a 200: judged as a status would be. */
+enum next forward_refused(struct request *r, struct pm_str error_json);
+/* The words of an error in JSON, for the client and the log: bounded, without keys.  "": none. */
+const char *forward_said(struct request *r, struct pm_str error_json);
 /* Ends the attempt in hand, if there is one: closes its transfer, gives the endpoint back, counts. */
 void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdict v, int64_t retry_us);
 
 /* The reply is out or under way; settle comes next. */
 enum next request_answered(struct request *r);
+
+/* ---- between forward.c and judge.c ---- */
+
+enum { DEADLINE_SLACK_US = 2000 }; /* limits in whole milliseconds pass a little before their time */
+
+/* The transfer has failed without an answer, or in a whole one; it has ended, or has told its status, which is no 2xx. */
+enum next judge_transfer(struct request *r);
+enum next judge_answer(struct request *r);
+/* Opens the next attempt that there is. */
+enum next forward_next(struct request *r);
+/* On to the next expert. */
+void forward_skip(struct request *r);
+/* No attempt is left: says what the last one was, or for how long all rest. */
+enum next forward_give_up(struct request *r);
+/* The request's or the client's time has passed. */
+bool forward_too_late(const struct request *r, int64_t now);
+enum next forward_late(struct request *r);
+/* The decision's expert, then its fallbacks; NULL: no more. */
+struct expert *forward_expert(const struct request *r, size_t turn);
+const char *forward_path(const struct request *r);
+/* Wakes the request by its timer. */
+void forward_wake_in(struct request *r, int64_t ms);
 
 /* ---- reply.c ---- */
 
@@ -185,6 +217,10 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t);
 void reply_stream_begin(struct request *r, struct http_reply head);
 /* An error event for a stream that has begun, in the API's own shape. */
 struct pm_str reply_error_event(struct request *r, const char *code, const char *message);
-/* The error object alone; in the arena. */
+/* An expert's refusal, in OpenAI's shape. */
+void reply_refusal(struct request *r, const struct transfer *t, int status, struct pm_str body);
+/* The error object alone; in the arena.  param and code may be NULL. */
+struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message);
+const char *reply_type_of(int status);
 struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message);
 #endif

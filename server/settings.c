@@ -97,6 +97,9 @@ static const struct pm_option expert_table[] = {
         PM_REAL_OPTION(struct expert_settings, price_out, "price_out", "0", 0, 1e6, "USD for a million tokens written"),
         PM_CHOICE_OPTION(struct expert_settings, transport, "transport", "auto", "auto|plain|curl",
                          "auto: http:// goes by plain (least time), https:// and unix: by curl"),
+        PM_CHOICE_OPTION(struct expert_settings, usage, "usage", "auto", "auto|always|never",
+                         "whether streams are asked for their token counts (stream_options.include_usage) when the client has not: auto does so "
+                         "until the server refuses that member, and tries again after an hour"),
         PM_PATH_OPTION(struct expert_settings, ca, "ca", 0, NULL, "PEM file: authorities trusted for https://; absent: the system's"),
         EXPERT_TIME(connect_time, "2s", "time to connect, TLS included"),
         EXPERT_TIME(first_token_time, "15s", "time from then to the first byte of a streamed answer; after it the next expert is tried"),

@@ -53,6 +53,7 @@ struct expert_settings {
         int64_t context;
         double price_in, price_out;
         int64_t transport; /* enum settings_transport */
+        int64_t usage;     /* enum expert_usage */
         int64_t connect_time, first_token_time, answer_time, idle_time, retries, in_flight;
         struct breaker_settings breaker;
 };

@@ -14,13 +14,19 @@ static double cost_of(const struct expert *e, int64_t in, int64_t out)
         return (e->price_in * (double)MAX(in, 0) + e->price_out * (double)MAX(out, 0)) / 1e6;
 }
 
+/* A whole answer's first byte comes when all of it is there: it is no first token. */
+static int64_t first_token_us(const struct request *r)
+{
+        return r->query.stream && r->first_token ? r->first_token - r->began : 0;
+}
+
 static void observe(struct request *r, const struct expert *e, double cost, int64_t total_us)
 {
         const struct router *router = r->decision.router;
         struct pm_outcome o = {
                 .size = sizeof o, .id = r->id, .expert = e ? e->name : NULL, .category = r->decision.category, .http_status = r->status,
                 .tokens_in = r->tokens_in, .tokens_out = r->tokens_out, .total_ms = (double)total_us / 1000, .cost = cost,
-                .first_token_ms = r->first_token ? (double)(r->first_token - r->began) / 1000 : 0,
+                .first_token_ms = (double)first_token_us(r) / 1000,
                 .complete = r->end && strcmp(r->end, "ok") == 0,
         };
 
@@ -47,7 +53,7 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
         log_begin(&l, r->worker->log, PM_INFO, "request");
         log_str(&l, "id", r->id);
         log_str(&l, "client_id", client_id);
-        log_text(&l, "tenant", r->tenant ? r->tenant->name : NULL);
+        log_text(&l, "tenant", r->tenant ? r->tenant->name : r->limited ? r->limited->name : NULL);
         log_str(&l, "method", r->head->method_text);
         log_str(&l, "path", r->head->path);
         log_str(&l, "model", r->query.model);
@@ -73,8 +79,8 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
                 log_int(&l, "tokens_in", r->tokens_in);
         if (r->tokens_out >= 0)
                 log_int(&l, "tokens_out", r->tokens_out);
-        if (r->first_token)
-                log_int(&l, "ttft_us", r->first_token - r->began);
+        if (first_token_us(r))
+                log_int(&l, "ttft_us", first_token_us(r));
         log_int(&l, "total_us", total_us);
         for (int i = 0; i < STEP_settle; i++)
                 if (r->spent[i])
@@ -99,14 +105,16 @@ enum next request_settle(struct request *r)
 
         if (!r->end)
                 r->end = "ok";
+        if (r->waits_since)
+                r->waited_us += now_us() - r->waits_since;
         recall_settle(r);
         for (int i = 0; i < STEP_settle; i++)
                 if (r->spent[i])
                         metrics_time(m, metric_of[i], r->spent[i]);
         metrics_time(m, METRICS_TOTAL, total);
         metrics_time(m, METRICS_OVERHEAD, MAX(r->begun ? r->overhead_us : total - r->waited_us - r->body_us, 0));
-        if (r->first_token)
-                metrics_time(m, METRICS_FIRST_TOKEN, r->first_token - r->began);
+        if (first_token_us(r))
+                metrics_time(m, METRICS_FIRST_TOKEN, first_token_us(r));
         metrics_request(m, r->ours ? r->ours->metric : METRICS_OTHER, r->status);
         if (e) {
                 cost = cost_of(e, r->tokens_in, r->tokens_out);

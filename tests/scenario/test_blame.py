@@ -58,3 +58,56 @@ def test_health_outlives_a_reload(plain_world):
     gateway.signal(signal.SIGHUP)
     until("reloaded", lambda: any("reloaded, generation" in line for line in gateway.lines))
     assert gateway.chat("big").status == 503 and expert.count("big") == asked and gateway.chat("mini").status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_three_pictures_do_not_shut_a_model_that_reads(upstream_world, stream):
+    """llama.cpp answers 500 for a picture to a text-only model."""
+    refusal = answer({"error": {"code": 500, "message": "image input is not supported", "type": "server_error"}}, 500)
+
+    def says(body, _):
+        return refusal if "image" in str(body) else good(body)
+
+    expert = scripted(upstream_world, says)
+    gateway = serve(upstream_world, {"e": expert.entry(retries=1, breaker=BREAKER)})
+    picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+
+    for _ in range(6):
+        reply = gateway.chat("e", picture, stream=stream)
+        assert reply.status == 502 and "image input is not supported" in reply.error["message"]
+    assert gateway.chat("e", stream=stream).status == 200
+
+
+def test_a_500_that_many_conversations_meet_is_the_experts(plain_world):
+    expert = scripted(plain_world, lambda *_: answer({"error": {"message": "out of memory", "type": "server_error"}}, 500))
+    gateway = serve(plain_world, {"e": expert.entry(retries=0, breaker=BREAKER)})
+
+    statuses = [gateway.chat("e", f"Question {i}").status for i in range(4)]
+
+    assert statuses == [502, 502, 502, 503] and expert.count() == 3
+
+
+@pytest.mark.parametrize("failure", [answer("<html>no</html>", 500, content_type="text/html"), answer("", 500), answer({"error": {}}, 502)])
+def test_a_failure_that_is_nobodys_request_counts_at_once(plain_world, failure):
+    expert = scripted(plain_world, lambda *_: failure)
+    gateway = serve(plain_world, {"e": expert.entry(retries=0, breaker=BREAKER)})
+
+    assert [gateway.chat("e").status for _ in range(4)] == [502, 502, 502, 503]
+
+
+def test_a_clients_own_limit_shuts_nobody(upstream_world):
+    expert = scripted(upstream_world, lambda body, _: [...] if "slow" in str(body) else good(body))
+    gateway = serve(upstream_world, {"e": expert.entry(retries=0, breaker=BREAKER)})
+
+    for _ in range(4):
+        assert gateway.chat("e", "slow", headers={"x-request-timeout-ms": "200"}).status == 504
+        assert gateway.chat("e", "slow", stream=True, headers={"x-request-timeout-ms": "200"}).status == 504
+    assert gateway.chat("e").status == 200
+
+
+def test_nor_does_the_limit_of_a_request(upstream_world):
+    expert = scripted(upstream_world, lambda body, _: [...] if "slow" in str(body) else good(body))
+    gateway = serve(upstream_world, {"e": expert.entry(retries=0, breaker=BREAKER)}, limits={"request_time": "300ms"})
+
+    assert [gateway.chat("e", "slow").status for _ in range(4)] == [504] * 4
+    assert gateway.chat("e").status == 200

@@ -94,6 +94,8 @@ def test_requests_in_flight(client_world):
     [w.close() for w in held]
 
     assert refused.status == 429 and refused.error["code"] == "rate_limit_exceeded" and int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["x-should-retry"] == "true"
+    assert [line["tenant"] for line in gateway.log(msg="request", status="429")] == ["acme"], "the log says whose limit it was"
     assert other.status == 200, "another tenant's limit is another one"
     until("room again", lambda: gateway.chat("alpha", headers=bearer(ACME)).status == 200, 5)
 

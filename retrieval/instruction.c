@@ -2,6 +2,10 @@
 /*
  * What the model is told is fixed: rules, two examples as turns of the conversation, then the prompts between marks.  A prompt that gives
  * orders of its own can at worst spoil its own sentence.
+ *
+ * What it says is proved against what it was asked for: one English sentence that names a task.  A model's thoughts before it are passed over; an
+ * answer to the prompt, a refusal, a list, a question, code, another language or a sentence that was cut is none, with a word why.  Being strict
+ * costs little: without a sentence the prompt's own vector stands for it.
  */
 #include "instruction.h"
 
@@ -101,7 +105,8 @@ char *instruction_body(const char *model, const struct instruction_prompt *promp
                 json_decref(messages);
                 return NULL;
         }
-        o = json_pack("{s:o, s:i, s:I, s:[s]}", "messages", messages, "temperature", 0, "max_tokens", (json_int_t)max_tokens, "stop", "\n");
+        /* no "stop" at a line's end: a model that thinks first would end in its first thought */
+        o = json_pack("{s:o, s:i, s:I}", "messages", messages, "temperature", 0, "max_tokens", (json_int_t)max_tokens);
         if (o && model)
                 (void)json_object_set_new(o, "model", json_string(model));
         body = o ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -154,28 +159,158 @@ static size_t words(struct instruction_prompt s)
         return n;
 }
 
-int instruction_read(const char *reply, size_t n, char ret[INSTRUCTION_MAX + 1], char *why, size_t why_size)
+static bool begins(struct instruction_prompt s, const char *with)
 {
-        json_t *root = json_loadb(reply, n, 0, NULL);
-        const char *text = json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(root, "choices"), 0), "message"), "content"));
-        struct instruction_prompt s = trimmed((struct instruction_prompt){ text ? text : "", text ? strlen(text) : 0 }, " \t\r\n");
-        size_t n_words;
-        int r = 0;
+        size_t n = strlen(with);
 
+        return s.n >= n && strncasecmp(s.p, with, n) == 0;
+}
+
+/* Without regard to case. */
+static const char *find(struct instruction_prompt s, const char *what)
+{
+        for (size_t i = 0; i < s.n; i++)
+                if (begins((struct instruction_prompt){ s.p + i, s.n - i }, what))
+                        return s.p + i;
+        return NULL;
+}
+
+/* Some models think aloud first; some servers cut the mark off where it begins.  False: the thought does not end. */
+static bool skip_thought(struct instruction_prompt *s)
+{
+        static const char *const marks[][2] = { { "<think>", "</think>" }, { "<thinking>", "</thinking>" }, { "<thought>", "</thought>" },
+                                                { "<reasoning>", "</reasoning>" }, { "[THINK]", "[/THINK]" } };
+
+        for (size_t i = 0; i < LENGTH_OF(marks); i++) {
+                const char *end;
+
+                while ((end = find(*s, marks[i][1])) != NULL) {
+                        end += strlen(marks[i][1]);
+                        *s = trimmed((struct instruction_prompt){ end, s->n - (size_t)(end - s->p) }, " \t\r\n");
+                }
+                if (begins(*s, marks[i][0]))
+                        return false;
+        }
+        return true;
+}
+
+/* How often one of these words stands in it. */
+static size_t occurrences(struct instruction_prompt s, const char *const *list, size_t n)
+{
+        size_t found = 0;
+
+        for (size_t i = 0; i < s.n;) {
+                size_t length = 0;
+
+                while (i + length < s.n && (isalpha((unsigned char)s.p[i + length]) || (s.p[i + length] & 0x80)))
+                        length++;
+                for (size_t k = 0; length && k < n; k++)
+                        found += strlen(list[k]) == length && strncasecmp(list[k], s.p + i, length) == 0;
+                i += length ? length : 1;
+        }
+        return found;
+}
+
+/* Letters of other scripts, or the small words of other languages in place of ours. */
+static bool is_english(struct instruction_prompt s)
+{
+        static const char *const ours[] = { "a", "an", "the", "of", "and", "or", "to", "for", "with", "by", "from", "on", "is", "are", "that", "which",
+                                            "requiring", "using", "about", "into", "given", "between", "as", "at", "based", "whether" };
+        static const char *const theirs[] = { "der", "die", "das", "und", "ein", "eine", "einer", "eines", "einen", "von", "zu", "mit", "zur", "ist", "den", "dem",
+                                              "le", "la", "les", "une", "un", "et", "des", "du", "est", "pour", "dans", "avec", "qui", "el", "los", "las", "una",
+                                              "y", "para", "del", "con", "que", "il", "di", "che", "per", "gli", "della", "e", "o", "os", "um", "uma", "para",
+                                              "het", "een", "van", "de", "en", "voor", "met", "oraz", "lub", "w", "na", "och", "att", "som" };
+        size_t plain = 0, other = 0;
+
+        for (size_t i = 0; i < s.n; i++) {
+                plain += isalpha((unsigned char)s.p[i]) != 0;
+                other += ((unsigned char)s.p[i] & 0xC0) == 0xC0; /* the first byte of a character */
+        }
+        return other * 5 <= plain && occurrences(s, theirs, LENGTH_OF(theirs)) <= occurrences(s, ours, LENGTH_OF(ours));
+}
+
+/* Why it does not name a task; NULL: it may. */
+static const char *no_name(struct instruction_prompt s)
+{
+        static const char *const preambles[] = { "sure", "certainly", "of course", "okay", "ok,", "here is", "here's", "here are", "the following", "yes,", "no,",
+                                                 "answer:", "the answer" };
+        static const char *const refusals[] = { "i'm", "i\xE2\x80\x99m", "i am", "i ", "i'", "i\xE2\x80\x99", "sorry", "apologies", "my apologies", "unfortunately",
+                                                "as an ai", "as a language model", "as a large language model", "we cannot", "we can't", "please " };
+        static const char *const inside_refusals[] = { "as an ai", "as a language model", "i cannot", "i can't", "i can\xE2\x80\x99t", "i'm sorry",
+                                                       "i\xE2\x80\x99m sorry", "cannot assist", "can't assist", "cannot help with", "can't help with",
+                                                       "unable to assist", "unable to help" };
+
+        if (s.n && !isalpha((unsigned char)s.p[0]) && !(s.p[0] & 0x80))
+                return isdigit((unsigned char)s.p[0]) || strchr("-+", s.p[0]) ? "is an entry of a list, or a number" : "is marked up, or code";
+        if ((unsigned char)s.p[0] == 0xE2 && s.n > 2) /* bullets, dashes, quotes of other kinds */
+                return "is an entry of a list, or quoted";
+        for (size_t i = 0; i < LENGTH_OF(preambles); i++)
+                if (begins(s, preambles[i]))
+                        return "answers, or leads to what comes behind it";
+        for (size_t i = 0; i < LENGTH_OF(refusals); i++)
+                if (begins(s, refusals[i]))
+                        return "is a refusal, or speaks of itself";
+        for (size_t i = 0; i < LENGTH_OF(inside_refusals); i++)
+                if (find(s, inside_refusals[i]))
+                        return "is a refusal, or speaks of itself";
+        if (s.p[s.n - 1] == '?')
+                return "is a question";
+        if (s.p[s.n - 1] == ':')
+                return "leads to what comes behind it";
+        if (find(s, "request>") || find(s, "```") || find(s, "</") || find(s, "\\boxed"))
+                return "is marked up, or code";
+        for (size_t i = 0; i < s.n; i++)
+                if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
+                        return "has a control character";
+        return is_english(s) ? NULL : "is not English";
+}
+
+/* Of the first choice; NULL: there is none. */
+static json_t *text_of(json_t *root, bool *ret_cut)
+{
+        json_t *choice = json_array_get(json_object_get(root, "choices"), 0), *text = json_object_get(json_object_get(choice, "message"), "content");
+        const char *reason = json_string_value(json_object_get(choice, "finish_reason"));
+
+        *ret_cut = reason && strcmp(reason, "stop") != 0;
+        return json_is_string(text) && strlen(json_string_value(text)) == json_string_length(text) ? text : NULL;
+}
+
+static int read_text(struct instruction_prompt s, bool cut, char ret[INSTRUCTION_MAX + 1], char *why, size_t why_size)
+{
+        const char *wrong;
+        size_t n_words, whole;
+
+        s = trimmed(s, " \t\r\n");
+        if (!skip_thought(&s))
+                return refuse(why, why_size, "the model thinks aloud, and its thoughts do not end within what it may say");
+        whole = s.n;
         s.n = MIN(s.n, strcspn(s.p, "\r\n"));
         skip_label(&s);
         s = trimmed(s, " \t\"'*`");
+        cut = cut && s.n + 8 >= whole; /* the first line is where it ends */
+        whole = s.n;
         s.n = first_sentence(s);
         n_words = words(s);
-        if (!text)
-                r = refuse(why, why_size, "the reply is no chat completion with a text");
-        else if (n_words < INSTRUCTION_WORDS_MIN || n_words > INSTRUCTION_WORDS_MAX || s.n > INSTRUCTION_MAX)
-                r = refuse(why, why_size, "'%.40s' has %zu words and %zu bytes, which is no sentence of %d to %d words", s.p, n_words, s.n,
-                           INSTRUCTION_WORDS_MIN, INSTRUCTION_WORDS_MAX);
-        if (r == 0) {
-                memcpy(ret, s.p, s.n);
-                ret[s.n] = '\0';
-        }
+        if (n_words < INSTRUCTION_WORDS_MIN || n_words > INSTRUCTION_WORDS_MAX || s.n > INSTRUCTION_MAX)
+                return refuse(why, why_size, "'%.*s' has %zu words and %zu bytes, which is no sentence of %d to %d words", (int)MIN(s.n, (size_t)40), s.p,
+                              n_words, s.n, INSTRUCTION_WORDS_MIN, INSTRUCTION_WORDS_MAX);
+        wrong = cut && s.n == whole && s.p[s.n - 1] != '.' && s.p[s.n - 1] != '!' ? "is cut" : no_name(s);
+        if (wrong)
+                return refuse(why, why_size, "'%.*s' %s", (int)MIN(s.n, (size_t)40), s.p, wrong);
+        memcpy(ret, s.p, s.n);
+        ret[s.n] = '\0';
+        return 0;
+}
+
+int instruction_read(const char *reply, size_t n, char ret[INSTRUCTION_MAX + 1], char *why, size_t why_size)
+{
+        json_t *root = json_loadb(reply, n, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL), *text;
+        bool cut;
+        int r;
+
+        text = text_of(root, &cut);
+        r = text ? read_text((struct instruction_prompt){ json_string_value(text), json_string_length(text) }, cut, ret, why, why_size)
+                 : refuse(why, why_size, "the reply is no chat completion with a text");
         json_decref(root);
         return r;
 }

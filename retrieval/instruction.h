@@ -13,7 +13,7 @@
 #define INSTRUCTION_VERSION "instruct-1" /* of the words that are sent: change it with them */
 #define INSTRUCTION_MAX 400              /* bytes of a sentence */
 #define INSTRUCTION_WORDS_MIN 3
-#define INSTRUCTION_WORDS_MAX 60
+#define INSTRUCTION_WORDS_MAX 45         /* 30 are asked for */
 #define INSTRUCTION_TOKENS 80            /* what the model may say, unless told otherwise */
 
 struct instruction_prompt { const char *p; size_t n; };
@@ -25,8 +25,9 @@ struct instruction_prompt { const char *p; size_t n; };
 char *instruction_body(const char *model, const struct instruction_prompt *prompts, size_t n, size_t limit, size_t max_tokens);
 
 /*
- * The sentence in a reply: the first line of the first choice's text, without quotes and what stands before it ("Instruction:"), up to
- * the end of its first sentence.  0; -EINVAL and why: no such reply, or nothing that could be a sentence (empty, too short, too long, no words).
+ * The sentence in a reply: the first line of the first choice's text behind a thought (<think>...</think>), without quotes and what stands
+ * before it ("Instruction:"), up to the end of its first sentence.  0; -EINVAL and why: no such reply, or not what was asked for: empty, too
+ * short, too long, cut, a refusal, an answer, a question, a list, code, a thought that does not end, another language.
  */
 int instruction_read(const char *reply, size_t n, char ret[INSTRUCTION_MAX + 1], char *why, size_t why_size);
 #endif

@@ -25,6 +25,7 @@
 #define PARTS_MAX 64
 #define INLINE_MAX 8192 /* bytes of text that are looked at on the loop: about a tenth of a millisecond */
 #define TOP_MAX 16
+#define USELESS_S 60     /* what is no sentence is kept for so long: not to be asked for at each request, nor to stand for a day */
 #define FALLBACKS_MAX 16 /* named to the host, which adds others if it needs more */
 
 enum mode { MODE_OFF, MODE_BACKGROUND, MODE_INLINE };
@@ -302,8 +303,8 @@ static pm_step answered(void *self, struct pm_query *q)
         } else if (instruction_read(q->reply.p, q->reply.n, l->said, why, sizeof why) < 0) {
                 l->said[0] = '\0';
                 pm_log(q, PM_DEBUG, "'%s' was asked for a sentence: %s", s->llm, why);
+                pm_keep(q, USELESS_S);
                 without(l, "the prompt, since '%s' wrote no sentence", s->llm);
-                l->provisional = false; /* it would say the same again, for as long as that is kept */
         } else {
                 vector = pm_alloc(q, s->parts.dim * sizeof *vector);
                 if (!vector)

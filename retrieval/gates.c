@@ -81,6 +81,8 @@ void gates_local(const struct gates *g, enum gates_combine combine, float *vecto
         }
         for (size_t k = 0; combine == GATES_MEAN && seen > 1 && k < p->experts; k++)
                 local[k] /= (float)seen;
+        for (size_t k = 0; p->means && k < p->experts; k++)
+                local[k] += (float)p->delta * p->means[k];
 }
 
 double gates_global(const struct gates *g, const float *vector, float *global, size_t *ret_nearest)

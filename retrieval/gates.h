@@ -4,11 +4,12 @@
  * that a gateway can carry, which knows no expert's hidden states.
  *
  *     s_k      = local_k + alpha * global_k
- *     local_k  = mean (or maximum) over the parts u of a prompt of  LN(v_k) . LN(u - centre) / sqrt(dim)
+ *     local_k  = mean (or maximum) over the parts u of a prompt of  LN(v_k) . LN(u - centre) / sqrt(dim), and delta * mean_k
  *     global_k = sum_j w_kj strength_kj cos(e, g_j),   w_k = softmax over k's instructions j of  cos(e, g_j) * sharpness
  *     alpha    = gamma where the nearest instruction of any expert has cos >= threshold, else beta
  *
- * u: the vector of a part; e: of the sentence that names the task; v_k: k's gate; LN: less its mean, over its deviation.  An expert with one
+ * mean_k: by how much k did better than all together on what it was trained with, which the paper leaves out: without it, gates that know little
+ * choose worse than the best expert alone.  u: the vector of a part; e: of the sentence that names the task; v_k: k's gate; LN: less its mean, over its deviation.  An expert with one
  * instruction of strength 1 has the paper's global score, cos(e, g_k).  One that is known by recorded outcomes has an instruction for each
  * task, and its strength there is by how much it did better than all together.
  *
@@ -26,6 +27,7 @@
 #define GATES_INSTRUCTION_BYTES 1024
 #define GATES_BACKGROUND_MAX 4096
 #define GATES_VERSION "1"
+#define GATES_VERSION_MEANS "2" /* with means */
 
 struct encoder;
 struct gates;
@@ -43,7 +45,10 @@ struct gates_parts {
         const float *expected;           /* [instructions]: mean outcome of those that it was trained with; NAN: not known */
         const float *reference;          /* [dim + 1]: the logit of their mean outcome, the last one its offset; what new gates are trained against */
         const float *background;         /* [backgrounds][dim]: vectors of parts, for experts that are known by examples alone */
+        const float *means;              /* [experts], -1..1; NULL: not known, or of no weight */
         double gamma, beta, threshold, sharpness;
+        double delta;                    /* weight of the means */
+        double sure;                     /* share of the first against the second from which the choice was better than one expert for all; .5: always */
         enum gates_combine combine;
         size_t window;                   /* bytes, see chunks.h */
         const char *encoder;             /* encoder_digest() of the one that it was trained with */

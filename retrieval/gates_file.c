@@ -105,6 +105,13 @@ static int read_floats(const struct gates *g, const char *name, size_t rows, siz
         return 0;
 }
 
+/* One that older files have not got. */
+static int read_newer(const struct gates *g, const char *key, double min, double max, double preset, double *ret, char *why, size_t why_size)
+{
+        *ret = preset;
+        return tensors_meta(g->file, key) ? read_real(g, key, min, max, ret, why, why_size) : 0;
+}
+
 static int read_numbers(struct gates *g, char *why, size_t why_size)
 {
         struct gates_parts *p = &g->parts;
@@ -118,6 +125,10 @@ static int read_numbers(struct gates *g, char *why, size_t why_size)
                 r = read_real(g, "threshold", -1, 2, &p->threshold, why, why_size);
         if (r == 0)
                 r = read_real(g, "sharpness", 0, 1e4, &p->sharpness, why, why_size);
+        if (r == 0)
+                r = read_newer(g, "delta", 0, 1e6, 0, &p->delta, why, why_size);
+        if (r == 0)
+                r = read_newer(g, "sure", 0, 1, .5, &p->sure, why, why_size);
         if (r == 0)
                 r = read_real(g, "window", CHUNKS_WINDOW_MIN, 1 << 20, &window, why, why_size);
         if (r < 0)
@@ -156,6 +167,11 @@ static int read_tensors(struct gates *g, char *why, size_t why_size)
                 r = read_floats(g, "strengths", p->experts, p->instructions, true, &p->strengths, why, why_size);
         if (r == 0 && p->instructions)
                 r = read_floats(g, "expected", 0, p->instructions, true, &p->expected, why, why_size);
+        if (r == 0 && p->delta > 0)
+                r = read_floats(g, "means", 0, p->experts, false, &p->means, why, why_size);
+        for (size_t i = 0; r == 0 && p->means && i < p->experts; i++)
+                if (p->means[i] < -1 || p->means[i] > 1)
+                        return refuse(why, why_size, "tensor 'means' has %g, wanted -1 to 1", (double)p->means[i]);
         for (size_t i = 0; r == 0 && i < p->experts * p->instructions; i++)
                 if (p->strengths[i] < -1 || p->strengths[i] > 1)
                         return refuse(why, why_size, "tensor 'strengths' has %g, wanted -1 to 1", (double)p->strengths[i]);
@@ -178,8 +194,9 @@ int gates_open(const char *path, struct gates **ret, char *why, size_t why_size)
         version = tensors_meta(g->file, "version");
         if (!kind || strcmp(kind, "pointsman.instruct") != 0)
                 return refuse(why, why_size, "kind is '%.64s', wanted 'pointsman.instruct': not a model of pointsman-train instruct", kind ? kind : "");
-        if (!version || strcmp(version, GATES_VERSION) != 0)
-                return refuse(why, why_size, "version is '%.32s', this program reads '%s': train it again", version ? version : "", GATES_VERSION);
+        if (!version || (strcmp(version, GATES_VERSION) != 0 && strcmp(version, GATES_VERSION_MEANS) != 0))
+                return refuse(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
+                              GATES_VERSION, GATES_VERSION_MEANS);
         g->parts.encoder = tensors_meta(g->file, "encoder_sha256");
         if (!g->parts.encoder || strlen(g->parts.encoder) != 64)
                 return refuse(why, why_size, "'encoder_sha256' in its metadata must be 64 hexadecimal digits");
@@ -228,10 +245,12 @@ int gates_save(const struct gates_parts *p, const char *path, const char *const 
                 { "vectors", TENSOR_F32, 2, { p->instructions, p->dim }, p->vectors, p->instructions * p->dim * floats },
                 { "strengths", TENSOR_F32, 2, { p->experts, p->instructions }, p->strengths, p->experts * p->instructions * floats },
                 { "expected", TENSOR_F32, 1, { p->instructions }, p->expected, p->instructions * floats },
+                { "means", TENSOR_F32, 1, { p->experts }, p->means, p->experts * floats },
         };
+        bool means = p->means && p->delta > 0;
         CLEANUP(free_p) char *names = texts_json(p->names, p->experts), *texts = texts_json(p->texts, p->instructions);
         CLEANUP(free_p) const char **all = NULL;
-        char number[5][32];
+        char number[7][32];
         size_t n = 0;
 
         if (!names || !texts)
@@ -243,10 +262,12 @@ int gates_save(const struct gates_parts *p, const char *path, const char *const 
         (void)snprintf(number[2], sizeof number[2], "%.9g", p->threshold);
         (void)snprintf(number[3], sizeof number[3], "%.9g", p->sharpness);
         (void)snprintf(number[4], sizeof number[4], "%zu", p->window);
+        (void)snprintf(number[5], sizeof number[5], "%.9g", means ? p->delta : 0);
+        (void)snprintf(number[6], sizeof number[6], "%.9g", p->sure);
 
-        const char *const own[] = { "kind", "pointsman.instruct", "version", GATES_VERSION, "experts", names, "instructions", texts, "gamma", number[0],
+        const char *const own[] = { "kind", "pointsman.instruct", "version", means ? GATES_VERSION_MEANS : GATES_VERSION, "experts", names, "instructions", texts, "gamma", number[0],
                                     "beta", number[1], "threshold", number[2], "sharpness", number[3], "window", number[4],
-                                    "combine", combines[p->combine], "encoder_sha256", p->encoder };
+                                    "delta", number[5], "sure", number[6], "combine", combines[p->combine], "encoder_sha256", p->encoder };
 
         all = calloc(LENGTH_OF(own) + n + 1, sizeof *all);
         if (!all)
@@ -254,5 +275,5 @@ int gates_save(const struct gates_parts *p, const char *path, const char *const 
         memcpy(all, own, sizeof own);
         if (n)
                 memcpy(all + LENGTH_OF(own), meta, n * sizeof *all);
-        return tensors_write(path, list, LENGTH_OF(list), all, why, why_size);
+        return tensors_write(path, list, LENGTH_OF(list) - !means, all, why, why_size);
 }

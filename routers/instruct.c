@@ -29,12 +29,13 @@
 #define FALLBACKS_MAX 16 /* named to the host, which adds others if it needs more */
 
 enum mode { MODE_OFF, MODE_BACKGROUND, MODE_INLINE };
+enum { UNSURE_DECIDE, UNSURE_PASS };
 
 struct instruct {
         const char *model, *encoder_folder, *llm, *llm_model;
         int64_t mode, timeout, keep, prompt_max, max_tokens, max_text, top_k;
-        double gamma, beta, threshold;
-        int64_t combine;
+        double gamma, beta, threshold, sure;
+        int64_t combine, unsure;
         struct pm_tables adapters;
 
         struct gates *gates;
@@ -59,6 +60,10 @@ static const struct pm_option options[] = {
         PM_REAL_OPTION(struct instruct, gamma, "gamma", "-1", -1, 1e6, "weight of the view from afar where an instruction is near; -1: the model's"),
         PM_REAL_OPTION(struct instruct, beta, "beta", "-1", -1, 1e6, "the same where none is; -1: the model's"),
         PM_REAL_OPTION(struct instruct, threshold, "threshold", "-2", -2, 2, "cosine from which an instruction is near; -2: the model's"),
+        PM_REAL_OPTION(struct instruct, sure, "sure", "-1", -1, 1,
+                       "share of the first against the second below which a decision is not sure (.5 is a tie); -1: the model's"),
+        PM_CHOICE_OPTION(struct instruct, unsure, "unsure", "decide", "decide|pass",
+                         "what is done then: the first is taken, and no conversation stays with it for that; or the next router is asked"),
         PM_CHOICE_OPTION(struct instruct, combine, "combine", "model", "model|mean|max", "how scores of parts become one; model: as it was trained"),
         PM_TABLES_OPTION(struct instruct, adapters, struct adapter, "adapters", 0, 0, GATES_EXPERTS_MAX, adapter_options,
                          "experts of the model that are adapters on a shared server, one entry each"),
@@ -98,6 +103,8 @@ static int load(struct instruct *s, const struct pm_open *o)
                 s->parts.beta = s->beta;
         if (s->threshold >= -1)
                 s->parts.threshold = s->threshold;
+        if (s->sure >= 0)
+                s->parts.sure = s->sure;
         if (s->combine > 0)
                 s->parts.combine = s->combine == 1 ? GATES_MEAN : GATES_MAX;
         if (s->llm && !adapters_configured(o, s->llm))
@@ -140,6 +147,7 @@ struct look {
         float *local, *global, *score; /* [experts] */
         double near, alpha;
         size_t nearest;
+        bool unknown;                  /* the encoder knows nothing in it */
         bool failed;                   /* the model's numbers are not finite */
         char said[INSTRUCTION_MAX + 1]; /* the sentence; "" while there is none */
         char source[160];              /* where it came from, or why it did not */
@@ -188,6 +196,9 @@ static void look(void *arg)
                 memcpy(l->sentence, l->vectors, s->parts.dim * sizeof *l->sentence);
         else
                 encode(s, l, l->text.p, l->text.n, l->sentence);
+        l->unknown = true;
+        for (size_t i = 0; i < l->n_parts * s->parts.dim && l->unknown; i++)
+                l->unknown = !(l->vectors[i] < 0 || l->vectors[i] > 0);
         gates_local(s->gates, s->parts.combine, l->vectors, l->n_parts, l->local);
 }
 
@@ -239,12 +250,19 @@ static size_t choose(const struct instruct *s, const struct pm_query *q, const s
         return n;
 }
 
+/* How much the first is to be preferred to the second, whatever top_k is; 1: there is no second. */
+static double share(const struct ranked *ranked, size_t n)
+{
+        return n > 1 ? 1 / (1 + exp(ranked[1].score - ranked[0].score)) : 1;
+}
+
 static pm_step decide(const struct instruct *s, struct pm_query *q, struct look *l)
 {
         struct ranked *ranked = pm_alloc(q, s->parts.experts * sizeof *ranked);
         const char **fallbacks = pm_alloc(q, (FALLBACKS_MAX + 1) * sizeof *fallbacks);
         const struct placed *first;
         char reason[512];
+        bool sure;
         size_t n;
 
         if (!ranked || !fallbacks)
@@ -261,13 +279,17 @@ static pm_step decide(const struct instruct *s, struct pm_query *q, struct look 
         for (size_t i = 1; i < MIN(n, (size_t)FALLBACKS_MAX + 1); i++)
                 fallbacks[i - 1] = s->placed[ranked[i].expert].server;
         first = &s->placed[ranked[0].expert];
-        (void)snprintf(reason, sizeof reason, "%s %.2f (near %.2f, afar %.3f x %g); task by %s", s->parts.names[ranked[0].expert], ranked[0].weight,
-                       (double)l->local[ranked[0].expert], (double)l->global[ranked[0].expert], l->alpha, l->source);
+        sure = share(ranked, n) >= s->parts.sure && !l->unknown;
+        (void)snprintf(reason, sizeof reason, "%s %.2f (near %.2f, afar %.3f x %g)%s; task by %s", s->parts.names[ranked[0].expert], ranked[0].weight,
+                       (double)l->local[ranked[0].expert], (double)l->global[ranked[0].expert], l->alpha, sure ? "" : ", not sure", l->source);
         if (q->explain)
                 explain(q, &(struct explained){ .parts = &s->parts, .ranked = ranked, .n = n, .local = l->local, .global = l->global, .alpha = l->alpha,
                                                 .near = l->near, .nearest = l->nearest, .sentence = l->said, .source = l->source, .n_parts = l->n_parts });
+        if (!sure && s->unsure == UNSURE_PASS)
+                return pm_pass(q);
         return pm_decide(q, .expert = first->server, .fallbacks = fallbacks, .category = s->parts.names[ranked[0].expert], .confidence = ranked[0].weight,
-                         .reason = reason, .extra = adapters_extra(q, s->placed, ranked, MIN(n, (size_t)s->top_k)), .provisional = l->provisional);
+                         .reason = reason, .extra = adapters_extra(q, s->placed, ranked, MIN(n, (size_t)s->top_k)), .provisional = l->provisional,
+                         .unsure = !sure);
 }
 
 /* ---- the sentence ------------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 /*
  * pointsman-train eval instruct: which experts an instruct model chooses for prompts that it has not seen, and how those did.
  */
+#include <jansson.h>
 #include <math.h>
 
 #include "base.h"
@@ -35,6 +36,7 @@ struct task {
         size_t *column;    /* of the model's experts: which of the lessons' */
         float *sentences;  /* of tasks, length one */
         double sum[METHODS], n[METHODS], random, oracle, prompts;
+        double *own, *own_n; /* [experts]: of each alone */
         FILE *out;
 };
 
@@ -89,8 +91,10 @@ static int match(struct task *t)
         const struct lessons *l = &t->lessons;
 
         t->column = calloc(p->experts, sizeof *t->column);
+        t->own = calloc(2 * p->experts, sizeof *t->own);
+        t->own_n = t->own ? t->own + p->experts : NULL;
         t->sentences = calloc(l->rows.n_labels + 1, l->dim * sizeof *t->sentences);
-        if (!t->column || !t->sentences)
+        if (!t->column || !t->sentences || !t->own)
                 return -ENOMEM;
         for (size_t k = 0; k < p->experts; k++) {
                 size_t c = 0;
@@ -137,6 +141,8 @@ static void count(struct task *t, size_t i, const size_t *chosen)
                 float y = lessons_outcome(&t->lessons, i, t->column[k]);
 
                 if (!isnan(y)) {
+                        t->own[k] += (double)y;
+                        t->own_n[k]++;
                         sum += (double)y;
                         n++;
                         most = MAX(most, (double)y);
@@ -179,23 +185,60 @@ static int score_all(struct task *t)
         return 0;
 }
 
-static void print(const struct task *t)
+/* The expert that did best of all when it answered alone, and how well. */
+static size_t best_alone(const struct task *t, double *ret)
+{
+        size_t best = 0, n = gates_parts(t->gates)->experts;
+
+        for (size_t k = 0; k < n; k++)
+                if (t->own_n[k] > 0 && (!(t->own_n[best] > 0) || t->own[k] / t->own_n[k] > t->own[best] / t->own_n[best]))
+                        best = k;
+        *ret = t->own_n[best] > 0 ? t->own[best] / t->own_n[best] : NAN;
+        return best;
+}
+
+static json_t *rounded(double x)
+{
+        return isfinite(x) ? json_real(round(x * 1e5) / 1e5) : json_null();
+}
+
+static void print_json(const struct task *t, size_t best, double single)
+{
+        json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:s}", "prompts", (json_int_t)t->prompts, "random", rounded(t->random / t->prompts), "oracle",
+                              rounded(t->oracle / t->prompts), "single", rounded(single), "single_expert", gates_parts(t->gates)->names[best]);
+
+        for (enum method m = 0; m < METHODS; m++)
+                (void)json_object_set_new(o, method_keys[m], rounded(t->sum[m] / t->n[m]));
+        (void)json_dumpf(o, stdout, JSON_REAL_PRECISION(6));
+        (void)putchar('\n');
+        json_decref(o);
+}
+
+static int print(const struct task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
+        char title[80];
+        double single;
+        size_t best = best_alone(t, &single);
 
-        if (t->json) {
-                (void)printf("{\"prompts\": %.0f, \"random\": %.5f, \"oracle\": %.5f", t->prompts, t->random / t->prompts, t->oracle / t->prompts);
-                for (enum method m = 0; m < METHODS; m++)
-                        (void)printf(", \"%s\": %.5f", method_keys[m], t->sum[m] / t->n[m]);
-                (void)printf("}\n");
-                return;
+        if (t->prompts <= 0) {
+                (void)fprintf(stderr, "eval instruct: %s has no outcome for any of the %zu prompts\n", t->source.outcomes, t->lessons.rows.n);
+                return -ENODATA;
         }
-        (void)printf("%.0f prompts, %zu experts; gamma %g, beta %g, threshold %g; parts combined by %s\n\n", t->prompts, p->experts, p->gamma, p->beta, p->threshold,
-                     p->combine == GATES_MEAN ? "mean" : "maximum");
-        (void)printf("%-32s %.4f\n", "random", t->random / t->prompts);
-        for (enum method m = 0; m < METHODS; m++)
-                (void)printf("%-32s %.4f\n", method_names[m], t->sum[m] / t->n[m]);
-        (void)printf("%-32s %.4f\n", "oracle", t->oracle / t->prompts);
+        if (t->json) {
+                print_json(t, best, single);
+        } else {
+                (void)printf("%.0f prompts, %zu experts; gamma %g, beta %g, threshold %g, delta %g; parts combined by %s\n\n", t->prompts, p->experts, p->gamma,
+                             p->beta, p->threshold, p->delta, p->combine == GATES_MEAN ? "mean" : "maximum");
+                (void)snprintf(title, sizeof title, "best alone, %.40s", p->names[best]);
+                (void)printf("%-32s %.4f\n%-32s %.4f\n", "random", t->random / t->prompts, title, single);
+                for (enum method m = 0; m < METHODS; m++)
+                        (void)printf("%-32s %.4f\n", method_names[m], t->sum[m] / t->n[m]);
+                (void)printf("%-32s %.4f\n", "oracle", t->oracle / t->prompts);
+        }
+        if (t->n[JOINED] > 0 && t->sum[JOINED] / t->n[JOINED] < single)
+                (void)fprintf(stderr, "warning: on these prompts it is worse than '%s' alone\n", p->names[best]);
+        return 0;
 }
 
 static int run(struct task *t)
@@ -220,9 +263,7 @@ static int run(struct task *t)
                 r = -EIO;
         if (r == -EIO && t->predictions)
                 (void)fprintf(stderr, "%s: cannot write: %s\n", t->predictions, ERRNO_TEXT(errno));
-        if (r == 0)
-                print(t);
-        return r;
+        return r == 0 ? print(t) : r;
 }
 
 int command_eval_instruct(int argc, char **argv)
@@ -237,6 +278,7 @@ int command_eval_instruct(int argc, char **argv)
         r = run(&t);
         free(t.column);
         free(t.sentences);
+        free(t.own);
         lessons_finish(&t.lessons);
         gates_destroy(t.gates);
         encoder_destroy(t.encoder);

@@ -275,11 +275,12 @@ static int begin(const struct lessons *l, const struct gates *old, struct gating
         g->vectors = calloc((instructions + 1) * dim, sizeof *g->vectors);
         g->expected = calloc(instructions + 1, sizeof *g->expected);
         g->background = calloc((size_t)GATES_BACKGROUND_MAX * dim, sizeof *g->background);
-        if (!g->names || !g->texts || !g->centre || !g->reference || !g->gates || !g->vectors || !g->expected || !g->background)
+        g->means = calloc(experts + 1, sizeof *g->means);
+        if (!g->means || !g->names || !g->texts || !g->centre || !g->reference || !g->gates || !g->vectors || !g->expected || !g->background)
                 return -ENOMEM;
         g->parts = (struct gates_parts){ .dim = dim, .experts = experts, .names = g->names, .texts = g->texts, .centre = g->centre, .gates = g->gates,
                                          .vectors = g->vectors, .expected = g->expected, .reference = g->reference, .background = g->background,
-                                         .window = l->window };
+                                         .means = g->means, .sure = .5, .window = l->window };
         for (size_t j = 0; j < instructions; j++)
                 g->expected[j] = NAN;
         if (!o)
@@ -293,6 +294,10 @@ static int begin(const struct lessons *l, const struct gates *old, struct gating
                 memcpy(g->vectors, o->vectors, o->instructions * dim * sizeof *g->vectors);
                 memcpy(g->expected, o->expected, o->instructions * sizeof *g->expected);
         }
+        if (o->means)
+                memcpy(g->means, o->means, o->experts * sizeof *g->means);
+        g->parts.delta = o->delta;
+        g->parts.sure = o->sure;
         if (o->backgrounds)
                 memcpy(g->background, o->background, o->backgrounds * dim * sizeof *g->background);
         g->parts.instructions = o->instructions;
@@ -352,6 +357,24 @@ static void place_strengths(const struct lessons *l, const bool *use, const stru
         }
 }
 
+/* By how much each did better than all together on the prompts that it ran; those that are known by examples, and those that are added, as all. */
+static void fit_means(const struct lessons *l, const bool *use, const struct gating_settings *s, float *means)
+{
+        for (size_t k = 0; k < l->n_experts; k++) {
+                double sum = 0, n = 0;
+
+                for (size_t i = 0; l->experts[k].by_outcomes && i < l->rows.n; i++) {
+                        float y = lessons_outcome(l, i, k), all = mean_outcome(l, i);
+
+                        if (!used(use, i) || isnan(y) || isnan(all))
+                                continue;
+                        sum += (double)y - (double)all;
+                        n++;
+                }
+                means[k] = n > 0 ? (float)(sum / (n + s->shrink)) : 0;
+        }
+}
+
 static int fit_gates(const struct lessons *l, const bool *use, size_t first, const struct gating_settings *s, struct gating *g)
 {
         CLEANUP(free_p) float *v = calloc(l->dim + 1, sizeof *v);
@@ -369,7 +392,7 @@ static int fit_gates(const struct lessons *l, const bool *use, size_t first, con
 
 int gating_fit(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret)
 {
-        struct gating g = { .held_in = NAN, .held_out = NAN };
+        struct gating g = { .held_in = NAN, .held_out = NAN, .single_in = NAN, .single_out = NAN };
         CLEANUP(free_p) size_t *index = calloc(l->rows.n_labels + l->n_experts + 1, sizeof *index);
         size_t first = old ? gates_parts(old)->experts : 0;
         int r = index ? begin(l, old, &g) : -ENOMEM;
@@ -378,6 +401,7 @@ int gating_fit(const struct lessons *l, const bool *use, const struct gates *old
                 fit_centre(l, use, g.centre);
                 g.parts.backgrounds = draw_background(l, use, s->seed, g.background);
                 r = fit_reference(l, use, s, g.centre, g.reference);
+                fit_means(l, use, s, g.means);
         }
         if (r == 0)
                 r = place_instructions(l, use, &g, index);
@@ -417,6 +441,7 @@ void gating_finish(struct gating *g)
         free(TAKE(g->expected));
         free(TAKE(g->reference));
         free(TAKE(g->background));
+        free(TAKE(g->means));
 }
 
 void gating_score(const struct gates *g, const struct lessons *l, size_t i, const float *sentence, float *scratch, float *local, float *global,

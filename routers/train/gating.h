@@ -23,8 +23,9 @@ struct gating_settings {
 struct gating {
         struct gates_parts parts;
         const char **names, **texts;
-        float *centre, *gates, *vectors, *strengths, *expected, *reference, *background;
+        float *centre, *gates, *vectors, *strengths, *expected, *reference, *background, *means;
         double held_in, held_out; /* what tuning measured: mean outcome on prompts, and on tasks, that the fit did not see; NAN: not tuned */
+        double single_in, single_out; /* the same of the one expert that was best on what the fit saw */
 };
 
 /* Encoder and model (NULL: none) that belong together.  0, or -errno after a message on stderr; what was opened is the caller's. */
@@ -37,7 +38,7 @@ int gating_open(const char *encoder_folder, const char *model, struct encoder **
 int gating_fit(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret);
 void gating_finish(struct gating *g);
 
-/* Sets the parts' gamma, beta and threshold where the settings leave them open. */
+/* Sets the parts' gamma, beta and threshold where the settings leave them open, delta and sure. */
 int gating_tune(const struct lessons *l, const struct gating_settings *s, struct gating *g);
 
 /* Scores of all experts for a prompt of the lessons: from near, and from afar by a sentence's vector (NULL: the prompt's own).  *ret_near: cosine of

@@ -2,6 +2,9 @@
 /*
  * How much the view from afar counts, by cross-validation: gamma on prompts of tasks that the fit has seen, beta on whole tasks that it
  * has not, and the threshold between them on both.  A prompt's task is named by the task's sentence, as an LLM would.
+ *
+ * Then how much each expert's mean counts, on both: by what beats none clearly, or, where the model would be worse than its best expert alone, by
+ * what is best.  At last how far ahead the first must be for the choice to have been worth more than that one expert.
  */
 #include <math.h>
 
@@ -15,10 +18,13 @@
 
 static const double weights[] = { 0, 1, 3, 10, 30, 100, 300, 1000 };
 static const double thresholds[] = { .5, .6, .7, .9 };
+static const double shares[] = { .9, .8, .7, .65, .6, .57, .55, .53, .52, .51 };
+
+#define FEW 20 /* prompts, too few to say anything */
 
 /* Scores of prompts by models that have not seen them. */
 struct seen {
-        float *local, *global, *outcome; /* [n][experts] */
+        float *local, *global, *mean, *outcome; /* [n][experts] */
         double *near;
         size_t n, experts;
 };
@@ -28,32 +34,45 @@ static int seen_init(struct seen *s, size_t n, size_t experts)
         *s = (struct seen){ .experts = experts };
         s->local = calloc(n * experts + 1, sizeof *s->local);
         s->global = calloc(n * experts + 1, sizeof *s->global);
+        s->mean = calloc(n * experts + 1, sizeof *s->mean);
         s->outcome = calloc(n * experts + 1, sizeof *s->outcome);
         s->near = calloc(n + 1, sizeof *s->near);
-        return s->local && s->global && s->outcome && s->near ? 0 : -ENOMEM;
+        return s->local && s->global && s->mean && s->outcome && s->near ? 0 : -ENOMEM;
 }
 
 static void seen_finish(struct seen *s)
 {
         free(s->local);
         free(s->global);
+        free(s->mean);
         free(s->outcome);
         free(s->near);
 }
 
 /* What joins both views. */
-struct joint { double gamma, beta, threshold; };
+struct joint { double gamma, beta, threshold, delta; };
+static const double alone = 1e6; /* a delta: the means decide */
 
-/* The outcome of the expert that is chosen for prompt i; NAN: it was not run there. */
-static float outcome(const struct seen *s, size_t i, struct joint j)
+/* The outcome of the expert that is chosen for prompt i; NAN: it was not run there.  *ret_share (may be NULL): the first's against the second. */
+static float outcome(const struct seen *s, size_t i, struct joint j, double *ret_share)
 {
-        const float *local = s->local + i * s->experts, *global = s->global + i * s->experts;
-        float alpha = (float)(s->near[i] >= j.threshold ? j.gamma : j.beta);
+        const float *local = s->local + i * s->experts, *global = s->global + i * s->experts, *mean = s->mean + i * s->experts;
+        double alpha = s->near[i] >= j.threshold ? j.gamma : j.beta, most = -INFINITY, second = -INFINITY;
         size_t best = 0;
 
-        for (size_t k = 1; k < s->experts; k++)
-                if (local[k] + alpha * global[k] > local[best] + alpha * global[best])
+        for (size_t k = 0; k < s->experts; k++) {
+                double score = (double)local[k] + alpha * (double)global[k] + j.delta * (double)mean[k];
+
+                if (score > most) {
+                        second = most;
+                        most = score;
                         best = k;
+                } else {
+                        second = fmax(second, score);
+                }
+        }
+        if (ret_share)
+                *ret_share = 1 / (1 + exp(second - most));
         return s->outcome[i * s->experts + best];
 }
 
@@ -63,7 +82,7 @@ static double quality(const struct seen *s, struct joint j)
         double sum = 0, n = 0;
 
         for (size_t i = 0; i < s->n; i++) {
-                float y = outcome(s, i, j);
+                float y = outcome(s, i, j, NULL);
 
                 sum += isnan(y) ? 0 : (double)y;
                 n += !isnan(y);
@@ -77,7 +96,7 @@ static void compare(const struct seen *s, struct joint j, struct joint than, dou
         double sum = 0, square = 0, n = 0;
 
         for (size_t i = 0; i < s->n; i++) {
-                double d = (double)outcome(s, i, j) - (double)outcome(s, i, than);
+                double d = (double)outcome(s, i, j, NULL) - (double)outcome(s, i, than, NULL);
 
                 if (!isnan(d)) {
                         sum += d;
@@ -115,6 +134,7 @@ static int look(const struct lessons *l, const struct gating_settings *settings,
 
         if (r < 0)
                 return r;
+        g.parts.delta = 0; /* they are weighed here */
         gates = gates_create(&g.parts);
         for (size_t i = 0; gates && scratch && i < l->rows.n; i++) {
                 const float *sentence = sentences + l->task[i] * l->dim;
@@ -125,6 +145,7 @@ static int look(const struct lessons *l, const struct gating_settings *settings,
                 gating_score(gates, l, i, l->task_instructions[l->task[i]] ? sentence : NULL, scratch, s->local + at, s->global + at, &s->near[s->n]);
                 for (size_t k = 0; k < s->experts; k++)
                         s->outcome[at + k] = lessons_outcome(l, i, k);
+                memcpy(s->mean + at, g.means, s->experts * sizeof *s->mean);
                 s->n++;
         }
         r = gates && scratch ? 0 : -ENOMEM;
@@ -155,25 +176,83 @@ static int measure(const struct lessons *l, const struct gating_settings *s, con
         return r;
 }
 
+/* Of prompts and of tasks; of the latter there may be none. */
+static double both(const struct seen *in, const struct seen *out, struct joint j)
+{
+        double q = quality(out, j);
+
+        return quality(in, j) + (isnan(q) ? 0 : q);
+}
+
+/* What is to be preferred to delta 0. */
+static struct joint weigh_means(const struct seen *in, const struct seen *out, struct joint j)
+{
+        struct contest c = { j, 0 };
+        struct joint most = j;
+
+        for (size_t i = 1; i < LENGTH_OF(weights); i++) {
+                struct joint with = j;
+
+                with.delta = weights[i];
+                try(in, out, with, j, &c);
+                if (both(in, out, with) > both(in, out, most) + 1e-9)
+                        most = with;
+        }
+        return both(in, out, c.winner) < both(in, out, (struct joint){ 0, 0, 2, alone }) ? most : c.winner;
+}
+
+/* Adds how much better the choice was than one expert for all, where the first was ahead by less than that share. */
+static void add_gain(const struct seen *s, struct joint j, double below, double *n, double *sum, double *square)
+{
+        for (size_t i = 0; i < s->n; i++) {
+                double share, d = (double)outcome(s, i, j, &share) - (double)outcome(s, i, (struct joint){ 0, 0, 2, alone }, NULL);
+
+                if (share < below && !isnan(d)) {
+                        *n += 1;
+                        *sum += d;
+                        *square += d * d;
+                }
+        }
+}
+
+/* The share below which choosing has gained nothing, or no more than a standard error. */
+static double sure_from(const struct seen *in, const struct seen *out, struct joint j)
+{
+        for (size_t i = 0; i < LENGTH_OF(shares); i++) {
+                double n = 0, sum = 0, square = 0;
+
+                add_gain(in, j, shares[i], &n, &sum, &square);
+                add_gain(out, j, shares[i], &n, &sum, &square);
+                if (n >= FEW && sum <= sqrt(fmax(square - sum * sum / n, 0)))
+                        return shares[i];
+        }
+        return .5;
+}
+
 static void choose(const struct gating_settings *s, const struct seen *in, const struct seen *out, struct gating *g)
 {
         struct gates_parts *p = &g->parts;
-        struct joint preset = { p->gamma, p->beta, p->threshold };
+        struct joint preset = { p->gamma, p->beta, p->threshold, 0 }, single = { 0, 0, 2, alone }, chosen;
         struct contest afar = { preset, 0 }, near = { preset, 0 }, between;
 
         for (size_t i = 0; isnan(s->gamma) && i < LENGTH_OF(weights); i++)
-                try(in, NULL, (struct joint){ weights[i], weights[i], 2 }, (struct joint){ preset.gamma, preset.gamma, 2 }, &afar);
+                try(in, NULL, (struct joint){ weights[i], weights[i], 2, 0 }, (struct joint){ preset.gamma, preset.gamma, 2, 0 }, &afar);
         for (size_t i = 0; isnan(s->beta) && i < LENGTH_OF(weights); i++)
-                try(out, NULL, (struct joint){ weights[i], weights[i], 2 }, (struct joint){ preset.beta, preset.beta, 2 }, &near);
-        p->gamma = afar.winner.gamma;
-        p->beta = near.winner.beta;
-        preset = (struct joint){ p->gamma, p->beta, p->threshold };
+                try(out, NULL, (struct joint){ weights[i], weights[i], 2, 0 }, (struct joint){ preset.beta, preset.beta, 2, 0 }, &near);
+        preset = (struct joint){ afar.winner.gamma, near.winner.beta, p->threshold, 0 };
         between = (struct contest){ preset, 0 };
         for (size_t i = 0; isnan(s->threshold) && i < LENGTH_OF(thresholds); i++)
-                try(in, out, (struct joint){ p->gamma, p->beta, thresholds[i] }, preset, &between);
-        p->threshold = between.winner.threshold;
-        g->held_in = quality(in, between.winner);
-        g->held_out = quality(out, between.winner);
+                try(in, out, (struct joint){ preset.gamma, preset.beta, thresholds[i], 0 }, preset, &between);
+        chosen = weigh_means(in, out, between.winner);
+        p->gamma = chosen.gamma;
+        p->beta = chosen.beta;
+        p->threshold = chosen.threshold;
+        p->delta = chosen.delta;
+        p->sure = sure_from(in, out, chosen);
+        g->held_in = quality(in, chosen);
+        g->held_out = quality(out, chosen);
+        g->single_in = quality(in, single);
+        g->single_out = quality(out, single);
 }
 
 int gating_tune(const struct lessons *l, const struct gating_settings *s, struct gating *g)

@@ -189,11 +189,30 @@ static void warn_missing(const struct lessons *l)
                         (void)fprintf(stderr, "expert '%s' has no instruction (in --experts, or --ask): it is known from near alone\n", l->experts[k].name);
 }
 
+/* Beside what one expert for all would have got: who is not better than that routes for nothing. */
+static void print_held(const struct task *t)
+{
+        const struct gating *g = &t->gating;
+        size_t best = 0;
+
+        if (isnan(g->held_in))
+                return;
+        for (size_t k = 1; k < g->parts.experts; k++)
+                best = g->means[k] > g->means[best] ? k : best;
+        (void)printf("cross-validated mean outcome: %.4f on prompts of known tasks, %.4f on tasks held out\n", g->held_in, g->held_out);
+        (void)printf("the best expert alone:        %.4f, %.4f ('%s')\n", g->single_in, g->single_out, g->names[best]);
+        if (g->held_in < g->single_in || g->held_out < g->single_out)
+                (void)fprintf(stderr, "warning: %s it is worse than '%s' alone: more prompts with outcomes, other experts, or no router at all\n",
+                              g->held_in < g->single_in ? "on prompts of known tasks" : "on tasks that it does not know", g->names[best]);
+        else if (!(g->held_in > g->single_in))
+                (void)fprintf(stderr, "warning: it is no better than '%s' alone\n", g->names[best]);
+}
+
 static int save(struct task *t)
 {
         struct gates_parts *p = &t->gating.parts;
-        char hex[65], data[65], in[32] = "", out[32] = "", why[256] = "";
-        const char *meta[] = { "trained_on_sha256", data, "held_in", in, "held_out", out, NULL };
+        char hex[65], data[65], in[32] = "", out[32] = "", single[32] = "", why[256] = "";
+        const char *meta[] = { "trained_on_sha256", data, "held_in", in, "held_out", out, "single_in", single, NULL };
         int r;
 
         encoder_digest(t->encoder, hex);
@@ -203,15 +222,16 @@ static int save(struct task *t)
                 (void)snprintf(in, sizeof in, "%.4f", t->gating.held_in);
         if (!isnan(t->gating.held_out))
                 (void)snprintf(out, sizeof out, "%.4f", t->gating.held_out);
+        if (!isnan(t->gating.single_in))
+                (void)snprintf(single, sizeof single, "%.4f", t->gating.single_in);
         r = gates_save(p, t->out, meta, why, sizeof why);
         if (r < 0) {
                 (void)fprintf(stderr, "%s: %s\n", t->out, why[0] ? why : ERRNO_TEXT(-r));
                 return r;
         }
-        (void)printf("%s: %zu experts, %zu instructions, %zu prompts of %zu tasks; gamma %g, beta %g, threshold %g\n", t->out, p->experts, p->instructions,
-                     t->lessons.n, t->lessons.rows.n_labels, p->gamma, p->beta, p->threshold);
-        if (!isnan(t->gating.held_in))
-                (void)printf("cross-validated mean outcome: %.4f on prompts of known tasks, %.4f on tasks held out\n", t->gating.held_in, t->gating.held_out);
+        (void)printf("%s: %zu experts, %zu instructions, %zu prompts of %zu tasks; gamma %g, beta %g, threshold %g, delta %g, sure from %g\n", t->out,
+                     p->experts, p->instructions, t->lessons.n, t->lessons.rows.n_labels, p->gamma, p->beta, p->threshold, p->delta, p->sure);
+        print_held(t);
         return 0;
 }
 

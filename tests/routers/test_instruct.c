@@ -197,6 +197,50 @@ Test(instruct, without_the_sentence_it_goes_on_and_says_so)
         on_close(&off);
 }
 
+Test(instruct, it_knows_when_it_is_not_sure)
+{
+        static const struct { const char *more, *text; enum mock_end end; bool unsure; } cases[] = {
+                { "", QUESTION, MOCK_DECIDED, false }, { "", "", MOCK_DECIDED, true }, { ", \"unsure\": \"pass\"", "", MOCK_PASSED, false },
+                { ", \"unsure\": \"pass\"", QUESTION, MOCK_DECIDED, false }, { ", \"sure\": 1, \"unsure\": \"pass\"", QUESTION, MOCK_PASSED, false },
+                { ", \"sure\": 1, \"top_k\": 1", QUESTION, MOCK_DECIDED, true }, { ", \"sure\": 0", "", MOCK_DECIDED, true }, { ", \"sure\": 0.99", QUESTION, MOCK_DECIDED, true },
+        };
+        char json[512];
+
+        for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+                struct mock_ask a = { .text = mock_str(cases[i].text) };
+                struct mock_result r;
+                struct on o;
+
+                (void)snprintf(json, sizeof json, "{" FILES "%s}", cases[i].more);
+                cr_assert_eq(open_with(&o, json, (struct mock_setup){ 0 }), 0, "%s", o.why);
+                mockhost_run(o.host, &a, &r);
+                cr_assert_eq(r.end, cases[i].end, "%zu: %s", i, mock_end_text(r.end));
+                cr_assert_eq(r.unsure, cases[i].unsure, "%zu: %s", i, r.reason);
+                cr_assert(r.end != MOCK_DECIDED || (strstr(r.reason, ", not sure; task by the prompt") != NULL) == cases[i].unsure, "%s", r.reason);
+                mock_result_finish(&r);
+                on_close(&o);
+        }
+}
+
+/* Refusals and the like stand for the prompt no minute longer than they must. */
+Test(instruct, what_is_no_sentence_is_asked_for_anew_after_a_minute)
+{
+        static const int64_t later[] = { 0, 30, 61, 90, 122 };
+        static const unsigned calls[] = { 1, 0, 1, 0, 1 };
+        struct on o;
+
+        cr_assert_eq(open_with(&o, "{" FILES ", \"llm\": \"small\", \"mode\": \"inline\"}", with_llm), 0, "%s", o.why);
+        for (size_t i = 0; i < LENGTH_OF(later); i++) {
+                struct mock_ask a = { .text = mock_str("nonsense is said"), .later_s = later[i] };
+                struct mock_result r;
+
+                mockhost_run(o.host, &a, &r);
+                cr_assert(r.end == MOCK_DECIDED && r.provisional && r.calls == calls[i], "after %d s: %u", (int)later[i], r.calls);
+                mock_result_finish(&r);
+        }
+        on_close(&o);
+}
+
 Test(instruct, long_prompts_go_to_the_pool)
 {
         static char text[60000];

@@ -112,6 +112,46 @@ static double local_of(size_t k, const float *part)
         return sum / sqrt(DIM);
 }
 
+/* An expert's mean counts beside its gate; a model without means is one of the older version, and its scores are as they were. */
+Test(gates, means_are_added_and_saved)
+{
+        static const float means[EXPERTS] = { .5f, -.25f, 0, 1, -1 };
+        struct gates_parts p = parts_of(), q = parts_of();
+        struct gates *plain = gates_create(&p), *with, *read;
+        float part[2][DIM] = { { 0 } }, work[2][DIM], a[EXPERTS], b[EXPERTS];
+
+        for (size_t i = 0; i < DIM; i++)
+                part[0][i] = any(70, i);
+        q.means = means;
+        q.delta = 3;
+        q.sure = .6;
+        with = gates_create(&q);
+        cr_assert_eq(gates_save(&q, path, NULL, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(gates_open(path, &read, why, sizeof why), 0, "%s", why);
+        cr_assert_str_eq(gates_meta(read, "version"), "2");
+        NEAR(gates_parts(read)->delta, 3);
+        NEAR(gates_parts(read)->sure, .6);
+        for (int combine = GATES_MEAN; combine <= GATES_MAX; combine++) {
+                memcpy(work, part, sizeof work);
+                gates_local(plain, (enum gates_combine)combine, work[0], 2, a);
+                memcpy(work, part, sizeof work);
+                gates_local(read, (enum gates_combine)combine, work[0], 2, b);
+                for (size_t k = 0; k < EXPERTS; k++)
+                        NEAR(b[k], a[k] + 3 * means[k]);
+        }
+        gates_local(with, GATES_MEAN, work[0], 0, b);
+        NEAR(b[3], 3);
+        gates_destroy(read);
+        q.delta = 0;
+        cr_assert_eq(gates_save(&q, path, NULL, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(gates_open(path, &read, why, sizeof why), 0, "%s", why);
+        cr_assert_str_eq(gates_meta(read, "version"), "1");
+        cr_assert_null(gates_parts(read)->means);
+        gates_destroy(read);
+        gates_destroy(plain);
+        gates_destroy(with);
+}
+
 Test(gates, from_near)
 {
         struct gates_parts p = parts_of();

@@ -9,6 +9,7 @@
 #include "encoder.h"
 #include "gates.h"
 #include "lessons.h"
+#include "noise.h"
 
 static char folder[] = "/tmp/test-instruct-train-XXXXXX", encoder_folder[PATH_MAX];
 static char names[8][96], why[256];
@@ -218,6 +219,43 @@ Test(instruct_train, by_outcomes_and_one_more_by_its_own)
         cr_assert_str_eq(leads(h, "Solve mathematics problems, requiring calculation.", true), "maths");
         gates_destroy(g);
         gates_destroy(h);
+}
+
+/* Which expert is right has nothing to do with the words; `good` is right more often.  Gates learn noise, and without the means the choice was
+ * worse than `good` alone, and nobody said so. */
+Test(instruct_train, gates_that_know_nothing_are_no_worse_than_the_best_expert_alone)
+{
+        static const char *const topics[] = { "number", "poem", "river", "engine", "law", "cell", "star", "market" };
+        FILE *q = fopen(in_folder("q.jsonl"), "we"), *o = fopen(in_folder("o.tsv"), "we");
+        const struct gates_parts *p;
+        struct gates *g;
+        double held, single;
+
+        cr_assert(q && o);
+        (void)fprintf(o, "#id\tgood\tbad\tworse\n");
+        for (unsigned i = 0; i < 400; i++) {
+                (void)fprintf(q, "{\"id\": \"%u\", \"task\": \"%s\", \"text\": \"Tell me of the %s and the %s, number %u.\"}\n", i, i % 2 ? "odd" : "even",
+                              topics[i * 7 % 8], topics[i * 5 / 3 % 8], i);
+                (void)fprintf(o, "%u\t%d\t%d\t%d\n", i, noise_uniform(noise_bits(1, i, 0)) < .7, noise_uniform(noise_bits(1, i, 1)) < .4,
+                              noise_uniform(noise_bits(1, i, 2)) < .35);
+        }
+        (void)fclose(q);
+        (void)fclose(o);
+        put("i.jsonl", "{\"task\": \"even\", \"instruction\": \"Solve mathematics problems, requiring calculation.\"}\n"
+                       "{\"task\": \"odd\", \"instruction\": \"Discuss literature, requiring knowledge of poems and novels.\"}\n");
+        for (int sentences = 0; sentences < 2; sentences++) { /* whose strengths hold the means too, where there are any */
+                cr_assert_eq(TRAIN("--outcomes", in_folder("o.tsv"), "--in", in_folder("q.jsonl"), "--text", "text", "--label", "task", "--out",
+                                   in_folder("m.safetensors"), sentences ? "--instructions" : NULL, in_folder("i.jsonl")), 0);
+                g = open_model("m.safetensors");
+                p = gates_parts(g);
+                held = strtod(gates_meta(g, "held_in"), NULL);
+                single = strtod(gates_meta(g, "single_in"), NULL);
+                cr_assert(single > .6, "%g", single);
+                cr_assert(held >= single - 1e-3, "%g, and %g alone", held, single);
+                cr_assert(sentences || (p->delta > 0 && p->means && p->means[0] > p->means[1]), "%g", p->delta);
+                cr_assert(p->sure >= .5 && p->sure <= .9, "%g", p->sure);
+                gates_destroy(g);
+        }
 }
 
 Test(instruct_train, the_same_input_gives_the_same_bytes)

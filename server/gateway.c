@@ -28,6 +28,7 @@
 #include "signals.h"
 #include "watchdog.h"
 #include "worker.h"
+#include "writer.h"
 
 #include "base.h"
 
@@ -513,6 +514,7 @@ static void stop(struct gateway *g)
         pool_destroy(TAKE(g->pool)); /* its jobs go home to the workers' inboxes */
         for (unsigned i = 0; i < n; i++)
                 worker_destroy(g->workers[i]);
+        writer_end();
         atomic_store(&g->n_workers, 0);
         free(TAKE(g->workers));
         precheck_cancel(TAKE(g->checking));

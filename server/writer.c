@@ -1,35 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What does not go out stays, in order, up to a limit: then whoever adds is told. */
+/*
+ * A worker gathers lines and hands them to the one thread that writes, because a disk, or a server behind it, may take any time.  What does not go
+ * out stays, in order, up to a limit of all workers together: then whoever adds is told.
+ */
 #include "writer.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 
+#include "crash.h"
 #include "log.h"
 #include "worker.h"
 
 #include "base.h"
 
-enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000 };
+enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000, RETRY_S = 1, END_S = 5 };
 
+/* Of one worker. */
 struct writer {
-        struct worker *worker;
         struct event *timer;
-        const char *file; /* of what waits; heap */
+        char *file; /* of what was gathered */
         char *text;
         size_t n, room;
-        int64_t said_us;
 };
 
+/* On its way to the file. */
+struct batch {
+        struct batch *next;
+        char *file, *text;
+        size_t n, at; /* bytes, and of these written */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t more, empty;
+static pthread_t thread;
+static struct batch *first, **last = &first; /* under the lock, as the next ones */
+static bool started, stopping;
+static _Atomic size_t waiting;               /* bytes handed over */
+static int64_t said_us;                      /* the thread's */
+
+/* ---- the thread ---------------------------------------------------------------------------------------------------------- */
+
 /* Once a minute: a full disk must not fill the log too. */
-static void complain(struct writer *w, const char *what, int error)
+static void complain(const struct batch *b, const char *what, int error)
 {
         int64_t now = now_us();
 
-        if (w->said_us && now - w->said_us < SAY_AGAIN_US)
+        if (said_us && now - said_us < SAY_AGAIN_US)
                 return;
-        w->said_us = now;
-        log_msg(w->worker->log, PM_ERROR, "cannot %s feedback.file '%s': %s, keeping %zu bytes for later", what, w->file, ERRNO_TEXT(error), w->n);
+        said_us = now;
+        log_msg(NULL, PM_ERROR, "cannot %s feedback.file '%s': %s, keeping %zu bytes for later", what, b->file, ERRNO_TEXT(error),
+                atomic_load_explicit(&waiting, memory_order_relaxed));
 }
 
 /* The file's first writer names its columns. */
@@ -48,25 +72,156 @@ static int open_file(const char *file)
         return fd >= 0 || errno != EEXIST ? fd : open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
 }
 
-static void flush(struct writer *w)
+/* False: some of it is left. */
+static bool write_batch(struct batch *b)
 {
-        CLEANUP(close_p) int fd = -1;
+        CLEANUP(close_p) int fd = open_file(b->file);
         ssize_t n;
 
-        if (w->n == 0)
-                return;
-        fd = open_file(w->file);
         if (fd < 0) {
-                complain(w, "open", errno);
+                complain(b, "open", errno);
+                return false;
+        }
+        n = write(fd, b->text + b->at, b->n - b->at);
+        if (n < 0 || (size_t)n < b->n - b->at)
+                complain(b, "write to", n < 0 ? errno : ENOSPC);
+        if (n > 0) {
+                b->at += (size_t)n;
+                atomic_fetch_sub_explicit(&waiting, (size_t)n, memory_order_relaxed);
+        }
+        return b->at == b->n;
+}
+
+static void batch_free(struct batch *b)
+{
+        free(b->file);
+        free(b->text);
+        free(b);
+}
+
+static void wait_a_while(void)
+{
+        struct timespec until;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += RETRY_S;
+        (void)pthread_cond_timedwait(&more, &lock, &until);
+}
+
+static void *writer_main(void *arg)
+{
+        crash_thread_begin();
+        pthread_mutex_lock(&lock);
+        for (;;) {
+                struct batch *b = first;
+                bool done, last_try = stopping;
+
+                if (!b && stopping)
+                        break;
+                if (!b) {
+                        (void)pthread_cond_wait(&more, &lock);
+                        continue;
+                }
+                pthread_mutex_unlock(&lock);
+                done = write_batch(b); /* it stays first: only we take from the front */
+                pthread_mutex_lock(&lock);
+                if (!done && !last_try) {
+                        if (!stopping)
+                                wait_a_while();
+                        continue;
+                }
+                if (!done)
+                        log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: '%s' did not take them", b->n - b->at, b->file);
+                first = b->next;
+                if (!first)
+                        last = &first;
+                atomic_fetch_sub_explicit(&waiting, b->n - b->at, memory_order_relaxed);
+                batch_free(b);
+        }
+        started = false;
+        pthread_cond_broadcast(&empty);
+        pthread_mutex_unlock(&lock);
+        return arg;
+}
+
+/* Under the lock: at the first event. */
+static int start_thread(void)
+{
+        pthread_condattr_t monotonic;
+        sigset_t former;
+        int r;
+
+        if (started)
+                return 0;
+        (void)pthread_condattr_init(&monotonic);
+        (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(&more, &monotonic);
+        (void)pthread_cond_init(&empty, &monotonic);
+        (void)pthread_condattr_destroy(&monotonic);
+        stopping = false;
+        crash_block_signals(&former);
+        r = pthread_create(&thread, NULL, writer_main, NULL);
+        (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
+        if (r != 0)
+                return -r;
+        (void)pthread_setname_np(thread, "feedback");
+        started = true;
+        return 0;
+}
+
+void writer_end(void)
+{
+        struct timespec until;
+        bool over;
+
+        pthread_mutex_lock(&lock);
+        if (!started) {
+                pthread_mutex_unlock(&lock);
                 return;
         }
-        n = write(fd, w->text, w->n);
-        if (n < 0 || (size_t)n < w->n)
-                complain(w, "write to", n < 0 ? errno : ENOSPC);
-        if (n > 0) {
-                memmove(w->text, w->text + n, w->n - (size_t)n);
-                w->n -= (size_t)n;
+        stopping = true;
+        pthread_cond_broadcast(&more);
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += END_S;
+        while (started && pthread_cond_timedwait(&empty, &lock, &until) == 0)
+                ;
+        over = !started;
+        pthread_mutex_unlock(&lock);
+        if (over) {
+                (void)pthread_join(thread, NULL);
+                return;
         }
+        (void)pthread_detach(thread);
+        log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: their file does not answer", atomic_load_explicit(&waiting, memory_order_relaxed));
+}
+
+/* ---- a worker ------------------------------------------------------------------------------------------------------------ */
+
+/* 0, or -errno: it goes on waiting here. */
+static int hand_over(struct writer *w)
+{
+        struct batch *b;
+        int r;
+
+        if (w->n == 0)
+                return 0;
+        b = calloc(1, sizeof *b);
+        if (!b)
+                return -ENOMEM;
+        pthread_mutex_lock(&lock);
+        r = start_thread();
+        if (r == 0) {
+                *b = (struct batch){ .file = TAKE(w->file), .text = TAKE(w->text), .n = w->n };
+                *last = b;
+                last = &b->next;
+                atomic_fetch_add_explicit(&waiting, b->n, memory_order_relaxed);
+                pthread_cond_signal(&more);
+                w->n = w->room = 0;
+        }
+        pthread_mutex_unlock(&lock);
+        if (r < 0)
+                free(b);
+        return r;
 }
 
 static void on_time(evutil_socket_t fd, short what, void *arg)
@@ -75,8 +230,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
         struct writer *w = arg;
 
         (void)fd, (void)what;
-        flush(w);
-        if (w->n)
+        if (hand_over(w) < 0)
                 (void)event_add(w->timer, &second);
 }
 
@@ -86,7 +240,6 @@ struct writer *writer_create(struct worker *worker)
 
         if (!w)
                 return NULL;
-        w->worker = worker;
         w->timer = evtimer_new(worker->base, on_time, w);
         if (w->timer)
                 return w;
@@ -98,11 +251,10 @@ void writer_destroy(struct writer *w)
 {
         if (!w)
                 return;
-        flush(w);
-        if (w->n)
-                log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: '%s' did not take them", w->n, w->file);
+        if (hand_over(w) < 0)
+                log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: no memory, or no thread", w->n);
         event_free(w->timer);
-        free((char *)(uintptr_t)w->file);
+        free(w->file);
         free(w->text);
         free(w);
 }
@@ -112,26 +264,24 @@ int writer_add(struct writer *w, const char *file, const struct edge *e)
         static const struct timeval second = { GATHER_S, 0 };
         size_t need = e->user.n + e->item.n + 80;
 
-        if (w->file && strcmp(w->file, file) != 0) {
-                flush(w); /* a reload has named another */
-                if (w->n)
-                        return -ENOSPC;
-                free((char *)(uintptr_t)TAKE(w->file));
+        if (w->file && strcmp(w->file, file) != 0) { /* a reload has named another */
+                int r = hand_over(w);
+
+                if (r < 0)
+                        return r;
+                free(TAKE(w->file));
         }
         if (!w->file && !(w->file = strdup(file)))
                 return -ENOMEM;
-        if (w->n + need > WAITING_MAX) {
-                flush(w);
-                if (w->n + need > WAITING_MAX)
-                        return -ENOSPC;
-        }
+        if (atomic_load_explicit(&waiting, memory_order_relaxed) + w->n + need > WAITING_MAX)
+                return -ENOSPC;
         if (w->n + need > w->room) {
                 size_t room = MAX(2 * w->room, (size_t)4096) + need;
-                char *more = realloc(w->text, room);
+                char *bigger = realloc(w->text, room);
 
-                if (!more)
+                if (!bigger)
                         return -ENOMEM;
-                w->text = more;
+                w->text = bigger;
                 w->room = room;
         }
         if (w->n == 0)

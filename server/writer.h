@@ -2,8 +2,8 @@
 /*
  * writer.h - events into a file of edges that pointsman-train reads: user, item, weight, time, with tabs between.
  *
- * One of each worker.  Lines are gathered for a second, then appended in one write; the file is opened for each, so that it may be moved
- * away at any time.  On the worker's thread, but for create and destroy.
+ * One of each worker, and a thread of the process that touches the disk.  Lines are gathered for a second, then appended in one write; the file
+ * is opened for each, so that it may be moved away at any time.  On the worker's thread, but for create, destroy and end.
  */
 #ifndef PM_WRITER_H
 #define PM_WRITER_H
@@ -23,7 +23,9 @@ struct edge {
 };
 
 struct writer *writer_create(struct worker *w); /* NULL: no memory */
-/* 0; -ENOSPC: more than 4 MiB wait, because the file does not take them; -ENOMEM. */
+/* 0; -ENOSPC: more than 4 MiB of all workers wait, because the file does not take them; -ENOMEM, -EAGAIN: no thread. */
 int writer_add(struct writer *w, const char *file, const struct edge *e);
-void writer_destroy(struct writer *w); /* writes what is left; NULL is fine */
+void writer_destroy(struct writer *w); /* hands over what is left; NULL is fine */
+/* Main thread, after all writers: waits until all is written, or lost, but a few seconds at most. */
+void writer_end(void);
 #endif

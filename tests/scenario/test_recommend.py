@@ -203,6 +203,41 @@ def test_events_become_edges(plain_world, tmp_path):
     assert file.read_text().splitlines()[1].startswith("u\tz\t1\t") and "old" not in file.read_text()
 
 
+def test_a_file_that_does_not_answer_stops_no_worker(plain_world, tmp_path):
+    """A pipe that nobody reads stands for a server of files that has gone away: open() does not come back."""
+    file = tmp_path / "events.fifo"
+    os.mkfifo(file)
+    gateway = serve(plain_world, feedback={"file": str(file)}, workers=1)
+
+    assert gateway.post("/v1/feedback", {"user": "u", "item": "first"}).status == 200
+    until("a thread stands before it", lambda: any("wait_for_partner" in stack(gateway, task) for task in tasks(gateway)), seconds=10)
+    for _ in range(20):
+        assert gateway.get("/healthz").status == 200
+    assert gateway.post("/v1/feedback", {"user": "u", "item": "second"}).status == 200
+    time.sleep(1.2)  # gathered lines are handed over after a second
+    with open(file, "rb") as reader:
+        got = b""
+        while got.count(b"\n") < 2:
+            got += reader.read1()
+    assert [line.split(b"\t")[1] for line in got.splitlines()] == [b"first", b"second"], "in order"
+
+    assert gateway.post("/v1/feedback", {"user": "u", "item": "third"}).status == 200
+    gateway.stop()
+    assert any("feedback are lost" in line for line in gateway.lines), gateway.tail()
+
+
+def tasks(gateway):
+    return os.listdir(f"/proc/{gateway.pid}/task")
+
+
+def stack(gateway, task):
+    try:
+        with open(f"/proc/{gateway.pid}/task/{task}/wchan") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
 def test_a_full_disk_is_said(plain_world):
     gateway = serve(plain_world, feedback={"file": "/dev/full"}, workers=1)
 

@@ -2,7 +2,7 @@
 /*
  * POST /v1/embeddings for a model in the process: text in, vectors out, as float or base64, whole or with fewer dimensions.
  *
- * A batch is worked off in pieces of at most 16 KiB of text, about a millisecond, between which the loop has its turn.  Fewer dimensions
+ * A batch is worked off in pieces of about a millisecond, however many texts that are, between which the loop has its turn.  Fewer dimensions
  * are the first ones, made one long again: models of ours have them in the order of what they say.
  */
 #include <event2/buffer.h>
@@ -14,7 +14,7 @@
 #include "js.h"
 #include "request_parts.h"
 
-enum { PIECE = 16 << 10 };
+enum { PIECE_US = 1000 };
 
 struct embeddings {
         const struct embedder *by;
@@ -105,7 +105,7 @@ static void put_end(struct request *r, const struct embeddings *e)
 enum next embeddings_run(struct request *r)
 {
         struct embeddings *e = r->embeddings;
-        size_t bytes = 0;
+        const int64_t began = now_us();
 
         if (e->at == 0)
                 (void)evbuffer_add_printf(r->routed, "{\"object\":\"list\",\"data\":[");
@@ -113,7 +113,7 @@ enum next embeddings_run(struct request *r)
                 struct pm_str text;
                 size_t tokens = 0;
 
-                if (bytes >= PIECE) {
+                if (now_us() - began >= PIECE_US) {
                         worker_wake(r->worker, &r->wake);
                         return WAIT;
                 }
@@ -125,7 +125,6 @@ enum next embeddings_run(struct request *r)
                         shorten(e->vector, e->dim);
                 put_vector(e, r->routed, e->at);
                 e->tokens += tokens;
-                bytes += text.n + 64;
         }
         put_end(r, e);
         r->tokens_in = (int64_t)e->tokens;

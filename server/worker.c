@@ -2,7 +2,7 @@
 /*
  * A worker is built on the main thread, so that what fails is reported before anything serves, and from then on touched by its
  * own thread only.  What is woken runs in passes over a list: a pass runs what was on the list when it began, and after a few
- * passes in a row the sockets have their turn.
+ * passes in a row, or a millisecond of them, the sockets have their turn.
  */
 #include "worker.h"
 
@@ -25,6 +25,7 @@
 
 #define ARENA_BLOCKS_KEPT 256
 #define PASSES_IN_A_ROW 8
+#define PASSES_US 1000
 
 /* ---- what is woken ------------------------------------------------------------------------------------------------------ */
 static void append(struct worker *w, struct wake *k)
@@ -97,11 +98,13 @@ static void on_run(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         if (what & EV_TIMEOUT)
                 w->passes = 0;
+        if (w->passes == 0)
+                w->passes_began_us = now_us();
         run_pass(w);
         publish_connections(w);
         if (!w->ready)
                 w->passes = 0;
-        else if (++w->passes < PASSES_IN_A_ROW)
+        else if (++w->passes < PASSES_IN_A_ROW && now_us() - w->passes_began_us < PASSES_US)
                 event_active(w->run, 0, 0);
         else
                 (void)event_add(w->run, &at_once); /* after the next look at the sockets */

@@ -53,6 +53,7 @@ struct worker {
         struct event *drain_poll, *count, *beat;
         bool counting;
         unsigned passes;               /* of `run`, one after another, without a look at the sockets */
+        int64_t passes_began_us;
         _Atomic unsigned connections;
         struct inbox *home;
         struct message stop, drain, drained;

@@ -6,6 +6,8 @@
  */
 #include "arena.h"
 
+#include "memory.h"
+
 #include "base.h"
 
 #define BLOCK_SIZE ((size_t)8192)
@@ -13,7 +15,7 @@
 
 struct arena_block {
         struct arena_block *next;
-        size_t size; /* all of it; BLOCK_SIZE: may go to the pool */
+        size_t size; /* all of it, and 1 more if it stands alone: the others may go to the pool */
         _Alignas(ARENA_ALIGN) char data[];
 };
 
@@ -48,6 +50,8 @@ static struct arena_block *block_take(struct arena_pool *pool)
 {
         struct arena_block *b;
 
+        if (pool)
+                memory_held(BLOCK_SIZE);
         if (pool && pool->free) {
                 b = pool->free;
                 pool->free = b->next;
@@ -57,11 +61,15 @@ static struct arena_block *block_take(struct arena_pool *pool)
         b = malloc(BLOCK_SIZE);
         if (b)
                 b->size = BLOCK_SIZE;
+        else if (pool)
+                memory_held(-(int64_t)BLOCK_SIZE);
         return b;
 }
 
 static void block_give(struct arena_pool *pool, struct arena_block *b)
 {
+        if (pool)
+                memory_held(-(int64_t)(b->size & ~(size_t)1));
         if (!pool || b->size != BLOCK_SIZE || pool->n >= pool->keep) {
                 free(b);
                 return;
@@ -94,7 +102,9 @@ static void *alloc_alone(struct arena *a, size_t n)
 
         if (!b)
                 return NULL;
-        b->size = 0;
+        b->size = (sizeof *b + n) | 1;
+        if (a->pool)
+                memory_held((int64_t)(b->size & ~(size_t)1));
         if (a->blocks) { /* behind the newest, whose room stays in use */
                 b->next = a->blocks->next;
                 a->blocks->next = b;

@@ -37,7 +37,7 @@ struct listener {
 
 /* Sizes in bytes, times in milliseconds, as /limits/ in the file. */
 struct limits {
-        int64_t head, headers, body, depth, messages, connections;
+        int64_t head, headers, body, memory, depth, messages, connections;
         int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
         int64_t buffer, ids, items;
 };

@@ -19,6 +19,7 @@
 #include "descriptors.h"
 #include "listen.h"
 #include "log.h"
+#include "memory.h"
 #include "metrics.h"
 #include "options.h"
 #include "commons.h"
@@ -139,6 +140,7 @@ static void take_into_force(struct gateway *g, struct generation *gen)
         log_setup((enum pm_level)gen->log_level,
                   (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
         watchdog_limit(gen->watchdog);
+        memory_limit(gen->limits.memory);
         atomic_store_explicit(&g->number, gen->number, memory_order_relaxed);
 }
 
@@ -330,7 +332,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
         pthread_mutex_unlock(&g->lock);
         holders -= 1 + (int64_t)workers; /* the rest are requests */
         *out = (struct metrics_gauges){
-                .workers = workers, .hanging = watchdog_hanging(),
+                .workers = workers, .hanging = watchdog_hanging(), .memory = memory_used(),
                 .in_flight = (unsigned)MAX(holders, 0),
                 .pool_waiting = pool_waiting(g->pool),
                 .generation = atomic_load_explicit(&g->number, memory_order_relaxed),

@@ -340,6 +340,7 @@ static void conn_free(struct http_conn *c)
         struct http *h = c->http;
 
         assert(!c->request);
+        conn_count(c, 0);
         worker_unwake(h->worker, &c->wake);
         if (c->reset)
                 (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));

@@ -95,6 +95,7 @@ struct http_conn {
 
         enum http_wait wait;
         int64_t deadline;     /* 0: the next sweep sets it */
+        size_t counted;       /* bytes of the backlog that limits.memory knows of */
         uint64_t queued;      /* bytes that ever went into the backlog */
         uint64_t taken;       /* of these had left, when last looked at */
         int64_t stuck_at;     /* 0: the next sweep sets it */
@@ -122,6 +123,8 @@ void conn_late(struct http_conn *c);
 void conn_message_over(struct http_conn *c);
 
 /* http_reply.c */
+/* The backlog has grown or fallen: limits.memory is told. */
+void conn_count(struct http_conn *c, size_t backlog);
 void conn_on_writable(evutil_socket_t fd, short what, void *arg);
 void conn_on_bev_written(struct bufferevent *bev, void *arg);
 /* A connection above the limit. */

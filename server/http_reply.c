@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "http_parts.h"
+#include "memory.h"
 
 #include "base.h"
 
@@ -31,8 +32,15 @@ static void write_failed(struct http_conn *c)
         worker_wake(c->http->worker, &c->wake);
 }
 
+void conn_count(struct http_conn *c, size_t backlog)
+{
+        memory_held((int64_t)backlog - (int64_t)c->counted);
+        c->counted = backlog;
+}
+
 static void arm(struct http_conn *c)
 {
+        conn_count(c, http_backlog(c));
         if (http_backlog(c) >= c->buffer)
                 c->high = true;
         if (c->bev || c->writing || http_backlog(c) == 0)
@@ -93,6 +101,7 @@ static void backlog_fell(struct http_conn *c)
 {
         size_t n = http_backlog(c);
 
+        conn_count(c, n);
         if (n <= c->buffer / 4) {
                 if (c->high && c->request && !c->gone && c->sent != SENT_ALL)
                         request_drained(c->request);

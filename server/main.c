@@ -11,6 +11,7 @@
 #include "gateway.h"
 #include "loader.h"
 #include "log.h"
+#include "memory.h"
 #include "offline.h"
 #include "options.h"
 #include "tenant.h"
@@ -282,5 +283,6 @@ int main(int argc, char **argv)
                 return USAGE_ERROR;
         }
         crash_setup();
+        memory_setup();
         return c->run(&a);
 }

@@ -98,6 +98,7 @@ const char *metrics_call_name(enum metrics_call how);
 struct metrics_gauges {
         unsigned workers, hanging, connections, in_flight;
         size_t pool_waiting;
+        int64_t memory; /* of requests */
         uint64_t generation, reloads, reload_failures;
         uint64_t pins, pin_bytes, pins_evicted;
         const struct redis_stats *redis; /* NULL: none is configured */

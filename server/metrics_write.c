@@ -337,6 +337,8 @@ void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
                 write_redis(out, g->redis);
         metrics_totals_finish(&t);
         gauge(out, "pointsman_in_flight", "gauge", "Requests running.", g->in_flight);
+        gauge(out, "pointsman_request_memory_bytes", "gauge", "What requests hold of limits.memory: bodies, what was read from them, answers on their way.",
+              (double)g->memory);
         gauge(out, "pointsman_connections", "gauge", "Client connections open.", g->connections);
         gauge(out, "pointsman_workers", "gauge", "Event loops.", g->workers);
         gauge(out, "pointsman_workers_hanging", "gauge", "Event loops that have not turned for a second.", g->hanging);

@@ -16,6 +16,7 @@
 #include "base.h"
 #include "js.h"
 #include "log.h"
+#include "memory.h"
 #include "progress.h"
 #include "tenant.h"
 
@@ -133,6 +134,10 @@ static enum next check_body(struct request *r)
         if (h->length > r->generation->limits.body)
                 return reply_error(r, 413, NULL, "body_too_large", "the body has %" PRId64 " bytes; limits.body allows %" PRId64, h->length,
                                    r->generation->limits.body);
+        if (!memory_room() || (h->has_length && h->length > BODY_IN_ARENA && !memory_take(h->length)))
+                return reply_error(r, 503, NULL, "overloaded", "the gateway holds as much of requests as limits.memory allows; try again");
+        if (h->has_length && h->length > BODY_IN_ARENA)
+                r->body_counted = h->length;
         if (h->expect_continue)
                 http_continue(r->conn);
         return GO;
@@ -199,7 +204,8 @@ static enum next request_parse(struct request *r)
 
         if (r->body_status) {
                 r->body_us = r->ran - r->began;
-                return reply_error(r, r->body_status, NULL, r->body_status == 413 ? "body_too_large" : NULL, "%s", r->body_why);
+                return reply_error(r, r->body_status, NULL, r->body_status == 413 ? "body_too_large" : r->body_status == 503 ? "overloaded" : NULL, "%s",
+                                   r->body_why);
         }
         if (!r->body_end)
                 return WAIT;
@@ -404,6 +410,11 @@ static bool body_grow(struct request *r, size_t need)
 
         if (r->head->has_length && need <= (size_t)r->head->length)
                 room = MIN(MAX(room, MIN((size_t)r->head->length, BODY_IN_ARENA)), (size_t)r->head->length);
+        if (room > BODY_IN_ARENA && (int64_t)room > r->body_counted) {
+                if (!memory_take((int64_t)room - r->body_counted))
+                        return false;
+                r->body_counted = (int64_t)room;
+        }
         if (room <= BODY_IN_ARENA) {
                 p = arena_alloc(&r->arena, room);
                 if (p && r->body_n)
@@ -432,7 +443,7 @@ void request_body(struct request *r, const char *p, size_t n)
                 r->body_why = arena_printf(&r->arena, "the body has more than %" PRId64 " bytes, which is limits.body", r->generation->limits.body);
         } else if (r->body_n + n > r->body_room && !body_grow(r, r->body_n + n)) {
                 r->body_status = 503;
-                r->body_why = "no memory for the body";
+                r->body_why = "no memory for the body, or none that limits.memory allows; try again";
         }
         if (r->body_status) {
                 if (!r->body_why)
@@ -494,6 +505,7 @@ static void request_release(struct request *r)
 
         if (r->body_heap)
                 free(r->body);
+        memory_held(-r->body_counted);
         if (r->routed)
                 evbuffer_free(r->routed);
         if (r->recorded)

@@ -70,6 +70,7 @@ struct request {
         struct tenant *tenant;
         char *body;
         size_t body_n, body_room;
+        int64_t body_counted; /* of limits.memory */
         bool body_heap, body_end;
         int body_status;             /* it will not come: the HTTP status to answer */
         const char *body_why;

@@ -48,6 +48,8 @@ static const struct pm_option limits_table[] = {
         LIMIT_SIZE(head, "64KiB", 1024, MIB, "request line and headers together; above it 431"),
         LIMIT_INT(headers, "100", 8, 1000, "number of headers; above it 431"),
         LIMIT_SIZE(body, "8MiB", 1024, 1024 * MIB, "a request's body; above it 413"),
+        LIMIT_SIZE(memory, "1GiB", MIB, 1024 * 1024 * MIB,
+                   "what all requests hold together: bodies, what was read from them, answers on their way; above it further ones are answered 503"),
         LIMIT_INT(depth, "64", 4, 512, "nesting of a body's JSON; above it 400"),
         LIMIT_INT(messages, "4096", 1, 1000000, "messages of one conversation; above it 400"),
         LIMIT_INT(connections, "8192", 1, 1000000, "clients connected to one worker; further ones are answered 503"),

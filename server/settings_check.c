@@ -237,6 +237,15 @@ static void check_listeners(struct check *c)
         }
 }
 
+static void check_memory(struct check *c)
+{
+        const struct limits_settings *l = &c->s->limits;
+
+        if (l->memory < l->body)
+                problems_add(c->problems, settings_place(c->s, "limits", "memory", NULL), "limits.memory",
+                             "%" PRId64 " bytes are fewer than limits.body allows one body (%" PRId64 ")", l->memory, l->body);
+}
+
 static void check_watchdog(struct check *c)
 {
         if (c->s->watchdog > 0 && c->s->watchdog < WATCHDOG_MIN_MS)
@@ -475,6 +484,7 @@ void settings_check(const struct settings *s, struct arena *a, struct problems *
         check_listeners(&c);
         check_admin(&c);
         check_watchdog(&c);
+        check_memory(&c);
         check_cache(&c);
         check_names(&c, "experts", &c.experts);
         check_names(&c, "routers", &c.routers);

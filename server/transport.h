@@ -24,6 +24,7 @@ struct passage {
         struct upstream_call call;
         int64_t deadline_us;           /* by now_us() */
         uint64_t body_got;             /* bytes of the answer's body in all */
+        size_t counted;                /* bytes of `in` that limits.memory knows of */
         struct passage *next, **pprev; /* all that are open */
 };
 

@@ -8,6 +8,7 @@
 #include <event2/buffer.h>
 
 #include "expert.h"
+#include "memory.h"
 #include "transport.h"
 #include "worker.h"
 
@@ -103,6 +104,7 @@ bool passage_init(struct passage *a, struct upstream *u, const struct transport 
         a->call = *call;
         a->deadline_us = DEADLINE_NONE;
         a->body_got = 0;
+        a->counted = 0;
         a->next = u->open;
         a->pprev = &u->open;
         if (a->next)
@@ -111,12 +113,20 @@ bool passage_init(struct passage *a, struct upstream *u, const struct transport 
         return true;
 }
 
+/* What waits in `in` has become so much. */
+static void passage_count(struct passage *a, size_t n)
+{
+        memory_held((int64_t)n - (int64_t)a->counted);
+        a->counted = n;
+}
+
 void passage_finish(struct passage *a)
 {
         *a->pprev = a->next;
         if (a->next)
                 a->next->pprev = a->pprev;
         worker_unwake(a->t.worker, a->t.wake);
+        passage_count(a, 0);
         if (evbuffer_get_length(a->t.in) > 0)
                 (void)evbuffer_drain(a->t.in, evbuffer_get_length(a->t.in));
 }
@@ -144,6 +154,7 @@ bool passage_body(struct passage *a, const char *p, size_t n, int64_t now)
         if (a->t.first_byte_us == 0)
                 a->t.first_byte_us = now;
         a->body_got += n;
+        passage_count(a, evbuffer_get_length(a->t.in));
         passage_wake(a);
         return true;
 }
@@ -243,6 +254,7 @@ void upstream_consumed(struct transfer *t)
 {
         struct passage *a = CONTAINER_OF(t, struct passage, t);
 
+        passage_count(a, evbuffer_get_length(t->in));
         a->transport->consumed(a);
 }
 

@@ -13,37 +13,24 @@
 #include <ctype.h>
 #include <pthread.h>
 
-#if defined(__has_include) && __has_include(<llhttp.h>)
-#include <llhttp.h>
-#define H1_LLHTTP 1
-#else
-#include <http_parser.h>
-#define H1_LLHTTP 0
-#endif
-
 #include "base.h"
+#include "h1_grammar.h"
 #include "h1_head.h"
-
-#if H1_LLHTTP
-typedef llhttp_t grammar;
-#else
-typedef http_parser grammar;
-#endif
 
 #define LINE_MAX_BYTES (H1_TARGET_MAX + 64u) /* a request line that has not ended here has too long a target */
 #define FRAMING_MAX 16384u           /* bytes between two pieces of a chunked body: extensions, trailers */
+#define RESPONSE_FRAMING_MAX 4000u   /* of an answer: what libcurl takes, so that both transports refuse alike */
 #define RAW_FIRST 1024u
 #define RAW_KEEP 8192u               /* a larger buffer is not kept for the next message */
 #define HEADERS_FIRST 16u
 
 enum stage { IN_HEAD, IN_LENGTH, IN_CHUNKS, IN_REST, DONE, FAILED };
-enum ran { RAN_ALL, RAN_PAUSED, RAN_WRONG };
 
 struct h1 {
-        grammar parser;
+        struct grammar grammar;
         enum h1_side side;
         enum stage stage;
-        size_t head_max, headers_max;
+        size_t head_max, headers_max, framing_max;
 
         /* the head */
         char *raw;
@@ -54,6 +41,7 @@ struct h1 {
         size_t n_spans, spans_cap;
         uint32_t target, target_n;
         bool in_value, no_body;
+        size_t interim_n; /* bytes of interim answers before this head: they count, too */
         struct h1_head head;
 
         /* the body */
@@ -63,9 +51,6 @@ struct h1 {
         size_t framing_n;
         char before;         /* the framing byte before this one */
         bool complete, bad_framing;
-#if !H1_LLHTTP
-        bool owes_lf;        /* paused on the head's last LF, which the parser wants to see again */
-#endif
 
         int status;
         const char *why;
@@ -82,23 +67,12 @@ static enum h1_event fail(struct h1 *h, int status, const char *why)
 
 /* ---- the library ------------------------------------------------------------------------------------------------------- */
 
-static struct h1 *of(grammar *p)
+static struct h1 *of(parser *p)
 {
         return p->data;
 }
 
-static int pause_here(grammar *p)
-{
-#if H1_LLHTTP
-        (void)p;
-        return HPE_PAUSED;
-#else
-        http_parser_pause(p, 1);
-        return 0;
-#endif
-}
-
-static int on_target(grammar *p, const char *at, size_t n)
+static int on_target(parser *p, const char *at, size_t n)
 {
         struct h1 *h = of(p);
         uint32_t off = (uint32_t)((uintptr_t)at - h->origin);
@@ -133,7 +107,7 @@ static int grow_spans(struct h1 *h)
         return 0;
 }
 
-static int on_field(grammar *p, const char *at, size_t n)
+static int on_field(parser *p, const char *at, size_t n)
 {
         struct h1 *h = of(p);
         uint32_t off = (uint32_t)((uintptr_t)at - h->origin);
@@ -151,7 +125,7 @@ static int on_field(grammar *p, const char *at, size_t n)
         return 0;
 }
 
-static int on_value(grammar *p, const char *at, size_t n)
+static int on_value(parser *p, const char *at, size_t n)
 {
         struct h1 *h = of(p);
         uint32_t off = (uint32_t)((uintptr_t)at - h->origin);
@@ -165,16 +139,16 @@ static int on_value(grammar *p, const char *at, size_t n)
         return 0;
 }
 
-static int on_head(grammar *p)
+static int on_head(parser *p)
 {
-        return pause_here(p);
+        return grammar_pause(p);
 }
 
 /* CR and LF only as a pair, and a pair after each chunk: the grammar library lets some of that through in extensions. */
 static void check_framing(struct h1 *h, const char *from, const char *to)
 {
         h->framing_n += (size_t)(to - from);
-        if (h->framing_n > FRAMING_MAX)
+        if (h->framing_n > h->framing_max)
                 h->bad_framing = true;
         for (; from < to; from++) {
                 if (h->before == 'b' ? *from != '\r' : (h->before == '\r') != (*from == '\n'))
@@ -183,7 +157,7 @@ static void check_framing(struct h1 *h, const char *from, const char *to)
         }
 }
 
-static int on_piece(grammar *p, const char *at, size_t n)
+static int on_piece(parser *p, const char *at, size_t n)
 {
         struct h1 *h = of(p);
 
@@ -192,112 +166,19 @@ static int on_piece(grammar *p, const char *at, size_t n)
         h->framing = at + n;
         h->framing_n = 0;
         h->before = 'b';
-        return pause_here(p);
+        return grammar_pause(p);
 }
 
-static int on_complete(grammar *p)
+static int on_complete(parser *p)
 {
         of(p)->complete = true;
-        return pause_here(p);
+        return grammar_pause(p);
 }
 
-#if H1_LLHTTP
-typedef llhttp_settings_t callbacks;
-#else
-typedef http_parser_settings callbacks;
-#endif
-static const callbacks head_callbacks = {
+static const grammar_callbacks head_callbacks = {
         .on_url = on_target, .on_header_field = on_field, .on_header_value = on_value, .on_headers_complete = on_head,
 };
-static const callbacks chunk_callbacks = { .on_body = on_piece, .on_message_complete = on_complete };
-
-static void parser_start(struct h1 *h)
-{
-#if H1_LLHTTP
-        llhttp_init(&h->parser, h->side == H1_REQUESTS ? HTTP_REQUEST : HTTP_RESPONSE, &head_callbacks);
-#else
-        http_parser_init(&h->parser, h->side == H1_REQUESTS ? HTTP_REQUEST : HTTP_RESPONSE);
-        h->owes_lf = false;
-#endif
-        h->parser.data = h;
-}
-
-/* Before the first chunk. */
-static void parser_enter_chunks(struct h1 *h)
-{
-#if H1_LLHTTP
-        h->parser.settings = (void *)(uintptr_t)&chunk_callbacks;
-        llhttp_resume(&h->parser);
-#else
-        if (h->owes_lf) {
-                h->owes_lf = false;
-                http_parser_pause(&h->parser, 0);
-                (void)http_parser_execute(&h->parser, &chunk_callbacks, "\n", 1);
-        }
-#endif
-}
-
-/* *pos: bytes used; after RAN_WRONG the offset of the byte that was wrong. */
-static enum ran parser_run(struct h1 *h, const char *data, size_t n, size_t *pos)
-{
-#if H1_LLHTTP
-        enum llhttp_errno e = llhttp_execute(&h->parser, data, n);
-
-        if (e == HPE_OK) {
-                *pos = n;
-                return RAN_ALL;
-        }
-        *pos = (size_t)(llhttp_get_error_pos(&h->parser) - data);
-        if (e != HPE_PAUSED)
-                return RAN_WRONG;
-        if (h->stage == IN_CHUNKS)
-                llhttp_resume(&h->parser);
-        return RAN_PAUSED;
-#else
-        size_t used = http_parser_execute(&h->parser, h->stage == IN_HEAD ? &head_callbacks : &chunk_callbacks, data, n);
-        enum http_errno e = HTTP_PARSER_ERRNO(&h->parser);
-
-        *pos = used;
-        if (e == HPE_OK)
-                return used == n ? RAN_ALL : RAN_WRONG;
-        if (e != HPE_PAUSED)
-                return RAN_WRONG;
-        if (h->stage == IN_CHUNKS) {
-                http_parser_pause(&h->parser, 0);
-        } else {
-                h->owes_lf = true;
-                *pos = used + 1;
-        }
-        return RAN_PAUSED;
-#endif
-}
-
-static int parser_error(const struct h1 *h)
-{
-#if H1_LLHTTP
-        return (int)llhttp_get_errno(&h->parser);
-#else
-        return (int)h->parser.http_errno;
-#endif
-}
-
-static const char *parser_complaint(const struct h1 *h)
-{
-#if H1_LLHTTP
-        const char *why = llhttp_get_error_reason(&h->parser);
-
-        return why ? why : "invalid message";
-#else
-        return http_errno_description(HTTP_PARSER_ERRNO(&h->parser));
-#endif
-}
-
-static void parser_setup(void)
-{
-#if !H1_LLHTTP
-        http_parser_set_max_header_size(INT32_MAX); /* limits are ours */
-#endif
-}
+static const grammar_callbacks chunk_callbacks = { .on_body = on_piece, .on_message_complete = on_complete };
 
 /* ---- the head ---------------------------------------------------------------------------------------------------------- */
 
@@ -338,12 +219,12 @@ static enum h1_event refuse_head(struct h1 *h, size_t n)
                         lines++;
         if (lines > h->headers_max)
                 return fail(h, 431, "the message has too many headers");
-        if (h->side == H1_REQUESTS && parser_error(h) == (int)HPE_INVALID_METHOD && (isupper(wrong) || wrong == '-'))
+        if (h->side == H1_REQUESTS && grammar_error(&h->grammar) == (int)HPE_INVALID_METHOD && (isupper(wrong) || wrong == '-'))
                 return fail(h, 501, "the request's method is not known");
-        if (parser_error(h) == (int)HPE_INVALID_VERSION)
+        if (grammar_error(&h->grammar) == (int)HPE_INVALID_VERSION)
                 return fail(h, 505, "the HTTP version is not 1.0 or 1.1");
         (void)snprintf(h->text, sizeof h->text, "malformed %s at byte %zu (0x%02x): %s", side, h->n - 1, wrong,
-                       parser_complaint(h));
+                       grammar_complaint(&h->grammar));
         return fail(h, 400, h->text);
 }
 
@@ -373,7 +254,7 @@ static void take_framing(struct h1 *h)
                 h->left = 0;
         } else if (d->chunked) {
                 h->stage = IN_CHUNKS;
-                parser_enter_chunks(h);
+                grammar_enter_chunks(&h->grammar, &chunk_callbacks);
         } else if (response && !d->has_length) {
                 h->stage = IN_REST;
                 d->keep_alive = false;
@@ -387,13 +268,13 @@ static bool take_head(struct h1 *h)
 {
         struct h1_raw r = {
                 .side = h->side, .raw = h->raw, .n = h->n, .target = h->target, .target_n = h->target_n,
-                .method = method_of(h->parser.method), .status = (int)h->parser.status_code,
+                .method = method_of(h->grammar.parser.method), .status = (int)h->grammar.parser.status_code,
                 .spans = h->spans, .n_spans = h->n_spans, .headers = h->headers,
         };
         const char *why;
         int e;
 
-        if (h->side == H1_REQUESTS && h->parser.method == HTTP_CONNECT) {
+        if (h->side == H1_REQUESTS && h->grammar.parser.method == HTTP_CONNECT) {
                 (void)fail(h, 501, "CONNECT is not served here");
                 return false;
         }
@@ -408,7 +289,7 @@ static bool take_head(struct h1 *h)
 
 static void start_head(struct h1 *h)
 {
-        parser_start(h);
+        grammar_start(&h->grammar, h->side == H1_REQUESTS, &head_callbacks, h);
         h->stage = IN_HEAD;
         h->n = 0;
         h->n_spans = 0;
@@ -422,7 +303,7 @@ static void start_head(struct h1 *h)
 /* How many bytes may be parsed before a limit must be looked at. */
 static size_t until_limit(const struct h1 *h)
 {
-        size_t max = h->head_max - h->n;
+        size_t max = h->head_max - h->interim_n - h->n;
 
         return h->side == H1_REQUESTS && h->n < LINE_MAX_BYTES ? MIN(max, LINE_MAX_BYTES - h->n) : max;
 }
@@ -435,7 +316,7 @@ static enum h1_event feed_head(struct h1 *h, const char *data, size_t n, size_t 
                 size_t take, pos, keep;
                 enum ran ran;
 
-                if (h->n == 0) /* a few clients end a body with a line end of their own */
+                if (h->n == 0 && h->side == H1_REQUESTS) /* a few clients end a body with a line end of their own */
                         while (i < n && (data[i] == '\r' || data[i] == '\n'))
                                 i++;
                 *used = i;
@@ -443,7 +324,7 @@ static enum h1_event feed_head(struct h1 *h, const char *data, size_t n, size_t 
                         return H1_MORE;
                 take = MIN(n - i, until_limit(h));
                 h->origin = (uintptr_t)(data + i) - h->n;
-                ran = parser_run(h, data + i, take, &pos);
+                ran = grammar_run(&h->grammar, &head_callbacks, data + i, take, &pos);
                 keep = ran == RAN_WRONG ? MIN(pos + 1, take) : pos;
                 if (keep_raw(h, data + i, keep) < 0)
                         return fail(h, 503, "no memory for the message's head");
@@ -456,12 +337,15 @@ static enum h1_event feed_head(struct h1 *h, const char *data, size_t n, size_t 
                                 return H1_ERROR;
                         if (h->side == H1_REQUESTS || h->head.status >= 200 || h->head.status == 101)
                                 return H1_HEAD;
-                        start_head(h); /* an interim response says nothing to us */
+                        h->interim_n += h->n; /* an interim response says nothing to us */
+                        if (h->interim_n >= h->head_max)
+                                return fail(h, 431, "the message's head is too large, interim answers included");
+                        start_head(h);
                         continue;
                 }
                 if (h->side == H1_REQUESTS && h->n == LINE_MAX_BYTES && !memchr(h->raw, '\n', h->n))
                         return fail(h, 414, "the request's target is longer than 8 KiB");
-                if (h->n == h->head_max)
+                if (h->interim_n + h->n == h->head_max)
                         return fail(h, 431, "the message's head is too large");
         }
 }
@@ -493,7 +377,7 @@ static enum h1_event feed_chunks(struct h1 *h, const char *data, size_t n, size_
                 return H1_MORE;
         h->piece = (struct pm_str){ NULL, 0 };
         h->framing = data;
-        ran = parser_run(h, data, n, &pos);
+        ran = grammar_run(&h->grammar, &chunk_callbacks, data, n, &pos);
         check_framing(h, h->framing, data + pos);
         *used = pos;
         if (ran == RAN_WRONG || h->bad_framing)
@@ -517,11 +401,12 @@ struct h1 *h1_create(enum h1_side side, size_t head_max, size_t headers_max)
 
         if (!h)
                 return NULL;
-        (void)pthread_once(&once, parser_setup);
+        (void)pthread_once(&once, grammar_setup);
         assert(head_max > 0 && head_max < INT32_MAX / 2 && headers_max > 0);
         h->side = side;
         h->head_max = head_max;
         h->headers_max = headers_max;
+        h->framing_max = side == H1_REQUESTS ? FRAMING_MAX : RESPONSE_FRAMING_MAX;
         start_head(h);
         return h;
 }
@@ -582,12 +467,18 @@ bool h1_idle(const struct h1 *h)
 void h1_next(struct h1 *h)
 {
         assert(h->stage == DONE);
+        h1_reset(h);
+}
+
+void h1_reset(struct h1 *h)
+{
         if (h->cap > RAW_KEEP) {
                 free(h->raw);
                 h->raw = NULL;
                 h->cap = 0;
         }
         h->no_body = false;
+        h->interim_n = 0;
         start_head(h);
 }
 

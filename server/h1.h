@@ -5,7 +5,8 @@
  * A pull parser: feed bytes, get one event at a time.  Heads are copied once into the parser's own bounded buffer, so that the
  * views below stay valid until h1_next(); body events are slices of the bytes just fed.  Stricter than the grammar library where
  * leniency would let a message mean two things (request smuggling): both Content-Length and Transfer-Encoding, two lengths,
- * codings other than chunked, spaces before a colon, bare CR, obs-fold: refused.
+ * codings other than chunked, spaces before a colon, bare CR, obs-fold: refused.  So is an answer in a content coding, which nobody
+ * has asked for.  head_max and headers_max bound a head; interim answers count with the one that they precede.
  */
 #ifndef PM_H1_H
 #define PM_H1_H
@@ -55,6 +56,8 @@ enum h1_event h1_eof(struct h1 *h);
 /* Between messages, before any byte of the next? */
 bool h1_idle(const struct h1 *h);
 void h1_next(struct h1 *h);
+/* Forgets what has come, wherever it was: the next byte begins a message. */
+void h1_reset(struct h1 *h);
 /* Responses: the request was HEAD, so no body follows.  Before the response or right after its H1_HEAD. */
 void h1_expect_no_body(struct h1 *h);
 

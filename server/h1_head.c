@@ -84,7 +84,7 @@ static bool has_control(struct pm_str s)
 
 struct facts {
         unsigned hosts;
-        bool encoded, close, keep;
+        bool encoded, close, keep, coded_content;
 };
 
 static int read_length(struct h1_head *d, struct pm_str v, const char **why)
@@ -147,6 +147,8 @@ static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, 
         case 16:
                 if (same_name(p, "proxy-connection", 16) && has_control(x->value))
                         return refuse(why, 400, "a control character in a header's value");
+                if (same_name(p, "content-encoding", 16))
+                        f->coded_content |= x->value.n > 0 && !same_text(x->value, "identity");
                 break;
         default:
                 break;
@@ -311,6 +313,8 @@ static int take_framing(const struct h1_raw *r, struct h1_head *d, const struct 
                 return refuse(why, 400, "Transfer-Encoding in HTTP/1.0");
         if (request && (f->hosts > 1 || (f->hosts == 0 && d->minor == 1)))
                 return refuse(why, 400, f->hosts ? "more than one Host" : "the Host header is missing");
+        if (!request && f->coded_content && d->status >= 200 && d->status < 300)
+                return refuse(why, 400, "a Content-Encoding, which was not asked for"); /* any other status says enough without its body */
         d->chunked = f->encoded;
         d->keep_alive = d->minor == 1 ? !f->close : f->keep && !f->close;
         d->expect_continue = d->expect_continue && request && d->minor == 1;

@@ -90,7 +90,7 @@ static void on_change(void *arg)
         }
 
         bool slow = t->error == TRANSFER_FIRST_TIME || t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_CONNECT_TIME;
-        bool ours = t->error == TRANSFER_MEMORY;
+        bool ours = transfer_error_is_ours(t->error);
         char why[sizeof t->error_text];
 
         snprintf(why, sizeof why, "%s", t->error_text);

@@ -71,6 +71,9 @@ struct endpoint {
         const char *base;      /* "/v1" or "" */
         const char *unix_path; /* NULL: TCP */
         const char *ca;        /* PEM file, NULL: the system's */
+        const char *proxy;     /* URL; NULL: none, whatever the environment says */
+        int64_t keepalive_ms, unacknowledged_ms; /* of its sockets; 0: the system's */
+        int64_t idle_max;      /* kept connections of a worker, at most */
         const char *host_header; /* "127.0.0.1:9001" */
         struct pm_str fixed_headers; /* ready-made lines: "Authorization: Bearer ...\r\nX-Title: ...\r\n" */
 };

@@ -174,8 +174,12 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
                         p->state = endpoint_state_of(p->url, e->model, headers);
                 if (!p->state)
                         no_memory(b); /* the URL has been parsed before */
-                p->plain = p->plain && from->transport != TRANSPORT_CURL;
+                p->proxy = from->proxy && *from->proxy ? from->proxy : NULL;
+                p->plain = p->plain && from->transport != TRANSPORT_CURL && !p->proxy;
                 p->ca = from->ca;
+                p->keepalive_ms = from->keepalive_time;
+                p->unacknowledged_ms = from->ack_time;
+                p->idle_max = from->idle_connections;
                 p->fixed_headers = headers;
         }
         if (!e->state || e->metric < 0)

@@ -117,7 +117,7 @@ enum next judge_transfer(struct request *r)
                 log_attempt(r);
                 return next_attempt(r, ATTEMPT_TIMEOUT, EXPERT_BAD, 0);
         default:
-                if (t->error == TRANSFER_MEMORY)
+                if (transfer_error_is_ours(t->error))
                         return forward_failed(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 503, NULL, why);
                 return forward_failed(r, how, EXPERT_BAD, 502, "expert_failed", why);
         }

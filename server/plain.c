@@ -4,8 +4,8 @@
  *
  * A pass-through request costs one sendmsg() and one recv() here: the head is put together on the stack and leaves with the body's
  * pieces from where they lie; what comes is read into the worker's scratch buffer and goes from there, through the codec, into
- * the owner's evbuffer.  The read event stays armed from the first connection to the last, also while a connection rests in the
- * pool, so that an expert that closes it is seen at once; the write event is armed only for a connect or a backlog.
+ * the owner's evbuffer.  The read event stays armed from the first connection to the last, also at rest (plain_pool.c); the write
+ * event is armed only for a connect or a backlog.
  */
 #include <event2/buffer.h>
 #include <event2/dns.h>
@@ -20,62 +20,14 @@
 
 #include "base.h"
 
-#define IDLE_MAX 64        /* kept connections of one endpoint */
 #define FREE_MAX 256       /* passages kept for reuse */
 #define READ_MIN 4096      /* reads become no smaller as `in` fills up */
 #define HEAD_ROOM 4096
 #define PIECES_AT_ONCE 32
 
-/* ---- connections -------------------------------------------------------------------------------------------------------- */
-
-static void conn_leave_pool(struct conn *c)
-{
-        if (!c->pprev)
-                return;
-        *c->pprev = c->next;
-        if (c->next)
-                c->next->pprev = c->pprev;
-        c->pprev = NULL;
-        c->plain->n_idle[c->slot]--;
-}
-
-/* No more I/O; the codec with the answer's head stays. */
-static void conn_stop(struct conn *c)
-{
-        if (c->fd < 0)
-                return;
-        (void)event_del(&c->readable);
-        (void)event_del(&c->writable);
-        (void)close(c->fd);
-        c->fd = -1;
-        c->keep = false;
-}
-
-static void conn_free(struct conn *c)
-{
-        if (!c)
-                return;
-        conn_leave_pool(c);
-        conn_stop(c);
-        h1_destroy(c->h1);
-        if (c->out)
-                evbuffer_free(c->out);
-        free(c);
-}
-
 static void drop_conn(struct plain_passage *t)
 {
-        conn_free(TAKE(t->conn));
-}
-
-static bool watch(struct conn *c, bool on)
-{
-        if (c->reading == on)
-                return true;
-        if ((on ? event_add(&c->readable, NULL) : event_del(&c->readable)) < 0)
-                return false;
-        c->reading = on;
-        return true;
+        plain_conn_free(TAKE(t->conn));
 }
 
 /* ---- the request goes out ----------------------------------------------------------------------------------------------- */
@@ -141,6 +93,15 @@ static bool queue_rest(struct conn *c, const char *head, size_t head_n, const st
         return event_add(&c->writable, NULL) == 0;
 }
 
+static void connect_anew(struct plain_passage *t)
+{
+        drop_conn(t);
+        t->fresh = true;
+        t->unproved = false;
+        t->a.t.reused = false;
+        plain_connect(t);
+}
+
 /* The connection failed before any byte of an answer: a kept one may simply have been closed, so once more on a fresh one. */
 static void lost(struct plain_passage *t, enum transfer_error how, const char *what)
 {
@@ -148,14 +109,11 @@ static void lost(struct plain_passage *t, enum transfer_error how, const char *w
         bool again = t->a.t.reused && !t->fresh && !c->got;
 
         if (!again) {
-                conn_stop(c);
+                plain_conn_stop(c);
                 passage_fail(&t->a, how, "%s", what);
                 return;
         }
-        drop_conn(t);
-        t->fresh = true;
-        t->a.t.reused = false;
-        plain_connect(t);
+        connect_anew(t);
 }
 
 static void lost_errno(struct plain_passage *t, int e)
@@ -164,6 +122,16 @@ static void lost_errno(struct plain_passage *t, int e)
 
         (void)snprintf(clause, sizeof clause, "%s %s", errno_clause(e, text, sizeof text), t->conn->got ? "in the answer" : "before any answer");
         lost(t, TRANSFER_RESET, clause);
+}
+
+/* On a kept connection there may be nobody any more: that is looked at when connecting would have taken too long. */
+static void await_answer(struct plain_passage *t)
+{
+        const struct upstream_call *call = &t->a.call;
+
+        t->sent_us = now_us();
+        t->unproved = t->a.t.reused && !t->fresh;
+        passage_deadline(&t->a, t->sent_us + (t->unproved ? MIN(call->connect_ms, call->first_ms) : call->first_ms) * 1000);
 }
 
 static void send_request(struct plain_passage *t)
@@ -209,7 +177,7 @@ static void send_request(struct plain_passage *t)
                 passage_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
                 return;
         }
-        passage_deadline(&t->a, now_us() + call->first_ms * 1000);
+        await_answer(t);
 }
 
 /* ---- the answer comes in ------------------------------------------------------------------------------------------------ */
@@ -249,14 +217,14 @@ static void feed(struct plain_passage *t, const char *p, size_t n)
                 case H1_HEAD:
                         take_head(t, now);
                         if (t->a.t.status < 200) {
-                                conn_stop(c);
+                                plain_conn_stop(c);
                                 passage_fail(&t->a, TRANSFER_PROTOCOL, "its answer is %d, which was not asked for", t->a.t.status);
                                 return;
                         }
                         break;
                 case H1_BODY:
                         if (!passage_body(&t->a, piece.p, piece.n, now)) {
-                                conn_stop(c);
+                                plain_conn_stop(c);
                                 return;
                         }
                         break;
@@ -265,8 +233,8 @@ static void feed(struct plain_passage *t, const char *p, size_t n)
                         return;
                 case H1_ERROR:
                         (void)h1_error(c->h1, &why);
-                        conn_stop(c);
-                        passage_fail(&t->a, TRANSFER_PROTOCOL, "its answer is not HTTP/1.1: %s", why);
+                        plain_conn_stop(c);
+                        passage_fail(&t->a, TRANSFER_PROTOCOL, "its answer is not HTTP: %s", why);
                         return;
                 case H1_MORE:
                         if (t->a.t.first_byte_us)
@@ -285,7 +253,7 @@ static void ended(struct plain_passage *t)
 
         if (h1_eof(c->h1) == H1_END) {
                 answer_complete(t, 0);
-                conn_stop(c);
+                plain_conn_stop(c);
                 return;
         }
         if (!c->got)
@@ -320,12 +288,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
         if (!t) { /* at rest: closed by the expert, or talking out of turn */
-                conn_free(c);
+                plain_conn_free(c);
                 return;
         }
         if (!running(t)) { /* complete, not yet given back: fit for nothing more */
                 c->keep = false;
-                (void)watch(c, false);
+                (void)plain_conn_watch(c, false);
                 return;
         }
         if (n < 0)
@@ -335,7 +303,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         else
                 feed(t, c->plain->scratch, (size_t)n);
         if (t->conn == c && running(t) && evbuffer_get_length(t->a.t.in) >= t->a.call.high_water) {
-                (void)watch(c, false);
+                (void)plain_conn_watch(c, false);
                 passage_deadline(&t->a, DEADLINE_NONE); /* the client is slow, not the expert */
         }
 }
@@ -359,7 +327,7 @@ static void flush(struct conn *c)
         t->a.t.sent |= n > 0;
         if (evbuffer_get_length(c->out) == 0) {
                 (void)event_del(&c->writable);
-                passage_deadline(&t->a, now_us() + t->a.call.first_ms * 1000);
+                await_answer(t);
         }
 }
 
@@ -368,7 +336,6 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         struct conn *c = arg;
         struct plain_passage *t = c->user;
         socklen_t n = sizeof(int);
-        char text[80];
         int e = 0;
 
         (void)what;
@@ -385,7 +352,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         if (e == 0) {
                 c->connected = true;
                 (void)event_del(&c->writable);
-                if (watch(c, true))
+                if (plain_conn_watch(c, true))
                         send_request(t);
                 else
                         passage_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
@@ -395,7 +362,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         if (t->address_at < t->n_addresses)
                 plain_connect_next(t);
         else
-                passage_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
+                plain_connect_failed(t, e);
 }
 
 struct conn *plain_conn_create(struct plain *p, const struct upstream_call *call, int fd)
@@ -418,68 +385,6 @@ struct conn *plain_conn_create(struct plain *p, const struct upstream_call *call
         return c;
 }
 
-/* ---- the pool ----------------------------------------------------------------------------------------------------------- */
-
-static bool room_for_slot(struct plain *p, unsigned slot)
-{
-        unsigned n = MAX(2 * p->n_slots, slot + 8);
-        struct conn **idle;
-        unsigned *n_idle;
-
-        if (slot < p->n_slots)
-                return true;
-        idle = realloc(p->idle, n * sizeof(struct conn *));
-        if (!idle)
-                return false;
-        for (unsigned i = 0; i < p->n_slots; i++) /* the lists' first members point back */
-                if (idle[i])
-                        idle[i]->pprev = &idle[i];
-        p->idle = idle;
-        n_idle = realloc(p->n_idle, n * sizeof *n_idle);
-        if (!n_idle)
-                return false;
-        p->n_idle = n_idle;
-        memset(p->idle + p->n_slots, 0, (n - p->n_slots) * sizeof(struct conn *));
-        memset(p->n_idle + p->n_slots, 0, (n - p->n_slots) * sizeof *n_idle);
-        p->n_slots = n;
-        return true;
-}
-
-static void give_back(struct plain *p, struct conn *c)
-{
-        if (!c->keep || c->fd < 0 || p->n_idle[c->slot] >= IDLE_MAX || !watch(c, true)) {
-                conn_free(c);
-                return;
-        }
-        h1_next(c->h1);
-        c->user = NULL;
-        c->got = false;
-        c->keep = false;
-        c->idle_since = now_us();
-        c->next = p->idle[c->slot];
-        c->pprev = &p->idle[c->slot];
-        if (c->next)
-                c->next->pprev = &c->next;
-        p->idle[c->slot] = c;
-        p->n_idle[c->slot]++;
-        upstream_tick_by(p->upstream, c->idle_since + TRANSPORT_IDLE_US);
-}
-
-int64_t plain_sweep(struct plain *p, int64_t now)
-{
-        int64_t soonest = DEADLINE_NONE;
-
-        for (unsigned i = 0; i < p->n_slots; i++)
-                for (struct conn *c = p->idle[i], *next; c; c = next) {
-                        next = c->next;
-                        if (now - c->idle_since >= TRANSPORT_IDLE_US)
-                                conn_free(c);
-                        else
-                                soonest = MIN(soonest, c->idle_since + TRANSPORT_IDLE_US);
-                }
-        return soonest;
-}
-
 /* ---- the transport ------------------------------------------------------------------------------------------------------ */
 
 static struct plain *plain_of(struct upstream *u)
@@ -499,7 +404,7 @@ static struct passage *plain_open(struct upstream *u, const struct upstream_call
         struct plain_passage *t;
         struct conn *c;
 
-        if (!p || !room_for_slot(p, slot))
+        if (!p || !plain_pool_room(p, slot))
                 return NULL;
         t = p->free;
         if (t) {
@@ -516,17 +421,14 @@ static struct passage *plain_open(struct upstream *u, const struct upstream_call
         }
         t->conn = NULL;
         t->lookup = NULL;
-        t->fresh = false;
+        t->fresh = t->unproved = false;
         if (!passage_path_ok(&t->a))
                 return &t->a;
-        c = p->idle[slot];
-        while (c && c->head_max != call->head_max)
-                c = c->next; /* made under another configuration's limit */
+        c = plain_pool_take(p, slot, call->head_max);
         if (!c) {
                 plain_connect(t);
                 return &t->a;
         }
-        conn_leave_pool(c);
         c->user = t;
         t->conn = c;
         t->a.t.reused = true;
@@ -540,8 +442,8 @@ static void plain_consumed(struct passage *a)
 
         if (!running(t) || !t->conn || !t->conn->connected || t->conn->reading || evbuffer_get_length(a->t.in) >= a->call.high_water)
                 return;
-        if (!watch(t->conn, true)) {
-                conn_stop(t->conn);
+        if (!plain_conn_watch(t->conn, true)) {
+                plain_conn_stop(t->conn);
                 passage_fail(a, TRANSFER_MEMORY, "no memory to read on");
                 return;
         }
@@ -555,8 +457,16 @@ static void plain_expired(struct passage *a, int64_t now)
         (void)now;
         if (!running(t))
                 return;
+        if (t->unproved) {
+                t->unproved = false;
+                if (t->conn->got || !upstream_socket_gone(t->conn->fd))
+                        passage_deadline(a, t->sent_us + a->call.first_ms * 1000);
+                else
+                        connect_anew(t);
+                return;
+        }
         if (t->conn && t->conn->connected) {
-                conn_stop(t->conn);
+                plain_conn_stop(t->conn);
                 passage_fail_late(a);
                 return;
         }
@@ -578,7 +488,7 @@ static void plain_close(struct passage *a)
         plain_lookup_cancel(t);
         passage_finish(a);
         if (t->conn && complete)
-                give_back(p, TAKE(t->conn));
+                plain_pool_give(p, TAKE(t->conn), (unsigned)a->call.endpoint->idle_max);
         else
                 drop_conn(t);
         if (p->n_free >= FREE_MAX) {
@@ -599,9 +509,7 @@ void plain_destroy(struct plain *p)
 
         if (!p)
                 return;
-        for (unsigned i = 0; i < p->n_slots; i++)
-                while (p->idle[i])
-                        conn_free(p->idle[i]);
+        plain_pool_finish(p);
         for (struct plain_passage *t = p->free; t; t = next) {
                 next = t->next_free;
                 evbuffer_free(t->a.t.in);
@@ -609,7 +517,5 @@ void plain_destroy(struct plain *p)
         }
         if (p->dns)
                 evdns_base_free(p->dns, 1);
-        free(p->idle);
-        free(p->n_idle);
         free(p);
 }

@@ -8,7 +8,6 @@
 #include <event2/event.h>
 #include <event2/util.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "expert.h"
@@ -19,23 +18,34 @@
 
 #define ADDRESS_TIME_US 250000 /* each address has at least so long to connect */
 
+void plain_connect_failed(struct plain_passage *t, int error)
+{
+        bool local = upstream_errno_is_local(error);
+        char text[80];
+
+        passage_fail(&t->a, local ? TRANSFER_LOCAL : TRANSFER_CONNECT, "%s%s", local ? "this machine opens no further connection: " : "",
+                     errno_clause(error, text, sizeof text));
+}
+
 /* Tries the addresses in order; the last one's failure is the passage's. */
 void plain_connect_next(struct plain_passage *t)
 {
         struct plain *p = t->a.upstream->plain;
         int64_t now, slice;
-        char text[80];
         int e = EHOSTUNREACH;
 
         while (t->address_at < t->n_addresses) {
                 const struct address *to = &t->addresses[t->address_at++];
-                int fd = socket(to->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+                int fd;
 
+                do
+                        fd = socket(to->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+                while (fd < 0 && errno == EMFILE && plain_pool_spare(p));
                 if (fd < 0) {
                         e = errno;
                         continue;
                 }
-                (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+                upstream_socket_set(fd, t->a.call.endpoint);
                 if (connect(fd, (const struct sockaddr *)&to->to, to->n) < 0 && errno != EINPROGRESS) {
                         e = errno;
                         (void)close(fd);
@@ -57,7 +67,7 @@ void plain_connect_next(struct plain_passage *t)
                 passage_deadline(&t->a, t->address_at == t->n_addresses ? t->connect_until : now + MAX(slice, ADDRESS_TIME_US));
                 return;
         }
-        passage_fail(&t->a, TRANSFER_CONNECT, "%s", errno_clause(e, text, sizeof text));
+        plain_connect_failed(t, e);
 }
 
 /* ---- names -------------------------------------------------------------------------------------------------------------- */
@@ -88,14 +98,18 @@ static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
 {
         struct lookup *l = arg;
         struct plain_passage *t = l->passage;
+        int ours;
 
         free(l);
         if (t) {
                 t->lookup = NULL;
                 for (struct evutil_addrinfo *i = list; i; i = i->ai_next)
                         add_address(t, i->ai_addr, (socklen_t)i->ai_addrlen);
+                ours = t->n_addresses ? 0 : upstream_descriptors_short();
                 if (t->n_addresses)
                         plain_connect_next(t);
+                else if (ours)
+                        plain_connect_failed(t, ours);
                 else
                         passage_fail(&t->a, TRANSFER_CONNECT, "cannot resolve '%s': %s", t->a.call.endpoint->host, evutil_gai_strerror(error));
         }

@@ -125,7 +125,7 @@ static enum next relay_answer(struct request *r)
                 return whole(r);
         if (t->state == TRANSFER_HEAD)
                 return WAIT;
-        return forward_failed(r, ATTEMPT_CUT, t->error == TRANSFER_MEMORY ? EXPERT_NEUTRAL : EXPERT_BAD,
+        return forward_failed(r, ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
                               t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME ? 504 : 502, "expert_failed",
                               arena_printf(&r->arena, "%s", t->error_text));
 }
@@ -219,7 +219,7 @@ static enum next stream_over(struct request *r)
                 return stream_complete(r, ends_in_done(r));
         if (t->state == TRANSFER_DONE)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");
-        return broken(r, slow ? ATTEMPT_TIMEOUT : ATTEMPT_CUT, t->error == TRANSFER_MEMORY ? EXPERT_NEUTRAL : EXPERT_BAD,
+        return broken(r, slow ? ATTEMPT_TIMEOUT : ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
                       slow ? "stream_stalled" : "stream_cut", arena_printf(&r->arena, "%s", t->error_text));
 }
 

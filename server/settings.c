@@ -103,10 +103,18 @@ static const struct pm_option expert_table[] = {
                          "whether streams are asked for their token counts (stream_options.include_usage) when the client has not: auto does so "
                          "until the server refuses that member, and tries again after an hour"),
         PM_PATH_OPTION(struct expert_settings, ca, "ca", 0, NULL, "PEM file: authorities trusted for https://; absent: the system's"),
+        EXPERT_STR(proxy, PM_SECRET, "the way to the server leads through this one: http://host:3128, https://, socks5://, socks5h://; absent: through none, "
+                   "whatever http_proxy and ALL_PROXY say"),
         EXPERT_TIME(connect_time, "2s", "time to connect, TLS included"),
         EXPERT_TIME(first_token_time, "15s", "time from then to the first byte of a streamed answer; after it the next expert is tried"),
         EXPERT_TIME(answer_time, "5m", "time from then to the first byte of an answer that is not streamed; after it the client gets a 504"),
         EXPERT_TIME(idle_time, "30s", "longest silence inside an answer"),
+        PM_INT_OPTION(struct expert_settings, idle_connections, "idle_connections", "1024", 0, 100000,
+                      "connections of a worker that may rest at one endpoint; as many rest as were needed within the last 55 s; 0: each serves once"),
+        PM_TIME_OPTION(struct expert_settings, keepalive_time, "keepalive_time", "15s", 0, HOUR,
+                       "a connection on which nothing comes is probed after this, by TCP; 0s: never"),
+        PM_TIME_OPTION(struct expert_settings, ack_time, "ack_time", "15s", 0, HOUR,
+                       "a server whose machine acknowledges nothing of what was sent for so long is gone; 0s: as long as the system waits"),
         PM_INT_OPTION(struct expert_settings, retries, "retries", "1", 0, 16,
                       "further attempts at this expert, at the next endpoint if there are several, before the fallbacks"),
         PM_INT_OPTION(struct expert_settings, in_flight, "in_flight", "0", 0, 1000000,

@@ -48,13 +48,14 @@ struct breaker_settings {
 enum settings_transport { TRANSPORT_AUTO, TRANSPORT_PLAIN, TRANSPORT_CURL };
 
 struct expert_settings {
-        const char *name, *model, *key, *ca;
+        const char *name, *model, *key, *ca, *proxy;
         struct pm_strs endpoints, headers, apis, drop;
         int64_t context;
         double price_in, price_out;
         int64_t transport; /* enum settings_transport */
         int64_t usage;     /* enum expert_usage */
         int64_t connect_time, first_token_time, answer_time, idle_time, retries, in_flight;
+        int64_t idle_connections, keepalive_time, ack_time;
         struct breaker_settings breaker;
 };
 

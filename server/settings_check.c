@@ -316,6 +316,31 @@ static void check_endpoints(struct check *c, const struct expert_settings *e)
         }
 }
 
+/* The value may hold a password, and is not shown. */
+static void check_proxy(struct check *c, const struct expert_settings *e)
+{
+        static const char *const schemes[] = { "http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://" };
+        const char *wrong = "does not begin with http://, https://, socks4://, socks4a://, socks5:// or socks5h://, and then a host";
+        char path[PATH_SIZE];
+
+        if (!e->proxy || !*e->proxy)
+                return;
+        for (size_t i = 0; i < LENGTH_OF(schemes); i++) {
+                size_t n = strlen(schemes[i]);
+
+                if (strncmp(e->proxy, schemes[i], n) == 0 && e->proxy[n] && e->proxy[n] != '/' && printable(e->proxy) && !strchr(e->proxy, ' '))
+                        wrong = NULL;
+        }
+        if (!wrong && e->transport == TRANSPORT_PLAIN)
+                wrong = "needs transport 'auto' or 'curl': 'plain' knows no proxies";
+        for (size_t i = 0; i < e->endpoints.n && !wrong; i++)
+                if (strncmp(e->endpoints.items[i], "unix:", 5) == 0)
+                        wrong = "leads to no unix: endpoint: leave it out, or put that endpoint into an expert of its own";
+        (void)snprintf(path, sizeof path, "experts.%.120s.proxy", e->name);
+        if (wrong)
+                problems_add(c->problems, settings_place(c->s, "experts", e->name, "proxy"), path, "%s", wrong);
+}
+
 /* Headers that the gateway writes itself, or that would break what it reads. */
 static const char *const own_headers[] = { "host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive",
                                            "proxy-connection", "upgrade", "te", "trailer", "expect", "accept-encoding" };
@@ -365,6 +390,7 @@ static void check_expert(struct check *c, const struct expert_settings *e)
         known.set = names_build(c->arena, apis, known.n);
         check_endpoints(c, e);
         check_drop(c, e);
+        check_proxy(c, e);
         check_list(c, "experts", e->name, "apis", &e->apis, &known);
         for (size_t i = 0; i < e->headers.n; i++) {
                 const char *wrong = header_wrong(e->headers.items[i], e->key && *e->key);

@@ -77,6 +77,16 @@ void passage_fail(struct passage *a, enum transfer_error e, const char *fmt, ...
 void passage_fail_late(struct passage *a);
 /* Paths come from configuration and from routers: one must not be able to add a line to the head.  False: the passage has failed. */
 bool passage_path_ok(struct passage *a);
+/* Options of a socket to that endpoint: no delay, keep-alive probes, how long the other side may acknowledge nothing. */
+void upstream_socket_set(int fd, const struct endpoint *e);
+/* Sent again at least once, and nothing of it acknowledged since: is there still anybody? */
+bool upstream_socket_gone(int fd);
+/* Bytes, the end, or an error is there: of a connection at rest all of them are out of turn. */
+bool upstream_socket_spoke(int fd);
+/* Of socket() and connect(): says nothing about the expert, but that this machine is short of something. */
+bool upstream_errno_is_local(int error);
+/* EMFILE or ENFILE while no descriptor can be had, else 0: for libraries that do not say why they failed. */
+int upstream_descriptors_short(void);
 /* "connection refused": strerror() as a clause. */
 const char *errno_clause(int error, char *buf, size_t n);
 #endif

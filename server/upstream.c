@@ -36,6 +36,8 @@ const char *transfer_error_name(enum transfer_error e)
                 return "protocol";
         case TRANSFER_MEMORY:
                 return "memory";
+        case TRANSFER_LOCAL:
+                return "local";
         }
         return "unknown";
 }

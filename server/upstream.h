@@ -52,8 +52,15 @@ enum transfer_error {
         TRANSFER_IDLE_TIME,   /* silence in the answer */
         TRANSFER_RESET,       /* closed or reset before the answer was complete */
         TRANSFER_PROTOCOL,    /* not HTTP, or beyond limits */
-        TRANSFER_MEMORY
+        TRANSFER_MEMORY,
+        TRANSFER_LOCAL        /* this machine has no descriptor, port or buffer left, or its libcurl does not do it */
 };
+
+/* Ours: it says nothing about the expert. */
+static inline bool transfer_error_is_ours(enum transfer_error e)
+{
+        return e == TRANSFER_MEMORY || e == TRANSFER_LOCAL;
+}
 
 struct transfer {
         struct worker *worker;

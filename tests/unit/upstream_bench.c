@@ -55,6 +55,7 @@ void aim(struct bench *b, const char *url, bool plain)
         cr_assert_eq(endpoint_parse(&b->a, url, &b->e, &why), 0, "%s: %s", url, why);
         b->e.state = endpoint_state_of(b->e.url, "m", (struct pm_str){ 0 });
         b->e.plain = plain;
+        b->e.idle_max = 1024;
         b->e.fixed_headers = (struct pm_str){ fixed, sizeof fixed - 1 };
 }
 

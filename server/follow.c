@@ -90,7 +90,7 @@ static enum follow_result take(struct request *r, int which, struct pm_str value
                                 kinds[which].name, d.expert->name);
         if (!kinds[which].alone) {
                 if (!expert_available(d.expert, now_us()) ||
-                    route_candidates(r->asked, r->tenant, r->query.api, &r->arena, &candidates, &n, &all) < 0)
+                    route_candidates(r->asked, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
                         return FOLLOW_NOTHING;
                 route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
         }

@@ -219,6 +219,8 @@ enum next forward_next(struct request *r)
                         return forward_give_up(r);
                 if (r->tries > (unsigned)e->retries || (e->context && e->context <= r->longer_than))
                         continue;
+                if (r->turn && !query_fits(&r->query, e->context, &r->least_tokens))
+                        continue;
                 a->endpoint = expert_pick(e, r->tried, now, &index);
                 if (!a->endpoint && r->tried) {
                         r->tried = 0; /* all endpoints had their turn: again from the first */

@@ -68,6 +68,12 @@ int query_text_of(struct pm_str value, struct arena *a, struct pm_str *ret);
 bool query_is_user(const struct query_turn *t);
 
 /*
+ * Might the prompt fit into so many tokens (0: nobody knows)?  False: surely not.  Conservative, see query_size.c.  *least: how many it has
+ * at least, counted when first needed; -1 before.
+ */
+bool query_fits(const struct query *q, int64_t context, int64_t *least);
+
+/*
  * The pieces to send to an expert that calls itself `model`: the client's body with `model` replaced, usage asked for in streams of
  * /chat/completions and /completions, the members of `extra` (one JSON object, may be NULL) put in place of those of the same name or
  * added, and those of `drop` (may be NULL) left out.  Names are the same in whatever letters: see alike.h.  Pieces point into the body and

@@ -23,7 +23,6 @@
 
 enum {
         JITTER = 10,            /* a decision ends up to a tenth of its time earlier */
-        TOKEN_BYTES = 4,        /* of text, about */
         SET_TIMEOUT_US = 1000000
 };
 
@@ -95,7 +94,7 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
         struct kept kept;
         enum metrics_recall how = understand(r, &r->recall.decision, value, now_ms, &kept, &d);
 
-        if (how == RECALL_LOCAL && !expert_available(d.expert, now_us()))
+        if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
                 how = RECALL_STALE; /* the routers say what is best without it; that is not kept */
         if (how != RECALL_LOCAL) {
                 count(r, CACHE_DECISIONS, how);
@@ -112,18 +111,6 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
         return true;
 }
 
-/* Tokens are what the expert counts; four bytes each is what English text comes to. */
-static bool fits(const struct request *r, const struct expert *e)
-{
-        size_t bytes = 0;
-
-        if (e->context == 0 || r->query.body.n / TOKEN_BYTES <= (uint64_t)e->context)
-                return true;
-        for (size_t i = 0; i < r->query.n_turns; i++)
-                bytes += r->query.turns[i].content.n;
-        return bytes / TOKEN_BYTES <= (uint64_t)e->context;
-}
-
 /* The expert that this conversation stays with.  True: r->decision is it. */
 static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall from)
 {
@@ -135,9 +122,9 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         bool all;
         size_t n;
 
-        if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !fits(r, d.expert)))
+        if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
                 how = RECALL_STALE;
-        if (how == RECALL_LOCAL && route_candidates(r->asked, r->tenant, r->query.api, &r->arena, &candidates, &n, &all) < 0)
+        if (how == RECALL_LOCAL && route_candidates(r->asked, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
                 how = RECALL_STALE;
         if (how != RECALL_LOCAL) {
                 count(r, CACHE_PINS, how);

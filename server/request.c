@@ -339,6 +339,7 @@ static enum next request_route(struct request *r)
                 recall_finish(r);
                 follow_finish(r);
                 r->query = r->queries[r->query_at];
+                r->least_tokens = -1;
                 r->decision = (struct decision){ 0 };
                 r->at = STEP_recall;
                 return GO;
@@ -395,7 +396,7 @@ struct request *request_begin(struct worker *w, struct http_conn *c, const struc
         r->generation = generation_take(g);
         r->head = head;
         r->wake = (struct wake){ .fn = request_run, .arg = r };
-        r->tokens_in = r->tokens_out = -1;
+        r->tokens_in = r->tokens_out = r->least_tokens = -1;
         r->began = r->entered = now_us();
         r->deadline = r->began + g->limits.request_time * 1000;
         r->id = new_id(w, &r->arena);

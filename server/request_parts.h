@@ -75,6 +75,7 @@ struct request {
         int body_status;             /* it will not come: the HTTP status to answer */
         const char *body_why;
         struct query query;
+        int64_t least_tokens;        /* of the prompt; -1: not counted yet */
 
         /* /v1/route: many texts, one answer */
         struct query *queries;

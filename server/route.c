@@ -428,11 +428,11 @@ bool route_may_use(const struct route *route, const struct tenant *tenant, enum 
         return route_listed(route->experts, route->n_experts, e) && e->apis & api && tenant_may_use(tenant, e);
 }
 
-int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
+int route_candidates(const struct route *route, const struct tenant *tenant, const struct query *q, struct arena *a,
                      struct expert ***ret, size_t *ret_n, bool *ret_all)
 {
-        struct expert **list = arena_alloc(a, (route->n_experts + 1) * sizeof(struct expert *));
-        int64_t now = now_us();
+        struct expert **list = arena_alloc(a, (route->n_experts + 1) * sizeof(struct expert *)), *longest = NULL;
+        int64_t now = now_us(), least = -1;
         size_t n = 0;
         bool all = true;
 
@@ -441,13 +441,19 @@ int route_candidates(const struct route *route, const struct tenant *tenant, enu
         for (size_t i = 0; i < route->n_experts; i++) {
                 struct expert *e = route->experts[i];
 
-                if (!(e->apis & api) || !tenant_may_use(tenant, e))
+                if (!(e->apis & q->api) || !tenant_may_use(tenant, e))
                         continue;
-                if (expert_available(e, now))
-                        list[n++] = e;
-                else
+                if (!expert_available(e, now)) {
                         all = false;
+                } else if (!query_fits(q, e->context, &least)) {
+                        all = false;
+                        longest = !longest || e->context > longest->context ? e : longest;
+                } else {
+                        list[n++] = e;
+                }
         }
+        if (n == 0 && longest)
+                list[n++] = longest;
         *ret_all = all;
         *ret = list;
         *ret_n = n;
@@ -516,7 +522,7 @@ static void start(struct routing *x, const struct routing_call *call)
                 return;
         }
         x->query.model = call->query->model;
-        if (route_candidates(call->route, t, call->query->api, call->arena, &x->experts, &x->query.n_experts, &x->keepable) < 0 ||
+        if (route_candidates(call->route, t, call->query, call->arena, &x->experts, &x->query.n_experts, &x->keepable) < 0 ||
             (call->route->reads_messages ? query_texts : query_last_text)(call->query, call->arena, &x->query) < 0 || show_experts(x) < 0) {
                 x->query.n_experts = 0;
                 decide_default(x, "no memory left for routing");

@@ -124,9 +124,10 @@ bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg);
 
 /* Could a request go to e, if it were available: is it one of the route's, of this API, allowed to the tenant?  tenant may be NULL. */
 bool route_may_use(const struct route *route, const struct tenant *tenant, enum expert_api api, const struct expert *e);
-/* The experts a request could go to: of this API, allowed to the tenant, available.  *ret in the arena; *ret_all: no other expert would
- * be among them if it were available.  0 or -ENOMEM. */
-int route_candidates(const struct route *route, const struct tenant *tenant, enum expert_api api, struct arena *a,
+/* The experts that q could go to: of its API, allowed to the tenant, available, not surely too short for it (where all are, the longest:
+ * it says so best itself).  *ret in the arena; *ret_all: no other expert would be among them for another query or at another time.
+ * 0 or -ENOMEM. */
+int route_candidates(const struct route *route, const struct tenant *tenant, const struct query *q, struct arena *a,
                      struct expert ***ret, size_t *ret_n, bool *ret_all);
 /* After the decision's own fallbacks come the default and the other candidates, up to the route's limit. */
 void route_complete_fallbacks(struct decision *d, const struct route *route, struct expert *const *candidates, size_t n, struct arena *a);

@@ -153,6 +153,55 @@ def test_no_shorter_one_is_asked_after_that(plain_world):
     assert (short.count(), long.count(), other.count()) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_surely_cannot_take_it_is_no_candidate(upstream_world, stream):
+    short, long = (scripted(upstream_world, lambda body, _: good(body)) for _ in range(2))
+    gateway = serve(upstream_world, {"short": short.entry(context=4096), "long": long.entry(context=131072)}, routes={"auto": {"default": "short"}})
+    text = "word " * 20480
+
+    assert gateway.chat("auto", "hi", stream=stream).headers["x-pointsman-expert"] == "short"
+    assert gateway.chat("auto", text, stream=stream).headers["x-pointsman-expert"] == "long"
+    assert gateway.chat("auto", "hi", stream=stream).headers["x-pointsman-expert"] == "short", "nothing of that is kept"
+    assert gateway.chat("short", text, stream=stream).status == 200, "who names one gets it"
+    long.says = lambda *_: answer("", 503)
+    assert gateway.chat("auto", text, stream=stream).status == 502 and short.count() == 3, "nor is it asked in another's place"
+
+
+def test_a_picture_is_no_long_text(plain_world):
+    short = scripted(plain_world, lambda body, _: good(body))
+    gateway = serve(plain_world, {"short": short.entry(context=4096), "long": short.entry(context=131072)}, routes={"auto": {"default": "short"}})
+    picture = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400000}}]
+
+    assert gateway.chat("auto", picture).headers["x-pointsman-expert"] == "short"
+
+
+def test_where_all_are_too_short_the_longest_says_so(plain_world):
+    refusal = answer(TOO_LONG["vllm"][1], 400)
+    experts = {n: scripted(plain_world, lambda *_: refusal) for n in ("a", "b", "c")}
+    gateway = serve(plain_world, {n: e.entry(context=c) for (n, e), c in zip(experts.items(), (1000, 3000, 2000))}, routes={"auto": {"default": "a"}})
+
+    reply = gateway.chat("auto", "word " * 4000)
+
+    assert reply.status == 400 and reply.error["code"] == "context_length_exceeded" and reply.headers["x-pointsman-expert"] == "b"
+    assert [e.count() for e in experts.values()] == [0, 1, 0]
+
+
+def test_a_decision_kept_for_a_short_talk_is_not_a_long_ones(plain_world):
+    """What is kept is of the last message; the whole conversation may not fit."""
+    expert = scripted(plain_world, lambda body, _: good(body))
+    gateway = serve(plain_world, {"short": expert.entry(context=4096), "long": expert.entry(context=131072)},
+                    routers={"r": {"plugin": "rules", "rules": [{"expert": "short"}]}}, routes={"auto": {"cache": {"pin": "0s"}}})
+    earlier = [{"role": "user", "content": "word " * 20480}, {"role": "assistant", "content": "Well."}]
+
+    def ask(messages):
+        return gateway.post("/v1/chat/completions", {"model": "auto", "messages": [*messages, {"role": "user", "content": "And?"}]}).headers
+
+    assert ask([])["x-pointsman-expert"] == "short"
+    assert ask([])["x-pointsman-decision"] == "cached-local"
+    assert ask(earlier)["x-pointsman-expert"] == "long"
+    assert ask([])["x-pointsman-expert"] == "short"
+
+
 # ---- stream_options -------------------------------------------------------------------------------------------------------
 
 MISTRAL = {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]}}

@@ -31,7 +31,7 @@ build_packages=(
         ca-certificates curl openssl
 )
 test_packages=(libcriterion-dev python3 python3-venv redis-server)
-extra_packages=(clang llvm wrk 'nginx|nginx-light' haproxy valgrind)
+extra_packages=(clang 'libclang-rt-dev|libclang-rt-14-dev' llvm wrk 'nginx|nginx-light' haproxy valgrind)
 # Only while the FAISS C API is compiled.
 source_packages=(dpkg-dev xz-utils)
 

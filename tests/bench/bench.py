@@ -17,7 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from parts import BUILD, HERE, LOAD, MOCK, PAIR, POINTSMAN, ROOT, Server, free_port, instructions_by_object, load, mock, short
+from parts import BUILD, HERE, LOAD, MOCK, PAIR, POINTSMAN, ROOT, Server, free_port, instructions_by_object, load, mock, nginx, short
 
 CORE, OTHER = 0, 1
 NOTHING_KEPT = {"decisions": "off", "pin": "0s"}
@@ -195,11 +195,8 @@ def main():
         port = ports["alpha"]
         rows.append(Row("direct", port, expert))
         if "nginx" in wanted and shutil.which("nginx"):
-            at = free_port()
-            conf = Path(folder) / "nginx.conf"
-            conf.write_text((HERE / "nginx.conf").read_text().format(port=at, expert=port, folder=folder))
-            servers.append(Server(["nginx", "-c", conf, "-p", folder, "-e", f"{folder}/nginx.log"], CORE, at))
-            rows.append(Row("nginx", at, servers[-1]))
+            servers.append(nginx(folder, port, CORE))
+            rows.append(Row("nginx", servers[-1].port, servers[-1]))
         if "haproxy" in wanted and shutil.which("haproxy"):
             at = free_port()
             conf = Path(folder) / "haproxy.cfg"

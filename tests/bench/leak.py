@@ -17,7 +17,7 @@ def body(stream):
 
 
 def main():
-    ask = argparse.ArgumentParser(prog="tests/bench/soak.sh", description=__doc__)
+    ask = argparse.ArgumentParser(prog="tests/bench/leak.sh", description=__doc__)
     ask.add_argument("--rounds", type=int, default=3)
     ask.add_argument("--requests", type=int, default=10000)
     ask.add_argument("--streams", type=int, default=512)

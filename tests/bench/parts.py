@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +116,29 @@ def mock(*options, core=None, names=("alpha",)):
             raise SystemExit("mock-expert did not start: " + server.said())
         ports[line[2]] = int(line[1].rsplit(":", 1)[1])
     return server, ports
+
+
+def nginx(folder, expert, core=None, buffering="on"):
+    """nginx before that port, with nginx.conf. For streams it must not buffer."""
+    port = free_port()
+    conf = Path(folder) / "nginx.conf"
+    conf.write_text((HERE / "nginx.conf").read_text().format(port=port, expert=expert, folder=folder, buffering=buffering))
+    return Server(["nginx", "-c", conf, "-p", folder, "-e", f"{folder}/nginx.log"], core, port)
+
+
+def gateway(folder, expert, core=None, **more):
+    """A gateway of one worker before that port, whose one expert is called alpha."""
+    port = free_port()
+    file = Path(folder) / "pointsman.yaml"
+    file.write_text(json.dumps({"listen": {"address": f"127.0.0.1:{port}"}, "workers": 1,
+                                "experts": {"alpha": {"endpoints": [f"http://127.0.0.1:{expert}/v1"]}}, **more}))
+    return Server([POINTSMAN, "serve", "-c", file], core, port)
+
+
+def connections(port):
+    """How many connections a mock expert has had so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/mock/stats", timeout=60) as reply:
+        return json.load(reply)["accepted"]
 
 
 def load(port, body, **options):

@@ -289,15 +289,15 @@ static void import_line(struct carrier *t, const char *line, size_t n, size_t nu
         struct pm_str key;
         struct kept k;
         char why[200];
-        int64_t left;
+        int64_t now;
 
         if (decisions_read_line(line, n, &key, &k, &memory, why, sizeof why) < 0) {
                 if (++t->failed <= NAMED)
                         (void)fprintf(stderr, "pointsman: line %zu: %s\n", number, why);
                 return;
         }
-        left = k.ends_ms - cache_now_ms();
-        if (left <= 0) {
+        now = cache_now_ms();
+        if (k.ends_ms <= now) {
                 t->foreign++;
         } else {
                 size_t size = kept_size(&k), whole = t->prefix.n + key.n;
@@ -312,7 +312,7 @@ static void import_line(struct carrier *t, const char *line, size_t n, size_t nu
                         memcpy(name + t->prefix.n, key.p, key.n);
                         e = errand(t, (struct pm_str){ name, whole }, on_set);
                 }
-                if (e && redis_set(t->sweep.redis, &e->call, (struct pm_str){ name, whole }, (struct pm_str){ (char *)value, size }, left,
+                if (e && redis_set(t->sweep.redis, &e->call, (struct pm_str){ name, whole }, (struct pm_str){ (char *)value, size }, k.ends_ms - now,
                                    COMMAND_US) == 0) {
                         t->under_way++;
                 } else {

@@ -504,11 +504,12 @@ def test_bad_lines_are_named(plain_world):
            json.dumps({**good, "expert": ""}), json.dumps({**good, "confidence": 7}), json.dumps({**good, "fallbacks": [1]}),
            json.dumps({**good, "fallbacks": {"a": 1}})]
     old = json.dumps({**good, "key": "d|*|auto|old", "ends_ms": 1000})
+    oldest = json.dumps({**good, "key": "d|*|auto|oldest", "ends_ms": -2**63})
 
-    status, _, err = run("decisions", "import", "-c", file, stdin="\n".join([json.dumps(good), *bad, "", old]) + "\n")
+    status, _, err = run("decisions", "import", "-c", file, stdin="\n".join([json.dumps(good), *bad, "", old, oldest]) + "\n")
 
     assert status == 1 and redis.keys() == ["pointsman:d|*|auto|x"]
-    assert "1 imported, 1 passed over, 10 failed" in err, err
+    assert "1 imported, 2 passed over, 10 failed" in err, err
     for n in range(2, 12):
         assert f"line {n}: " in err, err
     assert "'key' is not that of a decision" in err and "'confidence' is not in 0..1" in err and "'fallbacks'" in err

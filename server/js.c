@@ -67,6 +67,15 @@ static size_t utf8_length(const unsigned char *p, size_t n)
         return 4;
 }
 
+bool js_utf8(struct pm_str text)
+{
+        size_t n = 1;
+
+        for (size_t at = 0; n > 0 && at < text.n; at += n)
+                n = utf8_length((const unsigned char *)text.p + at, text.n - at);
+        return n > 0;
+}
+
 static int hex_value(char c)
 {
         if (c >= '0' && c <= '9')

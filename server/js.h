@@ -70,6 +70,9 @@ struct pm_str js_text(struct pm_str value, struct arena *a);
 /* An integer that fits; false: not one. */
 bool js_int(struct pm_str value, int64_t *ret);
 
+/* Is a text whole characters?  An empty one is. */
+bool js_utf8(struct pm_str text);
+
 /* Text as the inside of a JSON string into out (room for 6 bytes each); invalid UTF-8 becomes U+FFFD.  Returns the length. */
 size_t js_escape(struct pm_str text, char *out);
 #endif

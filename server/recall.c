@@ -15,6 +15,7 @@
 #include "answers.h"
 #include "base.h"
 #include "commons.h"
+#include "js.h"
 #include "kept.h"
 #include "lru.h"
 #include "request_parts.h"
@@ -45,6 +46,8 @@ static bool look_up(struct request *r, const struct kept *k, struct decision *re
         if (k->router.p && !(d.router = generation_router(r->generation, k->router)))
                 return false;
         if (k->category.n > DECISION_WORDS_MAX || k->reason.n > DECISION_WORDS_MAX || (k->extra.p && query_extra_check(k->extra, NULL, &why) < 0))
+                return false;
+        if (!js_utf8(k->category) || !js_utf8(k->reason)) /* they go out in JSON */
                 return false;
         d.fallbacks = arena_alloc(&r->arena, (k->n_fallbacks + 1) * sizeof(struct expert *));
         if (!d.fallbacks)

@@ -643,3 +643,17 @@ Test(js, what_it_escapes_jansson_reads_back)
                 json_decref(t);
         }
 }
+
+Test(js, whole_characters)
+{
+        static const struct { const char *text; bool is; } cases[] = {
+                { "", true }, { "plain", true }, { "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x99\x82", true }, { "\x7F\t\n", true },
+                { "\xC3", false }, { "a\xE2\x82", false }, { "\xC0\x80", false }, { "\xED\xA0\x80", false }, { "\xF4\x90\x80\x80", false },
+                { "\xFF", false }, { "\x80", false },
+        };
+
+        for (size_t i = 0; i < LENGTH_OF(cases); i++)
+                cr_assert_eq(js_utf8((struct pm_str){ cases[i].text, strlen(cases[i].text) }), cases[i].is, "case %zu", i);
+        cr_assert(js_utf8((struct pm_str){ NULL, 0 }));
+        cr_assert(js_utf8((struct pm_str){ "\xC3\xA4\xFF", 2 }), "no further than its end");
+}

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A catalogue's files of any bytes: refused with a reason, or whole, and then it answers.  The first byte says which file the rest is:
- * 'm' the manifest (with no arrays beside it), 'i' a FAISS index, which is searched by FAISS if the check before lets it through, else
- * the arrays.
+ * 'm' the manifest (with no arrays beside it), else the arrays.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base.h"
-#include "index_file.h"
 #include "interests.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,8 +17,6 @@ static void gone(void)
 {
         char path[128];
 
-        (void)snprintf(path, sizeof path, "%s/" CATALOGUE_INDEX, folder);
-        (void)unlink(path);
         (void)snprintf(path, sizeof path, "%s/" CATALOGUE_ARRAYS, folder);
         (void)unlink(path);
         (void)snprintf(path, sizeof path, "%s/" CATALOGUE_MANIFEST, folder);
@@ -58,27 +54,6 @@ static void answer(const struct catalogue *c)
         interests_room_destroy(room);
 }
 
-/* Loading searches, too (index_try); here with and without what a manifest may tune. */
-static void search(const uint8_t *data, size_t size)
-{
-        static const char *const tunings[] = { "nprobe=3", "efSearch=1", "k_factor_rf=7" };
-        char path[128], why[256] = "";
-        struct index_file f;
-        struct index *x;
-
-        if (index_file_check(data, size, &f, why, sizeof why) < 0) {
-                assert(why[0]);
-                return;
-        }
-        (void)snprintf(path, sizeof path, "%s/" CATALOGUE_INDEX, folder);
-        if (!put(CATALOGUE_INDEX, data, size) || index_load(path, (size_t)f.dim, f.metric ? INDEX_L2 : INDEX_INNER_PRODUCT, &x, why, sizeof why) < 0)
-                return;
-        for (size_t i = 0; i < LENGTH_OF(tunings); i++)
-                if (index_tune(x, tunings[i], why, sizeof why) == 0)
-                        (void)index_try(x, why, sizeof why);
-        index_destroy(x);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static const char manifest[] = "{\"kind\": \"pointsman.interests\", \"version\": 1, \"settings\": {\"interests\": 4, \"neighbours\": 3, "
@@ -92,10 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 (void)snprintf(folder, sizeof folder, "/tmp/fuzz-catalogue-XXXXXX");
                 if (!mkdtemp(folder) || atexit(gone) != 0)
                         return 0;
-        }
-        if (size > 0 && data[0] == 'i') {
-                search(data + 1, size - 1);
-                return 0;
         }
         (void)snprintf(text, sizeof text, manifest, size > 0 ? size - 1 : 0);
         if (!put(CATALOGUE_ARRAYS, size > 0 ? data + 1 : data, is_manifest || size == 0 ? 0 : size - 1) ||

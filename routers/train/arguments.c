@@ -3,6 +3,8 @@
  * Command lines: one loop over the options of all subcommands; the whole text of a value must be what was asked for, and a message
  * names the option.
  */
+#include <sys/stat.h>
+
 #include "base.h"
 #include "commands.h"
 
@@ -48,6 +50,51 @@ int argument_real(const char *option, const char *text, double min, double max, 
         }
         *ret = x;
         return 0;
+}
+
+/* The folder that a path lies in is one that can be written to. */
+static bool folder_of_ok(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        char folder[PATH_MAX];
+        struct stat st;
+
+        (void)snprintf(folder, sizeof folder, "%.*s", slash && slash != path ? (int)(slash - path) : 1, slash ? path : ".");
+        if (stat(folder, &st) < 0)
+                return false;
+        if (!S_ISDIR(st.st_mode)) {
+                errno = ENOTDIR;
+                return false;
+        }
+        return access(folder, W_OK | X_OK) == 0;
+}
+
+int argument_output(const char *option, const char *path, bool replaced)
+{
+        struct stat st;
+        bool there = stat(path, &st) == 0;
+
+        errno = there && S_ISDIR(st.st_mode) ? EISDIR : !*path ? ENOENT : 0;
+        if (there && errno == 0 && replaced && !S_ISREG(st.st_mode)) {
+                (void)fprintf(stderr, "%s: '%s' is not a file: what is there would be replaced\n", option, path);
+                return 3;
+        }
+        if (errno == 0 && (there && !replaced ? access(path, W_OK) == 0 : folder_of_ok(path)))
+                return 0;
+        (void)fprintf(stderr, "%s: cannot write '%s': %s\n", option, path, ERRNO_TEXT(errno));
+        return 3;
+}
+
+int argument_output_folder(const char *option, const char *path)
+{
+        struct stat st;
+        bool there = stat(path, &st) == 0;
+
+        errno = there && !S_ISDIR(st.st_mode) ? ENOTDIR : !*path ? ENOENT : 0;
+        if (errno == 0 && (there ? access(path, W_OK | X_OK) == 0 : folder_of_ok(path)))
+                return 0;
+        (void)fprintf(stderr, "%s: cannot write to folder '%s': %s\n", option, path, ERRNO_TEXT(errno));
+        return 3;
 }
 
 int argument_missing(const char *command, const char *option)

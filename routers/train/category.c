@@ -157,7 +157,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         t->on.text = t->in.text;
         t->on.label = t->in.label;
         t->on.max_bad = t->in.max_bad;
-        return 0;
+        return argument_output("--out", t->out, true);
 }
 
 /* Decides the held-back rows, calibrates on them, and measures with that calibration. */
@@ -219,6 +219,11 @@ static int hold_back(struct task *t)
                         set_recipe(t, false);
                         r = judge(t, &f[0], use, d, logit, right);
                 }
+        }
+        if (r == 0 && t->n_held == 0) {
+                (void)fprintf(stderr, "%s: %zu prompts are too few: none is held back to say how good the model is; some ten of each category is the least\n",
+                              t->in.path, t->rows.n);
+                r = -ENODATA;
         }
         if (r == 0 && !t->json) {
                 (void)printf("held back: %zu of %zu prompts, %zu categories\n", t->n_held, t->rows.n, t->rows.n_labels);

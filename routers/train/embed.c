@@ -174,7 +174,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (!t->out)
                 return 1 + argument_missing("embed", "--out");
-        return 0;
+        return argument_output("--out", t->out, true);
 }
 
 /* ---- methods ------------------------------------------------------------------------------------------------------------- */
@@ -323,7 +323,8 @@ static int write_out(struct task *t)
         static const char *const methods[] = { "fastrp", "svd", "als" };
         char dim[32], seed[32], why[256];
         const char *meta[] = { "method", imported ? "imported" : methods[t->method], "dim", dim, "seed", seed, "data",
-                               imported ? "" : t->edges.graph.digest, "made_by", "pointsman-train " PM_VERSION, NULL };
+                               imported ? "" : t->edges.graph.digest, "made_by", "pointsman-train " PM_VERSION,
+                               "one_kind", imported ? "" : t->edges.graph.one_kind ? "true" : "false", NULL };
         int r;
 
         if (users)

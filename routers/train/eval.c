@@ -23,7 +23,7 @@ static const char help_text[] =
         "  --unknown LABEL        lines of this label belong to no category and should come out below the threshold\n"
         "  --encoder FOLDER       the one that the model was trained with, if it looks at vectors\n"
         "  --threshold T          instead of the model's own\n"
-        "  --predictions FILE     writes id, label, category and confidence of each line, tab-separated\n"
+        "  --predictions FILE     writes id, label, category and confidence of each line, tab-separated; tabs and lines' ends in them as \\t, \\n\n"
         "  --id FIELD             the id of a line (id)\n"
         "  --max-bad N            so many lines may be unusable (100)\n"
         "  --json                 one JSON object instead of the tables\n";
@@ -100,7 +100,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
                 return 1 + argument_missing("eval", !t->model ? "--model" : !t->in.path ? "--in" : !t->in.text ? "--text" : "--label");
         if (t->predictions)
                 t->in.id = t->id;
-        return 0;
+        return t->predictions ? argument_output("--predictions", t->predictions, false) : 0;
 }
 
 /* The model's index for each label of the file; labels that neither know is said of are a mistake, not an error of the model. */
@@ -155,9 +155,15 @@ static int write_predictions(const struct task *t)
 
         if (f) {
                 (void)fprintf(f, "#id\tlabel\tcategory\tconfidence\n");
-                for (size_t i = 0; i < t->rows.n; i++)
-                        (void)fprintf(f, "%s\t%s\t%s\t%.4f\n", t->rows.list[i].id, t->rows.labels[t->rows.list[i].label],
-                                      p->labels[t->list[i].said], t->list[i].confidence);
+                for (size_t i = 0; i < t->rows.n; i++) {
+                        const char *cell[] = { t->rows.list[i].id, t->rows.labels[t->rows.list[i].label], p->labels[t->list[i].said] };
+
+                        for (size_t k = 0; k < LENGTH_OF(cell); k++) {
+                                rows_put(f, cell[k]);
+                                (void)fputc('\t', f);
+                        }
+                        (void)fprintf(f, "%.4f\n", t->list[i].confidence);
+                }
                 bad = ferror(f) != 0;
                 if (fclose(f) == 0 && !bad)
                         return 0;

@@ -82,7 +82,9 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (!t->model || !t->encoder_folder || !t->source.outcomes)
                 return 1 + argument_missing("eval instruct", !t->model ? "--model" : !t->encoder_folder ? "--encoder" : "--outcomes");
-        return lessons_missing("eval instruct", &t->source) ? 3 : 0;
+        if (lessons_missing("eval instruct", &t->source))
+                return 3;
+        return t->predictions ? argument_output("--predictions", t->predictions, false) : 0;
 }
 
 static int match(struct task *t)
@@ -155,6 +157,19 @@ static void count(struct task *t, size_t i, const size_t *chosen)
         }
 }
 
+static void put_prediction(const struct task *t, size_t i, double near, const size_t *chosen)
+{
+        rows_put(t->out, t->lessons.rows.list[i].id);
+        (void)fputc('\t', t->out);
+        rows_put(t->out, t->lessons.rows.labels[t->lessons.task[i]]);
+        (void)fprintf(t->out, "\t%.4f", near);
+        for (enum method m = 0; m < METHODS; m++) {
+                (void)fputc('\t', t->out);
+                rows_put(t->out, gates_parts(t->gates)->names[chosen[m]]);
+        }
+        (void)fputc('\n', t->out);
+}
+
 static int score_all(struct task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
@@ -179,8 +194,7 @@ static int score_all(struct task *t)
                 chosen[JOINED] = best(local, global, (float)(near >= p->threshold ? p->gamma : p->beta), p->experts);
                 count(t, i, chosen);
                 if (t->out)
-                        (void)fprintf(t->out, "%s\t%s\t%.4f\t%s\t%s\t%s\t%s\n", l->rows.list[i].id, l->rows.labels[task], near, p->names[chosen[LOCAL]],
-                                      p->names[chosen[LOCAL_OTHER]], p->names[chosen[GLOBAL]], p->names[chosen[JOINED]]);
+                        put_prediction(t, i, near, chosen);
         }
         return 0;
 }

@@ -105,7 +105,9 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (!t->edges.source.path || !t->catalogue)
                 return 1 + argument_missing("eval", !t->catalogue ? "--catalogue" : "--edges");
-        return 0;
+        if (t->save && (r = argument_output_folder("--save", t->catalogue)) != 0)
+                return r;
+        return t->svg ? argument_output("--svg", t->svg, false) : 0;
 }
 
 /* ---- who is asked for what ---------------------------------------------------------------------------------------------------- */

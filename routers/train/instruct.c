@@ -162,7 +162,9 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (t->ask.url && !t->ask.model)
                 return 1 + argument_missing("instruct", "--ask-model");
-        return 0;
+        if (t->ask.out && (r = argument_output("--ask-out", t->ask.out, false)) != 0)
+                return r;
+        return argument_output("--out", t->out, true);
 }
 
 static int check_names(const struct task *t)

@@ -134,7 +134,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         }
         if (!t->edges.source.path || !t->vectors_path || !t->out)
                 return 1 + argument_missing("interests", !t->edges.source.path ? "--edges" : !t->vectors_path ? "--vectors" : "--out");
-        return 0;
+        return argument_output_folder("--out", t->out);
 }
 
 /* ---- attributes ------------------------------------------------------------------------------------------------------------- */
@@ -231,6 +231,25 @@ static void show_stage(void *ctx, const char *what)
         (void)fflush(stdout);
 }
 
+static bool same_names(const struct ids_view *a, const struct ids_view *b)
+{
+        return a->n == b->n && a->text_size == b->text_size && memcmp(a->text, b->text, a->text_size) == 0 &&
+               memcmp(a->start, b->start, (a->n + 1) * sizeof *a->start) == 0;
+}
+
+/* Vectors of one kind of thing have a user in each item's place: read as two kinds they would make a catalogue in which nobody is found. */
+static int check_kinds(const struct task *t)
+{
+        const char *said = tensors_meta(t->vectors.file, "one_kind");
+        bool one = said && *said ? strcmp(said, "true") == 0 : t->vectors.users.names.n > 1 && same_names(&t->vectors.users.names, &t->vectors.items.names);
+
+        if (one == t->edges.source.one_kind || (!one && !(said && *said)))
+                return 0;
+        (void)fprintf(stderr, one ? "%s: made by embed --one-kind, users are items there: interests --one-kind takes it\n"
+                                  : "%s: made by embed without --one-kind: embed --one-kind makes what interests --one-kind takes\n", t->vectors_path);
+        return -EINVAL;
+}
+
 static int build(struct task *t)
 {
         struct catalogue *c;
@@ -244,6 +263,9 @@ static int build(struct task *t)
                 (void)fprintf(stderr, "%s: %s\n", t->vectors_path, why);
                 return r;
         }
+        r = check_kinds(t);
+        if (r < 0)
+                return r;
         r = edges_adopt(&t->edges, &t->vectors.users.names, &t->vectors.items.names);
         if (r == 0 && t->attributes)
                 r = read_attributes(t);

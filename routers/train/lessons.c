@@ -113,8 +113,8 @@ static int take_expert(void *ctx, json_t *line, char *why, size_t n)
 
         if (!instruction)
                 instruction = json_string_value(json_object_get(line, "description"));
-        if (!name || !*name) {
-                (void)snprintf(why, n, "'expert' must be a name");
+        if (!name || !*name || !rows_is_name(name)) {
+                (void)snprintf(why, n, "'expert' must be a name, without control characters");
                 return -EINVAL;
         }
         if ((!instruction || !*instruction) && json_array_size(examples) == 0) {

@@ -93,7 +93,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         if (!t->outcomes || !t->labels.path || !t->labels.label || !t->out)
                 return 1 + argument_missing("map", !t->outcomes ? "--outcomes" : !t->labels.path ? "--labels"
                                                    : !t->labels.label ? "--label" : "--out");
-        return 0;
+        return argument_output("--out", t->out, false);
 }
 
 struct standing {

@@ -107,7 +107,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         if (!t->folder || !t->in.path || !t->in.text || !t->in.label || !t->out)
                 return 1 + argument_missing("map2d", !t->folder ? "--encoder" : !t->in.path ? "--in" : !t->in.text ? "--text"
                                                      : !t->in.label ? "--label" : "--out");
-        return 0;
+        return argument_output("--out", t->out, false);
 }
 
 /* As many of each category as of the others, evenly over the file. */

@@ -39,6 +39,26 @@ int rows_where(struct rows_source *s, const char *condition)
         return 0;
 }
 
+bool rows_is_name(const char *text)
+{
+        for (; *text; text++)
+                if ((unsigned char)*text < 0x20 || *text == 0x7F)
+                        return false;
+        return true;
+}
+
+void rows_put(FILE *f, const char *text)
+{
+        for (; *text; text++)
+                switch (*text) {
+                case '\t': (void)fputs("\\t", f); break;
+                case '\n': (void)fputs("\\n", f); break;
+                case '\r': (void)fputs("\\r", f); break;
+                case '\\': (void)fputs("\\\\", f); break;
+                default: (void)fputc(*text, f);
+                }
+}
+
 const char *rows_scalar(json_t *value, char buf[32])
 {
         if (json_is_string(value))
@@ -100,55 +120,80 @@ static int read_line(gzFile f, char **line, size_t *room, size_t *ret_n)
         }
 }
 
-int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx)
+int rows_lines(const char *path, int (*take)(void *ctx, char *line, size_t n, size_t number), void *ctx)
 {
-        CLEANUP(gzclose_p) gzFile f = gzopen(path, "rb");
+        bool piped = strcmp(path, "-") == 0;
+        CLEANUP(gzclose_p) gzFile f = piped ? gzdopen(dup(STDIN_FILENO), "rb") : gzopen(path, "rb");
         CLEANUP(free_p) char *text = NULL;
-        size_t room = 0, n = 0, number = 0, bad = 0;
-        int r;
+        size_t room = 0, n = 0, number = 0;
+        int r, taken = 0;
 
         if (!f) {
                 r = errno ? -errno : -ENOMEM;
                 (void)fprintf(stderr, "%s: cannot open: %s\n", path, ERRNO_TEXT(r));
                 return r;
         }
-        while ((r = read_line(f, &text, &room, &n)) > 0) {
-                CLEANUP(json_p) json_t *line = NULL;
-                char why[256] = "not a JSON object";
-                json_error_t error;
-
+        while (taken == 0 && (r = read_line(f, &text, &room, &n)) > 0) {
                 number++;
-                if (number % 1024 == 0)
+                if (number % 1024 == 0 && !piped)
                         progress_show("reading", number, 0);
-                if (strspn(text, " \t\r") >= n)
-                        continue;
-                line = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-                if (!line)
-                        (void)snprintf(why, sizeof why, "invalid JSON at column %d: %.160s", error.column, error.text);
-                if (json_is_object(line)) {
-                        r = take(ctx, line, why, sizeof why);
-                        if (r >= 0)
-                                continue;
-                        if (r == -ENOMEM)
-                                break;
-                }
-                progress_done();
-                if (++bad <= NAMED_MAX)
-                        (void)fprintf(stderr, "%s:%zu: %s, ignoring the line\n", path, number, why);
-                if (bad > max_bad) {
-                        (void)fprintf(stderr, "%s: %zu unusable lines, at most %zu are allowed (--max-bad)\n", path, bad, max_bad);
-                        return -EINVAL;
+                text[n] = '\0';
+                if (strspn(text, " \t\r") < n)
+                        taken = take(ctx, text, n, number);
+        }
+        progress_done();
+        if (taken < 0)
+                return taken;
+        if (r < 0)
+                (void)fprintf(stderr, "%s:%zu: cannot read: %s\n", path, number + 1,
+                              r == -EMSGSIZE ? "the line is longer than 16 MiB" : r == -EIO ? "damaged or cut gzip data" : ERRNO_TEXT(r));
+        return r;
+}
+
+struct objects {
+        const char *path;
+        size_t max_bad, bad, lines;
+        int (*take)(void *ctx, json_t *line, char *why, size_t why_size);
+        void *ctx;
+};
+
+static int take_object(void *ctx, char *text, size_t n, size_t number)
+{
+        struct objects *x = ctx;
+        char why[256] = "not a JSON object";
+        json_error_t error;
+        CLEANUP(json_p) json_t *line = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+
+        x->lines = number;
+        if (!line)
+                (void)snprintf(why, sizeof why, "invalid JSON at column %d: %.160s", error.column, error.text);
+        if (json_is_object(line)) {
+                int r = x->take(x->ctx, line, why, sizeof why);
+
+                if (r >= 0)
+                        return 0;
+                if (r == -ENOMEM) {
+                        (void)fprintf(stderr, "%s:%zu: cannot read: %s\n", x->path, number, ERRNO_TEXT(r));
+                        return r;
                 }
         }
         progress_done();
-        if (r < 0) {
-                (void)fprintf(stderr, "%s:%zu: cannot read: %s\n", path, number + 1,
-                              r == -EMSGSIZE ? "the line is longer than 16 MiB" : r == -EIO ? "damaged or cut gzip data" : ERRNO_TEXT(r));
-                return r;
-        }
-        if (bad > 0)
-                (void)fprintf(stderr, "%s: %zu of %zu lines were unusable, ignoring them\n", path, bad, number);
-        return 0;
+        if (++x->bad <= NAMED_MAX)
+                (void)fprintf(stderr, "%s:%zu: %s, ignoring the line\n", x->path, number, why);
+        if (x->bad <= x->max_bad)
+                return 0;
+        (void)fprintf(stderr, "%s: %zu unusable lines, at most %zu are allowed (--max-bad)\n", x->path, x->bad, x->max_bad);
+        return -EINVAL;
+}
+
+int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx)
+{
+        struct objects x = { path, max_bad, 0, 0, take, ctx };
+        int r = rows_lines(path, take_object, &x);
+
+        if (r == 0 && x.bad > 0)
+                (void)fprintf(stderr, "%s: %zu of %zu lines were unusable, ignoring them\n", path, x.bad, x.lines);
+        return r;
 }
 
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
@@ -182,8 +227,7 @@ static int add_lines(FILE *out, json_t *value, bool *ret_any)
         return 0;
 }
 
-/* The text fields joined by newlines, on the heap; NULL after saying why. */
-static char *text_of(json_t *line, const char *fields, size_t *ret_n, char *why, size_t why_size)
+char *rows_text(json_t *line, const char *fields, size_t *ret_n, char *why, size_t why_size)
 {
         char *text = NULL;
         bool any = false;
@@ -219,6 +263,10 @@ static int label_of(struct rows *rows, const char *label, size_t *ret, char *why
                         *ret = i;
                         return 0;
                 }
+        if (!rows_is_name(label)) {
+                (void)snprintf(why, why_size, "label '%.64s' has a tab, a line's end or another control character, which stands in no line and no header", label);
+                return -EINVAL;
+        }
         if (rows->n_labels == ROWS_LABELS_MAX || !*label || strlen(label) > 200) {
                 (void)snprintf(why, why_size, "label '%.64s' is empty, too long, or the %dth: is it the right field?", label,
                                ROWS_LABELS_MAX + 1);
@@ -258,7 +306,7 @@ static int take_row(void *ctx, json_t *line, char *why, size_t why_size)
                 (void)snprintf(why, why_size, "field '%.64s' is missing or not a text", s->id);
                 return -EINVAL;
         }
-        text = text_of(line, s->text, &row.n, why, why_size);
+        text = rows_text(line, s->text, &row.n, why, why_size);
         if (!text)
                 return -EINVAL;
         r = label_of(rows, label, &row.label, why, why_size);

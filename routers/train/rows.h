@@ -6,8 +6,10 @@
 #define PM_ROWS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define ROWS_WHERE_MAX 16
 #define ROWS_LINE_MAX ((size_t)16 << 20)
@@ -55,6 +57,18 @@ unsigned rows_part(const struct row *r, unsigned seed, unsigned parts);
 
 /* Calls take() for each line's object; what take returns below 0 (after filling why) makes the line a bad one. */
 int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx);
+
+/* Calls take() for each line that is not blank, without its end, a NUL behind it; below 0 ends the reading.  "-" is standard input.  0 or -errno
+ * after a message on stderr. */
+int rows_lines(const char *path, int (*take)(void *ctx, char *line, size_t n, size_t number), void *ctx);
+
+/* The text fields joined by newlines, on the heap; NULL after saying why. */
+char *rows_text(json_t *line, const char *fields, size_t *ret_n, char *why, size_t why_size);
+
+/* May it be a category's or an expert's name: without control characters? */
+bool rows_is_name(const char *text);
+/* A cell of a tab-separated table: tabs, lines' ends and backslashes as \t, \n, \r, \\. */
+void rows_put(FILE *f, const char *text);
 
 /* A scalar as text, into buf where it is not a string; NULL for lists, objects and null. */
 const char *rows_scalar(json_t *value, char buf[32]);

@@ -57,6 +57,23 @@ runs 0 "$try" "$routers/interests.so" -o index=catalogue asks.jsonl
 prints '{"line":1,"end":"candidates","items":[{"id":"i'
 prints '{"line":4,"end":"candidates","items":[],'
 
+# Users are items there, or they are not: both must say the same.
+awk 'BEGIN { for (i = 0; i < 30; i++) print "n" i "\tn" (i * 7 + 1) % 30 }' > links.tsv
+runs 0 "$train" embed --edges links.tsv --one-kind --dim 8 --out links.safetensors
+runs 1 "$train" interests --edges links.tsv --vectors links.safetensors --out links
+says 'links.safetensors: made by embed --one-kind, users are items there: interests --one-kind takes it'
+runs 0 "$train" interests --edges links.tsv --one-kind --vectors links.safetensors --out links
+runs 0 "$train" embed --edges links.tsv --dim 8 --out pairs.safetensors
+runs 1 "$train" interests --edges links.tsv --one-kind --vectors pairs.safetensors --out links
+says 'pairs.safetensors: made by embed without --one-kind'
+
+# Weights whose products are nothing, which wrote beyond a row's end.
+awk 'BEGIN { for (u = 0; u < 40; u++) { print "u" u "\tbig\t1"; for (i = 0; i < 3; i++) print "u" u "\ti" i "\t1e-30" } }' > tiny.tsv
+runs 0 "$train" embed --edges tiny.tsv --weighted --dim 4 --out tiny.safetensors
+runs 0 "$train" interests --edges tiny.tsv --weighted --vectors tiny.safetensors --out tiny
+runs 2 "$train" interests --edges tiny.tsv --vectors tiny.safetensors --out nowhere/at/all
+says "--out: cannot write to folder 'nowhere/at/all': No such file or directory"
+
 # What cannot be.
 : > empty.tsv
 runs 1 "$train" embed --edges empty.tsv --out x.safetensors

@@ -313,6 +313,92 @@ Test(train, the_same_input_gives_the_same_bytes)
                      1, "a label that the model does not know");
 }
 
+/* A category stands in lines of tables and in a header of every answer; an id in lines. */
+Test(train, labels_that_break_lines_are_bad_lines_and_tables_keep_their_columns)
+{
+        char line[512];
+        FILE *f;
+
+        write_prompts();
+        cr_assert_eq(train_model("m.safetensors", "7"), 0);
+        put("b.jsonl", "{\"id\": \"1\\t2\\n\\\\3\", \"q\": \"the verdict of the court\", \"c\": \"law\"}\n{\"id\": 2, \"q\": \"x\", \"c\": \"la\\tw\"}\n"
+                       "{\"id\": 3, \"q\": \"x\", \"c\": \"law\\n2\"}\n{\"id\": 4, \"q\": \"x\", \"c\": \"la\\u007fw\"}\n");
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", in_folder("m.safetensors"), "--in", in_folder("b.jsonl"), "--text",
+                                                         "q", "--label", "c", "--max-bad", "2", NULL }), 1, "three lines are unusable");
+        cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", in_folder("m.safetensors"), "--in", in_folder("b.jsonl"), "--text",
+                                                         "q", "--label", "c", "--predictions", in_folder("p.tsv"), NULL }), 0);
+        f = fopen(in_folder("p.tsv"), "re");
+        cr_assert(f && fgets(line, sizeof line, f) && fgets(line, sizeof line, f));
+        cr_assert_eq(strncmp(line, "1\\t2\\n\\\\3\tlaw\tlaw\t", 17), 0, "%s", line);
+        cr_assert(!fgets(line, sizeof line, f), "one line a prompt");
+        (void)fclose(f);
+}
+
+Test(train, too_few_prompts_to_say_how_good_it_is)
+{
+        put("a.jsonl", "{\"q\": \"one\", \"c\": \"a\"}\n{\"q\": \"two\", \"c\": \"b\"}\n");
+        cr_assert_eq(run(command_category, (const char *[]){ "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--out",
+                                                             in_folder("few.safetensors"), NULL }), 1);
+        cr_assert_eq(access(in_folder("few.safetensors"), F_OK), -1);
+}
+
+Test(train, an_output_that_cannot_be_is_told_before_the_work)
+{
+        static const char *const bad[] = { "/nonexistent/m", "/dev/null/m", "/tmp", "" };
+
+        for (size_t i = 0; i < LENGTH_OF(bad); i++) {
+                cr_assert_eq(run(command_category, (const char *[]){ "category", "--in", "none", "--text", "q", "--label", "c", "--out", bad[i], NULL }), 2);
+                cr_assert_eq(run(command_embed, (const char *[]){ "embed", "--edges", "none", "--out", bad[i], NULL }), 2);
+                cr_assert_eq(run(command_map, (const char *[]){ "map", "--outcomes", "none", "--labels", "none", "--label", "c", "--out", bad[i], NULL }), 2);
+                cr_assert_eq(run(command_map2d, (const char *[]){ "map2d", "--encoder", "none", "--in", "none", "--text", "q", "--label", "c", "--out", bad[i],
+                                                                  NULL }), 2);
+                cr_assert_eq(run(command_instruct, (const char *[]){ "instruct", "--encoder", "none", "--experts", "none", "--out", bad[i], NULL }), 2);
+                cr_assert_eq(run(command_predict, (const char *[]){ "predict", "category", "--model", "none", "--out", bad[i], NULL }), 2);
+                cr_assert_eq(run(command_eval, (const char *[]){ "eval", "category", "--model", "none", "--in", "none", "--text", "q", "--label", "c",
+                                                                 "--predictions", bad[i], NULL }), 2);
+        }
+        cr_assert_eq(run(command_embed, (const char *[]){ "embed", "--edges", "none", "--out", "/dev/null", NULL }), 2, "it would be replaced");
+        cr_assert_eq(run(command_embed, (const char *[]){ "embed", "--edges", "none", "--out", in_folder("v"), NULL }), 1, "the edges are what is wrong");
+}
+
+static void predicts(const char *input, const char *const *more, int status, const char *output)
+{
+        const char *argv[16] = { "predict", "category", "--model", in_folder("m.safetensors"), "--in", in_folder("in"), "--out", in_folder("out") };
+        char got[4096] = "";
+        size_t n = 8;
+        FILE *f;
+
+        for (; *more; more++)
+                argv[n++] = *more;
+        put("in", input);
+        cr_assert_eq(run(command_predict, argv), status, "%s", input);
+        f = fopen(in_folder("out"), "re");
+        cr_assert(f);
+        got[fread(got, 1, sizeof got - 1, f)] = '\0';
+        (void)fclose(f);
+        for (char *p = got; (p = strstr(p, "0.")) != NULL; p++) /* how sure it is, is not this test's business */
+                memmove(p + 1, p + strspn(p, "0123456789."), strlen(p + strspn(p, "0123456789.")) + 1);
+        cr_assert_str_eq(got, output);
+}
+#define PREDICTS(input, status, output, ...) predicts(input, (const char *const[]){ __VA_ARGS__, NULL }, status, output)
+
+Test(train, predicts_what_nobody_has_labelled)
+{
+        write_prompts();
+        cr_assert_eq(train_model("m.safetensors", "7"), 0);
+        PREDICTS("the verdict of the court\n\n  \nthe judge in court\r\n", 0, "#id\tcategory\tconfidence\tsure\n1\tlaw\t0\ttrue\n4\tlaw\t0\ttrue\n", "--tsv",
+                 "--threshold", "0.1");
+        PREDICTS("{\"id\":7,\"text\":\"the verdict of the court\"}\n{\"text\":[\"the verdict\",\"of the court\"]}\n", 0,
+                 "{\"id\":7,\"category\":\"law\",\"confidence\":0,\"sure\":true}\n{\"id\":\"2\",\"category\":\"law\",\"confidence\":0,\"sure\":true}\n", "--threshold", "0.1");
+        PREDICTS("#key\tq\nk1\tthe verdict of the court\n\tthe judge in court\n", 0, "#id\tcategory\tconfidence\tsure\nk1\tlaw\t0\tfalse\n3\tlaw\t0\tfalse\n", "--tsv",
+                 "--id", "key", "--text", "q", "--threshold", "1");
+        PREDICTS("the verdict\tof the court\n", 0, "#id\tcategory\tconfidence\tsure\n1\tlaw\t0\ttrue\n", "--tsv", "--plain", "--threshold", "0.1");
+        PREDICTS("a\tb\n", 1, "", "--text", "q");
+        PREDICTS("{\"text\":\n", 1, "", "--id", "id");
+        PREDICTS("{\"text\":\"the verdict of the court\"}\n{}\n", 0, "#id\tcategory\tconfidence\tsure\n1\tlaw\t0\tfalse\n", "--tsv", "--max-bad", "1", "--threshold", "1");
+        PREDICTS("", 1, "", "--id", "id");
+}
+
 Test(train, wrong_arguments_are_refused)
 {
         static const char *const none[] = { "category", NULL };

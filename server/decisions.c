@@ -14,12 +14,14 @@
 #include "gateway.h"
 #include "kept.h"
 #include "log.h"
+#include "query.h"
+#include "route.h"
 #include "settings.h"
 #include "sweep.h"
 
 #include "base.h"
 
-enum { LINE_MAX_BYTES = 1 << 20, UNDER_WAY_MAX = 512, COMMAND_US = 5000000, NAMED = 10, SHOW_EVERY = 10000, PROBLEMS_MAX = 200 };
+enum { LINE_MAX_BYTES = 1 << 20, UNDER_WAY_MAX = 512, COMMAND_US = 5000000, NAMED = 10, NAMES_MAX = 1024, SHOW_EVERY = 10000, PROBLEMS_MAX = 200 };
 
 /* ---- lines --------------------------------------------------------------------------------------------------------------- */
 
@@ -59,7 +61,7 @@ int decisions_read_line(const char *line, size_t n, struct pm_str *key, struct k
 {
         json_error_t error;
         json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, &error), *list, *ends;
-        const char *wrong = NULL;
+        const char *wrong = NULL, *extra;
 
         if (!json_is_object(o)) {
                 (void)snprintf(why, size, "no JSON object: %s", o ? "another value" : error.text);
@@ -81,12 +83,18 @@ int decisions_read_line(const char *line, size_t n, struct pm_str *key, struct k
                 wrong = "'expert' is missing";
         else if (!(k->confidence >= 0 && k->confidence <= 1))
                 wrong = "'confidence' is not in 0..1";
+        else if (key->n > NAMES_MAX || k->expert.n > NAMES_MAX || k->router.n > NAMES_MAX)
+                wrong = "'key', 'expert' or 'router' is longer than 1 KiB";
+        else if (k->category.n > DECISION_WORDS_MAX || k->reason.n > DECISION_WORDS_MAX)
+                wrong = "'category' or 'reason' is longer than 1 KiB";
+        else if (k->extra.p && query_extra_check(k->extra, NULL, &extra) < 0)
+                wrong = "'extra' is no JSON object, or has more than 64 KiB or 256 members: no gateway would use it";
         else if (list && (!json_is_array(list) || json_array_size(list) > KEPT_FALLBACKS_MAX))
                 wrong = "'fallbacks' is no list, or has more than 64 names";
         for (size_t i = 0; !wrong && i < json_array_size(list); i++) {
                 json_t *v = json_array_get(list, i);
 
-                if (!json_is_string(v) || json_string_length(v) == 0)
+                if (!json_is_string(v) || json_string_length(v) == 0 || json_string_length(v) > NAMES_MAX)
                         wrong = "'fallbacks' has something else than names";
                 else
                         k->fallbacks[k->n_fallbacks++] = (struct pm_str){ json_string_value(v), json_string_length(v) };
@@ -115,7 +123,7 @@ struct carrier {
         FILE *out;
 };
 
-struct errand {
+struct carried {
         struct redis_call call;
         struct carrier *t;
         size_t n;
@@ -185,9 +193,9 @@ static void on_over(struct sweep *s, const char *why)
                 (void)event_base_loopbreak(t->base);
 }
 
-static struct errand *errand(struct carrier *t, struct pm_str key, void (*done)(struct redis_call *, enum redis_result, const struct redisReply *))
+static struct carried *errand(struct carrier *t, struct pm_str key, void (*done)(struct redis_call *, enum redis_result, const struct redisReply *))
 {
-        struct errand *e = calloc(1, sizeof *e + key.n);
+        struct carried *e = calloc(1, sizeof *e + key.n);
 
         if (!e)
                 return NULL;
@@ -198,7 +206,7 @@ static struct errand *errand(struct carrier *t, struct pm_str key, void (*done)(
         return e;
 }
 
-static void over(struct errand *e)
+static void over(struct carried *e)
 {
         struct carrier *t = e->t;
 
@@ -212,7 +220,7 @@ static void over(struct errand *e)
 
 static void on_value(struct redis_call *c, enum redis_result result, const struct redisReply *reply)
 {
-        struct errand *e = CONTAINER_OF(c, struct errand, call);
+        struct carried *e = CONTAINER_OF(c, struct carried, call);
         struct carrier *t = e->t;
         CLEANUP(free_p) char *line = NULL;
         struct kept k;
@@ -237,7 +245,7 @@ static void on_keys(struct sweep *s, const struct pm_str *keys, size_t n)
 
         for (size_t i = 0; i < n; i++) {
                 const char *own = keys[i].p + t->prefix.n;
-                struct errand *e;
+                struct carried *e;
 
                 if (keys[i].n < t->prefix.n + 2 || own[1] != '|' || (own[0] != 'd' && own[0] != 'p'))
                         continue; /* an answer, or somebody else's */
@@ -270,7 +278,7 @@ int decisions_export(const char *file, FILE *out)
 
 static void on_set(struct redis_call *c, enum redis_result result, const struct redisReply *reply)
 {
-        struct errand *e = CONTAINER_OF(c, struct errand, call);
+        struct carried *e = CONTAINER_OF(c, struct carried, call);
         struct carrier *t = e->t;
 
         if (result == REDIS_ANSWERED) {
@@ -303,7 +311,7 @@ static void import_line(struct carrier *t, const char *line, size_t n, size_t nu
                 size_t size = kept_size(&k), whole = t->prefix.n + key.n;
                 CLEANUP(free_p) unsigned char *value = malloc(size);
                 CLEANUP(free_p) char *name = malloc(whole);
-                struct errand *e = NULL;
+                struct carried *e = NULL;
 
                 if (value && name) {
                         kept_write(&k, value);

@@ -173,6 +173,8 @@ Test(kept, bad_lines_say_what_is_wrong)
                 { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"confidence\":2}", "'confidence' is not in 0..1" },
                 { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"fallbacks\":3}", "'fallbacks' is no list" },
                 { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"fallbacks\":[\"\"]}", "something else than names" },
+                { "{\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\",\"extra\":\"[1]\"}", "'extra' is no JSON object" },
+                { "{\"key\":\"d|t|r|x\",\"ends_ms\":18446744073709551616,\"expert\":\"e\"}", "no JSON object" },
                 { "{\"key\":\"d|t|r|x\",\"key\":\"d|t|r|x\",\"ends_ms\":1,\"expert\":\"e\"}", "duplicate" },
         };
 
@@ -185,4 +187,30 @@ Test(kept, bad_lines_say_what_is_wrong)
                 cr_expect_eq(decisions_read_line(bad[i].line, strlen(bad[i].line), &key, &k, &memory, why, sizeof why), -EINVAL);
                 cr_expect_not_null(strstr(why, bad[i].why), "%s: %s", bad[i].line, why);
         }
+}
+
+/* What no gateway would take back is told to whoever brings it in. */
+Test(kept, lines_with_more_than_a_gateway_would_use_are_refused)
+{
+        static const char *const members[] = { "expert", "router", "category", "reason", "extra" };
+        char line[80000], why[200];
+
+        for (size_t i = 0; i < LENGTH_OF(members); i++)
+                for (int over = 0; over < 2; over++) {
+                        size_t most = i == 4 ? 65536 : 1024;
+                        int n = snprintf(line, sizeof line, "{\"key\":\"d|t|r|x\",\"ends_ms\":1%s,\"%s\":\"%s", i == 0 ? "" : ",\"expert\":\"e\"", members[i],
+                                         i == 4 ? "{\\\"a\\\":1" : "");
+                        struct pm_str key;
+                        struct kept k;
+                        void *memory;
+                        int r;
+
+                        memset(line + n, i == 4 ? ' ' : 'x', most + (size_t)over - (i == 4 ? 7 : 0));
+                        n += (int)(most + (size_t)over - (i == 4 ? 7 : 0));
+                        n += snprintf(line + n, sizeof line - (size_t)n, "%s\"}", i == 4 ? "}" : "");
+                        r = decisions_read_line(line, (size_t)n, &key, &k, &memory, why, sizeof why);
+                        cr_expect_eq(r, over ? -EINVAL : 0, "%s: %s", members[i], why);
+                        if (r == 0)
+                                json_decref(memory);
+                }
 }

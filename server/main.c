@@ -14,6 +14,7 @@
 #include "memory.h"
 #include "offline.h"
 #include "options.h"
+#include "routers.h"
 #include "tenant.h"
 
 #include "base.h"
@@ -85,8 +86,11 @@ static int describe(const struct arguments *a)
                 config_describe(stdout);
                 return ferror(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
         }
-        /* a name without a slash would be looked for among the system's libraries */
-        (void)snprintf(file, sizeof file, "%s%s", strchr(a->rest, '/') ? "" : "./", a->rest);
+        if (routers_find(a->rest, file, sizeof file) < 0) {
+                (void)fprintf(stderr, "pointsman: no router '%s', here or among the shipped ones: its name, or its file with a '/' in it, would be right\n",
+                              a->rest);
+                return EXIT_FAILURE;
+        }
         if (loader_open(file, &plugin, why, sizeof why) < 0) {
                 (void)fprintf(stderr, "pointsman: %s\n", why);
                 return EXIT_FAILURE;
@@ -168,7 +172,7 @@ static const struct command commands[] = {
           "export writes to standard output, import reads standard input; the Redis is that of the configuration.  Each line has key,\n"
           "ends_ms, expert, fallbacks, router, category, confidence, reason, extra.  What has ended meanwhile is passed over.\n",
           true, false, true, decisions },
-        { "describe", "[PLUGIN.so]", "print the reference of the configuration, or of a router's options",
+        { "describe", "[ROUTER]", "print the reference of the configuration, or of a router's options",
           "Markdown on standard output.\n",
           false, false, true, describe },
         { "hash-key", "", "make a tenant's key, or hash one from standard input",

@@ -33,29 +33,40 @@ static void *make(struct opener *o, size_t n)
 
 /* ---- where plugins are --------------------------------------------------------------------------------------------------- */
 
-static const char *executable_folder(struct arena *a)
+static const char *const beside[] = { "../routers", "../lib/pointsman/routers" }; /* the executable */
+
+static void executable_folder(char path[PATH_MAX])
 {
-        char path[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+        ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 1);
         char *slash;
 
-        if (n <= 0)
-                return ".";
-        path[n] = '\0';
+        path[n > 0 ? n : 0] = '\0';
         slash = strrchr(path, '/');
-        if (!slash || slash == path)
-                return "/";
-        *slash = '\0';
-        slash = arena_strndup(a, path, strlen(path));
-        return slash ? slash : ".";
+        if (slash)
+                slash[slash == path] = '\0';
+        else
+                (void)snprintf(path, PATH_MAX, ".");
+}
+
+int routers_find(const char *name, char *ret, size_t size)
+{
+        char folder[PATH_MAX], list[LENGTH_OF(beside)][PATH_MAX + 32];
+        const char *folders[LENGTH_OF(beside) + 1] = { "." };
+
+        executable_folder(folder);
+        for (size_t i = 0; i < LENGTH_OF(beside); i++) {
+                (void)snprintf(list[i], sizeof list[i], "%s/%s", folder, beside[i]);
+                folders[i + 1] = list[i];
+        }
+        return loader_find(name, folders, LENGTH_OF(folders), ret, size);
 }
 
 static void find_folders(struct opener *o)
 {
-        static const char *const beside[] = { "../routers", "../lib/pointsman/routers" };
-        const char *folder = executable_folder(&o->g->arena);
         struct arena *a = &o->g->arena;
+        char folder[PATH_MAX];
 
+        executable_folder(folder);
         for (size_t i = 0; i < o->s->plugin_dirs.n && i < FOLDERS_MAX - LENGTH_OF(beside); i++) {
                 const char *given = o->s->plugin_dirs.items[i];
 

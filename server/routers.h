@@ -5,6 +5,8 @@
 #ifndef PM_ROUTERS_H
 #define PM_ROUTERS_H
 
+#include <stddef.h>
+
 struct generation;
 struct problems;
 struct settings;
@@ -14,4 +16,8 @@ struct settings;
  * refused by a router, is added to p, and the next one follows.  Closing is deferred to the end of the generation's arena.
  */
 void routers_open(struct generation *g, const struct settings *s, struct problems *p);
+
+/* The file of a router without a configuration: `name` itself if it has a '/', else here, or where the shipped ones are.  0, -ENOENT or
+ * -ENAMETOOLONG. */
+int routers_find(const char *name, char *ret, size_t size);
 #endif

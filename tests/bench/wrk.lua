@@ -5,6 +5,10 @@ local head, tail, serial = nil, nil, 0
 
 function init(args)
    local model, kind = args[1], args[2]
+   if not model or (kind and kind ~= "fixed" and kind ~= "varied") then
+      io.stderr:write("usage: wrk -s wrk.lua [OPTION...] URL -- MODEL [fixed|varied]\n")
+      os.exit(2)
+   end
    local before = '{"model":"' .. model .. '","messages":[{"role":"user","content":"'
    local after = '"}],"max_tokens":20}'
    local text = "Question 000000000: a ball is thrown upwards at 12 m/s from a roof of 30 m; after which time does it hit the ground, and "

@@ -105,7 +105,7 @@ def test_serve_refuses_what_check_refuses(tmp_path):
     assert status == 1 and "lisden" in out + err
 
 
-@pytest.mark.parametrize("arguments, wanted", [(["version"], 0), (["describe"], 0), (["--help"], 0), ([], 2), (["nonsense"], 2), (["serve"], 2)])
+@pytest.mark.parametrize("arguments, wanted", [(["version"], 0), (["describe"], 0), (["describe", "rules"], 0), (["describe", "nosuch"], 1), (["--help"], 0), ([], 2), (["nonsense"], 2), (["serve"], 2)])
 def test_arguments(arguments, wanted):
     status, out, err = run(*arguments)
     assert (status == 0) == (wanted == 0) and out + err

@@ -287,21 +287,29 @@ static const struct pm_filter *make_filter(struct run *r, const char *key, json_
         return f;
 }
 
+/* A member's value; null is what is not given. */
+static json_t *given(json_t *body, const char *name)
+{
+        json_t *v = json_object_get(body, name);
+
+        return json_is_null(v) ? NULL : v;
+}
+
 /* As the gateway reads it. */
 static void read_body(struct run *r)
 {
         struct pm_query *q = &r->query;
-        json_t *body = json_loadb(q->body.p ? q->body.p : "", q->body.n, JSON_ALLOW_NUL, NULL), *value, *filter = json_object_get(body, "filter");
-        const char *seen = json_string_value(json_object_get(body, "seen")), *key;
+        json_t *body = json_loadb(q->body.p ? q->body.p : "", q->body.n, JSON_ALLOW_NUL, NULL), *value, *filter = given(body, "filter");
+        const char *seen = json_string_value(given(body, "seen")), *key;
         const struct pm_filter **filters = scrap_alloc(r->memory, (json_object_size(filter) + 1) * sizeof *filters);
 
         if (r->ask->body.n && !json_is_object(body))
                 wrong(r, NULL, "the body must be a JSON object");
-        if (json_object_get(body, "deny"))
-                add_texts(r, "deny", json_object_get(body, "deny"), &q->exclude, &q->n_exclude);
-        if (json_object_get(body, "allow"))
-                add_texts(r, "allow", json_object_get(body, "allow"), &q->allow, &q->n_allow);
-        if (json_object_get(body, "seen") && (!seen || (strcmp(seen, "keep") != 0 && strcmp(seen, "drop") != 0)))
+        if (given(body, "deny"))
+                add_texts(r, "deny", given(body, "deny"), &q->exclude, &q->n_exclude);
+        if (given(body, "allow"))
+                add_texts(r, "allow", given(body, "allow"), &q->allow, &q->n_allow);
+        if (given(body, "seen") && (!seen || (strcmp(seen, "keep") != 0 && strcmp(seen, "drop") != 0)))
                 wrong(r, "seen", "must be \"keep\" or \"drop\"");
         q->keep_seen = seen && strcmp(seen, "keep") == 0;
         if (filter && !json_is_object(filter))

@@ -348,6 +348,8 @@ static void print_result(const struct prompt *p, const struct mock_result *r)
         } else if (r->end == MOCK_CANDIDATES) {
                 (void)json_object_set_new(o, "items", items_json(r));
         } else if (r->text) {
+                if (r->end == MOCK_REJECTED)
+                        (void)json_object_set_new(o, "param", text_or_null(r->param));
                 (void)json_object_set_new(o, "text", text_or_null(r->text));
         }
         (void)json_object_set_new(o, "steps", json_integer(r->steps));

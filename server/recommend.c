@@ -34,6 +34,14 @@ static bool recommends(const struct route *route)
 static const char *const members[] = { "model", "user", "users", "history", "n", "exclude", "seen", "filter", "allow", "deny", "explain", "events",
                                        "item", "weight", "time" };
 
+/* A member's value; null is what is not given. */
+static struct pm_str given(struct pm_str body, const char *name)
+{
+        struct pm_str v = js_member(body, name);
+
+        return js_type(v) == JS_NULL ? (struct pm_str){ 0 } : v;
+}
+
 const struct route *recommend_route_of(struct request *r, struct pm_str body)
 {
         const struct generation *g = r->generation;
@@ -52,7 +60,7 @@ const struct route *recommend_route_of(struct request *r, struct pm_str body)
                                   (int)MIN(raw.n, (size_t)60), raw.p);
                 return NULL;
         }
-        model = js_member(body, "model");
+        model = given(body, "model");
         if (model.p) {
                 struct pm_str name = js_text(model, &r->arena);
 
@@ -83,7 +91,7 @@ static enum next read_ids(struct request *r, struct pm_str list, const char *nam
         struct js j;
 
         *ret_n = 0;
-        if (!list.p || js_type(list) == JS_NULL)
+        if (!list.p)
                 return GO;
         if (js_type(list) != JS_ARRAY)
                 return reply_error(r, 400, name, NULL, "'%s' must be a list of ids", name);
@@ -214,7 +222,7 @@ static enum next read_filter(struct request *r, struct pm_str filter, struct rec
 /* What may come back: `deny` is more of `exclude`. */
 static enum next read_limits(struct request *r, struct pm_str body, struct recommend_query *q)
 {
-        struct pm_str seen = js_member(body, "seen"), allow = js_member(body, "allow"), explain = js_member(body, "explain");
+        struct pm_str seen = given(body, "seen"), allow = given(body, "allow"), explain = given(body, "explain");
         size_t most = (size_t)r->generation->limits.ids, n_deny = 0;
         const struct pm_str *const *deny = NULL;
         const struct pm_str **both;
@@ -224,13 +232,13 @@ static enum next read_limits(struct request *r, struct pm_str body, struct recom
         if (explain.p && js_type(explain) != JS_TRUE && js_type(explain) != JS_FALSE)
                 return reply_error(r, 400, "explain", NULL, "'explain' must be true or false");
         q->keep_seen = js_string_is(seen, "keep");
-        (void)read_filter(r, js_member(body, "filter"), q);
+        (void)read_filter(r, given(body, "filter"), q);
         if (!r->ended)
                 (void)read_ids(r, allow, "allow", most, &q->allow, &q->n_allow);
         if (!r->ended)
-                (void)read_ids(r, js_member(body, "exclude"), "exclude", most, &q->exclude, &q->n_exclude);
+                (void)read_ids(r, given(body, "exclude"), "exclude", most, &q->exclude, &q->n_exclude);
         if (!r->ended)
-                (void)read_ids(r, js_member(body, "deny"), "deny", most, &deny, &n_deny);
+                (void)read_ids(r, given(body, "deny"), "deny", most, &deny, &n_deny);
         if (r->ended || n_deny == 0)
                 return GO;
         both = arena_alloc(&r->arena, (q->n_exclude + n_deny) * sizeof *both);
@@ -249,7 +257,7 @@ static struct pm_str user_of(struct request *r, struct pm_str v, const char *nam
 {
         struct pm_str user = js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
 
-        if (v.p && js_type(v) != JS_NULL && (js_type(v) != JS_STRING || user.n > ID_MAX))
+        if (v.p && (js_type(v) != JS_STRING || user.n > ID_MAX))
                 (void)reply_error(r, 400, name, NULL, "'%s' must be a text of at most %d bytes", name, ID_MAX);
         return user;
 }
@@ -267,23 +275,23 @@ enum next recommend_parse(struct request *r)
                 return GO;
         if (!m)
                 return reply_error(r, 503, NULL, NULL, "no memory for the request");
-        n = js_member(body, "n");
+        n = given(body, "n");
         if (n.p && (!js_int(n, &wanted) || wanted < 1 || wanted > r->generation->limits.items))
                 return reply_error(r, 400, "n", NULL, "'n' must be a whole number, 1 to %" PRId64 " (limits.items)", r->generation->limits.items);
         one.wanted = n.p ? (size_t)wanted : one.wanted;
         one.body = body;
         (void)read_limits(r, body, &one);
         if (!r->ended)
-                (void)read_ids(r, js_member(body, "history"), "history", (size_t)r->generation->limits.ids, &one.history, &one.n_history);
-        users = js_member(body, "users");
+                (void)read_ids(r, given(body, "history"), "history", (size_t)r->generation->limits.ids, &one.history, &one.n_history);
+        users = given(body, "users");
         m->list = users.p != NULL;
         m->n = 1;
         if (m->list && !r->ended) {
                 (void)read_ids(r, users, "users", USERS_MAX, &ids, &m->n);
-                if (!r->ended && (m->n == 0 || js_member(body, "user").p))
+                if (!r->ended && (m->n == 0 || given(body, "user").p))
                         return reply_error(r, 400, "users", NULL, m->n ? "'user' and 'users' cannot stand together" : "'users' is empty");
         } else if (!r->ended) {
-                one.user = user_of(r, js_member(body, "user"), "user");
+                one.user = user_of(r, given(body, "user"), "user");
         }
         if (r->ended)
                 return GO;
@@ -295,7 +303,7 @@ enum next recommend_parse(struct request *r)
                 if (m->list)
                         m->queries[i].user = *ids[i];
         }
-        m->explain = js_type(js_member(body, "explain")) == JS_TRUE;
+        m->explain = js_type(given(body, "explain")) == JS_TRUE;
         r->query.model = (struct pm_str){ r->asked->name, strlen(r->asked->name) };
         m->request = r;
         r->recommend = m;

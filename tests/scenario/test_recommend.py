@@ -115,6 +115,17 @@ def test_what_else_stands_in_the_body_loses_nothing(plain_world):
             assert ask('"n":1,"filter":{"parity":["even",2,true]}') == ["item-2"], rest
 
 
+def test_null_is_what_is_not_given(plain_world):
+    """As clients write that leave a field empty."""
+    gateway = serve(plain_world)
+
+    names = ("model", "user", "users", "history", "n", "exclude", "deny", "allow", "filter", "seen", "explain")
+    nothing = recommend(gateway)
+    assert recommend(gateway, **dict.fromkeys(names)) == nothing and len(nothing["items"]) == 20
+    for name in names:
+        assert recommend(gateway, **{name: None}) == nothing, name
+
+
 def test_nothing_recommends(plain_world):
     _, gateway = plain_world.serve("alpha")
 

@@ -119,6 +119,25 @@ def test_cut_and_foreign_files_are_refused(plain_world, tmp_path):
     assert gateway.admin("POST", "/admin/reload").status == 200
 
 
+def test_a_file_that_is_spoilt_in_place_harms_nobody_until_it_is_loaded(plain_world, tmp_path):
+    """Cut, written over, gone: under a mapping these were SIGBUS, or numbers that nobody had checked."""
+    folder = tmp_path / "index"
+    shutil.copytree(DEMO, folder)
+    gateway = serve(plain_world, folder)
+    before = ids(recommend(gateway, user="u1", n=50))
+    file = folder / "catalogue.safetensors"
+    size = file.stat().st_size
+
+    for spoilt in (b"", b"\xff" * size, b"\0" * (2 * size)):
+        with open(file, "r+b") as f:  # the same inode
+            f.truncate(len(spoilt))
+            f.write(spoilt)
+        assert ids(recommend(gateway, user="u1", n=50)) == before
+        assert gateway.admin("POST", "/admin/reload").status == 422
+    file.unlink()
+    assert ids(recommend(gateway, user="u1", n=50)) == before
+
+
 class Askers(Crowd):
     """A crowd for /v1/recommend."""
 

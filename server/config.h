@@ -39,7 +39,7 @@ struct listener {
 struct limits {
         int64_t head, headers, body, memory, depth, messages, connections;
         int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
-        int64_t buffer, ids, items;
+        int64_t buffer, event, ids, items;
 };
 
 /* One loaded router. */

@@ -238,7 +238,7 @@ enum next forward_next(struct request *r)
                 return reply_error(r, 503, NULL, NULL, "no memory for the request");
         }
         call = (struct upstream_call){ .endpoint = a->endpoint, .path = forward_path(r), .headers = r->upstream_headers, .body = r->pieces,
-                                       .n_body = r->n_pieces, .connect_ms = MIN(e->connect_ms, left), .first_ms = first_limit(r, e, now, left),
+                                       .n_body = r->n_pieces, .connect_ms = MIN(e->connect_ms, left), .first_ms = first_limit(r, e, now, left), .by_content = r->query.stream,
                                        .idle_ms = MIN(e->idle_ms, left), .high_water = (size_t)r->generation->limits.buffer,
                                        .head_max = (size_t)r->generation->limits.head };
         a->transfer = upstream_open(r->worker->upstream, &call, &r->wake);

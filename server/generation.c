@@ -373,7 +373,7 @@ static void copy_plain(struct build *b)
                                      .head_time = s->limits.head_time, .body_time = s->limits.body_time,
                                      .idle_time = s->limits.idle_time, .write_time = s->limits.write_time,
                                      .request_time = s->limits.request_time, .drain_time = s->limits.drain_time,
-                                     .buffer = s->limits.buffer, .ids = s->limits.ids, .items = s->limits.items };
+                                     .buffer = s->limits.buffer, .event = s->limits.event, .ids = s->limits.ids, .items = s->limits.items };
 }
 
 static void close_model(void *arg)

@@ -3,20 +3,29 @@
  * Step 5: the answer to the client, with back-pressure.
  *
  * Until the reply's head is out, an answer that turns out bad goes back to forward.c, and another expert may answer.  So a whole
- * answer is sent when it is complete (up to limits.buffer; longer ones pass through), and a stream begins with its first good
- * event.  After that a failure is told as an error event and a cut connection: an incomplete answer never ends in [DONE].
+ * answer is sent when it is complete (up to limits.buffer; longer ones pass through and are judged by their structure), and a stream
+ * begins with its first token: a role, empty deltas and comments close the way to nobody.  After that a failure is told as an error
+ * event and a cut connection: an incomplete answer never ends in [DONE].
  */
 #include <event2/buffer.h>
 #include <event2/event.h>
 
 #include "answers.h"
+#include "as_events.h"
 #include "base.h"
+#include "js.h"
 #include "progress.h"
 #include "request_parts.h"
 
 enum { READ_ANSWER_MAX = 1 << 20, WIND_UP_MS = 50 };
 
-static bool is_event_stream(const struct transfer *t)
+static void evbuffer_free_p(struct evbuffer **b)
+{
+        if (*b)
+                evbuffer_free(*b);
+}
+
+static bool says_events(const struct transfer *t)
 {
         static const char type[] = "text/event-stream";
         struct pm_str v = h1_header(&(struct h1_head){ .headers = t->headers, .n_headers = t->n_headers }, "content-type");
@@ -27,9 +36,13 @@ static bool is_event_stream(const struct transfer *t)
 static const char *content_type(struct request *r, const struct transfer *t)
 {
         struct pm_str v = h1_header(&(struct h1_head){ .headers = t->headers, .n_headers = t->n_headers }, "content-type");
-        const char *copy = v.n ? arena_strndup(&r->arena, v.p, v.n) : NULL;
+        static const char json[] = "application/json";
+        const char *copy;
 
-        return copy ? copy : "application/json";
+        if (v.n < sizeof json - 1 || strncasecmp(v.p, json, sizeof json - 1) != 0)
+                return json; /* it has been read, whatever it is called */
+        copy = arena_strndup(&r->arena, v.p, v.n);
+        return copy ? copy : json;
 }
 
 /* The head that every good answer has; from here on no other expert can answer. */
@@ -55,64 +68,145 @@ static enum next complete(struct request *r)
 
 /* ---- whole answers ---- */
 
+/* A 2xx whose body is no answer: the expert's fault, and nothing has gone out. */
+static enum next no_answer(struct request *r, const char *fault)
+{
+        return forward_failed(r, ATTEMPT_CUT, EXPERT_BAD, 502, "expert_failed", arena_printf(&r->arena, "answered %d %s", r->attempt.transfer->status, fault));
+}
+
+/* How many choices were asked for. */
+static int64_t asked_choices(const struct request *r)
+{
+        struct pm_str n = js_member(js_trim(r->query.body), "n");
+        int64_t asked;
+
+        return n.p && js_int(n, &asked) ? MAX(asked, 1) : 1;
+}
+
+/* Only what has come to its end in all its choices is kept. */
+static void keep_only_whole(struct request *r)
+{
+        if (r->recall.answer.local.p && !reading_has_all(&r->attempt.reading, asked_choices(r)))
+                r->recall.answer = (struct cache_key){ .hash = 0 };
+}
+
+static enum next whole_as_events(struct request *r, struct pm_str body);
+
+/* What has come since the last look goes through the scanner. */
+static bool scan_rest(struct request *r)
+{
+        struct reading *x = &r->attempt.reading;
+        struct evbuffer *in = r->attempt.transfer->in;
+        struct evbuffer_iovec v;
+        struct evbuffer_ptr at;
+
+        while (x->scanned < evbuffer_get_length(in)) {
+                if (evbuffer_ptr_set(in, &at, x->scanned, EVBUFFER_PTR_SET) < 0 || evbuffer_peek(in, -1, &at, &v, 1) < 1)
+                        return false;
+                if (!progress(r->worker, LOOP_STREAM, v.iov_len > 0) || !scan_feed(&x->scan, v.iov_base, v.iov_len))
+                        return false;
+                x->scanned += v.iov_len;
+        }
+        return !x->scan.bad;
+}
+
 static enum next whole(struct request *r)
 {
         struct transfer *t = r->attempt.transfer;
+        struct reading *x = &r->attempt.reading;
         size_t n = evbuffer_get_length(t->in);
         struct http_reply head;
-        struct sse_facts facts;
+        struct facts facts;
+        const char *fault;
 
         if (n <= READ_ANSWER_MAX) {
                 struct pm_str body = { n ? (const char *)evbuffer_pullup(t->in, -1) : "", n };
 
-                sse_read_answer(body, &facts);
-                if (!facts.json)
-                        return forward_failed(r, ATTEMPT_CUT, EXPERT_BAD, 502, "expert_failed", "answered 200 with something that is not JSON");
-                r->attempt.reading.tokens_in = facts.tokens_in;
-                r->attempt.reading.tokens_out = facts.tokens_out;
-                if (facts.has_choices && facts.finished && !facts.error)
-                        answers_record(r, body);
+                if (!body.p)
+                        return forward_failed(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 503, NULL, "no memory for its answer");
+                facts_read(body, &facts);
+                fault = facts_fault(&facts, r->query.api);
+                if (fault)
+                        return facts.error ? forward_refused(r, body) : no_answer(r, fault);
+                reading_add(x, &facts);
+                x->first_token = t->first_byte_us;
+                keep_only_whole(r);
+                if (r->query.stream)
+                        return whole_as_events(r, body);
+                answers_record(r, body);
+        } else { /* read as it came */
+                fault = !scan_rest(r) || !scan_closed(&x->scan) ? "with something that is not a JSON object" : scan_fault(&x->scan, r->query.api);
+                if (fault)
+                        return no_answer(r, fault);
+                if (r->query.stream)
+                        return no_answer(r, "with a long whole answer where a stream was asked for");
+                x->first_token = t->first_byte_us;
+                r->recall.answer = (struct cache_key){ .hash = 0 };
         }
-        r->attempt.reading.first_token = t->first_byte_us;
         head = begin(r, content_type(r, t));
         r->bytes_out = (int64_t)n;
         http_reply_buffer(r->conn, &head, t->in);
         return complete(r);
 }
 
-/* Too long to keep: passed through piece by piece. */
-static enum next pieces(struct request *r)
+/* The client sees that this is not all. */
+static enum next cut(struct request *r, const char *why)
 {
-        struct transfer *t = r->attempt.transfer;
-        size_t limit = (size_t)r->generation->limits.buffer;
-
-        if (!r->begun) {
-                struct http_reply head;
-
-                r->attempt.reading.first_token = t->first_byte_us;
-                head = begin(r, content_type(r, t));
-                http_stream_begin(r->conn, &head, t->length);
-        }
-        while (evbuffer_get_length(t->in) && http_backlog(r->conn) < limit) {
-                size_t n = evbuffer_get_contiguous_space(t->in);
-
-                http_stream_data(r->conn, (const char *)evbuffer_pullup(t->in, (ev_ssize_t)n), n);
-                r->bytes_out += (int64_t)n;
-                evbuffer_drain(t->in, n);
-        }
-        upstream_consumed(t);
-        if (evbuffer_get_length(t->in) || t->state == TRANSFER_HEAD)
-                return WAIT;
-        if (t->state == TRANSFER_DONE) {
-                http_stream_end(r->conn, true);
-                return complete(r);
-        }
         r->end = "cut";
-        r->error = arena_printf(&r->arena, "expert '%s' cut its answer: %s", r->attempt.expert->name, t->error_text);
+        r->error = arena_printf(&r->arena, "expert '%s' cut its answer: %s", r->attempt.expert->name, why);
         metrics_stream_cut(r->worker->metrics);
         http_stream_end(r->conn, false);
         attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
         return request_answered(r);
+}
+
+/* Too long to keep: passed through piece by piece, and judged while it passes.  The last byte waits for that, so that an answer that is
+ * not whole never ends as its head has promised. */
+static enum next pieces(struct request *r)
+{
+        struct transfer *t = r->attempt.transfer;
+        struct reading *x = &r->attempt.reading;
+        size_t limit = (size_t)r->generation->limits.buffer;
+        const char *fault;
+
+        if (!r->begun) {
+                struct http_reply head;
+
+                fault = scan_rest(r) ? scan_fault(&x->scan, r->query.api) : "with something that is not a JSON object";
+                if (!fault && r->query.stream)
+                        fault = "with a whole answer of limits.buffer or more where a stream was asked for";
+                if (fault)
+                        return no_answer(r, fault);
+                x->first_token = t->first_byte_us;
+                r->recall.answer = (struct cache_key){ .hash = 0 };
+                head = begin(r, content_type(r, t));
+                http_stream_begin(r->conn, &head, t->length < 0 ? -1 : t->length - (int64_t)x->skipped);
+        }
+        while (http_backlog(r->conn) < limit) {
+                size_t have = evbuffer_get_length(t->in), n = MIN(evbuffer_get_contiguous_space(t->in), have - (have > 0 && t->state == TRANSFER_HEAD));
+
+                if (n == 0)
+                        break;
+                if (!scan_rest(r))
+                        return cut(r, "it goes on with something that is not JSON");
+                if (n == have && t->state == TRANSFER_DONE && (!scan_closed(&x->scan) || scan_fault(&x->scan, r->query.api)))
+                        break; /* it was no answer, or not all of one */
+                http_stream_data(r->conn, (const char *)evbuffer_pullup(t->in, (ev_ssize_t)n), n);
+                r->bytes_out += (int64_t)n;
+                evbuffer_drain(t->in, n);
+                x->scanned -= n;
+        }
+        upstream_consumed(t);
+        if (t->state == TRANSFER_HEAD || http_backlog(r->conn) >= limit)
+                return WAIT;
+        if (t->state == TRANSFER_FAILED)
+                return cut(r, t->error_text);
+        if (evbuffer_get_length(t->in) > 0) {
+                fault = scan_fault(&x->scan, r->query.api);
+                return cut(r, fault ? arena_printf(&r->arena, "it came %s", fault) : "it ends in the middle of its JSON");
+        }
+        http_stream_end(r->conn, true);
+        return complete(r);
 }
 
 static enum next relay_answer(struct request *r)
@@ -123,8 +217,11 @@ static enum next relay_answer(struct request *r)
                 return pieces(r);
         if (t->state == TRANSFER_DONE)
                 return whole(r);
-        if (t->state == TRANSFER_HEAD)
+        if (t->state == TRANSFER_HEAD) {
+                if (evbuffer_get_length(t->in) > READ_ANSWER_MAX)
+                        (void)scan_rest(r);
                 return WAIT;
+        }
         return forward_failed(r, ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
                               t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME ? 504 : 502, "expert_failed",
                               arena_printf(&r->arena, "%s", t->error_text));
@@ -132,15 +229,26 @@ static enum next relay_answer(struct request *r)
 
 /* ---- streams of events ---- */
 
-static void send_event(struct request *r, struct pm_str bytes)
+static void send_bytes(struct request *r, struct pm_str bytes)
 {
-        if (!r->begun) {
-                reply_stream_begin(r, begin(r, "text/event-stream"));
-                r->streaming = true;
-        }
         http_stream_data(r->conn, bytes.p, bytes.n);
         answers_record(r, bytes);
         r->bytes_out += (int64_t)bytes.n;
+}
+
+/* The first one takes what was held back for it along. */
+static void send_event(struct request *r, struct pm_str bytes)
+{
+        struct reading *x = &r->attempt.reading;
+
+        if (UNLIKELY(!r->begun)) {
+                reply_stream_begin(r, begin(r, "text/event-stream"));
+                r->streaming = true;
+                if (x->held_n)
+                        send_bytes(r, (struct pm_str){ x->held, x->held_n });
+                x->held_n = 0;
+        }
+        send_bytes(r, bytes);
 }
 
 /* The stream cannot be completed: to another expert if nothing has gone out, else an error event and a cut. */
@@ -194,19 +302,49 @@ static enum next wind_up(struct request *r)
         return r->timer ? WAIT : complete(r);
 }
 
-static enum next stream_complete(struct request *r, bool say_done)
+static bool ends_in_done(const struct request *r)
+{
+        return r->query.api == EXPERT_CHAT || r->query.api == EXPERT_COMPLETIONS;
+}
+
+static enum next stream_complete(struct request *r)
 {
         static const char done[] = "data: [DONE]\n\n";
 
-        if (say_done)
+        keep_only_whole(r);
+        if (ends_in_done(r))
                 send_event(r, (struct pm_str){ done, sizeof done - 1 });
         http_stream_end(r->conn, true);
         return wind_up(r);
 }
 
-static bool ends_in_done(const struct request *r)
+static enum next whole_as_events(struct request *r, struct pm_str body)
 {
-        return r->query.api == EXPERT_CHAT || r->query.api == EXPERT_COMPLETIONS;
+        CLEANUP(evbuffer_free_p) struct evbuffer *out = evbuffer_new();
+        int e = out ? as_events(body, r->query.api, r->query.wants_usage, out) : -ENOMEM;
+        size_t n;
+
+        if (e == -ENOMEM)
+                return forward_failed(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 503, NULL, "no memory for its answer");
+        if (e < 0)
+                return no_answer(r, "with a whole answer where a stream was asked for");
+        n = evbuffer_get_length(out);
+        send_event(r, (struct pm_str){ (const char *)evbuffer_pullup(out, -1), n });
+        return stream_complete(r);
+}
+
+/* The expert says that this was all.  Some servers never say a finish reason; one that does says it for each choice. */
+static enum next stream_said_done(struct request *r)
+{
+        const struct reading *x = &r->attempt.reading;
+
+        if (!ends_in_done(r) && !x->finished)
+                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream says [DONE] without response.completed");
+        if (!x->content && !x->finished)
+                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream has no answer");
+        if (x->finished && !reading_ended(x))
+                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream says [DONE], but not all choices have a finish reason");
+        return stream_complete(r);
 }
 
 /* Nothing more comes from the expert. */
@@ -215,12 +353,13 @@ static enum next stream_over(struct request *r)
         const struct transfer *t = r->attempt.transfer;
         bool slow = t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME;
 
-        if (t->state == TRANSFER_DONE && r->attempt.reading.finished && r->begun)
-                return stream_complete(r, ends_in_done(r));
+        if (t->state == TRANSFER_DONE && r->begun && reading_has_all(&r->attempt.reading, ends_in_done(r) ? asked_choices(r) : 0))
+                return stream_complete(r);
         if (t->state == TRANSFER_DONE)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");
         return broken(r, slow ? ATTEMPT_TIMEOUT : ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
-                      slow ? "stream_stalled" : "stream_cut", arena_printf(&r->arena, "%s", t->error_text));
+                      t->error == TRANSFER_FIRST_TIME && !r->begun ? "expert_timeout" : slow ? "stream_stalled" : "stream_cut",
+                      arena_printf(&r->arena, "%s", t->error_text));
 }
 
 /* The raw bytes of an event, with the empty line that a last one may lack; one of mixed line ends is put right. */
@@ -243,72 +382,120 @@ static struct pm_str whole_event(struct request *r, const struct sse_event *e)
         return (struct pm_str){ out, raw.n + 2 };
 }
 
+/* An event that says that the answer has failed. */
+static enum next stream_failed(struct request *r, const struct sse_event *e, const struct facts *f)
+{
+        const char *said, *why;
+
+        if (!r->begun)
+                return forward_refused(r, e->data);
+        said = forward_said(r, e->data);
+        why = *said ? arena_printf(&r->arena, "its stream says: %s", said) : "its stream says that it has failed";
+        if (!f->failed || ends_in_done(r))
+                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "expert_failed", why);
+        /* response.failed: the API's own end of an answer that has failed, which its clients know */
+        r->recall.answer = (struct cache_key){ .hash = 0 };
+        send_event(r, whole_event(r, e));
+        http_stream_end(r->conn, true);
+        r->end = "failed";
+        r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why ? why : "failed");
+        metrics_stream_cut(r->worker->metrics);
+        attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
+        return request_answered(r);
+}
+
+/* What we asked for and the client did not.  False: the event has nothing else. */
+static bool without_usage(const struct request *r, const struct sse_event *e, const struct facts *f)
+{
+        if (r->query.wants_usage || !r->pieces_usage || !ends_in_done(r))
+                return true;
+        if (f->usage_null) {
+                facts_blank(e->data, f->usage);
+        } else if (f->n_choices == 0) {
+                if (facts_only_usage(e->data))
+                        return false;
+                facts_blank(e->data, f->usage); /* servers put their timings, citations, ... there too */
+        }
+        return true;
+}
+
 /* One event.  GO: on with the next; anything else is the step's answer. */
 static enum next relay_event(struct request *r, const struct sse_event *e, bool *ret_over)
 {
-        struct sse_facts f;
-        bool responses = r->query.api == EXPERT_RESPONSES;
+        struct reading *x = &r->attempt.reading;
+        struct facts f;
 
         *ret_over = true;
-        if (e->done) {
-                if (r->begun && (r->attempt.reading.finished || responses))
-                        return stream_complete(r, true);
-                if (r->begun)
-                        return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream says [DONE] without a finish reason");
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream has no answer");
-        }
+        if (e->done)
+                return stream_said_done(r);
         *ret_over = false;
         if (e->data.n == 0) { /* a comment keeps a connection alive, but promises nothing; clients take empty data for JSON */
                 if (r->begun && !e->has_data)
                         send_event(r, whole_event(r, e));
                 return GO;
         }
-        sse_read(e, &f);
+        facts_read_event(e, &f);
         *ret_over = true;
         if (!f.json)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_malformed", "its stream has an event that is not JSON");
         if (f.error)
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "expert_failed",
-                              arena_printf(&r->arena, "its stream says %.*s", (int)MIN(e->data.n, 400), e->data.p));
+                return stream_failed(r, e, &f);
         *ret_over = false;
-        if (f.has_usage) {
-                r->attempt.reading.tokens_in = f.tokens_in;
-                r->attempt.reading.tokens_out = f.tokens_out;
+        reading_add(x, &f);
+        if (UNLIKELY(!x->first_token && (x->content || x->finished))) {
+                x->first_token = now_us();
+                upstream_content(r->attempt.transfer);
         }
-        if (f.content && !r->attempt.reading.first_token)
-                r->attempt.reading.first_token = now_us();
-        r->attempt.reading.finished |= f.finished;
-        if (f.has_usage && !f.has_choices && !r->query.wants_usage && ends_in_done(r))
-                return GO; /* we asked for it, the client did not */
-        if (responses)
+        if (!ends_in_done(r))
                 follow_event(r, e->data);
+        if (UNLIKELY(f.usage.n > 0) && !without_usage(r, e, &f))
+                return GO;
+        if (UNLIKELY(!x->first_token && !r->begun) && reading_hold(x, &r->arena, whole_event(r, e)))
+                return GO; /* another expert can still answer */
         send_event(r, whole_event(r, e));
         return GO;
+}
+
+/* An event that is longer than the buffer gets the room it needs, as long as it needs that. */
+static void make_room(struct request *r, size_t have)
+{
+        struct transfer *t = r->attempt.transfer;
+        struct reading *x = &r->attempt.reading;
+        size_t limit = (size_t)r->generation->limits.buffer;
+        bool wide = have >= limit;
+
+        if (UNLIKELY(wide || x->wide))
+                upstream_room(t, wide ? MIN(2 * have, MAX(x->sse.max + 1, limit)) : limit);
+        x->wide = wide;
+        upstream_consumed(t);
 }
 
 static enum next relay_stream(struct request *r)
 {
         struct transfer *t = r->attempt.transfer;
+        struct reading *x = &r->attempt.reading;
         size_t limit = (size_t)r->generation->limits.buffer;
 
-        if (!r->attempt.reading.sse.max)
-                sse_init(&r->attempt.reading.sse, limit - 1); /* the transfer pauses at `limit`: a longer event would never be complete */
+        if (!x->sse.max)
+                sse_init(&x->sse, (size_t)r->generation->limits.event);
         while (http_backlog(r->conn) < limit) {
                 struct sse_event e;
                 size_t before = evbuffer_get_length(t->in);
-                int got = sse_next(&r->attempt.reading.sse, t->in, t->state == TRANSFER_DONE, &e);
+                int got = sse_next(&x->sse, t->in, t->state == TRANSFER_DONE, &e);
                 enum next n;
                 size_t used;
                 bool over;
 
+                if (got == -ENOMEM)
+                        return broken(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, "no_memory", "no memory for an event of its stream");
                 if (got < 0)
                         return broken(r, ATTEMPT_CUT, EXPERT_NEUTRAL, "event_too_large",
-                                      arena_printf(&r->arena, "its stream has an event of %zu bytes or more, which is limits.buffer", limit));
+                                      arena_printf(&r->arena, "its stream has an event of more than %zu bytes, which is limits.event", x->sse.max));
                 if (got == 0) {
-                        upstream_consumed(t);
-                        if (t->state == TRANSFER_HEAD && !r->begun && now_us() - t->opened_us > r->attempt.expert->first_token_ms * 1000)
-                                return broken(r, ATTEMPT_TIMEOUT, EXPERT_BAD, "expert_timeout", "comments, but no first token in time");
-                        return t->state == TRANSFER_HEAD ? WAIT : stream_over(r);
+                        if (t->state != TRANSFER_HEAD)
+                                return stream_over(r);
+                        make_room(r, evbuffer_get_length(t->in));
+                        return WAIT;
                 }
                 used = e.raw.n;
                 if (!progress(r->worker, LOOP_STREAM, used > 0 && used <= before))
@@ -321,13 +508,37 @@ static enum next relay_stream(struct request *r)
         return WAIT; /* the client is slow: the transfer pauses by itself when `in` is full */
 }
 
+/* The first bytes say what it is. */
+static enum next look(struct request *r)
+{
+        struct transfer *t = r->attempt.transfer;
+        struct reading *x = &r->attempt.reading;
+
+        reading_look(x, t->in, t->state != TRANSFER_HEAD, says_events(t));
+        if (x->kind == READING_EVENTS && !r->query.stream)
+                return no_answer(r, "with a stream of events where a whole answer was asked for");
+        if (x->kind == READING_UNKNOWN) {
+                upstream_consumed(t);
+                return WAIT;
+        }
+        if (x->kind == READING_WHOLE)
+                upstream_content(t);
+        return GO;
+}
+
 enum next request_relay(struct request *r)
 {
         const struct transfer *t = r->attempt.transfer;
+        enum next n;
 
         if (r->winding_up)
                 return wind_up(r);
         if (now_us() > r->deadline && (r->begun || t->state == TRANSFER_HEAD)) /* bytes that trickle let no other limit pass */
                 return broken(r, ATTEMPT_TIMEOUT, EXPERT_NEUTRAL, "request_timeout", "the request has taken longer than limits.request_time");
-        return is_event_stream(t) ? relay_stream(r) : relay_answer(r);
+        if (UNLIKELY(r->attempt.reading.kind == READING_UNKNOWN)) {
+                n = look(r);
+                if (r->attempt.reading.kind == READING_UNKNOWN || r->at != STEP_relay)
+                        return n;
+        }
+        return r->attempt.reading.kind == READING_EVENTS ? relay_stream(r) : relay_answer(r);
 }

@@ -59,7 +59,9 @@ static const struct pm_option limits_table[] = {
         LIMIT_TIME(write_time, "60s", 100, HOUR, "a client that takes nothing for so long is dropped"),
         LIMIT_TIME(request_time, "10m", 100, 24 * HOUR, "a whole request, its stream included"),
         LIMIT_TIME(drain_time, "30s", 0, 24 * HOUR, "after SIGTERM, running requests may finish within this"),
-        LIMIT_SIZE(buffer, "1MiB", 4096, 64 * MIB, "bytes of a relayed answer that may wait for the client, above it reading pauses; also the longest event of a stream"),
+        LIMIT_SIZE(buffer, "1MiB", 4096, 64 * MIB, "bytes of a relayed answer that may wait for the client, above it reading pauses"),
+        LIMIT_SIZE(event, "16MiB", 4096, 256 * MIB,
+                   "the longest event of a stream; one that is longer than 'buffer' takes so much memory while it comes"),
         LIMIT_INT(ids, "10000", 1, 1e6, "ids in one list of a recommend request; above it 400"),
         LIMIT_INT(items, "1000", 1, 1e6, "items that a recommend request may ask for; above it 400"),
         PM_END_OPTION

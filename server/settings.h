@@ -33,7 +33,7 @@ struct pool_settings {
 struct limits_settings {
         int64_t head, headers, body, memory, depth, messages, connections;
         int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
-        int64_t buffer, ids, items;
+        int64_t buffer, event, ids, items;
 };
 
 struct log_settings {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sse.h - split a stream of server-sent events and read what the gateway must know from them.
+ * sse.h - split a stream of server-sent events.
  *
  * Works on an evbuffer in place.  Lines may end in \n, \r\n or \r, events may be split at any byte, several may come at once,
  * comments and a missing final newline are tolerated.  An event is over when its empty line is: one that ends in \r waits for
@@ -36,20 +36,4 @@ void sse_init(struct sse *s, size_t max);
 /* 1: an event; drain raw.n bytes when done with it.  0: more is needed.  -EMSGSIZE: above max.  -ENOMEM.
  * `ended`: nothing more will come, so an event without its empty line is taken as it is. */
 int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *ret);
-
-/* What a chunk says. */
-struct sse_facts {
-        bool json;                 /* data is one valid JSON object */
-        bool error;                /* {"error": ...}, {"object":"error"}, "event: error", response.failed */
-        bool has_choices;          /* a non-empty array */
-        bool finished;             /* a finish_reason that is not null, or response.completed/.incomplete */
-        bool has_usage;            /* a usage object */
-        bool content;              /* a delta with some content, tool call or reasoning: the first token has come */
-        int64_t tokens_in, tokens_out; /* from usage; -1: not there */
-        struct pm_str id, model;   /* slices; empty: not there, or written with escapes */
-};
-/* Reads an event of /chat/completions, /completions or /responses. */
-void sse_read(const struct sse_event *e, struct sse_facts *ret);
-/* The same for a whole JSON answer. */
-void sse_read_answer(struct pm_str body, struct sse_facts *ret);
 #endif

@@ -23,6 +23,7 @@ struct passage {
         const struct transport *transport;
         struct upstream_call call;
         int64_t deadline_us;           /* by now_us() */
+        int64_t content_by;            /* and no later than this: call.by_content; DEADLINE_NONE: it has come, or nobody waits for it */
         uint64_t body_got;             /* bytes of the answer's body in all */
         size_t counted;                /* bytes of `in` that limits.memory knows of */
         struct passage *next, **pprev; /* all that are open */
@@ -63,6 +64,8 @@ void passage_wake(struct passage *a);
 void upstream_tick_by(struct upstream *u, int64_t at);
 static inline void passage_deadline(struct passage *a, int64_t at)
 {
+        if (at > a->content_by)
+                at = a->content_by;
         a->deadline_us = at;
         if (at < a->upstream->tick_at)
                 upstream_tick_by(a->upstream, at);

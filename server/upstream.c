@@ -104,7 +104,7 @@ bool passage_init(struct passage *a, struct upstream *u, const struct transport 
         a->upstream = u;
         a->transport = x;
         a->call = *call;
-        a->deadline_us = DEADLINE_NONE;
+        a->deadline_us = a->content_by = DEADLINE_NONE;
         a->body_got = 0;
         a->counted = 0;
         a->next = u->open;
@@ -142,6 +142,8 @@ void passage_head(struct passage *a, int64_t now)
 {
         a->t.state = TRANSFER_HEAD;
         a->t.head_us = now;
+        if (a->call.by_content)
+                a->content_by = a->deadline_us; /* that of the first byte */
         passage_wake(a);
 }
 
@@ -185,6 +187,8 @@ void passage_fail_late(struct passage *a)
 {
         if (a->t.state == TRANSFER_OPENING)
                 passage_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
+        else if (a->t.first_byte_us && a->content_by <= now_us())
+                passage_fail(a, TRANSFER_FIRST_TIME, "%" PRIu64 " bytes, but no first token within %" PRId64 " ms", a->body_got, a->call.first_ms);
         else if (a->t.first_byte_us == 0)
                 passage_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
         else
@@ -258,6 +262,21 @@ void upstream_consumed(struct transfer *t)
 
         passage_count(a, evbuffer_get_length(t->in));
         a->transport->consumed(a);
+}
+
+void upstream_content(struct transfer *t)
+{
+        struct passage *a = CONTAINER_OF(t, struct passage, t);
+        bool waits = a->content_by != DEADLINE_NONE && a->t.state == TRANSFER_HEAD;
+
+        a->content_by = DEADLINE_NONE;
+        if (waits && a->deadline_us != DEADLINE_NONE)
+                passage_deadline(a, now_us() + a->call.idle_ms * 1000);
+}
+
+void upstream_room(struct transfer *t, size_t high_water)
+{
+        CONTAINER_OF(t, struct passage, t)->call.high_water = high_water;
 }
 
 void upstream_close(struct transfer *t)

@@ -31,7 +31,8 @@ struct upstream_call {
         const struct iovec *body;   /* pieces, sent one after another as one body with Content-Length */
         size_t n_body;
         int64_t connect_ms;         /* until the connection (and TLS) stands */
-        int64_t first_ms;           /* from then until the answer's head has come and, for streams, its first body byte */
+        int64_t first_ms;           /* from then until the answer's head and its first body byte have come */
+        bool by_content;            /* first_ms is until the owner says upstream_content(), whatever comes before */
         int64_t idle_ms;            /* silence after that */
         size_t high_water;          /* bytes in `in` at which reading pauses; one read (16 KiB at most) may go beyond */
         size_t head_max;
@@ -87,6 +88,10 @@ struct transfer *upstream_open(struct upstream *u, const struct upstream_call *c
 /* The owner has drained some of `in`: reading goes on if it was paused and `in` is below high_water.  Whoever waits for n bytes
  * before it drains any needs a high_water above n. */
 void upstream_consumed(struct transfer *t);
+/* What has come is of worth: call.by_content waits no longer, from here on silence counts. */
+void upstream_content(struct transfer *t);
+/* The owner cannot drain before there is more: reading goes on up to so many bytes, in place of high_water. */
+void upstream_room(struct transfer *t, size_t high_water);
 /* Done with it, in any state: a complete one's connection goes back to the pool, any other is closed at once.  NULL is fine.
  * The wake will not come any more. */
 void upstream_close(struct transfer *t);

@@ -2,7 +2,7 @@
 /* A stream read whole and the same stream in pieces must give the same events and facts.  The first byte seeds the pieces. */
 #include <event2/buffer.h>
 
-#include "sse.h"
+#include "facts.h"
 
 #include "base.h"
 
@@ -51,16 +51,21 @@ static uint64_t digest(const char *p, size_t n, unsigned seed)
                 }
                 at += piece;
                 while ((r = sse_next(&s, in, at == n, &e)) == 1) {
-                        struct sse_facts f = { 0 };
+                        struct facts f = { 0 };
 
                         assert(e.raw.n > 0 && e.raw.n <= EVENT_MAX);
                         assert(e.data.n == 0 || (e.data.p >= e.raw.p && e.data.p + e.data.n <= e.raw.p + e.raw.n));
                         assert(!memchr(e.data.n ? e.data.p : "", '\n', e.data.n));
-                        sse_read(&e, &f);
+                        facts_read_event(&e, &f);
                         h = mix_str(mix_str(mix_str(h, e.raw), e.name), e.data);
                         h = mix_str(mix_str(h, f.id), f.model);
-                        h = mix(h, (int64_t[]){ f.json, f.error, f.has_choices, f.finished, f.has_usage, f.content, f.tokens_in, f.tokens_out },
-                                8 * sizeof(int64_t));
+                        h = mix(h, (int64_t[]){ f.json, f.error, f.n_choices, f.finished, f.has_usage, f.content, f.tokens_in, f.tokens_out,
+                                                (int64_t)f.begun.bits[0], (int64_t)f.ended.bits[0] }, 10 * sizeof(int64_t));
+                        if (f.usage.n) {
+                                facts_blank(e.data, f.usage);
+                                facts_read_event(&e, &f);
+                                assert(f.json);
+                        }
                         evbuffer_drain(in, e.raw.n);
                 }
         }
@@ -74,12 +79,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         const char *p = (const char *)data;
-        struct sse_facts f;
+        struct facts f;
         uint64_t whole;
 
         if (n < 2)
                 return 0;
-        sse_read_answer((struct pm_str){ p + 1, n - 1 }, &f);
+        facts_read((struct pm_str){ p + 1, n - 1 }, &f);
         whole = digest(p + 1, n - 1, 0);
         for (unsigned i = 1; i < 4; i++)
                 assert(digest(p + 1, n - 1, data[0] * 7u + i) == whole);

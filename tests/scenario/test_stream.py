@@ -219,10 +219,10 @@ def test_a_last_chunk_of_its_own_keeps_the_connection(plain_world):
     assert [line["end"] for line in gateway.request_lines(5)] == ["ok"] * 5
 
 
-def test_an_event_beyond_the_buffer_is_told_not_waited_for(upstream_world):
-    """The last events of /v1/responses carry the whole text; the transfer pauses at limits.buffer, so a longer one never ends."""
-    mock, gateway = upstream_world.serve("alpha", limits={"buffer": "64KiB"})
-    mock.script(("alpha", "big=20000"), ("alpha", "big=300000"))
+def test_an_event_beyond_its_limit_is_told_not_waited_for(upstream_world):
+    """The last events of /v1/responses carry the whole text, and images: limits.event bounds them, not limits.buffer."""
+    mock, gateway = upstream_world.serve("alpha", limits={"buffer": "16KiB", "event": "64KiB"})
+    mock.script(("alpha", "big=50000"), ("alpha", "big=300000"))
     body = {"model": "alpha", "input": "Say much.", "stream": True}
 
     fits = gateway.post("/v1/responses", body)
@@ -230,4 +230,4 @@ def test_an_event_beyond_the_buffer_is_told_not_waited_for(upstream_world):
 
     assert fits.complete and fits.named_events[-1][0] == "response.completed"
     assert "response.completed" not in [name for name, _ in reply.named_events] and not reply.complete
-    assert reply.named_events[-1][0] == "error" and "limits.buffer" in reply.named_events[-1][1]
+    assert reply.named_events[-1][0] == "error" and "limits.event" in reply.named_events[-1][1]

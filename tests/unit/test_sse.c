@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events however they are cut, and what their chunks say. */
+/* Events however they are cut. */
 #include <criterion/criterion.h>
 #include <event2/buffer.h>
 
@@ -10,11 +10,6 @@
 struct expected {
         const char *raw, *name, *data;
 };
-
-static struct pm_str str(const char *s)
-{
-        return (struct pm_str){ s, strlen(s) };
-}
 
 static void expect_str(struct pm_str got, const char *want, const char *what)
 {
@@ -170,111 +165,4 @@ Test(sse, long_event_in_small_pieces)
         cr_assert_eq(e.raw.n, n + 8);
         cr_assert_lt(now_us() - from, 3000000, "bytes were looked at again and again");
         evbuffer_free(in);
-}
-
-/* ---- facts -------------------------------------------------------------------------------------------------------------- */
-static struct sse_facts facts(const char *data)
-{
-        struct sse_event e = { .data = str(data) };
-        struct sse_facts f;
-
-        sse_read(&e, &f);
-        return f;
-}
-
-Test(sse, chat_chunks)
-{
-        struct sse_facts f = facts("{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m/x\",\"choices\":[{\"index\":0,"
-                                   "\"delta\":{\"content\":\"Hi\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}");
-
-        cr_assert(f.json && f.has_choices && f.content && !f.finished && !f.error && !f.has_usage);
-        cr_assert_eq(f.tokens_in, -1);
-        expect_str(f.id, "c-1", "id");
-        expect_str(f.model, "m/x", "model");
-
-        f = facts("{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}");
-        cr_assert(f.json && f.has_choices && !f.content && !f.finished);
-        f = facts("{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"tool_calls\":[{\"index\":0}]}}]}");
-        cr_assert(f.content);
-        f = facts("{\"choices\":[{\"delta\":{\"role\":\"assistant\",\"tool_calls\":[ ],\"audio\":{ }}}]}");
-        cr_assert(!f.content);
-        f = facts("{\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"},\"finish_reason\":\"\"}]}");
-        cr_assert(f.content && !f.finished);
-        f = facts("{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}");
-        cr_assert(f.finished && !f.content);
-        f = facts("{\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":34,\"total_tokens\":46}}");
-        cr_assert(f.json && !f.has_choices && f.has_usage);
-        cr_assert_eq(f.tokens_in, 12);
-        cr_assert_eq(f.tokens_out, 34);
-        f = facts("{\"choices\":null}");
-        cr_assert(f.json && !f.has_choices && !f.error);
-        f = facts("{\"\\u0069d\":\"escaped key\",\"model\":\"a\\/b\"}");
-        expect_str(f.id, "escaped key", "id");
-        expect_str(f.model, "", "model with escapes");
-        f = facts("{\"object\":\"text_completion\",\"choices\":[{\"text\":\"x\",\"finish_reason\":\"length\"}]}");
-        cr_assert(f.content && f.finished);
-        f = facts("{\"usage\":{\"prompt_tokens\":-4,\"completion_tokens\":1.5}}");
-        cr_assert(f.has_usage && f.tokens_in == -1 && f.tokens_out == -1);
-}
-
-Test(sse, errors)
-{
-        struct sse_event named = { .name = { "error", 5 }, .data = { "{}", 2 } };
-        struct sse_facts f;
-
-        cr_assert(facts("{\"error\":{\"message\":\"no\"}}").error);
-        cr_assert(facts("{\"error\":\"no\"}").error);
-        cr_assert(facts("{\"object\":\"error\",\"message\":\"no\"}").error);
-        cr_assert(facts("{\"type\":\"error\",\"code\":\"x\"}").error);
-        cr_assert(!facts("{\"error\":null,\"choices\":[]}").error);
-        cr_assert(!facts("{\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\": {}\"}}]}").error);
-        sse_read(&named, &f);
-        cr_assert(f.error && f.json);
-}
-
-Test(sse, not_json)
-{
-        static const char *const bad[] = { "", "[DONE]", "[]", "{", "{\"a\":1}}", "{\"a\":}", "hello", "{\"id\":\"x\",}", "{\"id\":\"x\"",
-                                           "{\"error\":{\"message\":\"cut", "\"text\"", "1", "{\"id\":\"\xff\"}" };
-
-        for (size_t i = 0; i < LENGTH_OF(bad); i++) {
-                struct sse_facts f = facts(bad[i]);
-
-                cr_assert(!f.json && !f.error && !f.finished && !f.content && f.id.n == 0, "%s", bad[i]);
-        }
-        cr_assert(facts("  {\"id\":\"x\"} ").json);
-}
-
-Test(sse, responses_events)
-{
-        struct sse_facts f = facts("{\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\",\"model\":\"m\",\"status\":\"in_progress\",\"error\":null}}");
-
-        cr_assert(f.json && !f.content && !f.finished && !f.error);
-        expect_str(f.id, "resp_1", "id");
-        expect_str(f.model, "m", "model");
-        cr_assert(facts("{\"type\":\"response.output_text.delta\",\"delta\":\"Hi\"}").content);
-        cr_assert(facts("{\"delta\":\"Hi\",\"type\":\"response.function_call_arguments.delta\"}").content);
-        cr_assert(!facts("{\"type\":\"response.output_text.delta\",\"delta\":\"\"}").content);
-        cr_assert(!facts("{\"type\":\"response.output_text.done\",\"text\":\"Hi\"}").finished);
-        f = facts("{\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"error\":null,\"usage\":{\"input_tokens\":5,\"output_tokens\":6}}}");
-        cr_assert(f.finished && f.has_usage && f.tokens_in == 5 && f.tokens_out == 6 && !f.error);
-        cr_assert(facts("{\"type\":\"response.incomplete\",\"response\":{}}").finished);
-        f = facts("{\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"x\"}}}");
-        cr_assert(f.error && !f.finished);
-}
-
-Test(sse, whole_answers)
-{
-        struct sse_facts f;
-
-        sse_read_answer(str("{\"id\":\"c\",\"object\":\"chat.completion\",\"model\":\"m\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"Hi\"},"
-                            "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n"), &f);
-        cr_assert(f.json && f.content && f.finished && f.has_usage && f.tokens_in == 1 && f.tokens_out == 2);
-        sse_read_answer(str("{\"object\":\"response\",\"id\":\"r\",\"status\":\"completed\",\"error\":null,\"output\":[{\"type\":\"message\"}],"
-                            "\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}"), &f);
-        cr_assert(f.json && f.finished && f.content && !f.error && f.tokens_in == 3 && f.tokens_out == 4);
-        sse_read_answer(str("{\"object\":\"list\",\"model\":\"e\",\"data\":[{\"embedding\":[0.1,2e3]}],\"usage\":{\"prompt_tokens\":9}}"), &f);
-        cr_assert(f.json && f.has_usage && f.tokens_in == 9 && f.tokens_out == -1);
-        sse_read_answer(str("<html>502</html>"), &f);
-        cr_assert(!f.json);
 }

@@ -34,6 +34,7 @@
 #include "base.h"
 
 #define PROBLEMS_MAX 200
+#define LAST_WORDS_MS 1000 /* for clients to read that their answer is cut */
 #define STOP_US 10000000 /* for threads to end once requests are cut; then the process is ended */
 
 /* A generation and its way home. */
@@ -68,7 +69,7 @@ struct gateway {
         void *reloaded_arg;
 
         _Atomic bool ready;
-        bool draining;
+        bool draining, cut_short;      /* cut_short: drain_time has passed, what runs has been told to end */
         _Atomic uint64_t number, reloads, failures;
 };
 
@@ -272,8 +273,15 @@ static void on_drain_limit(evutil_socket_t fd, short what, void *arg)
 
         (void)fd, (void)what;
         gateway_gauges(g, &now);
+        if (TAKE(g->cut_short)) {
+                (void)event_base_loopbreak(g->base);
+                return;
+        }
         log_msg(NULL, PM_WARN, "limits.drain_time has passed, cutting %u requests", now.in_flight);
-        (void)event_base_loopbreak(g->base);
+        g->cut_short = true;
+        for (unsigned i = 0; i < g->n_workers; i++)
+                worker_post_cut_short(g->workers[i]);
+        (void)event_add(g->drain_limit, &(struct timeval){ LAST_WORDS_MS / 1000, LAST_WORDS_MS % 1000 * 1000 });
 }
 
 static void on_stop(void *arg, int sig)

@@ -432,6 +432,13 @@ void http_drain(struct http *h)
         }
 }
 
+void http_cut_short(struct http *h)
+{
+        for (struct http_conn *c = h->conns; c; c = c->next)
+                if (c->request)
+                        request_cut_short(c->request);
+}
+
 void http_destroy(struct http *h)
 {
         struct http_conn *next;

@@ -29,6 +29,8 @@ struct evbuffer;
 struct http *http_create(struct worker *w, const struct generation *g, const int *fds, size_t n, const char **why);
 /* Stops accepting and closes resting connections; running requests go on, their connections close afterwards. */
 void http_drain(struct http *h);
+/* The time for that has passed: running requests are told to end (request_cut_short), which takes as long as their clients take to read it. */
+void http_cut_short(struct http *h);
 /* Closes everything; running requests are dropped (request_drop). */
 void http_destroy(struct http *h);
 unsigned http_connections(const struct http *h);

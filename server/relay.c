@@ -273,6 +273,22 @@ static enum next broken(struct request *r, enum metrics_attempt how, enum expert
         return request_answered(r);
 }
 
+enum next relay_cut_short(struct request *r)
+{
+        static const char why[] = "the gateway is shutting down, and limits.drain_time has passed";
+        struct pm_str event;
+
+        r->error = why;
+        metrics_stream_cut(r->worker->metrics);
+        if (r->streaming) {
+                event = reply_error_event(r, "shutting_down", why);
+                if (event.p)
+                        send_event(r, event);
+        }
+        http_stream_end(r->conn, false);
+        return request_answered(r);
+}
+
 static void on_wound_up(evutil_socket_t fd, short what, void *arg)
 {
         struct request *r = arg;

@@ -45,6 +45,15 @@ static uint64_t distance(const struct request *r)
         return ((uint64_t)r->attempts + r->query_at + (r->recommend ? r->recommend->at : 0)) * STEPS + r->at;
 }
 
+/* The gateway ends, and this request has not come to its own end in time. */
+static enum next cut_short(struct request *r)
+{
+        r->end = "shutdown";
+        attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
+        return r->begun ? relay_cut_short(r)
+                        : reply_error(r, 503, NULL, "shutting_down", "the gateway is shutting down, and limits.drain_time has passed; ask again");
+}
+
 /* The loop acts: called by the worker when something woke us. */
 static void request_run(void *arg)
 {
@@ -57,7 +66,7 @@ static void request_run(void *arg)
         while (next == GO) {
                 enum step at = r->at;
 
-                next = steps[at].run(r);
+                next = UNLIKELY(r->cut_short && !r->ended && !r->winding_up) ? cut_short(r) : steps[at].run(r);
                 if (next == GO) {
                         int64_t now = now_us();
 
@@ -469,6 +478,12 @@ void request_body_failed(struct request *r, int status, const char *why)
                 return;
         r->body_status = status;
         r->body_why = why;
+        worker_wake(r->worker, &r->wake);
+}
+
+void request_cut_short(struct request *r)
+{
+        r->cut_short = true;
         worker_wake(r->worker, &r->wake);
 }
 

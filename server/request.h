@@ -19,6 +19,8 @@ void request_body(struct request *r, const char *p, size_t n);
 void request_body_end(struct request *r);
 /* The body will not come as it should: an error of the grammar (status, why), or too slow (408). */
 void request_body_failed(struct request *r, int status, const char *why);
+/* The time to drain has passed: whoever asked is told so, in a stream by its last event, and nothing more comes. */
+void request_cut_short(struct request *r);
 /* The backlog has fallen: the relay may go on. */
 void request_drained(struct request *r);
 

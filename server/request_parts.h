@@ -121,6 +121,7 @@ struct request {
         /* what came back */
         bool begun;                  /* the reply's head is out: no other expert can answer any more */
         bool streaming;              /* begun in pieces, or server-sent events */
+        bool cut_short;              /* the gateway ends: it may not run on */
         bool winding_up;             /* the client has all, the expert's last chunk has not come */
         bool ended;                  /* the reply is complete or cut: nothing more goes out */
         int status;                  /* as answered; 0: nothing was */
@@ -170,6 +171,8 @@ enum next request_recall(struct request *r);
 enum next request_forward(struct request *r);
 enum next request_relay(struct request *r);
 enum next request_settle(struct request *r);
+/* The reply has begun and will not be continued: an error event, if it is a stream, and a cut. */
+enum next relay_cut_short(struct request *r);
 /* The attempt failed, nothing has gone out to the client, and the caller knows whose fault it is (`why`: a clause): on to the next. */
 enum next forward_failed(struct request *r, enum metrics_attempt how, enum expert_verdict v, int status, const char *code,
                          const char *why);

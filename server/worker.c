@@ -193,6 +193,19 @@ void worker_post_drain(struct worker *w)
         inbox_post(&w->inbox, &w->drain);
 }
 
+static void on_cut_short(struct message *m, void *owner)
+{
+        struct worker *w = owner;
+
+        (void)m;
+        http_cut_short(w->http);
+}
+
+void worker_post_cut_short(struct worker *w)
+{
+        inbox_post(&w->inbox, &w->cut_short);
+}
+
 /* If `to` ends first it was told to, and so were its clients. */
 static void on_given(struct message *m, void *owner)
 {
@@ -308,6 +321,7 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
                 w->ready_last = &w->ready;
                 w->stop.deliver = on_stop;
                 w->drain.deliver = on_drain;
+                w->cut_short.deliver = on_cut_short;
                 w->drained.deliver = s->drained;
                 w->generation = generation_take(s->generation);
                 arena_pool_init(&w->arenas, ARENA_BLOCKS_KEPT);

@@ -56,7 +56,7 @@ struct worker {
         int64_t passes_began_us;
         _Atomic unsigned connections;
         struct inbox *home;
-        struct message stop, drain, drained;
+        struct message stop, drain, cut_short, drained;
 };
 
 struct worker_setup {
@@ -87,6 +87,8 @@ void worker_unwake(struct worker *w, struct wake *k);
 int worker_post_generation(struct worker *w, struct generation *g);
 /* Main thread: stop listening, close resting connections, finish running requests; the gateway is told when none is left. */
 void worker_post_drain(struct worker *w);
+/* Main thread, after that: running requests end with an error, as soon as their clients have read it; once. */
+void worker_post_cut_short(struct worker *w);
 
 /* Any thread, before worker_stop() of either: what waits for `from` to accept it goes to `to`. */
 void worker_relieve(struct worker *from, struct worker *to);

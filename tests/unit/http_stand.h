@@ -141,6 +141,11 @@ void request_drained(struct request *r)
         drained++;
 }
 
+void request_cut_short(struct request *r)
+{
+        request_drop(r, DROP_SHUTDOWN);
+}
+
 void request_drop(struct request *r, enum request_drop_why why)
 {
         cr_assert(strncmp(http_peer(r->conn), "127.0.0.1:", 10) == 0);

@@ -28,13 +28,14 @@ struct expert_entry {
 struct address_entry {
         struct address_entry *next;
         struct address_state state;
+        unsigned char key[SHA256_DIGEST_LENGTH]; /* of what is connected to, and how */
         char name[];
 };
 
 struct endpoint_entry {
         struct endpoint_entry *next;
         struct endpoint_state state;
-        unsigned char key[SHA256_DIGEST_LENGTH]; /* of URL, model and headers: these hold secrets, and this lives as long as the process */
+        unsigned char key[SHA256_DIGEST_LENGTH]; /* of URL, way, model and headers: these hold secrets, and this lives as long as the process */
         char url[];
 };
 
@@ -76,55 +77,72 @@ static size_t address_length(const char *url)
         return colon ? (size_t)(colon - url) : strlen(url);
 }
 
-static struct address_state *address_state_of(const char *name, size_t n)
+/* One number of several texts; NULL is another one than "". */
+static void key_of(const struct pm_str *parts, size_t n, unsigned char ret[SHA256_DIGEST_LENGTH])
 {
+        unsigned char all[4 * (SHA256_DIGEST_LENGTH + 1)] = { 0 };
+
+        assert(n <= 4);
+        for (size_t i = 0; i < n; i++) {
+                all[i * (SHA256_DIGEST_LENGTH + 1)] = parts[i].p != NULL;
+                (void)SHA256((const unsigned char *)(parts[i].p ? parts[i].p : ""), parts[i].n, all + i * (SHA256_DIGEST_LENGTH + 1) + 1);
+        }
+        (void)SHA256(all, sizeof all, ret);
+}
+
+static struct pm_str str(const char *text)
+{
+        return (struct pm_str){ text, text ? strlen(text) : 0 };
+}
+
+static struct address_entry *address_of(const struct endpoint *p)
+{
+        size_t n = address_length(p->url);
+        const struct pm_str parts[] = { { p->url, n }, str(p->ca), str(p->proxy) };
+        unsigned char key[SHA256_DIGEST_LENGTH];
         struct address_entry *x;
 
-        for (x = addresses; x && (strncmp(x->name, name, n) != 0 || x->name[n]); x = x->next)
+        key_of(parts, LENGTH_OF(parts), key);
+        for (x = addresses; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
                 ;
         if (!x) {
                 x = calloc(1, sizeof *x + n + 1);
                 if (!x)
                         return NULL;
-                memcpy(x->name, name, n);
+                memcpy(x->key, key, sizeof key);
+                memcpy(x->name, p->url, n);
                 x->state.name = x->name;
                 x->state.slot = n_slots++;
                 x->next = addresses;
                 addresses = x;
         }
-        return &x->state;
+        return x;
 }
 
-static void endpoint_key(const char *url, const char *model, struct pm_str headers, unsigned char ret[SHA256_DIGEST_LENGTH])
-{
-        unsigned char parts[3][SHA256_DIGEST_LENGTH];
-
-        (void)SHA256((const unsigned char *)url, strlen(url), parts[0]);
-        (void)SHA256((const unsigned char *)model, strlen(model), parts[1]);
-        (void)SHA256((const unsigned char *)(headers.n ? headers.p : ""), headers.n, parts[2]);
-        (void)SHA256(parts[0], sizeof parts, ret);
-}
-
-struct endpoint_state *endpoint_state_of(const char *url, const char *model, struct pm_str headers)
+struct endpoint_state *endpoint_state_of(const struct endpoint *p, const char *model)
 {
         unsigned char key[SHA256_DIGEST_LENGTH];
-        size_t n = strlen(url) + 1;
-        struct endpoint_entry *x;
+        size_t n = strlen(p->url) + 1;
+        struct address_entry *address;
+        struct endpoint_entry *x = NULL;
 
-        endpoint_key(url, model, headers, key);
         pthread_mutex_lock(&entries_lock);
-        for (x = endpoints; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
-                ;
-        if (!x) {
-                struct address_state *address = address_state_of(url, address_length(url));
+        address = address_of(p);
+        if (address) {
+                const struct pm_str parts[] = { { (const char *)address->key, sizeof address->key }, str(p->url), str(model), p->fixed_headers };
 
-                x = address ? calloc(1, sizeof *x + n) : NULL;
+                key_of(parts, LENGTH_OF(parts), key);
+                for (x = endpoints; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
+                        ;
+        }
+        if (address && !x) {
+                x = calloc(1, sizeof *x + n);
                 if (x) {
                         memcpy(x->key, key, sizeof key);
-                        memcpy(x->url, url, n);
+                        memcpy(x->url, p->url, n);
                         x->state.url = x->url;
-                        x->state.address = address;
-                        x->state.slot = address->slot;
+                        x->state.address = &address->state;
+                        x->state.slot = address->state.slot;
                         x->next = endpoints;
                         endpoints = x;
                 }

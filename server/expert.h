@@ -6,7 +6,7 @@
  * in struct expert_state, struct endpoint_state and struct address_state: atomics, interned on the main thread, living as long as
  * the process, so that a reload forgets nothing.
  *
- * Whose health is it?  Who cannot be connected to is an address (scheme, host and port): nobody else behind it can, either.  All the
+ * Whose health is it?  Who cannot be connected to is an address (scheme, host and port, by one proxy, trusting one authority): nobody else behind it can.  All the
  * rest (answers of 5xx, resets, silence, 429) is of one model asked with one key at one URL: others there may be well, and each has a
  * rate limit of its own.
  *
@@ -109,10 +109,10 @@ struct expert {
         int metric;
 };
 
-/* Main thread: the state of that name, or of that model asked with these headers (they have the key) at a URL, made if need be.
- * NULL: no memory. */
+/* Main thread: the state of that name, or of that model asked at p (its URL, ca, proxy and fixed_headers, which have the key), made if
+ * need be.  NULL: no memory. */
 struct expert_state *expert_state_of(const char *name);
-struct endpoint_state *endpoint_state_of(const char *url, const char *model, struct pm_str headers);
+struct endpoint_state *endpoint_state_of(const struct endpoint *p, const char *model);
 /* Takes a URL apart into *ret (http, https, unix:/path:/base): scheme and host in small letters, the default port left out.
  * `plain` is true for http.  state, ca and fixed_headers are the caller's business, left empty.
  * 0, or -EINVAL or -ENOMEM with *why. */

@@ -170,9 +170,7 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
         for (size_t i = 0; i < e->n_endpoints; i++) {
                 struct endpoint *p = e->endpoints[i] = make(b, sizeof *p);
 
-                if (endpoint_parse(&b->g->arena, from->endpoints.items[i], p, &why) == 0)
-                        p->state = endpoint_state_of(p->url, e->model, headers);
-                if (!p->state)
+                if (endpoint_parse(&b->g->arena, from->endpoints.items[i], p, &why) < 0)
                         no_memory(b); /* the URL has been parsed before */
                 p->proxy = from->proxy && *from->proxy ? from->proxy : NULL;
                 p->plain = p->plain && from->transport != TRANSPORT_CURL && !p->proxy;
@@ -181,6 +179,9 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
                 p->unacknowledged_ms = from->ack_time;
                 p->idle_max = from->idle_connections;
                 p->fixed_headers = headers;
+                p->state = endpoint_state_of(p, e->model);
+                if (!p->state)
+                        no_memory(b);
         }
         if (!e->state || e->metric < 0)
                 no_memory(b);

@@ -82,7 +82,7 @@ HELPER void expert_begin(size_t i, const char *name, const char *url)
         const char *why = "";
 
         cr_assert_eq(endpoint_parse(&bench.generation.arena, url, &bench.endpoints[i], &why), 0, "%s", why);
-        bench.endpoints[i].state = endpoint_state_of(url, "m", (struct pm_str){ 0 });
+        bench.endpoints[i].state = endpoint_state_of(&bench.endpoints[i], "m");
         bench.endpoint_lists[i] = &bench.endpoints[i];
         *e = (struct expert){ .state = expert_state_of(name), .name = name, .model = name, .endpoints = &bench.endpoint_lists[i],
                               .n_endpoints = 1, .apis = EXPERT_CHAT | EXPERT_EMBEDDINGS, .price_in = (double)i + 1, .price_out = 2, .context = 4096,

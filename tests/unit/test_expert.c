@@ -90,19 +90,24 @@ Test(expert, urls_refused)
         arena_finish(&a);
 }
 
-#define NO_HEADERS ((struct pm_str){ 0 })
-
 static struct pm_str str(const char *text)
 {
         return (struct pm_str){ text, strlen(text) };
 }
 
+static struct endpoint_state *state_of(const char *url, const char *model, const char *headers, const char *ca, const char *proxy)
+{
+        struct endpoint p = { .url = url, .fixed_headers = str(headers), .ca = ca, .proxy = proxy };
+
+        return endpoint_state_of(&p, model);
+}
+
 Test(expert, states_are_interned)
 {
-        struct endpoint_state *a = endpoint_state_of("http://a", "m", NO_HEADERS), *b = endpoint_state_of("http://b", "m", NO_HEADERS);
+        struct endpoint_state *a = state_of("http://a", "m", "", NULL, NULL), *b = state_of("http://b", "m", "", NULL, NULL);
 
         cr_assert(a != b && a->slot != b->slot);
-        cr_assert_eq(endpoint_state_of("http://a", "m", NO_HEADERS), a);
+        cr_assert_eq(state_of("http://a", "m", "", NULL, NULL), a);
         cr_assert_str_eq(a->url, "http://a");
         cr_assert_eq(expert_state_of("x"), expert_state_of("x"));
         cr_assert_neq(expert_state_of("x"), expert_state_of("y"));
@@ -111,21 +116,21 @@ Test(expert, states_are_interned)
 
 Test(expert, a_state_is_of_url_model_and_key)
 {
-        struct endpoint_state *a = endpoint_state_of("http://h:1/v1", "big", str("Authorization: Bearer 1\r\n"));
-        struct endpoint_state *model = endpoint_state_of("http://h:1/v1", "mini", str("Authorization: Bearer 1\r\n"));
-        struct endpoint_state *key = endpoint_state_of("http://h:1/v1", "big", str("Authorization: Bearer 2\r\n"));
-        struct endpoint_state *path = endpoint_state_of("http://h:1/v2", "big", str("Authorization: Bearer 1\r\n"));
-        struct endpoint_state *port = endpoint_state_of("http://h:11/v1", "big", str("Authorization: Bearer 1\r\n"));
-        struct endpoint_state *tls = endpoint_state_of("https://h:1/v1", "big", str("Authorization: Bearer 1\r\n"));
-        struct endpoint_state *socket = endpoint_state_of("unix:/s.sock:/v1", "m", NO_HEADERS);
+        static const char one[] = "Authorization: Bearer 1\r\n", two[] = "Authorization: Bearer 2\r\n";
+        struct endpoint_state *a = state_of("http://h:1/v1", "big", one, NULL, NULL), *model = state_of("http://h:1/v1", "mini", one, NULL, NULL);
+        struct endpoint_state *key = state_of("http://h:1/v1", "big", two, NULL, NULL), *path = state_of("http://h:1/v2", "big", one, NULL, NULL);
+        struct endpoint_state *port = state_of("http://h:11/v1", "big", one, NULL, NULL), *tls = state_of("https://h:1/v1", "big", one, NULL, NULL);
+        struct endpoint_state *ca = state_of("https://h:1/v1", "big", one, "ca.pem", NULL), *proxy = state_of("https://h:1/v1", "big", one, NULL, "http://p");
+        struct endpoint_state *socket = state_of("unix:/s.sock:/v1", "m", "", NULL, NULL);
 
-        cr_assert_eq(endpoint_state_of("http://h:1/v1", "big", str("Authorization: Bearer 1\r\n")), a);
+        cr_assert_eq(state_of("http://h:1/v1", "big", one, NULL, NULL), a);
         cr_assert(a != model && a != key && a != path && model != key);
         cr_assert(a->address == model->address && a->address == key->address && a->address == path->address);
         cr_assert(a->address != port->address && a->address != tls->address && port->slot != a->slot && path->slot == a->slot);
+        cr_assert(tls->address != ca->address && tls->address != proxy->address && tls != ca && tls != proxy, "what we trust, and which way we go, is no fault of others");
         cr_assert_str_eq(a->address->name, "http://h:1");
         cr_assert_str_eq(socket->address->name, "unix:/s.sock");
-        cr_assert_eq(endpoint_state_of("unix:/s.sock:/v2", "m", NO_HEADERS)->address, socket->address);
+        cr_assert_eq(state_of("unix:/s.sock:/v2", "m", "", NULL, NULL)->address, socket->address);
 }
 
 /* ---- picking ------------------------------------------------------------------------------------------------------------ */
@@ -142,7 +147,7 @@ static void pair_init(struct pair *x, const char *name, size_t n)
         memset(x, 0, sizeof *x);
         for (size_t i = 0; i < n; i++) {
                 snprintf(url, sizeof url, "http://%s-%zu", name, i);
-                x->p[i].state = endpoint_state_of(url, "m", NO_HEADERS);
+                x->p[i].state = state_of(url, "m", "", NULL, NULL);
                 x->list[i] = &x->p[i];
         }
         x->e = (struct expert){ .state = expert_state_of(name), .endpoints = x->list, .n_endpoints = n, .breaker_failures = 3, .breaker_open_ms = 1000 };
@@ -336,7 +341,7 @@ static void neighbours(struct pair *x, struct pair *y, const char *name)
         pair_init(x, name, 1);
         *y = *x;
         snprintf(url, sizeof url, "http://%s-0", name);
-        y->p[0].state = endpoint_state_of(url, "another", NO_HEADERS);
+        y->p[0].state = state_of(url, "another", "", NULL, NULL);
         y->list[0] = &y->p[0];
         y->e.endpoints = y->list;
         y->e.state = expert_state_of(url);

@@ -53,7 +53,7 @@ void aim(struct bench *b, const char *url, bool plain)
         const char *why = "";
 
         cr_assert_eq(endpoint_parse(&b->a, url, &b->e, &why), 0, "%s: %s", url, why);
-        b->e.state = endpoint_state_of(b->e.url, "m", (struct pm_str){ 0 });
+        b->e.state = endpoint_state_of(&b->e, "m");
         b->e.plain = plain;
         b->e.idle_max = 1024;
         b->e.fixed_headers = (struct pm_str){ fixed, sizeof fixed - 1 };

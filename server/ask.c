@@ -9,8 +9,13 @@
 #include <event2/event.h>
 
 #include "base.h"
+#include "cache.h"
 #include "expert.h"
+#include "header_times.h"
+#include "refusal.h"
 #include "upstream.h"
+
+enum { HASHED = 16384 };
 
 static void ended(struct ask *a, int status, const char *fmt, ...) PRINTF(3, 4);
 static void ended(struct ask *a, int status, const char *fmt, ...)
@@ -27,19 +32,46 @@ static void ended(struct ask *a, int status, const char *fmt, ...)
 }
 
 /* Gives the endpoint back and lets the transfer go. */
-static void give_back(struct ask *a, enum expert_verdict v)
+static void give_back(struct ask *a, enum expert_verdict v, int64_t retry_us)
 {
         struct transfer *t = TAKE(a->transfer);
-        int64_t first = 0;
 
         if (a->timer)
                 event_free(TAKE(a->timer));
         worker_unwake(a->worker, &a->wake);
-        if (t && t->first_byte_us)
-                first = t->first_byte_us - t->opened_us;
         upstream_close(t);
         if (a->endpoint)
-                expert_done(a->expert, TAKE(a->endpoint), v, first, 0, now_us());
+                expert_done(a->expert, TAKE(a->endpoint), v, 0, retry_us, now_us()); /* a whole answer has no first token */
+}
+
+/* For doubts: a router's question that an expert cannot take must not shut it for everybody, however often it is asked. */
+static uint64_t question(const struct ask *a)
+{
+        const unsigned char *p = a->body.iov_base;
+        uint64_t h = UINT64_C(14695981039346656037);
+
+        for (size_t i = 0; i < MIN(a->body.iov_len, (size_t)HASHED); i++)
+                h = (h ^ p[i]) * UINT64_C(1099511628211);
+        return h ^ (uint64_t)a->body.iov_len << 32;
+}
+
+/* A reply that is not a 2xx is judged as a client's would be. */
+static void refused(struct ask *a)
+{
+        const struct transfer *t = a->transfer;
+        int64_t told = header_retry_ms(t->headers, t->n_headers, t->status == 429, cache_now_ms() / 1000);
+        enum expert_verdict v = EXPERT_NEUTRAL;
+        struct refusal f;
+
+        refusal_read(t->status, told >= 0, a->reply, a->endpoint->fixed_headers, a->arena, &f);
+        if (f.kind == REFUSAL_BUSY)
+                v = EXPERT_BUSY;
+        else if (f.kind == REFUSAL_DOUBT)
+                v = expert_doubted(a->endpoint, question(a));
+        else if (f.kind == REFUSAL_FAULT && t->status >= 400)
+                v = EXPERT_BAD;
+        give_back(a, v, MAX(told, 0) * 1000);
+        ended(a, PM_EUPSTREAM, "'%s' answered %d%s%s", a->expert->name, a->http_status, f.message ? ": " : "", f.message ? f.message : "");
 }
 
 static void take_reply(struct ask *a)
@@ -51,7 +83,7 @@ static void take_reply(struct ask *a)
 
         p = arena_alloc(a->arena, n + 1);
         if (!p) {
-                give_back(a, EXPERT_NEUTRAL);
+                give_back(a, EXPERT_NEUTRAL, 0);
                 ended(a, PM_ETOOBIG, "no memory for a reply of %zu bytes", n);
                 return;
         }
@@ -59,11 +91,12 @@ static void take_reply(struct ask *a)
         p[n] = 0;
         a->http_status = code;
         a->reply = (struct pm_str){ p, n };
-        give_back(a, code >= 500 ? EXPERT_BAD : code == 429 ? EXPERT_BUSY : code >= 300 ? EXPERT_NEUTRAL : EXPERT_GOOD);
-        if (code >= 200 && code < 300)
-                ended(a, PM_OK, "%s", "");
-        else
-                ended(a, PM_EUPSTREAM, "'%s' answered %d", a->expert->name, code);
+        if (code < 200 || code > 299) {
+                refused(a);
+                return;
+        }
+        give_back(a, EXPERT_GOOD, 0);
+        ended(a, PM_OK, "%s", "");
 }
 
 static void on_change(void *arg)
@@ -74,7 +107,7 @@ static void on_change(void *arg)
         if (a->done)
                 return;
         if (evbuffer_get_length(t->in) > a->max_reply) {
-                give_back(a, EXPERT_NEUTRAL);
+                give_back(a, EXPERT_NEUTRAL, 0);
                 ended(a, PM_ETOOBIG, "the reply is longer than %zu bytes", a->max_reply);
                 return;
         }
@@ -94,7 +127,7 @@ static void on_change(void *arg)
         char why[sizeof t->error_text];
 
         snprintf(why, sizeof why, "%s", t->error_text);
-        give_back(a, ours ? EXPERT_NEUTRAL : t->error == TRANSFER_CONNECT || t->error == TRANSFER_CONNECT_TIME ? EXPERT_UNREACHABLE : EXPERT_BAD);
+        give_back(a, ours ? EXPERT_NEUTRAL : t->error == TRANSFER_CONNECT || t->error == TRANSFER_CONNECT_TIME ? EXPERT_UNREACHABLE : EXPERT_BAD, 0);
         ended(a, ours ? PM_EBUSY : slow ? PM_ETIMEOUT : PM_EUNREACHABLE, "'%s': %s", a->expert->name, why);
 }
 
@@ -106,7 +139,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
         (void)what;
         if (a->done)
                 return;
-        give_back(a, EXPERT_NEUTRAL); /* our limit, not necessarily the expert's fault */
+        give_back(a, EXPERT_NEUTRAL, 0); /* our limit, not necessarily the expert's fault */
         ended(a, PM_ETIMEOUT, "'%s' did not answer in time", a->expert->name);
 }
 
@@ -129,7 +162,7 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
         /* The transfer's limits are the expert's own, so that passing them says something about it; ours is the timer. */
         a->timer = evtimer_new(w->base, on_time, a);
         if (!a->timer || evtimer_add(a->timer, &limit) < 0) {
-                give_back(a, EXPERT_NEUTRAL);
+                give_back(a, EXPERT_NEUTRAL, 0);
                 ended(a, PM_EBUSY, "no memory for a timer");
                 return;
         }
@@ -141,7 +174,7 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
                                                              .high_water = max_reply + 1, .head_max = 65536 },
                                     &a->wake);
         if (!a->transfer) {
-                give_back(a, EXPERT_NEUTRAL);
+                give_back(a, EXPERT_NEUTRAL, 0);
                 ended(a, PM_EBUSY, "no memory for a transfer");
         }
 }
@@ -150,7 +183,7 @@ void ask_cancel(struct ask *a)
 {
         if (!a->worker)
                 return;
-        give_back(a, EXPERT_NEUTRAL);
+        give_back(a, EXPERT_NEUTRAL, 0);
         worker_unwake(a->worker, a->owner);
         a->done = true;
 }

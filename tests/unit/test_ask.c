@@ -212,7 +212,7 @@ Test(ask, embeds_a_text)
         (void)ask_routers(&embeds, NULL);
         cr_assert(was_asked(",\"input\":\"What is 2+2?\"}"), "the query's own text");
         cr_assert_eq(failures(), 0);
-        cr_assert_gt(atomic_load(&bench.experts[2].state->first_us), 0, "it is timed");
+        cr_assert_eq(atomic_load(&bench.experts[2].state->first_us), 0, "a whole answer has no first token");
         all_is_given_back();
 }
 
@@ -432,6 +432,31 @@ Test(ask, tells_silence_from_absence)
         answers(200, "{}");
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.status, PM_EUNREACHABLE, "its breaker is open");
+        all_is_given_back();
+}
+
+Test(ask, a_question_that_an_expert_cannot_take_is_counted_once)
+{
+        static const char busy[] = "HTTP/1.1 429 Slow down\r\nRetry-After: 60\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        struct trial t;
+        char text[4096];
+
+        wanted = (struct pm_call){ .expert = "code", .timeout_ms = 3000 };
+        for (int i = 0; i < 5; i++) {
+                answers(500, "{\"error\":{\"message\":\"not with key sk-1234567890\"}}");
+                t = ask_and_read_log(&calls, NULL, text, sizeof text);
+                cr_assert_eq(t.d.how, DECISION_DEFAULT);
+                cr_assert_eq(result.http_status, 500);
+                cr_assert_not_null(strstr(text, "'code' answered 500: not with key ***"), "%s", text);
+        }
+        cr_assert_eq(failures(), 1);
+
+        answers_bytes(busy, sizeof busy - 1);
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.http_status, 429);
+        cr_assert_eq(failures(), 0, "it is alive");
+        (void)ask_routers(&calls, NULL);
+        cr_assert_eq(result.status, PM_EUNREACHABLE, "and left alone as it said");
         all_is_given_back();
 }
 

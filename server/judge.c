@@ -40,8 +40,11 @@ static const char *who_said(struct request *r, const char *clause)
 
 static const char *answered(struct request *r, const struct refusal *f)
 {
-        return arena_printf(&r->arena, "%s %d%s%s", r->attempt.transfer->status == f->status ? "answered" : "began its stream with an error, which counts as",
-                            f->status, f->message ? ": " : "", f->message ? f->message : "");
+        const char *colon = f->message ? ": " : "", *words = f->message ? f->message : "";
+
+        if (!f->event)
+                return arena_printf(&r->arena, "answered %d%s%s", r->attempt.transfer->status, colon, words);
+        return arena_printf(&r->arena, "%s an error, which counts as %d%s%s", r->query.stream ? "began its stream with" : "answered 200 with", f->status, colon, words);
 }
 
 static void remember(struct request *r, int status, const char *code, const char *why)

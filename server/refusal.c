@@ -114,8 +114,19 @@ static void read_value(struct pm_str v, struct parts *p, int depth)
         }
 }
 
+const char *refusal_words(struct pm_str text, struct pm_str secrets, struct arena *a)
+{
+        char *out = arena_alloc(a, WORDS_MAX + 4);
+
+        if (!out)
+                return "";
+        text.n = MIN(text.n, (size_t)READ_MAX);
+        out[secrets_hide(text, secrets, out, WORDS_MAX)] = 0;
+        return out;
+}
+
 /* "body", "messages", 0 becomes messages[0]. */
-static const char *path_of(struct pm_str loc, struct arena *a)
+static const char *path_of(struct pm_str loc, struct pm_str secrets, struct arena *a)
 {
         char *out = arena_alloc(a, NAME_MAX_BYTES + 4);
         struct pm_str key;
@@ -144,19 +155,7 @@ static const char *path_of(struct pm_str loc, struct arena *a)
                 if (number)
                         out[n++] = ']';
         }
-        out[n] = 0;
-        return n ? out : NULL;
-}
-
-const char *refusal_words(struct pm_str text, struct pm_str secrets, struct arena *a)
-{
-        char *out = arena_alloc(a, WORDS_MAX + 4);
-
-        if (!out)
-                return "";
-        text.n = MIN(text.n, (size_t)READ_MAX);
-        out[secrets_hide(text, secrets, out, WORDS_MAX)] = 0;
-        return out;
+        return n ? refusal_words((struct pm_str){ out, n }, secrets, a) : NULL;
 }
 
 /* A text's words; a number as it stands. */
@@ -278,7 +277,7 @@ static void read_parts(struct refusal *r, struct pm_str body, struct pm_str secr
         r->message = words_of(p.message, secrets, a);
         r->type = is_text(p.type) ? words_of(p.type, secrets, a) : NULL;
         r->code = is_text(p.code) ? words_of(p.code, secrets, a) : NULL;
-        r->param = is_text(p.param) ? words_of(p.param, secrets, a) : path_of(p.loc, a);
+        r->param = is_text(p.param) ? words_of(p.param, secrets, a) : path_of(p.loc, secrets, a);
         *ret_status = p.status;
         if (!r->message)
                 r->message = refusal_words(text, secrets, a);
@@ -288,6 +287,8 @@ static void judge(struct refusal *r, bool told, struct pm_str body, struct pm_st
 {
         r->kind = kind_of(r, told, body);
         r->in_shape = r->json && in_shape(js_trim(body), secrets);
+        if (r->kind == REFUSAL_CONTEXT && r->status >= 500)
+                r->status = 400; /* older llama.cpp; clients would come again with the same prompt */
         if (!r->code && !r->in_shape && r->kind == REFUSAL_CONTEXT)
                 r->code = "context_length_exceeded";
 }
@@ -305,7 +306,7 @@ void refusal_read_event(struct pm_str data, struct pm_str secrets, struct arena 
 {
         int64_t said;
 
-        *ret = (struct refusal){ 0 };
+        *ret = (struct refusal){ .event = true };
         read_parts(ret, data, secrets, a, &said);
         ret->status = (int)said;
         if (!ret->status)

@@ -28,7 +28,8 @@ enum refusal_kind {
 
 struct refusal {
         enum refusal_kind kind;
-        int status;          /* of an event: what its code or type stands for */
+        int status;          /* for the client.  Of an event: what its code or type stands for */
+        bool event;
         bool json;
         bool in_shape;       /* OpenAI's object with all four keys and no secret: may be sent on as it is */
         /* Texts for people and clients: bounded, without control characters and keys; NULL: it does not say. */

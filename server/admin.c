@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "admin_gate.h"
+#include "browser.h"
 #include "config.h"
 #include "expert.h"
 #include "forget.h"
@@ -23,6 +24,7 @@
 #include "loader.h"
 #include "log.h"
 #include "metrics.h"
+#include "settings.h"
 
 #include "base.h"
 
@@ -413,6 +415,29 @@ static void ask_for_token(struct evhttp_request *req)
         answer_error(req, 401, "the administrator's token is wanted: Authorization: Bearer TOKEN");
 }
 
+static struct pm_str header(struct evhttp_request *req, const char *name)
+{
+        const char *value = evhttp_find_header(evhttp_request_get_input_headers(req), name);
+
+        return (struct pm_str){ value, value ? strlen(value) : 0 };
+}
+
+/* Pages of other origins may not even guess at the token.  The page here may be linked to. */
+static bool page_may_ask(const struct generation *g, struct evhttp_request *req, bool shown)
+{
+        struct browser_says says = { header(req, "Host"), header(req, "Origin"), header(req, "Sec-Fetch-Site") };
+
+        if (listen_is_loopback(g->admin.address) && !browser_host_ok(says.host, &g->settings->hosts)) {
+                answer_error(req, 403, "the Host must be an address, localhost or one of 'hosts'");
+                return false;
+        }
+        if (!shown && !browser_page_ok(&says, &(const struct pm_strs){ NULL, 0 })) {
+                answer_error(req, 403, "pages of other origins may not ask here");
+                return false;
+        }
+        return true;
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
         static const char experts[] = "/admin/experts/";
@@ -420,8 +445,11 @@ static void on_request(struct evhttp_request *req, void *arg)
         const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
         enum evhttp_cmd_type method = evhttp_request_get_command(req);
         struct admin *a = arg;
+        bool shown = path && strcmp(path, "/") == 0 && method == EVHTTP_REQ_GET;
 
-        if (path && strcmp(path, "/") == 0 && method == EVHTTP_REQ_GET) {
+        if (!page_may_ask(gateway_generation(a->gateway), req, shown))
+                return;
+        if (shown) {
                 show_page(req);
                 return;
         }

@@ -112,10 +112,14 @@ static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, 
 
         switch (x->name.n) {
         case 4:
-                if (same_name(p, "host\0\0\0\0", 4))
+                if (same_name(p, "host\0\0\0\0", 4)) {
                         f->hosts++;
+                        d->host = x->value;
+                }
                 break;
         case 6:
+                if (same_name(p, "origin\0\0", 6))
+                        d->origin = x->value;
                 if (same_name(p, "expect\0\0", 6))
                         d->expect_continue = same_text(x->value, "100-continue");
                 break;
@@ -134,6 +138,8 @@ static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, 
         case 14:
                 if (same_name(p, "content-length", 14))
                         return read_length(d, x->value, why);
+                if (same_name(p, "sec-fetch-site", 14))
+                        d->fetch_site = x->value;
                 break;
         case 17:
                 if (same_name(p, "transfer-encoding", 17)) {
@@ -302,6 +308,26 @@ static int take_headers(const struct h1_raw *r, struct h1_head *d, uint32_t at, 
         return 0;
 }
 
+/* A name or an address and perhaps a port: nothing that another reader could take for a path, a user or a second host. */
+static bool is_host(struct pm_str s)
+{
+        static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%", six[] = "0123456789abcdefABCDEF:.";
+        const char *p = s.p, *end = s.p + s.n, *among = name;
+
+        if (p < end && *p == '[') {
+                among = six;
+                p++;
+        }
+        while (p < end && *p && strchr(among, *p))
+                p++;
+        if (among == six && (p == end || *p++ != ']'))
+                return false;
+        if (p < end && *p == ':')
+                for (p++; p < end && isdigit((unsigned char)*p);)
+                        p++;
+        return p == end;
+}
+
 /* How the message ends, as far as its head says. */
 static int take_framing(const struct h1_raw *r, struct h1_head *d, const struct facts *f, const char **why)
 {
@@ -315,6 +341,8 @@ static int take_framing(const struct h1_raw *r, struct h1_head *d, const struct 
                 return refuse(why, 400, f->hosts ? "more than one Host" : "the Host header is missing");
         if (!request && f->coded_content && d->status >= 200 && d->status < 300)
                 return refuse(why, 400, "a Content-Encoding, which was not asked for"); /* any other status says enough without its body */
+        if (request && !is_host(d->host))
+                return refuse(why, 400, "the Host header is not a host with or without a port");
         d->chunked = f->encoded;
         d->keep_alive = d->minor == 1 ? !f->close : f->keep && !f->close;
         d->expect_continue = d->expect_continue && request && d->minor == 1;

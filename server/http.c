@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "http_parts.h"
+#include "listen.h"
 #include "log.h"
 
 #include "base.h"
@@ -284,6 +285,7 @@ static void take_connection(struct http_listener *l, int fd, const struct sockad
                 complain(h, "out of memory");
                 return;
         }
+        c->loopback = l->loopback;
         if (!h->sweeping)
                 schedule_sweep(h);
         if (above) {
@@ -396,7 +398,7 @@ struct http *http_create(struct worker *w, const struct generation *g, const int
         h->listeners = ls;
         h->n_listeners = n;
         for (size_t i = 0; i < n; i++)
-                ls[i] = (struct http_listener){ .http = h, .fd = fds[i] };
+                ls[i] = (struct http_listener){ .http = h, .fd = fds[i], .loopback = g->listeners[i].address && listen_is_loopback(g->listeners[i].address) };
         h->sweep = event_new(w->base, -1, 0, on_sweep, h);
         h->resume = event_new(w->base, -1, 0, on_resume, h);
         if (!h->sweep || !h->resume) {

@@ -79,6 +79,8 @@ size_t http_backlog(const struct http_conn *c);
 void http_continue(struct http_conn *c);
 /* The request is over and its memory goes: the connection takes its next message or closes.  Exactly once for each request. */
 void http_request_over(struct http_conn *c);
+/* It has come to a listener that only this machine can reach. */
+bool http_on_loopback(const struct http_conn *c);
 /* "127.0.0.1:51234", for the log. */
 const char *http_peer(const struct http_conn *c);
 #endif

@@ -466,6 +466,11 @@ struct http_conn *conn_create(struct http *h, int fd, SSL_CTX *tls, const char *
         return c;
 }
 
+bool http_on_loopback(const struct http_conn *c)
+{
+        return c->loopback;
+}
+
 const char *http_peer(const struct http_conn *c)
 {
         return c->peer;

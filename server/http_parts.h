@@ -29,6 +29,7 @@ struct http_listener {
         int fd;
         struct event *event;
         SSL_CTX *tls; /* NULL: plain */
+        bool loopback;
 };
 
 struct http {
@@ -57,6 +58,8 @@ struct http_conn {
         struct h1 *h1;
         struct request *request; /* NULL: none runs */
         struct wake wake;
+
+        bool loopback; /* its listener is */
 
         /* plain: these three; TLS: bev */
         int fd;

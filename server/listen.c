@@ -35,6 +35,21 @@ static bool address_split(const char *address, char *host, size_t host_size, cha
         return true;
 }
 
+bool listen_is_loopback(const char *address)
+{
+        char host[256], port[8];
+        struct in6_addr six;
+        struct in_addr four;
+
+        if (!address_split(address, host, sizeof host, port, sizeof port))
+                return false;
+        if (inet_pton(AF_INET, host, &four) == 1)
+                return ntohl(four.s_addr) >> 24 == 127;
+        if (inet_pton(AF_INET6, host, &six) == 1)
+                return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
+        return strcmp(host, "localhost") == 0;
+}
+
 static void address_format(const struct sockaddr *sa, char *out, size_t size)
 {
         char host[INET6_ADDRSTRLEN] = "?";

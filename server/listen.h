@@ -8,6 +8,7 @@
 #ifndef PM_LISTEN_H
 #define PM_LISTEN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct problems;
@@ -20,4 +21,7 @@ struct problems;
  * bytes) gets the address as bound.  0; -errno, then nothing is open and p says why.
  */
 int listen_open(const char *address, size_t n, struct problems *p, int *fds, char *name);
+
+/* Can only this machine reach such an address? */
+bool listen_is_loopback(const char *address);
 #endif

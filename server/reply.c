@@ -8,8 +8,9 @@
 #include "base.h"
 #include "js.h"
 #include "request_parts.h"
+#include "settings.h"
 
-enum { NAME_MAX_BYTES = 64 };
+enum { HEADERS_ROOM = 4096, NAME_MAX_BYTES = 64 };
 
 /* A bounded text in the making; what does not fit is left out whole, never cut. */
 struct text {
@@ -76,6 +77,19 @@ static void put_header(struct text *t, const char *name, size_t name_n, const ch
 
 #define HEADER(t, name, value) put_header((t), name, sizeof(name) - 1, (value), strlen(value))
 
+/* What pages may read of an answer's head, beside its type and length. */
+static const char exposed[] = "access-control-expose-headers: x-request-id, openai-processing-ms, retry-after, x-should-retry, server-timing, "
+                              "x-pointsman-expert, x-pointsman-decision, x-pointsman-answer, x-pointsman-router, x-pointsman-category, "
+                              "x-pointsman-confidence, x-pointsman-reason, x-pointsman-attempts, x-pointsman-overhead-us, "
+                              "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
+                              "x-ratelimit-reset-requests, x-ratelimit-reset-tokens\r\n";
+
+static void put_cors(struct request *r, struct text *t)
+{
+        put_header(t, "access-control-allow-origin", 27, r->head->origin.p, r->head->origin.n);
+        PUT(t, "vary: origin\r\n");
+}
+
 static bool passes(struct pm_str name)
 {
         static const char ratelimit[] = "x-ratelimit-";
@@ -96,7 +110,7 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
 {
         const struct decision *d = &r->decision;
         const struct expert *e = r->attempt.expert ? r->attempt.expert : d->expert;
-        struct text out = { .room = 2048 };
+        struct text out = { .room = r->cors ? HEADERS_ROOM : HEADERS_ROOM / 2 };
         int64_t now = now_us();
 
         r->overhead_us = MAX(now - r->began - r->waited_us - r->body_us, 0);
@@ -138,6 +152,10 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         PUT(&out, ", expert;dur=");
         put_ms(&out, r->waited_us);
         PUT(&out, "\r\nx-content-type-options: nosniff\r\n");
+        if (r->cors) {
+                put_cors(r, &out);
+                put(&out, exposed, sizeof exposed - 1);
+        }
         for (size_t i = 0; t && i < t->n_headers; i++)
                 if (passes(t->headers[i].name))
                         put_header(&out, t->headers[i].name.p, t->headers[i].name.n, t->headers[i].value.p, t->headers[i].value.n);
@@ -228,7 +246,7 @@ static void put_retry(struct request *r, struct text *t, int status)
 enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
 {
         static const char last_words[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
-        struct text lines = { .room = 2048 + 256 };
+        struct text lines = { .room = HEADERS_ROOM + 256 };
         struct pm_str body = { 0 }, common;
         const char *message;
         va_list args;
@@ -277,6 +295,34 @@ void reply_refusal(struct request *r, const struct transfer *t, int status, stru
         r->status = status;
         r->bytes_out = (int64_t)body.n;
         http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = { lines.p, lines.n } }, body);
+}
+
+/* The page may send what it has asked for: keys are looked at when it comes. */
+enum next reply_preflight(struct request *r)
+{
+        struct pm_str wants = h1_header(r->head, "access-control-request-headers"), common = reply_headers(r, NULL);
+        struct text t = { .room = HEADERS_ROOM + 256 + wants.n };
+
+        t.p = arena_alloc(&r->arena, t.room);
+        if (t.p) {
+                put(&t, common.p, common.n);
+                if (r->ours->method == H1_GET)
+                        PUT(&t, "access-control-allow-methods: GET, HEAD\r\n");
+                else
+                        PUT(&t, "access-control-allow-methods: POST\r\n");
+                if (wants.n)
+                        put_header(&t, "access-control-allow-headers", 28, wants.p, wants.n);
+                if (h1_header(r->head, "access-control-request-private-network").n)
+                        PUT(&t, "access-control-allow-private-network: true\r\n");
+                PUT(&t, "access-control-max-age: ");
+                put_int(&t, r->generation->settings->cors.max_age / 1000);
+                PUT(&t, "\r\n");
+        }
+        r->status = 204;
+        r->end = "ok";
+        http_reply(r->conn, &(struct http_reply){ .status = 204, .headers = { t.p, t.n } }, (struct pm_str){ "", 0 });
+        r->begun = true;
+        return request_answered(r);
 }
 
 enum next reply_json(struct request *r, int status, struct pm_str body)

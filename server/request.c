@@ -14,10 +14,12 @@
 #include <sys/random.h>
 
 #include "base.h"
+#include "browser.h"
 #include "js.h"
 #include "log.h"
 #include "memory.h"
 #include "progress.h"
+#include "settings.h"
 #include "tenant.h"
 
 enum {
@@ -152,6 +154,34 @@ static enum next check_body(struct request *r)
         return GO;
 }
 
+/* Where no keys are needed, a page in a browser is kept out by what the browser says of it: browser.h. */
+static enum next check_page(struct request *r)
+{
+        const struct settings *s = r->generation->settings;
+        const struct h1_head *h = r->head;
+        struct browser_says says = { h->host, h->origin, h->fetch_site };
+        struct pm_str type;
+
+        r->cors = h->origin.n && browser_allowed(h->origin, &s->cors.origins);
+        if (!r->generation->tenants) {
+                if ((http_on_loopback(r->conn) || s->hosts.n) && !browser_host_ok(h->host, &s->hosts))
+                        return reply_error(r, 403, NULL, "host_not_allowed", "no keys are configured, so the Host must be an address, localhost or one of "
+                                           "'hosts', not '%.*s'", (int)MIN(h->host.n, (size_t)100), h->host.p ? h->host.p : "");
+                if (!browser_page_ok(&says, &s->cors.origins))
+                        return reply_error(r, 403, NULL, "origin_not_allowed", "no keys are configured, so pages of other origins may not ask; "
+                                           "'cors.origins' would allow '%.*s'", (int)MIN(h->origin.n, (size_t)100), h->origin.p ? h->origin.p : "");
+        }
+        type = h->origin.n && h->method == H1_POST ? h1_header(h, "content-type") : (struct pm_str){ "application/json", 16 };
+        if (type.n < 16 || strncasecmp(type.p, "application/json", 16) != 0 || (type.n > 16 && !strchr("; \t", type.p[16])))
+                return reply_error(r, 415, NULL, "unsupported_content_type", "from a browser the Content-Type must be application/json");
+        return GO;
+}
+
+static bool is_preflight(const struct h1_head *h)
+{
+        return h->method == H1_OPTIONS && h->origin.n && h1_header(h, "access-control-request-method").n;
+}
+
 static enum next request_admit(struct request *r)
 {
         const struct h1_head *h = r->head;
@@ -160,6 +190,10 @@ static enum next request_admit(struct request *r)
         r->ours = find_ours(h->path);
         if (!r->ours)
                 return reply_error(r, 404, NULL, "unknown_url", "there is nothing at %.*s", (int)MIN(h->path.n, 200), h->path.p);
+        if (check_page(r) == GO && r->ended)
+                return GO; /* refused */
+        if (r->cors && is_preflight(h))
+                return reply_preflight(r);
         if (method != r->ours->method)
                 return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->ours->path,
                                    r->ours->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);

@@ -68,6 +68,7 @@ struct request {
         const struct endpoint_of_ours *ours; /* which of our paths */
         struct pm_str id;
         struct tenant *tenant;
+        bool cors;                   /* the page that asks may read the answer */
         char *body;
         size_t body_n, body_room;
         int64_t body_counted; /* of limits.memory */
@@ -215,6 +216,8 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
         __attribute__((format(printf, 5, 6)));
 /* A JSON text of ours. */
 enum next reply_json(struct request *r, int status, struct pm_str body);
+/* To a browser that asks whether a page of an allowed origin may ask. */
+enum next reply_preflight(struct request *r);
 enum next reply_buffer(struct request *r, int status, const char *content_type, struct evbuffer *body);
 /* Our header lines for an answer that an expert gave (or that /v1/route explains). */
 struct pm_str reply_headers(struct request *r, const struct transfer *t);

@@ -38,6 +38,13 @@ static const struct pm_option pool_table[] = {
         PM_END_OPTION
 };
 
+static const struct pm_option cors_table[] = {
+        PM_STRS_OPTION(struct cors_settings, origins, "origins", 0, 0, 256,
+                       "origins of pages that may ask from a browser and read the answers: https://app.example, http://localhost:3000; * is any"),
+        PM_TIME_OPTION(struct cors_settings, max_age, "max_age", "10m", 0, 24 * 3600000.0, "how long a browser may remember that it may"),
+        PM_END_OPTION
+};
+
 #define LIMIT_SIZE(field, preset, lo, hi, help) PM_SIZE_OPTION(struct limits_settings, field, #field, preset, lo, hi, help)
 #define LIMIT_INT(field, preset, lo, hi, help) PM_INT_OPTION(struct limits_settings, field, #field, preset, lo, hi, help)
 #define LIMIT_TIME(field, preset, lo, hi, help) PM_TIME_OPTION(struct limits_settings, field, #field, preset, lo, hi, help)
@@ -241,6 +248,11 @@ const struct pm_option settings_table[] = {
                          "where clients connect: a list of maps, one map, or an address alone"),
         PM_TABLE_OPTION(struct settings, admin, struct admin_settings, "admin", admin_table, "the administrative listener"),
         PM_BOOL_OPTION(struct settings, open, "open", "false", "true: anybody who can reach a listener beyond loopback may use it"),
+        PM_STRS_OPTION(struct settings, hosts, "hosts", 0, 0, 256,
+                       "names by which clients reach the gateway, beside addresses and localhost. Where no keys are needed, a request whose Host is none of "
+                       "these is refused: on loopback always, elsewhere if there is this list"),
+        PM_TABLE_OPTION(struct settings, cors, struct cors_settings, "cors", cors_table,
+                        "pages of other origins in browsers; without it none can read an answer, and where no keys are needed none can ask"),
         PM_INT_OPTION(struct settings, workers, "workers", "0", 0, 1024, "event loops; 0: one for each core"),
         PM_TIME_OPTION(struct settings, watchdog, "watchdog", "30s", 0, HOUR,
                        "the process ends, for its supervisor to start it anew, when an event loop or all threads of the pool have hung for so long; at least "

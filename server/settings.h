@@ -41,6 +41,11 @@ struct log_settings {
         int requests;
 };
 
+struct cors_settings {
+        struct pm_strs origins;
+        int64_t max_age;
+};
+
 struct breaker_settings {
         int64_t failures, open_time;
 };
@@ -114,6 +119,8 @@ struct settings {
         struct pm_tables listen;    /* struct listen_settings, at least one */
         struct admin_settings admin;
         int open;
+        struct pm_strs hosts;
+        struct cors_settings cors;
         int64_t workers, watchdog;
         struct pool_settings pool;
         struct limits_settings limits;

@@ -5,8 +5,10 @@
  */
 #include <arpa/inet.h>
 
-#include "expert.h"
+#include "browser.h"
 #include "cache.h"
+#include "expert.h"
+#include "listen.h"
 #include "names.h"
 #include "redis.h"
 #include "settings.h"
@@ -150,10 +152,10 @@ static bool address_parse(const char *text, bool *ret_loopback, unsigned *ret_po
         const char *colon = strrchr(text, ':');
         char host[INET6_ADDRSTRLEN + 2];
         size_t n = colon ? (size_t)(colon - text) : 0;
-        struct in6_addr six;
-        struct in_addr four;
+        unsigned char address[16];
         char *end;
         long port;
+        bool six;
 
         if (!colon || n == 0 || n >= sizeof host || colon[1] < '0' || colon[1] > '9')
                 return false;
@@ -162,17 +164,13 @@ static bool address_parse(const char *text, bool *ret_loopback, unsigned *ret_po
                 return false;
         memcpy(host, text, n);
         host[n] = '\0';
-        *ret_port = (unsigned)port;
-        if (host[0] == '[' && host[n - 1] == ']') {
+        six = host[0] == '[' && host[n - 1] == ']';
+        if (six)
                 host[n - 1] = '\0';
-                if (inet_pton(AF_INET6, host + 1, &six) != 1)
-                        return false;
-                *ret_loopback = IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
-                return true;
-        }
-        if (inet_pton(AF_INET, host, &four) != 1)
+        if (inet_pton(six ? AF_INET6 : AF_INET, host + six, address) != 1)
                 return false;
-        *ret_loopback = ntohl(four.s_addr) >> 24 == 127;
+        *ret_port = (unsigned)port;
+        *ret_loopback = listen_is_loopback(text);
         return true;
 }
 
@@ -251,6 +249,27 @@ static void check_watchdog(struct check *c)
         if (c->s->watchdog > 0 && c->s->watchdog < WATCHDOG_MIN_MS)
                 problems_add(c->problems, settings_place(c->s, "watchdog", NULL, NULL), "watchdog",
                              "%" PRId64 " ms is below %d s: that long a busy machine may take; 0s switches it off", c->s->watchdog, WATCHDOG_MIN_MS / 1000);
+}
+
+static void check_browsers(struct check *c)
+{
+        char path[PATH_SIZE];
+
+        for (size_t i = 0; i < c->s->hosts.n; i++) {
+                const char *name = c->s->hosts.items[i];
+
+                (void)snprintf(path, sizeof path, "hosts[%zu]", i);
+                if (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")])
+                        problems_add(c->problems, settings_item(c->s, "hosts", NULL, NULL, i), path,
+                                     "'%.*s' is no name of a host such as gateway.example, without a scheme and without a port", SHOWN, name);
+        }
+        for (size_t i = 0; i < c->s->cors.origins.n; i++) {
+                (void)snprintf(path, sizeof path, "cors.origins[%zu]", i);
+                if (!browser_is_origin(c->s->cors.origins.items[i]))
+                        problems_add(c->problems, settings_item(c->s, "cors", NULL, "origins", i), path,
+                                     "'%.*s' is no origin such as https://app.example or http://localhost:3000 (a scheme, a host, perhaps a port, no path)",
+                                     SHOWN, c->s->cors.origins.items[i]);
+        }
 }
 
 static void check_admin(struct check *c)
@@ -508,6 +527,7 @@ void settings_check(const struct settings *s, struct arena *a, struct problems *
         embedders = SECTION(&c, "embedder", embedders, struct embedder_settings);
         tenants = SECTION(&c, "tenant", tenants, struct tenant_settings);
         check_listeners(&c);
+        check_browsers(&c);
         check_admin(&c);
         check_watchdog(&c);
         check_memory(&c);

@@ -58,7 +58,7 @@ Test(config, good)
         check(E "admin: {token: longer12}\n", "");
         check(E "admin: {address: 0.0.0.0:81, token: " KEY "}\n", "");
         check("experts: {meta-llama/Llama-3.1:8b@q4_0+x: {endpoints: [unix:/run/x.sock:/v1, http://h], headers: ['X-A:b', \"api-key:  c\"]}}", "");
-        check("defaults: &d {a: 1}\n" E, "f:1:1: unknown key 'defaults' - known here: listen, admin, open, workers, watchdog, pool, limits, log, experts, "
+        check("defaults: &d {a: 1}\n" E, "f:1:1: unknown key 'defaults' - known here: listen, admin, open, hosts, cors, workers, watchdog, pool, limits, log, experts, "
               "plugin_dirs, routes, embedders, tenants, cache, feedback, routers\n");
 }
 

@@ -244,9 +244,9 @@ static void fill_strs(struct fill *f, const struct pm_option *o, void *field, co
         size_t n = v->kind == NODE_LIST ? v->n : 1;
         const char **items;
 
-        if (!count_in_order(f, o, v, n, path) || n == 0)
+        if (!count_in_order(f, o, v, n, path))
                 return;
-        items = f->memory->alloc(f->memory->ctx, n * sizeof *items);
+        items = f->memory->alloc(f->memory->ctx, MAX(n, (size_t)1) * sizeof *items); /* an empty list is none, and no list is NULL */
         for (size_t i = 0; i < n; i++) {
                 const struct node *item = v->kind == NODE_LIST ? v->items[i] : v;
                 char shown[SHOWN_MAX + 8], where[PATH_MAX_BYTES];

@@ -197,7 +197,7 @@ enum pm_type {
 
 #define PM_REQUIRED 1u /* the key must be there */
 #define PM_SECRET 2u   /* never shown */
-struct pm_strs { const char *const *items; size_t n; };
+struct pm_strs { const char *const *items; size_t n; }; /* items NULL: the key is absent */
 struct pm_tables { void *items; size_t n; }; /* n structs of the option's `sub_size` */
 
 /* One key.  A table of them ends with a NULL key.  Write them with the PM_*_OPTION macros, which check the field's type. */

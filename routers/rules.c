@@ -224,8 +224,21 @@ static void open_result(struct rule *r, const struct pm_open *o, struct mistakes
 
 static bool is_conditional(const struct rule *r)
 {
-        return r->headers.n || r->tenants.n || r->models.n || r->keywords.n || r->languages.n || r->regex || r->min_bytes ||
+        return r->headers.n || r->tenants.items || r->models.items || r->keywords.items || r->languages.items || r->regex || r->min_bytes ||
                r->max_bytes || r->min_chars || r->max_chars || r->min_messages || r->max_messages;
+}
+
+/* A condition of which there is no case; NULL: there is none such. */
+static const char *impossible(const struct rule *r)
+{
+        const struct { const char *key; const struct pm_strs *list; } lists[] = {
+                { "tenants", &r->tenants }, { "models", &r->models }, { "keywords", &r->keywords }, { "languages", &r->languages },
+        };
+
+        for (size_t i = 0; i < LENGTH_OF(lists); i++)
+                if (lists[i].list->items && lists[i].list->n == 0)
+                        return lists[i].key;
+        return NULL;
 }
 
 static void rules_close(void *self)
@@ -275,6 +288,8 @@ static int rules_open(void *self, const struct pm_open *o)
                 open_result(r, o, &m);
                 if (r->regex)
                         r->code = compile(r, r->regex, &m);
+                if (impossible(r))
+                        o->log(o, PM_WARN, "%s can never match: '%s' is empty, and one of none is none", r->label, impossible(r));
                 if (always)
                         o->log(o, PM_WARN, "%s can never match: %s before it has no conditions", r->label, always->label);
                 else if (!is_conditional(r))
@@ -422,15 +437,15 @@ static bool keyword_holds(struct look *l, size_t index)
 
 static bool holds(struct look *l, const struct rule *r, size_t index)
 {
-        if (r->tenants.n && !is_one_of(&r->tenants, l->q->tenant))
+        if (r->tenants.items && !is_one_of(&r->tenants, l->q->tenant))
                 return false;
-        if (r->models.n && !is_one_of(&r->models, l->q->model))
+        if (r->models.items && !is_one_of(&r->models, l->q->model))
                 return false;
         if (!headers_hold(l, r) || !size_holds(l, r))
                 return false;
-        if (r->keywords.n && !keyword_holds(l, index))
+        if (r->keywords.items && (!r->keywords.n || !keyword_holds(l, index)))
                 return false;
-        if (r->languages.n && !language_holds(l, r))
+        if (r->languages.items && (!r->languages.n || !language_holds(l, r)))
                 return false;
         return !r->code || matches(l, r, r->code, l->text);
 }

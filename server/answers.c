@@ -53,7 +53,7 @@ void answers_key(struct request *r)
         cache_sum_begin(c);
         cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);
         cache_sum_bytes(c, rc->answers_fingerprint, sizeof rc->answers_fingerprint);
-        if (r->tenant && r->tenant->n_experts)
+        if (r->tenant && r->tenant->experts)
                 cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
         cache_sum_bytes(c, &api, 1);
         cache_sum_text(c, q->body);

@@ -135,7 +135,7 @@ static unsigned apis_of(const struct pm_strs *apis)
                 for (unsigned j = 0; j < LENGTH_OF(names); j++)
                         if (strcmp(apis->items[i], names[j]) == 0)
                                 set |= 1u << j;
-        return set ? set : EXPERT_CHAT | EXPERT_COMPLETIONS | EXPERT_RESPONSES;
+        return apis->items ? set : EXPERT_CHAT | EXPERT_COMPLETIONS | EXPERT_RESPONSES;
 }
 
 /* With quotes around them, as whoever reads names of JSON may look there. */
@@ -193,26 +193,26 @@ static struct expert *expert_called(struct build *b, const char *name)
         return generation_expert(b->g, (struct pm_str){ name, strlen(name) });
 }
 
-/* The names of a list as experts; all of them for an empty one. */
+/* The names of a list as experts; all of them where there is no list. */
 static struct expert **experts_called(struct build *b, const struct pm_strs *names, size_t *ret_n)
 {
-        size_t n = names->n ? names->n : b->g->n_experts;
+        size_t n = names->items ? names->n : b->g->n_experts;
         struct expert **list = make(b, (n + 1) * sizeof *list);
 
         for (size_t i = 0; i < n; i++)
-                list[i] = names->n ? expert_called(b, names->items[i]) : b->g->experts[i];
+                list[i] = names->items ? expert_called(b, names->items[i]) : b->g->experts[i];
         *ret_n = n;
         return list;
 }
 
 static struct router **routers_called(struct build *b, const struct pm_strs *names, size_t *ret_n)
 {
-        size_t n = names->n ? names->n : b->g->n_routers;
+        size_t n = names->items ? names->n : b->g->n_routers;
         struct router **list = make(b, (n + 1) * sizeof *list);
 
         for (size_t i = 0; i < n; i++)
                 for (size_t j = 0; j < b->g->n_routers; j++)
-                        if (names->n ? strcmp(names->items[i], b->g->routers[j]->name) == 0 : i == j)
+                        if (names->items ? strcmp(names->items[i], b->g->routers[j]->name) == 0 : i == j)
                                 list[i] = b->g->routers[j];
         *ret_n = n;
         return list;
@@ -283,12 +283,12 @@ static struct route *make_route(struct build *b, const struct route_settings *fr
 
 static void finish_tenant(struct build *b, struct tenant *t, const struct tenant_settings *from)
 {
-        if (from->experts.n) {
+        if (from->experts.items) {
                 t->experts = experts_called(b, &from->experts, &t->n_experts);
                 if (fingerprint_tenant(t, t->fingerprint) < 0)
                         no_memory(b);
         }
-        t->routes = make(b, (from->routes.n + 1) * sizeof *t->routes);
+        t->routes = from->routes.items ? make(b, (from->routes.n + 1) * sizeof *t->routes) : NULL;
         for (size_t i = 0; i < from->routes.n; i++)
                 t->routes[t->n_routes++] = generation_route(b->g, (struct pm_str){ from->routes.items[i], strlen(from->routes.items[i]) });
         t->metric = metrics_intern(METRICS_TENANT, t->name);

@@ -50,7 +50,7 @@ bool recall_decision_key(struct request *r)
                 return false;
         cache_sum_begin(c);
         cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);
-        if (r->tenant && r->tenant->n_experts)
+        if (r->tenant && r->tenant->experts)
                 cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
         cache_sum_bytes(c, &api, 1);
         if (rc->reads & PM_READS_TEXT && !(rc->reads & PM_READS_MESSAGES))

@@ -160,8 +160,8 @@ static const struct pm_option route_cache_table[] = {
 
 static const struct pm_option route_table[] = {
         PM_KEY_OPTION(struct route_settings, name),
-        PM_STRS_OPTION(struct route_settings, routers, "routers", 0, 0, 64, "asked in this order until one decides; absent: all"),
-        PM_STRS_OPTION(struct route_settings, experts, "experts", 0, 0, 4096, "the candidates; absent: all"),
+        PM_STRS_OPTION(struct route_settings, routers, "routers", 0, 0, 64, "asked in this order until one decides; absent: all; []: none"),
+        PM_STRS_OPTION(struct route_settings, experts, "experts", 0, 0, 4096, "the candidates; absent: all; []: none"),
         PM_STR_OPTION(struct route_settings, preset, "default", 0, NULL,
                       "the expert when no router decides or the deadline passes; absent: the first candidate"),
         PM_TIME_OPTION(struct route_settings, deadline, "deadline", "250ms", 1, HOUR, "time for all routers together"),
@@ -238,8 +238,8 @@ static const struct pm_option tenant_table[] = {
         PM_STRS_OPTION(struct tenant_settings, key_hashes, "key_hashes", PM_SECRET, 0, 64,
                        "API keys as `pointsman hash-key` prints them: sha256:SALT:HASH"),
         PM_INT_OPTION(struct tenant_settings, in_flight, "in_flight", "0", 0, 1000000, "requests at once; above it 429; 0: no limit"),
-        PM_STRS_OPTION(struct tenant_settings, experts, "experts", 0, 0, 4096, "may be used, by name or by a route; absent: all"),
-        PM_STRS_OPTION(struct tenant_settings, routes, "routes", 0, 0, 4096, "may be asked for; absent: all"),
+        PM_STRS_OPTION(struct tenant_settings, experts, "experts", 0, 0, 4096, "may be used, by name or by a route; absent: all; []: none"),
+        PM_STRS_OPTION(struct tenant_settings, routes, "routes", 0, 0, 4096, "may be asked for; absent: all; []: none"),
         PM_END_OPTION
 };
 

@@ -9,6 +9,7 @@
 #include "cache.h"
 #include "expert.h"
 #include "listen.h"
+#include "log.h"
 #include "names.h"
 #include "redis.h"
 #include "settings.h"
@@ -125,6 +126,16 @@ static void check_list(struct check *c, const char *section, const char *name, c
                         problems_add(c->problems, settings_item(c->s, section, name, key, i), path, "'%.*s' is in this list twice", SHOWN,
                                      list->items[i]);
         }
+}
+
+/* It means none, which is seldom what is wanted, but may be: said, and not refused. */
+static void empty_list(struct check *c, const char *section, const char *name, const char *key, const struct pm_strs *list, const char *means)
+{
+        const struct node *at = settings_place(c->s, section, name, key);
+
+        if (list->items && list->n == 0)
+                log_msg(NULL, PM_WARN, "%.300s:%d:%d: %s.%.120s.%s: is empty, so %s; leave the key out for all", at->file ? at->file : "", at->line, at->column,
+                        section, name, key, means);
 }
 
 static bool listed(const struct pm_strs *list, const char *text)
@@ -411,6 +422,7 @@ static void check_expert(struct check *c, const struct expert_settings *e)
         check_drop(c, e);
         check_proxy(c, e);
         check_list(c, "experts", e->name, "apis", &e->apis, &known);
+        empty_list(c, "experts", e->name, "apis", &e->apis, "nothing is sent there");
         for (size_t i = 0; i < e->headers.n; i++) {
                 const char *wrong = header_wrong(e->headers.items[i], e->key && *e->key);
 
@@ -440,6 +452,8 @@ static void check_route(struct check *c, const struct route_settings *r)
 
         check_list(c, "routes", r->name, "routers", &r->routers, &c->routers);
         check_list(c, "routes", r->name, "experts", &r->experts, &c->experts);
+        empty_list(c, "routes", r->name, "routers", &r->routers, "no router is asked and the default answers");
+        empty_list(c, "routes", r->name, "experts", &r->experts, "no expert can answer");
         if (index_in(&c->experts, r->name) >= 0)
                 problems_add(c->problems, settings_place(c->s, "routes", r->name, NULL), "routes",
                              "'%s' is the name of an expert too, so nobody could tell which one a client wants: rename one of them", r->name);
@@ -449,7 +463,7 @@ static void check_route(struct check *c, const struct route_settings *r)
         (void)snprintf(path, sizeof path, "routes.%.120s.default", r->name);
         if (index_in(&c->experts, r->preset) < 0)
                 unknown_name(c, &c->experts, r->preset, at, path);
-        else if (r->experts.n && !listed(&r->experts, r->preset))
+        else if (r->experts.items && !listed(&r->experts, r->preset))
                 problems_add(c->problems, at, path, "'%s' is not among this route's experts", r->preset);
 }
 
@@ -483,6 +497,8 @@ static void check_tenant(struct check *c, const struct tenant_settings *t)
 
         check_list(c, "tenants", t->name, "experts", &t->experts, &c->experts);
         check_list(c, "tenants", t->name, "routes", &t->routes, &c->routes);
+        empty_list(c, "tenants", t->name, "experts", &t->experts, "this tenant may use no expert");
+        empty_list(c, "tenants", t->name, "routes", &t->routes, "this tenant may ask for no route");
         (void)snprintf(path, sizeof path, "tenants.%.120s", t->name);
         if (t->keys.n + t->key_hashes.n == 0)
                 problems_add(c->problems, settings_place(c->s, "tenants", t->name, NULL), path,

@@ -264,7 +264,7 @@ struct tenant *tenants_find(const struct tenants *t, struct pm_str authorization
 
 bool tenant_may_use(const struct tenant *t, const struct expert *e)
 {
-        if (!t || t->n_experts == 0)
+        if (!t || !t->experts)
                 return true;
         for (size_t i = 0; i < t->n_experts; i++)
                 if (t->experts[i] == e)
@@ -274,7 +274,7 @@ bool tenant_may_use(const struct tenant *t, const struct expert *e)
 
 bool tenant_may_ask(const struct tenant *t, const struct route *r)
 {
-        if (!t || t->n_routes == 0)
+        if (!t || !t->routes)
                 return true;
         for (size_t i = 0; i < t->n_routes; i++)
                 if (t->routes[i] == r)

@@ -27,10 +27,10 @@ struct tenant {
         const char *name;
         int64_t max_in_flight; /* 0: no limit */
         _Atomic int64_t *in_flight; /* process-wide by name, so that it outlives reloads */
-        struct expert **experts;    /* may use only these; none: all */
+        struct expert **experts;    /* may use only these; NULL: all */
         size_t n_experts;
         unsigned char fingerprint[32]; /* of these, if there are any */
-        struct route **routes;
+        struct route **routes;      /* may ask for only these; NULL: all */
         size_t n_routes;
         int metric;
 };

@@ -109,3 +109,36 @@ def test_serve_refuses_what_check_refuses(tmp_path):
 def test_arguments(arguments, wanted):
     status, out, err = run(*arguments)
     assert (status == 0) == (wanted == 0) and out + err
+
+
+# ---- lists that restrict ------------------------------------------------------------------------------------------------------
+
+KEY = "sk-acme-0123456789abcdef"
+
+
+def test_an_empty_list_is_none_and_check_says_so(plain_world):
+    mock = plain_world.experts("alpha", "beta")
+    routes = {"auto": {"default": "alpha"}, "nobody": {"experts": []}, "unasked": {"routers": [], "default": "beta"}}
+    tenants = {"all": {"keys": [KEY + "1"]}, "no-experts": {"keys": [KEY + "2"], "experts": []}, "no-routes": {"keys": [KEY + "3"], "routes": []}}
+    config = plain_world.config(mock, routes=routes, tenants=tenants, experts={"beta": {"apis": []}},
+                                routers={"r": {"plugin": "rules", "rules": [{"tenants": [], "expert": "beta"}, {"keywords": [], "expert": "beta"},
+                                                                            {"languages": [], "expert": "beta"}, {"models": [], "expert": "beta"}, {"expert": "alpha"}]}})
+    gateway = plain_world.gateway(config)
+
+    def ask(model, who=1):
+        reply = gateway.chat(model, "Say something.", {"Authorization": f"Bearer {KEY}{who}"})
+        return reply.status, reply.headers.get("x-pointsman-expert"), reply.headers.get("x-pointsman-decision")
+
+    assert ask("auto") == (200, "alpha", "computed"), "one of none is none: no rule but the last holds"
+    assert ask("nobody")[0] == 400 and ask("unasked") == (200, "alpha", "default"), "and beta answers nothing"
+    assert ask("beta")[0] == 400
+    assert ask("alpha", 2)[0] == 404 and ask("auto", 2)[0] == 400
+    assert ask("auto", 3)[0] == 404 and ask("alpha", 3)[0] == 200
+    models = {who: [m["id"] for m in gateway.get("/v1/models", {"Authorization": f"Bearer {KEY}{who}"}).json()["data"]] for who in (1, 2, 3)}
+    assert set(models[1]) == {"auto", "nobody", "unasked", "alpha", "beta"} and set(models[2]) == {"auto", "nobody", "unasked"} and set(models[3]) == {"alpha", "beta"}
+
+    status, _, err = run("check", "-c", gateway.file)
+    assert status == 0, err
+    for path in ("routes.nobody.experts", "routes.unasked.routers", "tenants.no-experts.experts", "tenants.no-routes.routes", "experts.beta.apis"):
+        assert re.search(rf"{re.escape(path)}: is empty, so ", err), (path, err)
+    assert len(re.findall(r"rule \d can never match: '(tenants|keywords|languages|models)' is empty", err)) == 4, err

@@ -38,6 +38,8 @@ struct problems *problems_create(size_t max);          /* above max mistakes onl
 void problems_destroy(struct problems *p);             /* NULL is fine */
 void problems_add(struct problems *p, const struct node *at, const char *path, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));         /* at may be NULL */
+/* From now on lines show `shown` where this value, or a beginning of it of eight characters or more, would stand. */
+void problems_hide(struct problems *p, const char *value, const char *shown);
 size_t problems_count(const struct problems *p);
 const char *problems_text(const struct problems *p);   /* all lines, each ended by \n; lives as long as p */
 

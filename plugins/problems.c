@@ -12,8 +12,17 @@
 
 #define LINE_MAX_BYTES 1024
 #define NEAREST_MAX 64
+#define HIDDEN_MIN 4 /* what is shorter is no secret, and stands in words by chance */
+#define HIDDEN_PART 8
+
+/* A value from the environment. */
+struct hidden {
+        char *value, *shown;
+};
 
 struct problems {
+        struct hidden *hidden;
+        size_t n_hidden;
         size_t count, max, used, room;
         char *text;
         char overflow[64]; /* the last line, when there were more than max */
@@ -32,7 +41,12 @@ void problems_destroy(struct problems *p)
 {
         if (!p)
                 return;
+        for (size_t i = 0; i < p->n_hidden; i++) {
+                free(p->hidden[i].value);
+                free(p->hidden[i].shown);
+        }
         free(p->text);
+        free(p->hidden);
         free(p);
 }
 
@@ -67,6 +81,75 @@ static size_t put_place(char *line, size_t size, const struct node *at, const ch
         return (size_t)n;
 }
 
+void problems_hide(struct problems *p, const char *value, const char *shown)
+{
+        struct hidden *grown, one;
+
+        if (strlen(value) < HIDDEN_MIN)
+                return;
+        one = (struct hidden){ strdup(value), strdup(shown) };
+        grown = one.value && one.shown ? realloc(p->hidden, (p->n_hidden + 1) * sizeof *grown) : NULL;
+        if (!grown) { /* then nothing is shown any more */
+                p->max = 0;
+                free(one.value);
+                free(one.shown);
+                return;
+        }
+        p->hidden = grown;
+        p->hidden[p->n_hidden++] = one;
+}
+
+/* Puts `with` in place of line[at .. at + n); what does not fit any more is cut. */
+static void replace(char *line, size_t at, size_t n, const char *with)
+{
+        char rest[LINE_MAX_BYTES];
+
+        (void)snprintf(rest, sizeof rest, "%s", line + at + n);
+        (void)snprintf(line + at, LINE_MAX_BYTES - at, "%s%s", with, rest);
+}
+
+/* Values are shown cut, so a long beginning of one is as good as all of it. */
+static void hide_values(const struct problems *p, char *line, size_t from)
+{
+        for (size_t i = 0; i < p->n_hidden; i++) {
+                const char *value = p->hidden[i].value;
+                size_t least = MIN(strlen(value), (size_t)HIDDEN_PART), shown = strlen(p->hidden[i].shown);
+
+                for (size_t at = from; line[at]; at++) {
+                        size_t n = 0;
+
+                        while (value[n] && line[at + n] == value[n])
+                                n++;
+                        if (n < least)
+                                continue;
+                        replace(line, at, n, p->hidden[i].shown);
+                        at = MIN(at + shown, strlen(line)) - 1;
+                }
+        }
+}
+
+/* The user and password of a URL, and its query, which may have a key. */
+static void hide_in_urls(char *line, size_t from)
+{
+        for (char *url = strstr(line + from, "://"); url; url = strstr(url, "://")) {
+                size_t n, authority, question;
+                char *at;
+
+                url += 3;
+                n = strcspn(url, " '\"\n\t");
+                authority = strcspn(url, "/? '\"\n\t");
+                at = memrchr(url, '@', MIN(n, strlen(url)));
+                if (at && (size_t)(at - url) > authority && !memchr(url, '?', (size_t)(at - url)))
+                        authority = (size_t)(at - url); /* a password with a slash in it: none that a URL may have, but one it has */
+                if (at && at > url && (size_t)(at - url) <= authority && strncmp(url, "***", 3) != 0)
+                        replace(line, (size_t)(url - line), (size_t)(at - url), "***");
+                n = strcspn(url, " '\"\n\t");
+                question = strcspn(url, "? '\"\n\t");
+                if (question + 1 < n && url[question] == '?')
+                        replace(line, (size_t)(url + question + 1 - line), n - question - 1, "***");
+        }
+}
+
 void problems_add(struct problems *p, const struct node *at, const char *path, const char *fmt, ...)
 {
         char line[LINE_MAX_BYTES];
@@ -79,6 +162,8 @@ void problems_add(struct problems *p, const struct node *at, const char *path, c
         va_start(args, fmt);
         (void)vsnprintf(line + n, sizeof line - n, fmt, args);
         va_end(args);
+        hide_values(p, line, n);
+        hide_in_urls(line, n);
         n = strlen(line);
         for (size_t i = 0; i < n; i++) /* one mistake is one line, whatever stood in the file */
                 if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)

@@ -55,6 +55,15 @@ static bool is_utf8(const char *p)
         return good;
 }
 
+/* Mistakes show the variable's name in place of its value. */
+static void hide(struct environment *e, const char *name, const char *value)
+{
+        char shown[NAME_SHOWN + 8];
+
+        (void)snprintf(shown, sizeof shown, "${%.*s}", NAME_SHOWN, name);
+        problems_hide(e->problems, value, shown);
+}
+
 /* One variable: p stands behind "${".  Returns what follows its '}', or NULL after a mistake. */
 static const char *expand_one(struct environment *e, struct node *at, const char *path, const char *p, struct text *out)
 {
@@ -89,6 +98,7 @@ static const char *expand_one(struct environment *e, struct node *at, const char
         }
         e->left -= strlen(value);
         at->secret = true;
+        hide(e, name, value);
         text_add(out, value, strlen(value));
         return end + 1;
 }

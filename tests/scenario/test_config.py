@@ -90,7 +90,7 @@ def test_variables(tmp_path):
 
     assert check(tmp_path, text, {"BACKEND": "http://127.0.0.1:9001"})[0] == 0
     status, said = check(tmp_path, text, {"BACKEND": "nonsense"})
-    assert status == 1 and "nonsense" in said
+    assert status == 1 and "'${BACKEND}/v1'" in said and "nonsense" not in said, "by its name, since it may be a secret"
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -109,6 +109,40 @@ def test_serve_refuses_what_check_refuses(tmp_path):
 def test_arguments(arguments, wanted):
     status, out, err = run(*arguments)
     assert (status == 0) == (wanted == 0) and out + err
+
+
+SECRET = "hunter2-s3cret-value"
+URL = f"https://user:{SECRET}@api.example:99999/v1?key={SECRET}"
+LEAKS = {
+    "a password in an endpoint": (f"experts: {{a: {{endpoints: ['https://user:{SECRET}@host/v1']}}}}\n", "https://***@host/v1"),
+    "a key in an endpoint": (f"experts: {{a: {{endpoints: ['https://host/v1?key={SECRET}&x=1']}}}}\n", "https://host/v1?***"),
+    "an endpoint twice": (f"experts: {{a: {{endpoints: ['http://user:{SECRET}@h/v1', 'http://user:{SECRET}@h/v1']}}}}\n", "***@h"),
+    "by plain what is https": (f"experts: {{a: {{transport: plain, endpoints: ['${{SECRET_URL}}']}}}}\n", "${SECRET_URL}"),
+    "a whole endpoint from the environment": ("experts: {a: {endpoints: ['${SECRET_URL}']}}\n", "${SECRET_URL}"),
+    "a part of one": ("experts: {a: {endpoints: ['ftp://host/${SECRET}/v1']}}\n", "ftp://host/${SECRET}/v1"),
+    "cut in the middle": ("experts: {a: {endpoints: ['http://127.0.0.1:1/v1']}}\nroutes: {auto: {default: '${LONG}'}}\n", "${LONG}"),
+    "a number": ("experts: {a: {endpoints: ['http://127.0.0.1:1/v1'], context: '${SECRET}'}}\n", "context"),
+    "Redis's": (f"experts: {{a: {{endpoints: ['http://127.0.0.1:1/v1']}}}}\ncache: {{redis: {{servers: ['redis://:{SECRET}@host:1']}}}}\n", "***@host"),
+    "a rule's expert": ("experts: {a: {endpoints: ['http://127.0.0.1:1/v1']}}\nrouters: {r: {plugin: rules, rules: [{expert: '${SECRET}'}]}}\n", "${SECRET}"),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_no_secret_stands_in_a_message(tmp_path, name):
+    text, shown = LEAKS[name]
+    status, said = check(tmp_path, text, env={"SECRET": SECRET, "SECRET_URL": URL, "LONG": SECRET * 10})
+    assert status == 1 and shown in said, said
+    assert "hunter2" not in said and "s3cret" not in said, said
+
+
+def test_nor_in_what_the_administrator_is_told(plain_world):
+    mock = plain_world.experts("alpha")
+    config = plain_world.config(mock, admin=plain_world.admin())
+    gateway = plain_world.gateway(config)
+    gateway.write({**config, "experts": {"alpha": {"endpoints": [f"https://user:{SECRET}@host/v1"]}}})
+    reply = gateway.admin("POST", "/admin/reload")
+    assert reply.status == 422 and b"***@host" in reply.body and b"hunter2" not in reply.body
+    assert not [line for line in gateway.lines if "hunter2" in line]
 
 
 # ---- lists that restrict ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include "cache.h"
 #include "expert.h"
 #include "header_times.h"
+#include "hops.h"
 #include "refusal.h"
 #include "upstream.h"
 
@@ -147,6 +148,7 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
                struct pm_str body, int64_t timeout_ms, size_t max_reply)
 {
         static const char headers[] = "Content-Type: application/json\r\nAccept: application/json\r\n";
+        char *lines = arena_alloc(arena, sizeof headers + HOPS_LINE_MAX);
         struct timeval limit = { timeout_ms / 1000, (timeout_ms % 1000) * 1000 };
         union { const char *from; void *to; } bytes = { body.p };
         unsigned index;
@@ -154,6 +156,11 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
         *a = (struct ask){ .worker = w, .arena = arena, .owner = owner, .expert = e, .max_reply = max_reply };
         a->wake = (struct wake){ .fn = on_change, .arg = a };
         a->body = (struct iovec){ bytes.to, body.n };
+        if (!lines) {
+                ended(a, PM_EBUSY, "no memory for a request");
+                return;
+        }
+        memcpy(lines, headers, sizeof headers - 1);
         a->endpoint = expert_pick(e, 0, now_us(), &index);
         if (!a->endpoint) {
                 ended(a, PM_EUNREACHABLE, "no endpoint of '%s' is available", e->name);
@@ -168,7 +175,7 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
         }
         a->transfer = upstream_open(w->upstream,
                                     &(struct upstream_call){ .endpoint = a->endpoint, .path = path,
-                                                             .headers = { headers, sizeof headers - 1 },
+                                                             .headers = { lines, sizeof headers - 1 + hops_line((struct pm_str){ 0 }, lines + sizeof headers - 1) },
                                                              .body = &a->body, .n_body = 1, .connect_ms = e->connect_ms,
                                                              .first_ms = e->answer_ms, .idle_ms = e->idle_ms,
                                                              .high_water = max_reply + 1, .head_max = 65536 },

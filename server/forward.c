@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "base.h"
+#include "hops.h"
 #include "header_times.h"
 #include "request_parts.h"
 
@@ -73,7 +74,7 @@ static void add_line(char *out, size_t room, size_t *n, const char *name, struct
 
 static bool compose_headers(struct request *r)
 {
-        enum { ROOM = 2048 };
+        enum { ROOM = 2048 + HOPS_LINE_MAX };
         static const char stream[] = "Content-Type: application/json\r\nAccept: text/event-stream\r\nx-request-id: ";
         static const char whole[] = "Content-Type: application/json\r\nAccept: application/json\r\nx-request-id: ";
         char *out = arena_alloc(&r->arena, ROOM);
@@ -91,6 +92,8 @@ static bool compose_headers(struct request *r)
                 add_line(out, ROOM, &n, "traceparent", trace);
                 add_line(out, ROOM, &n, "tracestate", h1_header(r->head, "tracestate"));
         }
+        if (n + HOPS_LINE_MAX < ROOM)
+                n += hops_line(h1_header(r->head, HOPS_HEADER), out + n);
         r->upstream_headers = (struct pm_str){ out, n };
         return true;
 }

@@ -400,6 +400,7 @@ const char *h1_reason(int status)
         case 503: return "Service Unavailable";
         case 504: return "Gateway Timeout";
         case 505: return "HTTP Version Not Supported";
+        case 508: return "Loop Detected";
         case 529: return "Overloaded";
         default: return status < 200 ? "Informational" : status < 300 ? "Success" : status < 400 ? "Redirect"
                         : status < 500 ? "Client Error" : "Server Error";

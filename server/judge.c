@@ -10,6 +10,7 @@
  *   a prompt too long            an expert whose context is longer or not known, if there is one
  *   stream_options not known     the same one again without that member, if it was ours, and so from then on for an hour
  *   401, 403, 404                our configuration's: the next expert, and never shown as the client's own
+ *   508                          our configuration's, too: an expert that leads back to us
  *   other 4xx                    the request's: passed on in OpenAI's shape, no retry
  *   no descriptor, no memory     ours: 503, and nobody's health is touched
  *
@@ -241,6 +242,10 @@ static enum next judge(struct request *r, const struct refusal *f, struct pm_str
         enum metrics_attempt how = f->status >= 500 ? ATTEMPT_STATUS_5XX : ATTEMPT_STATUS_4XX;
         const char *why = answered(r, f);
 
+        if (f->status == 508) { /* our own configuration: that expert leads back to us; see hops.h */
+                r->tries = UINT16_MAX;
+                return forward_failed(r, how, EXPERT_NEUTRAL, 508, "loop_detected", why);
+        }
         switch (f->kind) {
         case REFUSAL_BUSY:
                 return judge_busy(r, f, retry_ms);

@@ -228,9 +228,9 @@ struct pm_str reply_error_body(struct arena *a, int status, const char *param, c
  */
 static void put_retry(struct request *r, struct text *t, int status)
 {
-        bool should = !r->no_retry && r->attempts < 2 && r->retry_after_ms <= 60000;
+        bool should = status != 508 && !r->no_retry && r->attempts < 2 && r->retry_after_ms <= 60000;
 
-        if (status != 429 && status != 500 && status != 502 && status != 503 && status != 504)
+        if (status != 429 && status != 500 && status != 502 && status != 503 && status != 504 && status != 508)
                 return;
         if (!r->no_retry && (r->retry_after_ms || status == 429 || status == 503)) {
                 PUT(t, "retry-after: ");

@@ -15,6 +15,7 @@
 
 #include "base.h"
 #include "browser.h"
+#include "hops.h"
 #include "js.h"
 #include "log.h"
 #include "memory.h"
@@ -186,6 +187,7 @@ static enum next request_admit(struct request *r)
 {
         const struct h1_head *h = r->head;
         enum h1_method method = h->method == H1_HEAD_METHOD ? H1_GET : h->method;
+        const char *why;
 
         r->ours = find_ours(h->path);
         if (!r->ours)
@@ -197,6 +199,10 @@ static enum next request_admit(struct request *r)
         if (method != r->ours->method)
                 return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->ours->path,
                                    r->ours->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);
+        if ((why = hops_end(h1_header(h, HOPS_HEADER)))) {
+                r->no_retry = true;
+                return reply_error(r, 508, NULL, "loop_detected", "the request goes round: %s", why);
+        }
         if (check_key(r) == GO && r->ended)
                 return GO; /* refused */
         return r->ours->local ? r->ours->local(r) : check_body(r);

@@ -16,6 +16,7 @@
 
 #include "admin_gate.h"
 #include "browser.h"
+#include "cache.h"
 #include "config.h"
 #include "expert.h"
 #include "forget.h"
@@ -31,6 +32,7 @@
 #define HEADERS_MAX (16 * 1024)
 #define BODY_MAX (16 * 1024)
 #define TIME_MAX_S 30
+#define PREFIX_MAX 400
 
 struct admin {
         struct gateway *gateway;
@@ -307,13 +309,27 @@ static void on_forgetter_left(struct evhttp_connection *connection, void *arg)
         a->forgetter = NULL;
 }
 
-/* DELETE /admin/decisions?prefix=TENANT|ROUTE|...&kind=decisions|pins|answers|replies|all */
+/* The key of one user's history is known by the digest of the name.  False: the query asks for what cannot be. */
+static bool of_user(const char *prefix, const char *letters, const char *user, char *out, size_t size)
+{
+        size_t n = strlen(prefix);
+        char digest[CACHE_DIGEST_TEXT + 1];
+
+        if (strcmp(letters, "h") != 0 || n == 0 || prefix[n - 1] != '|' || !strchr(prefix, '|') || strchr(prefix, '|') == prefix + n - 1 ||
+            !cache_digest_text((struct pm_str){ user, strlen(user) }, digest))
+                return false;
+        return (size_t)snprintf(out, size, "%s%s", prefix, digest) < size;
+}
+
+/* DELETE /admin/decisions?prefix=TENANT|ROUTE|...&kind=decisions|pins|answers|replies|vectors|histories|responses|all[&user=...] */
 static void forget_decisions(struct admin *a, struct evhttp_request *req)
 {
         static const struct {
                 const char *name, *letters;
-        } kinds[] = { { "decisions", "d" }, { "pins", "p" }, { "answers", "a" }, { "replies", "r" }, { "all", "dpar" } };
-        const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req)), *prefix, *kind, *letters = NULL;
+        } kinds[] = { { "decisions", "d" }, { "pins", "p" }, { "answers", "a" }, { "replies", "r" }, { "vectors", "v" }, { "histories", "h" },
+                      { "responses", "s" }, { "all", "dparv" } /* what can be computed again */ };
+        const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req)), *prefix, *kind, *user, *letters = NULL;
+        char whole[PREFIX_MAX];
         struct evkeyvalq all = { 0 };
         int r;
 
@@ -327,14 +343,17 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
         }
         prefix = evhttp_find_header(&all, "prefix");
         kind = evhttp_find_header(&all, "kind");
+        user = evhttp_find_header(&all, "user");
         for (size_t i = 0; i < LENGTH_OF(kinds); i++)
                 if (strcmp(kind ? kind : "decisions", kinds[i].name) == 0)
                         letters = kinds[i].letters;
         if (!prefix)
                 answer_error(req, 400, "say which: ?prefix=TENANT|ROUTE|, with * for no tenant; an empty prefix means all of them");
         else if (!letters)
-                answer_error(req, 400, "kind is one of decisions, pins, answers, replies, all");
-        else if ((r = forget_begin(a->gateway, a->base, letters, prefix, on_forgotten, a, &a->forget)) < 0)
+                answer_error(req, 400, "kind is one of decisions, pins, answers, replies, vectors, histories, responses, or all but the last two");
+        else if (user && !of_user(prefix, letters, user, whole, sizeof whole))
+                answer_error(req, 400, "user goes with kind=histories and a whole prefix: ?prefix=TENANT|ROUTE|&kind=histories&user=NAME");
+        else if ((r = forget_begin(a->gateway, a->base, letters, user ? whole : prefix, on_forgotten, a, &a->forget)) < 0)
                 answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "no memory");
         else {
                 a->forgetter = req;

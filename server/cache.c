@@ -25,7 +25,7 @@ enum {
         ROUTES = 4096,        /* as many as metrics have names */
         DIGEST = 32,
         DIGEST_KEPT = 24,     /* 192 bits: nobody finds two conversations with one key */
-        DIGEST_TEXT = 32,
+        DIGEST_TEXT = CACHE_DIGEST_TEXT,
         SMALL = 1024,
         RTT_UNKNOWN_US = 300, /* before the first reply: a local network's */
         RETIRED_S = 12        /* longer than cache.redis.timeout can be */
@@ -132,6 +132,20 @@ static char *put_base64url(char *out, const unsigned char *p)
                 *out++ = letters[bits & 63];
         }
         return out;
+}
+
+bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1])
+{
+        EVP_MD_CTX *sum = EVP_MD_CTX_new();
+        unsigned char digest[DIGEST];
+        uint64_t n = text.n;
+        bool done = sum && EVP_DigestInit_ex(sum, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(sum, &n, sizeof n) == 1 &&
+                    EVP_DigestUpdate(sum, text.p, text.n) == 1 && EVP_DigestFinal_ex(sum, digest, NULL) == 1;
+
+        EVP_MD_CTX_free(sum);
+        if (done)
+                *put_base64url(out, digest) = '\0';
+        return done;
 }
 
 bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind kind, const struct tenant *scope, const struct route *r,

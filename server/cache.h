@@ -69,6 +69,10 @@ bool cache_sum_key(struct cache *c, const struct generation *g, enum cache_kind 
 bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache_kind kind, const char *who, const char *what, struct arena *a,
                          struct cache_key *ret);
 
+enum { CACHE_DIGEST_TEXT = 32 };
+/* What stands at the end of a key whose sum is one text's; any thread.  False: it failed. */
+bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1]);
+
 /* ---- one computation of each key at a time ---- */
 
 /* Lives in its owner, zeroed at first.  Either it leads (others wait for what it computes), or it waits for the one that does. */

@@ -19,7 +19,7 @@
 
 #include "base.h"
 
-enum { PREFIX_MAX = 300, KINDS_MAX = 4 };
+enum { PREFIX_MAX = 300, KINDS_MAX = 7 };
 
 struct visit {
         struct message m;
@@ -144,7 +144,8 @@ int forget_begin(struct gateway *g, struct event_base *base, const char *kinds, 
         for (size_t i = 0; kinds[i]; i++) {
                 char text[PREFIX_MAX + 3];
 
-                f->sum.memory += commons_remove_prefix(COMMONS_PINS, beginning(f, i, text, sizeof text));
+                for (int c = 0; c < COMMONS; c++)
+                        f->sum.memory += commons_remove_prefix((enum commons)c, beginning(f, i, text, sizeof text));
         }
         for (unsigned i = 0; i < n; i++) {
                 f->errands[i] = (struct visit){ .m = { .deliver = on_worker }, .f = f };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * forget.h - decisions, pins or answers that are to be kept no longer: in every worker, in the process and in Redis.  Main thread.
+ * forget.h - decisions, answers, histories or whatever is to be kept no longer: in every worker, in the process and in Redis.  Main thread.
  */
 #ifndef PM_FORGET_H
 #define PM_FORGET_H

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+import urllib.parse
 
 import pytest
 
@@ -247,6 +248,32 @@ def stack(gateway, task):
             return f.read()
     except OSError:
         return ""
+
+
+def test_the_administrator_removes_a_users_history(plain_world, redis):
+    socket, _ = redis
+    gateway = serve(plain_world, admin=plain_world.admin(), tenants={"acme": {"keys": [ACME]}}, cache={"redis": {"servers": [f"unix:{socket}"], "timeout": "2s"}})
+    until("Redis is used", lambda: gateway.metric("pointsman_redis_up") == 2)
+
+    def first(user):
+        return ids(recommend(gateway, ACME, user=user, n=1))[0]
+
+    def forget(**query):
+        reply = gateway.admin("DELETE", "/admin/decisions?" + urllib.parse.urlencode(query))
+        return reply.status, reply.json().get("removed")
+
+    head = {"Authorization": f"Bearer {ACME}"}
+    for user in ("u", "v", "\u00fc|x"):
+        assert gateway.post("/v1/feedback", {"user": user, "item": "item-1"}, head).status == 200
+    until("all count", lambda: [first(u) for u in ("u", "v", "\u00fc|x")] == ["item-2"] * 3)
+    assert forget(kind="all", prefix="")[0] == 200 and first("u") == "item-2", "what cannot be computed again is not among all"
+    for query in ({"kind": "histories", "prefix": "", "user": "u"}, {"kind": "histories", "prefix": "acme|", "user": "u"},
+                  {"kind": "histories", "prefix": "acme|catalogue", "user": "u"}, {"kind": "pins", "prefix": "acme|catalogue|", "user": "u"}):
+        assert forget(**query)[0] == 400, query
+    assert forget(kind="histories", prefix="acme|catalogue|", user="u") == (200, {"memory": 1, "redis": 1})
+    assert [first(u) for u in ("u", "v", "\u00fc|x")] == ["item-1", "item-2", "item-2"]
+    assert forget(kind="histories", prefix="acme|catalogue|", user="\u00fc|x") == (200, {"memory": 1, "redis": 1}) and first("\u00fc|x") == "item-1"
+    assert forget(kind="histories", prefix="acme|") == (200, {"memory": 1, "redis": 1}) and first("v") == "item-1"
 
 
 def test_a_full_disk_is_said(plain_world):

@@ -203,7 +203,7 @@ static const struct pm_option redis_table[] = {
         PM_INT_OPTION(struct redis_settings, failures, "failures", "5", 1, 1000, "time-outs and lost connections one after another, after which Redis is left alone"),
         PM_TIME_OPTION(struct redis_settings, open_time, "open_time", "1s", 10, HOUR, "it is left alone for so long; then one command tries"),
         PM_INT_OPTION(struct redis_settings, waiting, "waiting", "4096", 1, 1e6, "commands of one worker under way; above it requests go on without"),
-        PM_SIZE_OPTION(struct redis_settings, reply, "reply", "20MiB", 4096, 512 * MIB, "longest reply; a longer one ends the connection"),
+        PM_SIZE_OPTION(struct redis_settings, reply, "reply", "20MiB", 4096, 64 * MIB, "longest reply; a longer one ends the connection"),
         PM_END_OPTION
 };
 

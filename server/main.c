@@ -166,7 +166,8 @@ static const struct command commands[] = {
           true, false, false, check },
         { "route", "-c FILE [TEXT|-]", "show what the routers decide about a text, or about each line of standard input",
           "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us; with\n"
-          "provisional: true if a router waits for a better one.  The route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
+          "provisional: true if a router waits for a better one, unsure: true if it is no better than a default.  A line that is a JSON object with\n"
+          "\"prompt\" or \"messages\" stands for these, so that a prompt may have several lines.  The route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
           true, false, true, route },
         { "decisions", "export|import -c FILE", "write what Redis has of decisions and pins as JSON lines, or read such lines into it",
           "export writes to standard output, import reads standard input; the Redis is that of the configuration.  Each line has key,\n"

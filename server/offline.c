@@ -108,34 +108,59 @@ static void on_routed(void *arg)
                 over(o); /* else a pool job works on the arena until it is back */
 }
 
+/* A line that is an object with a `prompt` or with `messages` stands for these; any other is the prompt itself.  p NULL: no memory. */
+static struct pm_str body_of(struct offline *o)
+{
+        static const char before[] = "{\"input\":", after[] = "}";
+        struct pm_str text = js_trim(o->text), prompt = { 0 };
+        char *p = arena_alloc(&o->arena, sizeof before + 6 * o->text.n + 2 + sizeof after);
+        size_t n = sizeof before - 1;
+
+        if (!p)
+                return (struct pm_str){ 0 };
+        if (js_type(text) == JS_OBJECT && js_check(text, 64, NULL, NULL) == 0) {
+                if (js_member(text, "messages").p)
+                        return text;
+                prompt = js_member(text, "prompt");
+        }
+        memcpy(p, before, n);
+        if (js_type(prompt) == JS_STRING) {
+                memcpy(p + n, prompt.p, prompt.n);
+                n += prompt.n;
+        } else {
+                p[n++] = '"';
+                n += js_escape(o->text, p + n); /* bytes that are no UTF-8 become U+FFFD */
+                p[n++] = '"';
+        }
+        memcpy(p + n, after, sizeof after - 1);
+        return (struct pm_str){ p, n + sizeof after - 1 };
+}
+
 static void on_ask(struct message *m, void *owner)
 {
-        static const char before[] = "{\"input\":\"", after[] = "\"}";
-        static const struct query_limits limits = { .depth = 4, .messages = 1 };
+        static const struct query_limits limits = { .depth = 64, .messages = 4096 };
         struct offline *o = CONTAINER_OF(m, struct offline, ask);
         struct routing_call call = { .worker = owner, .generation = o->generation, .arena = &o->arena, .route = o->route,
                                      .id = { "offline", 7 }, .owner = &o->wake };
         struct query_error why;
         struct pm_str body;
-        char *p;
         bool list;
         size_t n;
 
         arena_init(&o->arena, NULL, MEMORY_MAX);
         o->wake = (struct wake){ .fn = on_routed, .arg = o };
         o->routing = arena_alloc(&o->arena, sizeof *o->routing);
-        p = arena_alloc(&o->arena, sizeof before + 6 * o->text.n + sizeof after);
-        if (!o->routing || !p) {
+        body = body_of(o);
+        if (!o->routing || !body.p) {
                 refuse(o, "no memory for it");
                 return;
         }
-        n = sizeof before - 1;
-        memcpy(p, before, n);
-        n += js_escape(o->text, p + n); /* bytes that are no UTF-8 become U+FFFD */
-        memcpy(p + n, after, sizeof after - 1);
-        body = (struct pm_str){ p, n + sizeof after - 1 };
         if (query_parse_route(body, &limits, &o->arena, &o->query, &n, &list, &why) < 0) {
                 refuse(o, why.message);
+                return;
+        }
+        if (list) {
+                refuse(o, "a line is one prompt, and this one has a list of them");
                 return;
         }
         call.query = o->query;

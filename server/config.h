@@ -28,6 +28,8 @@ struct plugin;
 
 struct tls_files {
         const char *certificate, *key; /* PEM; both or none */
+        const char *ciphers;           /* for TLS 1.2; NULL: the preset's */
+        bool only_13;
 };
 
 struct listener {

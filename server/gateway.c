@@ -27,6 +27,7 @@
 #include "precheck.h"
 #include "settings.h"
 #include "signals.h"
+#include "tlsfiles.h"
 #include "watchdog.h"
 #include "worker.h"
 #include "writer.h"
@@ -415,6 +416,14 @@ static void on_hanging(void *arg, void *owner)
         }
 }
 
+static void say_open_keys(const struct generation *gen)
+{
+        for (size_t i = 0; i < gen->n_listeners; i++)
+                if (gen->listeners[i].tls.key && tlsfiles_readable_by_all(gen->listeners[i].tls.key))
+                        log_msg(NULL, PM_WARN, "listen[%zu].tls.key '%s' may be read by everybody on this machine: chmod 600 would be right", i,
+                                gen->listeners[i].tls.key);
+}
+
 /* All sockets of all listeners, worker by worker in *ret; every address that cannot be had is in p. */
 static int listeners_open(struct gateway *g, unsigned workers, struct problems *p, int **ret)
 {
@@ -445,6 +454,7 @@ static int listeners_open(struct gateway *g, unsigned workers, struct problems *
                 log_text(&l, "tls", g->current->listeners[i].tls.certificate ? "true" : "false");
                 log_end(&l);
         }
+        say_open_keys(g->current);
         *ret = TAKE(fds);
         return 0;
 }

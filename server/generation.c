@@ -353,7 +353,7 @@ static void copy_plain(struct build *b)
         for (size_t i = 0; i < s->listen.n; i++) {
                 const struct listen_settings *l = &SETTINGS_AT(s->listen, struct listen_settings, i);
 
-                g->listeners[i] = (struct listener){ l->address, { l->tls.certificate, l->tls.key } };
+                g->listeners[i] = (struct listener){ l->address, { l->tls.certificate, l->tls.key, l->tls.ciphers, l->tls.min_version == 1 } };
         }
         if (s->admin.token && *s->admin.token) {
                 g->admin.address = s->admin.address;

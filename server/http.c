@@ -66,8 +66,10 @@ static int ctx_create(const struct tls_files *f, SSL_CTX **ret, const char **why
 
         if (!ctx)
                 return ctx_failed(f, "cannot set up TLS", why);
-        (void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-        (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+        (void)SSL_CTX_set_min_proto_version(ctx, f->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION);
+        (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+        if (SSL_CTX_set_cipher_list(ctx, f->ciphers ? f->ciphers : "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
+                return ctx_failed(f, "cannot use the ciphers", why);
         (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
         (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets are enough */
         (void)SSL_CTX_set_session_id_context(ctx, name, sizeof name - 1);

@@ -13,6 +13,9 @@ static const struct pm_option tls_table[] = {
         PM_PATH_OPTION(struct tls_settings, certificate, "certificate", PM_REQUIRED, NULL,
                        "PEM file: the server's certificate, then the intermediate ones"),
         PM_PATH_OPTION(struct tls_settings, key, "key", PM_REQUIRED, NULL, "PEM file: the certificate's private key, without a passphrase"),
+        PM_CHOICE_OPTION(struct tls_settings, min_version, "min_version", "1.2", "1.2|1.3", "older versions of TLS are refused"),
+        PM_STR_OPTION(struct tls_settings, ciphers, "ciphers", 0, "ECDHE+AESGCM:ECDHE+CHACHA20",
+                      "suites for TLS 1.2, in OpenSSL's words, the server's order counts; those of 1.3 are OpenSSL's"),
         PM_END_OPTION
 };
 

@@ -14,7 +14,8 @@
 #include "options.h"
 
 struct tls_settings {
-        const char *certificate, *key;
+        const char *certificate, *key, *ciphers;
+        int64_t min_version; /* 0: 1.2, 1: 1.3 */
 };
 
 struct listen_settings {

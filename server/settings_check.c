@@ -212,6 +212,11 @@ static void check_tls(struct check *c, const struct tls_settings *tls, const str
                 if (key < 0)
                         problems_add(c->problems, node_get(map, "key"), where, "%s", why);
         }
+        if (tls->certificate && tls->ciphers && tlsfiles_ciphers(tls->ciphers) < 0) {
+                (void)snprintf(where, sizeof where, "%.200s.tls.ciphers", path);
+                problems_add(c->problems, node_get(map, "ciphers"), where, "OpenSSL knows no suite for TLS 1.2 in '%.*s'; the preset is "
+                             "ECDHE+AESGCM:ECDHE+CHACHA20", SHOWN, tls->ciphers);
+        }
         if (certificate == 0 && key == 0 && tlsfiles_pair(tls->certificate, tls->key) < 0)
                 problems_add(c->problems, node_get(map, "key"), where, "this key does not belong to the certificate '%s'", tls->certificate);
 }

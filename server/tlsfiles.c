@@ -7,6 +7,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include "tlsfiles.h"
@@ -105,4 +106,21 @@ int tlsfiles_pair(const char *certificate, const char *key)
 
         ERR_clear_error();
         return match ? 0 : -EINVAL;
+}
+
+int tlsfiles_ciphers(const char *list)
+{
+        SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+        int r = ctx && SSL_CTX_set_cipher_list(ctx, list) == 1 ? 0 : -EINVAL;
+
+        SSL_CTX_free(ctx);
+        ERR_clear_error();
+        return r;
+}
+
+bool tlsfiles_readable_by_all(const char *file)
+{
+        struct stat st;
+
+        return stat(file, &st) == 0 && (st.st_mode & S_IROTH);
 }

@@ -6,6 +6,7 @@
 #ifndef PM_TLSFILES_H
 #define PM_TLSFILES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* A certificate; a private key without a passphrase; certificates of authorities, one or more.  0, or -EINVAL and `why`. */
@@ -15,4 +16,9 @@ int tlsfiles_authorities(const char *file, char *why, size_t n);
 
 /* Does the key belong to the certificate?  Both have been checked alone.  0 or -EINVAL. */
 int tlsfiles_pair(const char *certificate, const char *key);
+
+/* Suites in OpenSSL's words, at least one of which there is for TLS 1.2.  0 or -EINVAL. */
+int tlsfiles_ciphers(const char *list);
+/* May everybody on this machine read the file? */
+bool tlsfiles_readable_by_all(const char *file);
 #endif

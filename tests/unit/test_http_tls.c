@@ -38,7 +38,7 @@ static void start_tls(void)
         (void)snprintf(certificate_file, sizeof certificate_file, "/tmp/pm-http-%d.pem", (int)getpid());
         (void)snprintf(key_file, sizeof key_file, "/tmp/pm-http-%d.key", (int)getpid());
         make_certificate("first");
-        listener.tls = (struct tls_files){ certificate_file, key_file };
+        listener.tls = (struct tls_files){ .certificate = certificate_file, .key = key_file };
         start();
 }
 

@@ -16,6 +16,7 @@
 #include "base.h"
 #include "h1_grammar.h"
 #include "h1_head.h"
+#include "memory.h"
 
 #define LINE_MAX_BYTES (H1_TARGET_MAX + 64u) /* a request line that has not ended here has too long a target */
 #define FRAMING_MAX 16384u           /* bytes between two pieces of a chunked body: extensions, trailers */
@@ -190,9 +191,12 @@ static int keep_raw(struct h1 *h, const char *p, size_t n)
 
                 while (cap < h->n + n + H1_RAW_SLACK)
                         cap *= 2;
+                if (h->side == H1_REQUESTS && cap > RAW_KEEP && !memory_room())
+                        return -ENOMEM;
                 raw = realloc(h->raw, cap);
                 if (!raw)
                         return -ENOMEM;
+                memory_held((int64_t)cap - (int64_t)h->cap);
                 h->raw = raw;
                 h->cap = cap;
         }
@@ -327,7 +331,7 @@ static enum h1_event feed_head(struct h1 *h, const char *data, size_t n, size_t 
                 ran = grammar_run(&h->grammar, &head_callbacks, data + i, take, &pos);
                 keep = ran == RAN_WRONG ? MIN(pos + 1, take) : pos;
                 if (keep_raw(h, data + i, keep) < 0)
-                        return fail(h, 503, "no memory for the message's head");
+                        return fail(h, 503, "no memory for the message's head, or none that limits.memory allows");
                 i += keep;
                 *used = i;
                 if (ran == RAN_WRONG)
@@ -411,11 +415,19 @@ struct h1 *h1_create(enum h1_side side, size_t head_max, size_t headers_max)
         return h;
 }
 
+static void free_raw(struct h1 *h)
+{
+        free(h->raw);
+        memory_held(-(int64_t)h->cap);
+        h->raw = NULL;
+        h->cap = 0;
+}
+
 void h1_destroy(struct h1 *h)
 {
         if (!h)
                 return;
-        free(h->raw);
+        free_raw(h);
         free(h->spans);
         free(h->headers);
         free(h);
@@ -472,11 +484,8 @@ void h1_next(struct h1 *h)
 
 void h1_reset(struct h1 *h)
 {
-        if (h->cap > RAW_KEEP) {
-                free(h->raw);
-                h->raw = NULL;
-                h->cap = 0;
-        }
+        if (h->cap > RAW_KEEP)
+                free_raw(h);
         h->no_body = false;
         h->interim_n = 0;
         start_head(h);

@@ -598,7 +598,7 @@ void request_refuse(struct worker *w, struct http_conn *c, int status, const cha
         arena_init(&a, &w->arenas, 65536);
         body = reply_error_body(&a, status, NULL, NULL, why);
         id = new_id(w, &a);
-        line = arena_printf(&a, "x-request-id: %.*s\r\n", (int)id.n, id.p);
+        line = arena_printf(&a, "x-request-id: %.*s\r\n%s", (int)id.n, id.p, status == 503 ? "retry-after: 1\r\n" : "");
         http_reply(c, &(struct http_reply){ .status = status, .content_type = "application/json", .close = true,
                                             .headers = { line, line ? strlen(line) : 0 } }, body);
         metrics_request(w->metrics, METRICS_OTHER, status);

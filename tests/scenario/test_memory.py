@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All requests together hold no more than limits.memory, and what they held goes back to the system."""
 import json
+import ssl
 
 import pytest
 
@@ -51,6 +52,30 @@ def test_bodies_together_have_a_bound(client_world, framing):
         wire.close()
     until("all is given back", lambda: gateway.metric("pointsman_request_memory_bytes") < 3 * 65536)
     assert gateway.chat("alpha").status == 200
+
+
+def test_heads_count(client_world):
+    mock = client_world.experts("alpha")
+    gateway = client_world.gateway(client_world.config(mock, admin=client_world.admin(), workers=2,
+                                                       limits={"body": "512KiB", "memory": "1MiB", "head": "256KiB"}))
+
+    wires = [gateway.wire() for _ in range(16)]
+    refused = []
+    for wire in wires:
+        try:
+            wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 200000)
+            wire.sock.settimeout(1)
+            refused.append(wire.reply())
+        except TimeoutError:
+            pass  # held
+        except (ConnectionError, ssl.SSLError):
+            refused.append(None)  # refused while it was sending
+    assert len(refused) >= 8
+    assert all(r.status == 503 and "limits.memory" in r.error["message"] and r.headers["retry-after"] for r in refused if r) and any(refused)
+    assert gateway.metric("pointsman_request_memory_bytes") <= 2 * MIB
+    for wire in wires:
+        wire.close()
+    until("all is given back", lambda: gateway.metric("pointsman_request_memory_bytes") < 3 * 65536)
 
 
 def test_answers_on_their_way_count(plain_world):

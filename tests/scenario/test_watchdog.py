@@ -32,9 +32,10 @@ def end_hard(gateway, signals):
         until("the signal is in the log", lambda: said(gateway, "signal 15") or gateway.child.poll() is not None) if i == 0 else None
     began = time.monotonic()
     gateway.judged = True
-    return gateway.wait(20), time.monotonic() - began
+    return gateway.wait(30), time.monotonic() - began
 
 
+@pytest.mark.tsan
 @pytest.mark.parametrize("how", ["spin", "sleep"])
 def test_a_worker_that_hangs_is_named_and_costs_no_client(client_world, how):
     gateway = serve(client_world, how=how, workers=2, watchdog="0s", limits={"drain_time": "10m"})
@@ -48,13 +49,14 @@ def test_a_worker_that_hangs_is_named_and_costs_no_client(client_world, how):
     assert gateway.chat("alpha").status == 200
 
     status, seconds = end_hard(gateway, 2)
-    assert status == 1 and (seconds < 1.5 or SANITIZED)
+    assert status == 1 and seconds < (10 if SANITIZED else 3)
     assert said(gateway, "does not stop in time", "in a step of router 'culprit'"), gateway.tail()
     held.close()
 
 
+@pytest.mark.tsan
 def test_a_worker_that_comes_back_is_one_again(plain_world):
-    gateway = serve(plain_world, how="sleep", workers=2, time="2500ms")
+    gateway = serve(plain_world, how="sleep", workers=2, time="6s")
     held = hang(gateway)
 
     until("it is named", lambda: said(gateway, "has hung for", "'culprit'"))
@@ -71,11 +73,12 @@ def test_the_process_ends_by_itself(plain_world):
     held = hang(gateway)
 
     gateway.judged = True
-    assert gateway.wait(20) == 1
+    assert gateway.wait(60) == 1
     assert said(gateway, "in a step of router 'culprit' has hung for", "'watchdog' allows 2.0 s: the process ends"), gateway.tail()
     held.close()
 
 
+@pytest.mark.tsan
 def test_threads_of_the_pool_are_looked_at(plain_world):
     gateway = serve(plain_world, where="offload", how="sleep", workers=1, pool={"threads": 2}, watchdog="2s")
 
@@ -84,7 +87,7 @@ def test_threads_of_the_pool_are_looked_at(plain_world):
     assert gateway.get("/readyz").status == 200, "a thread of the pool is left"
     second = hang(gateway)
     gateway.judged = True
-    assert gateway.wait(20) == 1, "none is left"
+    assert gateway.wait(60) == 1, "none is left"
     assert said(gateway, "in an offload of router 'culprit' has hung for", "the process ends"), gateway.tail()
     first.close(), second.close()
 
@@ -106,7 +109,7 @@ def test_draining_ends_although_a_worker_hangs(plain_world):
     until("it is named", lambda: said(gateway, "has hung for"))
 
     status, seconds = end_hard(gateway, 1)
-    assert status == 1 and seconds < 15
+    assert status == 1 and seconds < 19
     assert said(gateway, "does not stop in time", "'culprit'"), gateway.tail()
     held.close()
 

@@ -222,9 +222,7 @@ static enum next relay_answer(struct request *r)
                         (void)scan_rest(r);
                 return WAIT;
         }
-        return forward_failed(r, ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
-                              t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME ? 504 : 502, "expert_failed",
-                              arena_printf(&r->arena, "%s", t->error_text));
+        return judge_transfer(r);
 }
 
 /* ---- streams of events ---- */
@@ -373,6 +371,8 @@ static enum next stream_over(struct request *r)
                 return stream_complete(r);
         if (t->state == TRANSFER_DONE)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");
+        if (!r->begun && slow && forward_too_late(r, now_us()))
+                return judge_transfer(r); /* the limit was the request's or the client's */
         return broken(r, slow ? ATTEMPT_TIMEOUT : ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
                       t->error == TRANSFER_FIRST_TIME && !r->begun ? "expert_timeout" : slow ? "stream_stalled" : "stream_cut",
                       arena_printf(&r->arena, "%s", t->error_text));

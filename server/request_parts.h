@@ -187,11 +187,11 @@ void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdic
 /* The reply is out or under way; settle comes next. */
 enum next request_answered(struct request *r);
 
-/* ---- between forward.c and judge.c ---- */
+/* ---- between forward.c, judge.c and relay.c ---- */
 
 enum { DEADLINE_SLACK_US = 2000 }; /* limits in whole milliseconds pass a little before their time */
 
-/* The transfer has failed without an answer, or in a whole one; it has ended, or has told its status, which is no 2xx. */
+/* The transfer has failed before anything has gone out; it has ended, or has told its status, which is no 2xx. */
 enum next judge_transfer(struct request *r);
 enum next judge_answer(struct request *r);
 /* Opens the next attempt that there is. */

@@ -105,6 +105,17 @@ def test_a_clients_own_limit_shuts_nobody(upstream_world):
     assert gateway.chat("e").status == 200
 
 
+def test_nor_where_only_a_head_has_come(upstream_world):
+    heads = {True: b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+             False: b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"}
+    expert = scripted(upstream_world, lambda body, _: [heads[body.get("stream", False)], ...] if "slow" in str(body) else good(body))
+    gateway = serve(upstream_world, {"e": expert.entry(retries=0, breaker=BREAKER)})
+
+    for stream in (False, True) * 4:
+        assert gateway.chat("e", "slow", stream=stream, headers={"x-request-timeout-ms": "200"}).status == 504
+    assert gateway.chat("e").status == 200
+
+
 def test_nor_does_the_limit_of_a_request(upstream_world):
     expert = scripted(upstream_world, lambda body, _: [...] if "slow" in str(body) else good(body))
     gateway = serve(upstream_world, {"e": expert.entry(retries=0, breaker=BREAKER)}, limits={"request_time": "300ms"})

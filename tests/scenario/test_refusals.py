@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import chat
-from scripted import answer, good, scripted, serve
+from scripted import CHUNKS, answer, events, good, scripted, serve
 
 RIGHT = '{ "error": {"message": "no",  "type": "invalid_request_error", "param": "messages", "code": null}, "more": 1 }'
 SHAPES = [
@@ -200,6 +200,86 @@ def test_a_decision_kept_for_a_short_talk_is_not_a_long_ones(plain_world):
     assert ask([])["x-pointsman-decision"] == "cached-local"
     assert ask(earlier)["x-pointsman-expert"] == "long"
     assert ask([])["x-pointsman-expert"] == "short"
+
+
+# ---- an error where an answer should be -----------------------------------------------------------------------------------
+
+IN_PLACE = [  # what is said, what a client of that one alone gets, whether another one answers in its place
+    (TOO_LONG["openai"][1], 400, "context_length_exceeded", True),
+    (TOO_LONG["vllm"][1], 400, "context_length_exceeded", True),
+    (TOO_LONG["llama.cpp"][1], 400, "context_length_exceeded", True),
+    (TOO_LONG["anthropic"][1], 400, "context_length_exceeded", True),
+    (TOO_LONG["tgi"][1], 422, "context_length_exceeded", True),
+    ({"error": {"message": "no such tool", "type": "invalid_request_error", "param": "tools", "code": None}}, 400, None, False),
+    ({"error": {"message": "no such tool", "code": 422}}, 422, None, False),
+    (QUOTA, 429, "insufficient_quota", True),
+    ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, 502, "expert_failed", True),
+    ({"error": {"message": "Provider returned error", "code": 502}}, 502, "expert_failed", True),
+    ({"error": {"message": "wrong key", "type": "authentication_error"}}, 502, "expert_misconfigured", True),
+    ({"error": "boom"}, 502, "expert_failed", True),
+]
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_in_a_200_is_judged_as_a_status(upstream_world, stream):
+    said = []
+    bad = scripted(upstream_world, lambda body, _: events(said[-1]) if body.get("stream") else answer(said[-1]))
+    fine = scripted(upstream_world, lambda body, _: good(body))
+    gateway = serve(upstream_world, {"bad": bad, "fine": fine}, routes={"auto": {"default": "bad"}})
+
+    for error, status, code, elsewhere in IN_PLACE:
+        said.append(error)
+        alone = gateway.chat("bad", stream=stream)
+        assert (alone.status, alone.error["code"]) == (status, code), (error, alone.body)
+        if elsewhere:
+            assert gateway.chat("auto", stream=stream).headers["x-pointsman-expert"] == "fine", error
+
+
+def test_a_busy_stream_closes_its_expert_for_a_moment(upstream_world):
+    limit = {"error": {"message": "m", "type": "rate_limit_error"}}
+    busy, fine = scripted(upstream_world, lambda *_: events(limit)), scripted(upstream_world, lambda body, _: good(body))
+    gateway = serve(upstream_world, {"busy": busy, "fine": fine}, routes={"auto": {"default": "busy"}})
+
+    assert [gateway.chat("auto", stream=True).headers["x-pointsman-expert"] for _ in range(3)] == ["fine"] * 3
+    assert busy.count() == 1
+
+
+def test_a_clients_own_error_as_first_event_shuts_nobody(upstream_world):
+    def says(body, _):
+        return events(TOO_LONG["openai"][1]) if "TOOLONG" in str(body) else good(body)
+
+    expert = scripted(upstream_world, says)
+    gateway = serve(upstream_world, {"e": expert.entry(retries=1, breaker={"failures": 3, "open_time": "60s"})})
+
+    for i in range(5):
+        reply = gateway.chat("e", f"TOOLONG {i}", stream=True)
+        assert reply.status == 400 and reply.error["code"] == "context_length_exceeded" and reply.error["message"] == "m", reply.body
+    assert gateway.chat("e").status == 200 and expert.count() == 6
+
+
+def test_keys_in_a_streams_error_are_hidden(upstream_world):
+    said = {"error": {"message": "Incorrect API key provided: sk-proj-1234567890 or s3cret-of-ours", "type": "t"}}
+    expert = scripted(upstream_world, lambda *_: events(CHUNKS[0], said))
+    gateway = serve(upstream_world, {"e": expert.entry(retries=0, key="s3cret-of-ours")})
+
+    reply = gateway.chat("e", stream=True)
+
+    assert not reply.done and "Incorrect API key provided: *** or ***" in reply.error["message"]
+    assert "Incorrect API key" in gateway.request_lines(1)[0]["error"]
+    for text in [reply.body.decode(), *gateway.lines]:
+        assert "sk-proj" not in text and "s3cret" not in text
+
+
+def test_a_whole_answer_that_stalls_is_not_asked_for_twice(upstream_world):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
+    stalls, fine = scripted(upstream_world, lambda *_: [head, ...]), scripted(upstream_world, lambda body, _: good(body))
+    gateway = serve(upstream_world, {"stalls": stalls.entry(retries=2, idle_time="300ms"), "fine": fine}, routes={"auto": {"default": "stalls"}})
+
+    reply = gateway.chat("auto")
+
+    assert reply.status == 504 and reply.error["code"] == "expert_timeout" and reply.headers["x-should-retry"] == "false"
+    assert stalls.count() == 1 and fine.count() == 0, "it may have been paid for already"
 
 
 # ---- stream_options -------------------------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
         struct http *h = arg;
         struct http_conn *c = h->conns, *next;
-        int64_t now = now_us();
+        int64_t now = worker_clock(h->worker, now_us());
 
         (void)fd, (void)what;
         h->sweeping = false;

@@ -57,6 +57,16 @@ static enum next cut_short(struct request *r)
                         : reply_error(r, 503, NULL, "shutting_down", "the gateway is shutting down, and limits.drain_time has passed; ask again");
 }
 
+/* The gateway's limit does not run while the gateway does not; the client's does. */
+static void take_missed(struct request *r)
+{
+        (void)worker_clock(r->worker, r->ran);
+        if (r->missed_us == r->worker->missed_us)
+                return;
+        r->deadline += r->worker->missed_us - r->missed_us;
+        r->missed_us = r->worker->missed_us;
+}
+
 /* The loop acts: called by the worker when something woke us. */
 static void request_run(void *arg)
 {
@@ -66,6 +76,7 @@ static void request_run(void *arg)
         enum next next = GO;
 
         r->ran = now_us();
+        take_missed(r);
         while (next == GO) {
                 enum step at = r->at;
 
@@ -448,6 +459,8 @@ struct request *request_begin(struct worker *w, struct http_conn *c, const struc
         r->tokens_in = r->tokens_out = r->least_tokens = -1;
         r->began = r->entered = now_us();
         r->deadline = r->began + g->limits.request_time * 1000;
+        (void)worker_clock(w, r->began);
+        r->missed_us = w->missed_us;
         r->id = new_id(w, &r->arena);
         worker_wake(w, &r->wake);
         return r;

@@ -240,6 +240,19 @@ static void operation_done(void *arg)
         route_advance(x, x->then);
 }
 
+/* The loop has not turned for so long that the deadline passed unseen: once more what was left of it, at most, so that what has come is
+ * read first. */
+static bool put_off(struct routing *x)
+{
+        int64_t now = now_us(), left = MIN(x->call.route->deadline_ms * 1000, WORKER_TURN_US);
+        struct timeval t = { left / 1000000, left % 1000000 };
+
+        if (now - x->deadline_us < WORKER_TURN_US || evtimer_add(x->timer, &t) < 0)
+                return false;
+        x->deadline_us = now + left;
+        return true;
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
         struct routing *x = arg;
@@ -247,7 +260,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
-        if (x->done)
+        if (x->done || put_off(x))
                 return;
         if (x->embed)
                 embed_cancel(TAKE(x->embed));

@@ -12,6 +12,7 @@
 #include <event2/event_struct.h>
 
 #include "upstream.h"
+#include "worker.h"
 
 #define DEADLINE_NONE INT64_MAX
 #define TRANSPORT_IDLE_US 55000000  /* a kept connection that nobody used for so long is closed: below what servers allow */
@@ -22,7 +23,7 @@ struct passage {
         struct upstream *upstream;
         const struct transport *transport;
         struct upstream_call call;
-        int64_t deadline_us;           /* by now_us() */
+        int64_t deadline_us;           /* by worker_clock() */
         int64_t content_by;            /* and no later than this: call.by_content; DEADLINE_NONE: it has come, or nobody waits for it */
         uint64_t body_got;             /* bytes of the answer's body in all */
         size_t counted;                /* bytes of `in` that limits.memory knows of */
@@ -36,7 +37,7 @@ struct upstream {
         struct worker *worker;
         struct passage *open;
         struct event tick;
-        int64_t tick_at;     /* when it fires; DEADLINE_NONE: not set */
+        int64_t tick_at;     /* when it fires, by now_us(); DEADLINE_NONE: not set */
         struct plain *plain; /* made when first needed */
         struct curl *curl;
 };
@@ -62,13 +63,18 @@ void passage_finish(struct passage *a);
 void passage_wake(struct passage *a);
 /* The tick comes no later than 50 ms after `at`. */
 void upstream_tick_by(struct upstream *u, int64_t at);
+/* at: by now_us(). */
 static inline void passage_deadline(struct passage *a, int64_t at)
 {
+        int64_t missed = a->upstream->worker->missed_us;
+
+        if (at != DEADLINE_NONE)
+                at -= missed;
         if (at > a->content_by)
                 at = a->content_by;
         a->deadline_us = at;
-        if (at < a->upstream->tick_at)
-                upstream_tick_by(a->upstream, at);
+        if (at != DEADLINE_NONE && at + missed < a->upstream->tick_at)
+                upstream_tick_by(a->upstream, at + missed);
 }
 /* The answer's head is there; the caller has set status, headers and length. */
 void passage_head(struct passage *a, int64_t now);

@@ -62,17 +62,19 @@ void upstream_tick_by(struct upstream *u, int64_t at)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
         struct upstream *u = arg;
-        int64_t now = now_us(), soonest = DEADLINE_NONE;
+        int64_t now = now_us(), clock = worker_clock(u->worker, now), soonest = DEADLINE_NONE;
 
         (void)fd, (void)what;
         u->tick_at = 0; /* deadlines that move meanwhile are seen below */
         for (struct passage *a = u->open; a; a = a->next)
-                if (a->deadline_us <= now) {
+                if (a->deadline_us <= clock) {
                         a->deadline_us = DEADLINE_NONE;
                         a->transport->expired(a, now);
                 }
         for (struct passage *a = u->open; a; a = a->next)
                 soonest = MIN(soonest, a->deadline_us);
+        if (soonest != DEADLINE_NONE)
+                soonest += now - clock;
         if (u->plain)
                 soonest = MIN(soonest, plain_sweep(u->plain, now));
         u->tick_at = DEADLINE_NONE;
@@ -187,7 +189,7 @@ void passage_fail_late(struct passage *a)
 {
         if (a->t.state == TRANSFER_OPENING)
                 passage_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
-        else if (a->t.first_byte_us && a->content_by <= now_us())
+        else if (a->t.first_byte_us && a->content_by <= worker_clock(a->t.worker, now_us()))
                 passage_fail(a, TRANSFER_FIRST_TIME, "%" PRIu64 " bytes, but no first token within %" PRId64 " ms", a->body_got, a->call.first_ms);
         else if (a->t.first_byte_us == 0)
                 passage_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);

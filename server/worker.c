@@ -241,7 +241,8 @@ unsigned worker_connections(const struct worker *w)
 /* ---- the thread --------------------------------------------------------------------------------------------------------- */
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
-        (void)fd, (void)what, (void)arg;
+        (void)fd, (void)what;
+        (void)worker_clock(arg, now_us());
         watchdog_beat();
 }
 
@@ -251,6 +252,7 @@ static void *worker_main(void *arg)
         struct worker *w = arg;
         char name[16];
 
+        w->turned_us = now_us();
         crash_thread_begin();
         (void)snprintf(name, sizeof name, "worker %u", w->id);
         watchdog_thread_begin(name, WATCHDOG_WORKER, w);

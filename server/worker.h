@@ -43,6 +43,7 @@ struct worker {
         struct pool *pool;             /* shared by all */
         struct wake *ready, **ready_last; /* woken, in order */
         struct event *run;
+        int64_t turned_us, missed_us;  /* worker_clock()'s: when it was last asked, by now_us(); what it has left out */
         unsigned clients, away;        /* connections at most, and how many above that are told so at once */
         uint64_t requests;             /* numbered, for ids */
         bool draining;                 /* no new connections; those that rest are closed */
@@ -77,6 +78,24 @@ struct worker *worker_create(const struct worker_setup *s, const char **why);
  * pool) may go on arriving until worker_destroy(). */
 void worker_stop(struct worker *w);
 void worker_destroy(struct worker *w); /* main thread, after worker_stop(); NULL is fine */
+
+#define WORKER_TURN_US 1000000 /* a loop that turns is looked at more often than that: it beats */
+
+/*
+ * The clock for this worker's own limits, from now_us(): it leaves out the time in which the loop did not turn although it should
+ * have, since the process was stopped, the machine slept, or no core was to be had.  So what has come meanwhile is read before anybody
+ * is judged by it.  It never goes back.
+ */
+static inline int64_t worker_clock(struct worker *w, int64_t now)
+{
+        int64_t gap = now - w->turned_us;
+
+        if (__builtin_expect(gap > WORKER_TURN_US, 0) && w->turned_us)
+                w->missed_us += gap - WORKER_TURN_US / 4;
+        if (gap > 0)
+                w->turned_us = now;
+        return now - w->missed_us;
+}
 
 /* Puts a wake at the end of the list, if it is not on it already. */
 void worker_wake(struct worker *w, struct wake *k);

@@ -8,7 +8,9 @@
 
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
-        (void)fd, (void)what, (void)arg;
+        (void)fd, (void)what;
+        if (arg)
+                (void)worker_clock(arg, now_us());
 }
 
 static void on_wake(void *arg)
@@ -27,7 +29,7 @@ void bench_init(struct bench *b)
         b->w.ready_last = &b->w.ready;
         b->u = upstream_create(&b->w);
         b->w.run = event_new(b->w.base, -1, 0, on_beat, NULL); /* turn() runs what is ready */
-        b->beat = event_new(b->w.base, -1, EV_PERSIST, on_beat, NULL);
+        b->beat = event_new(b->w.base, -1, EV_PERSIST, on_beat, &b->w);
         event_add(b->beat, &often);
         arena_init(&b->a, NULL, 1 << 20);
 }

@@ -467,3 +467,26 @@ def test_a_name_that_does_not_resolve_spoils_nothing(plain_world):
         assert lost.status in (502, 503) and "memory" not in lost.error["message"]
         for name in ("bad", "well"):
             assert [gateway.chat(name).status for _ in range(3)] == [200] * 3
+
+
+def test_a_slow_client_holds_nobody_else(plain_world):
+    """An answer above limits.buffer whose client does not read, beside others on the same HTTP/2 connection."""
+    def says(c, stream, body):
+        if body["messages"][0]["content"] == "large":
+            made = json.loads(BODY)
+            made["choices"][0]["message"]["content"] = "x" * (12 << 20)
+            c.answer(stream, made)
+        else:
+            c.answer(stream, BODY)
+
+    server, gateway = over_h2(plain_world, says, idle_time="5s")
+    with gateway.wire(rcvbuf=16384) as wire:
+        wire.request("POST", "/v1/chat/completions", chat("bad", "large"))
+        time.sleep(1)
+        for _ in range(3):
+            began = time.monotonic()
+            assert gateway.chat("bad", "quick").status == 200
+            assert time.monotonic() - began < 2
+        assert gateway.resident() < 100 << 20
+        reply = wire.reply()
+    assert reply.complete and len(reply.body) > 12 << 20

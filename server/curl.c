@@ -284,6 +284,8 @@ static void start(struct curl_passage *p)
                 return;
         }
         p->run.running = true;
+        (void)worker_clock(p->a.t.worker, now_us());
+        p->run.missed_us = p->a.t.worker->missed_us;
         curl_slot_of(p)->running++;
         passage_deadline(&p->a, now_us() + (call->connect_ms + call->first_ms) * 1000);
 }

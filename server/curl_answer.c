@@ -226,11 +226,18 @@ static bool was_stale(const struct curl_passage *p, CURLcode r)
                (r == CURLE_SEND_ERROR || r == CURLE_RECV_ERROR || r == CURLE_GOT_NOTHING);
 }
 
+/* libcurl's timer does not know of worker_clock(): the time was over while the loop did not turn. */
+static bool was_missed(const struct curl_passage *p, CURLcode r)
+{
+        (void)worker_clock(p->a.t.worker, now_us());
+        return r == CURLE_OPERATION_TIMEDOUT && !p->run.connected && !p->run.again && p->a.t.worker->missed_us != p->run.missed_us;
+}
+
 bool curl_ended(struct curl_passage *p, CURLcode r)
 {
         if (p->a.t.state == TRANSFER_FAILED)
                 return true; /* a callback has said why */
-        if ((r == CURLE_ABORTED_BY_CALLBACK && p->run.again && p->run.sent_us == 0) || was_stale(p, r)) {
+        if ((r == CURLE_ABORTED_BY_CALLBACK && p->run.again && p->run.sent_us == 0) || was_stale(p, r) || was_missed(p, r)) {
                 curl_again(p);
                 return false;
         }

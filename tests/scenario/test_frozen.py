@@ -72,3 +72,25 @@ def test_limits_hold_after_a_sleep(plain_world):
     awake = time.monotonic()
     waits.join()
     assert got[0].status == 504 and 1 < time.monotonic() - awake < 6
+
+
+class SlowToShakeHands(Scripted):
+    def _serve(self, raw):
+        self.over.wait(1)
+        super()._serve(raw)
+
+
+def test_a_handshake_in_the_sleep(plain_world):
+    expert = plain_world.own(SlowToShakeHands(lambda body, _: good(body), tls=True))
+    gateway = plain_world.gateway({"listen": {"address": f"127.0.0.1:{free_port()}"}, "workers": 1, "admin": plain_world.admin(),
+                                   "experts": {"alpha": expert.entry(connect_time="2s", retries=0)}})
+    got = []
+    waits = threading.Thread(target=lambda: got.append(gateway.chat("alpha")))
+    waits.start()
+    time.sleep(0.5)  # it is connected, and shakes hands
+    gateway.signal(signal.SIGSTOP)
+    time.sleep(ASLEEP)
+    gateway.signal(signal.SIGCONT)
+    waits.join()
+    assert got[0].status == 200
+    assert gateway.metric("pointsman_expert_attempts_total", expert="alpha") == 1

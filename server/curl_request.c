@@ -134,14 +134,15 @@ static bool set_moved(struct curl_passage *p)
         struct curl_slot *slot = curl_slot_of(p);
         char entry[300];
 
-        if (!slot->moved || e->unix_path)
-                return true;
-        (void)snprintf(entry, sizeof entry, "-%s:%u", e->host, e->port);
-        p->resolve = curl_slist_append(NULL, entry);
-        if (!p->resolve)
-                return false;
-        SET(CURLOPT_RESOLVE, p->resolve);
+        if (slot->moved && !p->resolve && !e->unix_path) {
+                (void)snprintf(entry, sizeof entry, "-%s:%u", e->host, e->port);
+                p->resolve = curl_slist_append(NULL, entry);
+                if (!p->resolve)
+                        return false;
+        }
         slot->moved = false;
+        if (p->resolve)
+                SET(CURLOPT_RESOLVE, p->resolve);
         return true;
 }
 

@@ -276,6 +276,10 @@ static const struct message responses[] = {
         { "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "error 400" },
         { "GET / HTTP/1.1\r\n\r\n", "error 400" },
         { "HTTP/1.1 200 OK\r\nTrans", "cut" },
+        { "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "error 400" }, /* a request may begin so, an answer not */
+        { "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", "error 400" },
+        { "HTTP/1.1 200 OK\r\ncontent-encoding: Identity\r\nContent-Length: 0\r\n\r\n", "200 1.1 length=0 keep;end;eof" },
+        { "HTTP/1.1 500 No\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", "500 1.1 length=0 keep;end;eof" },
 };
 
 Test(h1, good_requests)
@@ -311,6 +315,44 @@ Test(h1, responses)
 {
         for (size_t i = 0; i < LENGTH_OF(responses); i++)
                 expect(H1_RESPONSES, responses[i].data, strlen(responses[i].data), responses[i].events, false);
+}
+
+/* Interim answers count with the head that they precede; what is between chunks has a limit of its own. */
+Test(h1, answers_have_bounds)
+{
+        static const char early[] = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", last[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        static const char chunks[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        struct pm_str piece;
+        const char *why;
+        size_t used;
+
+        for (size_t n = 1; n < 20; n++) {
+                struct h1 *h = h1_create(H1_RESPONSES, 10 * (sizeof early - 1) + sizeof last, 10);
+
+                for (size_t i = 0; i < n; i++)
+                        if (h1_feed(h, early, sizeof early - 1, &used, &piece) == H1_ERROR)
+                                break;
+                cr_assert_eq(h1_feed(h, last, sizeof last - 1, &used, &piece), n <= 10 ? H1_HEAD : H1_ERROR, "%zu", n);
+                if (n > 10)
+                        cr_expect_eq(h1_error(h, &why), 431, "%zu", n);
+                h1_destroy(h);
+        }
+        for (size_t n = 100; n < 1000; n += 800) {
+                struct h1 *h = h1_create(H1_RESPONSES, 4096, 10);
+
+                cr_assert_eq(h1_feed(h, chunks, sizeof chunks - 1, &used, &piece), H1_HEAD);
+                (void)h1_feed(h, chunks + used, sizeof chunks - 1 - used, &used, &piece);
+                for (size_t i = 0; i < n; i++)
+                        if (h1_feed(h, "X: a\r\n", 6, &used, &piece) == H1_ERROR)
+                                break;
+                if (n == 100)
+                        cr_expect_eq(h1_feed(h, "\r\n", 2, &used, &piece), H1_END);
+                else
+                        cr_expect_eq(h1_error(h, &why), 400);
+                h1_reset(h); /* wherever it was */
+                cr_expect_eq(h1_feed(h, last, sizeof last - 1, &used, &piece), H1_HEAD);
+                h1_destroy(h);
+        }
 }
 
 Test(h1, response_to_head_has_no_body)

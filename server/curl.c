@@ -31,6 +31,46 @@ static struct curl_passage *of(struct passage *a)
         return CONTAINER_OF(a, struct curl_passage, a);
 }
 
+/* ---- what rests too long ------------------------------------------------------------------------------------------------ */
+/* libcurl closes what has rested too long, or was closed by the other side, only when a connection is wanted.  When no request has
+ * wanted one for so long, this handle does, and is refused the socket. */
+static void broom_destroy(struct curl *c)
+{
+        if (c->broom)
+                (void)curl_multi_remove_handle(c->multi, c->broom);
+        curl_easy_cleanup(TAKE(c->broom));
+}
+
+static void broom_start(struct curl *c)
+{
+        if (!c->broom)
+                c->broom = curl_easy_init();
+        if (!c->broom)
+                return; /* the next time */
+        if (curl_easy_setopt(c->broom, CURLOPT_URL, "http://127.0.0.1:1/") != CURLE_OK || curl_easy_setopt(c->broom, CURLOPT_NOSIGNAL, 1l) != CURLE_OK ||
+            curl_easy_setopt(c->broom, CURLOPT_PROXY, "") != CURLE_OK || curl_easy_setopt(c->broom, CURLOPT_NOPROXY, "*") != CURLE_OK ||
+            curl_easy_setopt(c->broom, CURLOPT_OPENSOCKETFUNCTION, curl_on_open_none) != CURLE_OK ||
+            curl_easy_setopt(c->broom, CURLOPT_MAXAGE_CONN, (long)(TRANSPORT_IDLE_US / 1000000)) != CURLE_OK ||
+            curl_multi_add_handle(c->multi, c->broom) != CURLM_OK)
+                curl_easy_cleanup(TAKE(c->broom));
+}
+
+int64_t curl_sweep(struct curl *c, int64_t now)
+{
+        int64_t at = c->used_us + TRANSPORT_IDLE_US + 1000000;
+
+        if (c->n_open == 0)
+                return DEADLINE_NONE;
+        if (now < at)
+                return at;
+        c->used_us = now;
+        if (c->n_running == 0)
+                curl_sockets_end(c); /* some of them were closed by the other side, which libcurl 7.88 does not see */
+        if (!c->broom)
+                broom_start(c);
+        return now + TRANSPORT_IDLE_US;
+}
+
 /* ---- the loop ----------------------------------------------------------------------------------------------------------- */
 static void collect(struct curl *c)
 {
@@ -40,8 +80,12 @@ static void collect(struct curl *c)
         while ((m = curl_multi_info_read(c->multi, &left))) {
                 char *private = NULL;
 
-                if (m->msg == CURLMSG_DONE && curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK)
+                if (m->msg != CURLMSG_DONE || curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) != CURLE_OK)
+                        continue;
+                if (private)
                         (void)curl_ended((struct curl_passage *)(void *)private, m->data.result);
+                else
+                        broom_destroy(c);
         }
 }
 
@@ -158,6 +202,7 @@ void curl_destroy(struct curl *c)
                 c->free = p->free_next;
                 handle_destroy(p);
         }
+        broom_destroy(c);
         (void)curl_multi_cleanup(c->multi); /* closes what rests */
         (void)evtimer_del(&c->timer);
         curl_sockets_finish(c);
@@ -242,6 +287,7 @@ static void stop(struct curl_passage *p)
         if (!p->run.running)
                 return;
         p->run.running = false;
+        p->curl->n_running--;
         if (!p->run.ended)
                 curl_slot_of(p)->running--;
         (void)curl_multi_remove_handle(p->curl->multi, p->easy); /* closes the connection of an unfinished one */
@@ -284,6 +330,7 @@ static void start(struct curl_passage *p)
                 return;
         }
         p->run.running = true;
+        p->curl->n_running++;
         (void)worker_clock(p->a.t.worker, now_us());
         p->run.missed_us = p->a.t.worker->missed_us;
         curl_slot_of(p)->running++;
@@ -364,6 +411,8 @@ static void curl_close(struct passage *a)
         passage_finish(a);
         curl_slist_free_all(TAKE(p->lines));
         curl_slist_free_all(TAKE(p->resolve));
+        p->curl->used_us = now_us();
+        upstream_tick_by(a->upstream, p->curl->used_us + TRANSPORT_IDLE_US + 1000000);
         handle_give_back(p);
 }
 

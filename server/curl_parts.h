@@ -24,13 +24,15 @@ struct curl_slot {
 struct curl {
         struct upstream *upstream;
         CURLM *multi;
+        CURL *broom; /* sweeps away what rests too long */
         struct event timer;
         struct curl_passage *free;
         unsigned n_free;
         struct curl_slot *slots;
         unsigned n_slots;
         struct curl_socket **by_fd;            /* all that libcurl has opened */
-        unsigned n_fds;
+        unsigned n_fds, n_open, n_running;     /* places; sockets; handles in the multi */
+        int64_t used_us;                       /* when a request last ended */
         struct curl_socket *by_port[CURL_PORTS]; /* the same, by local port once that is known */
 };
 
@@ -87,5 +89,9 @@ curl_socket_t curl_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr
 int curl_on_close(void *arg, curl_socket_t fd);
 int curl_on_connected(void *arg, char *ip, char *local_ip, int port, int local_port);
 void curl_socket_watched(struct curl *c, curl_socket_t fd, bool on);
+/* Nothing runs: all that rests is fit for nothing more. */
+void curl_sockets_end(struct curl *c);
 void curl_sockets_finish(struct curl *c);
+/* For a request that is to get no connection. */
+curl_socket_t curl_on_open_none(void *arg, curlsocktype purpose, struct curl_sockaddr *to);
 #endif

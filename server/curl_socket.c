@@ -83,7 +83,14 @@ curl_socket_t curl_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr
         p->curl->by_fd[fd] = s;
         enlist(p->curl, s, 0);
         p->curl->slots[s->slot].open++;
+        p->curl->n_open++;
         return fd;
+}
+
+curl_socket_t curl_on_open_none(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
+{
+        (void)arg, (void)purpose, (void)to;
+        return CURL_SOCKET_BAD;
 }
 
 int curl_on_close(void *arg, curl_socket_t fd)
@@ -96,6 +103,7 @@ int curl_on_close(void *arg, curl_socket_t fd)
                 if (s->next)
                         s->next->pprev = s->pprev;
                 c->slots[s->slot].open--;
+                c->n_open--;
                 c->by_fd[fd] = NULL;
                 free(s);
         }
@@ -204,6 +212,19 @@ int curl_on_connected(void *arg, char *ip, char *local_ip, int port, int local_p
         p->run.unproved = p->a.t.reused && p->run.fd >= 0;
         passage_deadline(&p->a, now + (p->run.unproved ? MIN(call->connect_ms, call->first_ms) : call->first_ms) * 1000);
         return CURL_PREREQFUNC_OK;
+}
+
+void curl_sockets_end(struct curl *c)
+{
+        char bytes[4096];
+
+        for (unsigned i = 0; i < c->n_fds; i++) {
+                if (!c->by_fd[i])
+                        continue;
+                (void)shutdown(c->by_fd[i]->fd, SHUT_RDWR);
+                for (int left = 100; left && recv(c->by_fd[i]->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0; left--)
+                        ; /* with TLS libcurl takes what is unread for a sign of life */
+        }
 }
 
 void curl_sockets_finish(struct curl *c)

@@ -53,6 +53,7 @@ extern const struct transport plain_transport, curl_transport;
 void plain_destroy(struct plain *p);
 /* Closes what has been idle too long; when to come again. */
 int64_t plain_sweep(struct plain *p, int64_t now);
+int64_t curl_sweep(struct curl *c, int64_t now);
 void curl_destroy(struct curl *c);
 
 /* a->t.in is kept from use to use: NULL or empty.  False: no memory. */

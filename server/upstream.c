@@ -77,6 +77,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 soonest += now - clock;
         if (u->plain)
                 soonest = MIN(soonest, plain_sweep(u->plain, now));
+        if (u->curl)
+                soonest = MIN(soonest, curl_sweep(u->curl, now));
         u->tick_at = DEADLINE_NONE;
         if (soonest != DEADLINE_NONE)
                 tick_set(u, soonest, now);

@@ -2,10 +2,12 @@
 /* What both transports do with their connections: keep, drop, try again, pause, close in any state. */
 #include <criterion/criterion.h>
 #include <event2/buffer.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "transport.h"
 #include "upstream_bench.h"
 
 #include "base.h"
@@ -222,6 +224,40 @@ Test(upstream, many_at_once_and_all_kept)
                 b.e.idle_max = 0;
                 exchange(&b, true);
                 WAIT(&b, p->ends == MANY - FEW + 1);
+                bench_finish(&b);
+        }
+}
+
+static unsigned descriptors(void)
+{
+        unsigned n = 0;
+
+        for (int fd = 0; fd < 1000; fd++)
+                n += fcntl(fd, F_GETFD) >= 0;
+        return n;
+}
+
+/* Also without any further request. */
+Test(upstream, what_was_closed_at_rest_is_closed_here)
+{
+        for (size_t i = 1; i < WAYS; i++) { /* plain sees it at once */
+                struct peer *p;
+                struct bench b;
+                unsigned before;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, closes_idle)));
+                aim_at(&b, &ways[i], p);
+                exchange(&b, false);
+                run_ms(&b, 1200); /* libcurl looks once in a second */
+                before = descriptors();
+                cr_assert_neq(curl_sweep(b.u->curl, now_us()), DEADLINE_NONE);
+                run_ms(&b, 20);
+                cr_assert_eq(descriptors(), before, "%s: before its time", ways[i].name);
+                (void)curl_sweep(b.u->curl, now_us() + 2 * TRANSPORT_IDLE_US);
+                WAIT(&b, descriptors() == before - 1);
+                cr_assert_eq(curl_sweep(b.u->curl, now_us()), DEADLINE_NONE);
+                exchange(&b, false);
                 bench_finish(&b);
         }
 }

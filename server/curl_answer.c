@@ -92,7 +92,10 @@ size_t curl_on_header(char *line, size_t one, size_t n, void *arg)
 
         (void)one; /* always 1 */
         p->run.head_n += n;
-        p->run.unproved = false;
+        if (p->run.unproved) { /* there is somebody */
+                p->run.unproved = false;
+                passage_deadline(&p->a, p->run.sent_us + p->a.call.first_ms * 1000);
+        }
         if (p->run.head_n > p->a.call.head_max) {
                 passage_fail(&p->a, TRANSFER_PROTOCOL, "its answer is not HTTP: the message's head is too large");
                 return 0;

@@ -186,6 +186,10 @@ static void take_head(struct plain_passage *t, int64_t now)
 {
         const struct h1_head *h = h1_head(t->conn->h1);
 
+        if (t->unproved) { /* there is somebody */
+                t->unproved = false;
+                passage_deadline(&t->a, t->sent_us + t->a.call.first_ms * 1000);
+        }
         t->a.t.status = h->status;
         t->a.t.headers = h->headers;
         t->a.t.n_headers = h->n_headers;

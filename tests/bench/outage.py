@@ -31,7 +31,7 @@ class Client:
         """(right, microseconds here, microseconds the gateway says it took)"""
         body = b'{"model":"auto","max_tokens":1,"messages":[{"role":"user","content":"%s"}]}' % text
         began = time.perf_counter()
-        self.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+        self.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                           % (len(body), body))
         got = b""
         while b"\r\n\r\n" not in got:

@@ -8,7 +8,7 @@ import pytest
 from harness import chat
 
 GOOD = json.dumps(chat("alpha")).encode()
-POST = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def post(body, *headers):
@@ -17,7 +17,7 @@ def post(body, *headers):
 
 
 def get(path, method="GET", extra=""):
-    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{extra}\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{extra}\r\n".encode()
 
 
 MESSAGES = '"messages":[{"role":"user","content":"hi"}]'
@@ -66,11 +66,11 @@ BODIES = {
     "bad chunk size": (POST.encode() + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", 400, None),
     "garbage instead of HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, None),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505), None),
-    "HTTP/9.9": (b"GET /v1/models HTTP/9.9\r\nHost: x\r\n\r\n", (400, 505), None),
-    "header without a colon": (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nbroken\r\n\r\n", 400, None),
+    "HTTP/9.9": (b"GET /v1/models HTTP/9.9\r\nHost: localhost\r\n\r\n", (400, 505), None),
+    "header without a colon": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nbroken\r\n\r\n", 400, None),
     "space before the colon": (b"GET /v1/models HTTP/1.1\r\nHost : x\r\n\r\n", 400, None),
-    "folded header": (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: 1\r\n 2\r\n\r\n", 400, None),
-    "NUL in a header": (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: 1\x002\r\n\r\n", 400, None),
+    "folded header": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n 2\r\n\r\n", 400, None),
+    "NUL in a header": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: 1\x002\r\n\r\n", 400, None),
     "header bomb, many": (get("/v1/models", extra="".join(f"X-{i}: 1\r\n" for i in range(2000))), 431, None),
     "header bomb, one large": (get("/v1/models", extra="X-A: " + "a" * 200000 + "\r\n"), 431, None),
     "a target without end": (get("/" + "a" * 200000), (414, 431), None),

@@ -299,7 +299,7 @@ def test_the_end_comes_while_redis_is_asked(plain_world):
     wires = at_once(gateway, 5, "q")
     until("they wait for Redis", lambda: gateway.metric("pointsman_in_flight") == 5)
     remover = socket.create_connection(("127.0.0.1", gateway.admin_port), 10)
-    remover.sendall(b"DELETE /admin/decisions?prefix= HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-secret\r\n\r\n")
+    remover.sendall(b"DELETE /admin/decisions?prefix= HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer admin-secret\r\n\r\n")
     until("it is under way", lambda: gateway.admin("DELETE", "/admin/decisions?prefix=").status == 409)
     wires[0].close()
     gateway.signal(signal.SIGTERM)

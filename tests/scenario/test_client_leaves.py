@@ -63,7 +63,7 @@ def test_leaving_before_the_body_is_complete(client_world):
     mock, gateway = client_world.serve("alpha")
 
     with gateway.wire() as wire:
-        wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+        wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{")
         time.sleep(0.1)
     assert len(gateway.request_lines(1)) == 1
     assert mock.count("alpha") == 0 and gateway.chat("alpha").status == 200

@@ -18,7 +18,7 @@ def test_what_outlives_the_drain_is_told_before_it_is_cut(client_world, drain):
     stream.request("POST", "/v1/chat/completions", chat("alpha", stream=True))
     responses.request("POST", "/v1/responses", {"model": "alpha", "input": "x", "stream": True})
     waiting.request("POST", "/v1/chat/completions", chat("beta"))
-    uploads.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    uploads.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     assert rests.request("GET", "/healthz").reply().status == 200
     heads = [stream.head(), responses.head()]
     until("all are under way", lambda: mock.count("alpha") == 2 and mock.count("beta") == 1)

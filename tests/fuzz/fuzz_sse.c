@@ -3,6 +3,7 @@
 #include <event2/buffer.h>
 
 #include "facts.h"
+#include "scan.h"
 
 #include "base.h"
 
@@ -85,6 +86,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         if (n < 2)
                 return 0;
         facts_read((struct pm_str){ p + 1, n - 1 }, &f);
+        if (f.json) { /* what is one object closes, in pieces too */
+                struct scan s = { 0 };
+
+                for (size_t at = 1; at < n; at += 7)
+                        assert(scan_feed(&s, p + at, MIN(7, n - at)));
+                assert(scan_closed(&s));
+        }
         whole = digest(p + 1, n - 1, 0);
         for (unsigned i = 1; i < 4; i++)
                 assert(digest(p + 1, n - 1, data[0] * 7u + i) == whole);

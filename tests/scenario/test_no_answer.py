@@ -102,6 +102,15 @@ def test_streamed(upstream_world, path):
     assert bad.asked == good.asked == len(turn)
 
 
+def test_a_coding_that_is_none(upstream_world):
+    bad, good, gateway = serve(upstream_world, lambda path, body: http(
+        STREAMS[path] if json.loads(body).get("stream") else json.dumps(ANSWERS[path]).encode(), headers="Content-Encoding: gzip\r\n"))
+
+    for stream in (False, True):
+        assert gateway.chat("auto", stream=stream).headers["x-pointsman-expert"] == "good"
+    assert bad.asked == good.asked == 2
+
+
 def test_alone_it_is_an_error_in_the_shape(upstream_world):
     bad, _, gateway = serve(upstream_world, lambda *_: http(b'{"error":"text"}'))
 

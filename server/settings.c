@@ -118,7 +118,8 @@ static const struct pm_option expert_table[] = {
         EXPERT_STR(proxy, PM_SECRET, "the way to the server leads through this one: http://host:3128, https://, socks5://, socks5h://; absent: through none, "
                    "whatever http_proxy and ALL_PROXY say"),
         EXPERT_TIME(connect_time, "2s", "time to connect, TLS included"),
-        EXPERT_TIME(first_token_time, "15s", "time from then to the first byte of a streamed answer; after it the next expert is tried"),
+        EXPERT_TIME(first_token_time, "15s",
+                    "time from then to the first token of a streamed answer (a role or an empty delta is none); after it the next expert is tried"),
         EXPERT_TIME(answer_time, "5m", "time from then to the first byte of an answer that is not streamed; after it the client gets a 504"),
         EXPERT_TIME(idle_time, "30s", "longest silence inside an answer"),
         PM_INT_OPTION(struct expert_settings, idle_connections, "idle_connections", "1024", 0, 100000,

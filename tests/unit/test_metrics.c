@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "metrics.h"
+#include "progress.h"
 #include "route.h"
 
 #include "base.h"
@@ -218,4 +219,18 @@ Test(metrics, scraping_while_workers_count, .timeout = 60)
         for (int i = 0; i < 2; i++)
                 metrics_shard_destroy(s[i]);
         expect("pointsman_expert_attempts_total{expert=\"e199\",result=\"ok\"} 500");
+}
+
+/* As a release is built: the loop is ended, counted and named. */
+Test(metrics, a_loop_without_progress_is_counted)
+{
+        struct worker w = { .metrics = metrics_shard_create() };
+
+        cr_assert(progress(&w, LOOP_STREAM, true));
+        expect("pointsman_no_progress_total{loop=\"stream\"} 0");
+        cr_assert(!progress(&w, LOOP_STREAM, false));
+        cr_assert(!progress(&w, LOOP_STREAM, false));
+        expect("pointsman_no_progress_total{loop=\"stream\"} 2");
+        expect("pointsman_no_progress_total{loop=\"steps\"} 0");
+        metrics_shard_destroy(w.metrics);
 }

@@ -117,7 +117,7 @@ static void put_choice(struct choice_set *s, int64_t index)
 static void read_choice(struct js *j, struct facts *f)
 {
         int64_t index = f->n_choices++, said;
-        bool ended = false;
+        bool ended = false, message = false, text = false, filtered = false;
         struct pm_str value;
         struct key key;
 
@@ -130,15 +130,17 @@ static void read_choice(struct js *j, struct facts *f)
                 } else if (KEY_IS(key, "delta")) {
                         read_delta(j, f);
                 } else if (KEY_IS(key, "message")) {
-                        f->n_messages += js_peek(j) == JS_OBJECT;
+                        message = js_peek(j) == JS_OBJECT;
                         read_delta(j, f);
                 } else if (KEY_IS(key, "finish_reason")) {
                         value = js_take(j);
                         ended = js_type(value) == JS_STRING && value.n > 2;
-                        if (UNLIKELY(ended && js_string_is(value, "error")))
-                                f->error = true;
+                        if (ended) {
+                                f->error |= js_string_is(value, "error");
+                                filtered = js_string_is(value, "content_filter"); /* is an answer without one, too */
+                        }
                 } else if (KEY_IS(key, "text")) {
-                        f->n_texts += js_peek(j) == JS_STRING;
+                        text = js_peek(j) == JS_STRING;
                         f->content |= take_something(j);
                 } else if (KEY_IS(key, "error")) {
                         f->error |= take_something(j);
@@ -146,6 +148,8 @@ static void read_choice(struct js *j, struct facts *f)
                         (void)js_take(j);
                 }
         }
+        f->n_messages += message || filtered;
+        f->n_texts += text || filtered;
         put_choice(&f->begun, index);
         if (ended) {
                 f->finished = true;

@@ -175,6 +175,7 @@ Test(facts, a_2xx_that_is_no_answer)
                 { EXPERT_CHAT, "{\"choices\":[null]}", "with a choice without a message" },
                 { EXPERT_CHAT, "\"Internal error\"", "with something that is not a JSON object" },
                 { EXPERT_CHAT, "", "with something that is not a JSON object" },
+                { EXPERT_CHAT, "{\"choices\":[{\"index\":0,\"finish_reason\":\"content_filter\"}]}", NULL },
                 { EXPERT_COMPLETIONS, "{\"choices\":[{\"text\":\"\"}]}", NULL },
                 { EXPERT_COMPLETIONS, "{\"choices\":[{\"message\":{}}]}", "with a choice without a text" },
                 { EXPERT_RESPONSES, "{\"status\":\"completed\",\"output\":[],\"error\":null}", NULL },

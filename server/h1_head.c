@@ -312,7 +312,7 @@ static int take_headers(const struct h1_raw *r, struct h1_head *d, uint32_t at, 
 static bool is_host(struct pm_str s)
 {
         static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%", six[] = "0123456789abcdefABCDEF:.";
-        const char *p = s.p, *end = s.p + s.n, *among = name;
+        const char *p = s.n ? s.p : name, *end = p + s.n, *among = name; /* an empty one has no place */
 
         if (p < end && *p == '[') {
                 among = six;

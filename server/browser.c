@@ -41,6 +41,8 @@ bool browser_host_ok(struct pm_str host, const struct pm_strs *names)
         struct pm_str name;
         bool six;
 
+        if (host.n == 0) /* HTTP/1.0 without it: no browser */
+                return true;
         name = name_of(host, &six);
         if (name.n && name.n < sizeof text) {
                 memcpy(text, name.p, name.n);

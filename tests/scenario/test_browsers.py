@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages in a browser on this machine: which may ask where no keys are needed, and which may read the answers."""
+import json
+
 import pytest
 
 from harness import Wire, chat, free_port, run
@@ -36,6 +38,15 @@ def test_addresses_and_localhost_are_ours(served):
     _, gateway = served
     for host in ("localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "10.1.2.3", "app.localhost:3"):
         assert ask(gateway, host=host).status == 200, host
+
+
+def test_http_1_0_needs_no_host(served):
+    _, gateway = served
+    body = chat("alpha")
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with gateway.wire() as wire:
+        wire.send(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        assert wire.reply().status == 200
 
 
 PAGES = [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://localhost:3000"}, {"Sec-Fetch-Site": "cross-site"},

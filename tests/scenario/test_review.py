@@ -142,7 +142,8 @@ def test_http_1_0_sees_that_a_stop_cut_its_stream(plain_world):
         wire.send(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         got = b""
         while got.count(b"data: ") < 3:
-            got += wire.sock.recv(65536)
+            got += (more := wire.sock.recv(65536))
+            assert more, got
         gateway.signal(signal.SIGTERM)
         until("draining", lambda: [line for line in gateway.lines if "draining" in line])
         gateway.signal(signal.SIGTERM)

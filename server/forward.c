@@ -93,7 +93,7 @@ static bool compose_headers(struct request *r)
                 add_line(out, ROOM, &n, "tracestate", h1_header(r->head, "tracestate"));
         }
         if (n + HOPS_LINE_MAX < ROOM)
-                n += hops_line(h1_header(r->head, HOPS_HEADER), out + n);
+                n += hops_line(r->head->hops, out + n);
         r->upstream_headers = (struct pm_str){ out, n };
         return true;
 }

@@ -32,7 +32,7 @@ struct h1_head {
         bool keep_alive;         /* the connection may carry another message after this one */
         bool chunked, has_length, expect_continue, upgrade;
         int64_t length;          /* Content-Length; -1: none */
-        struct pm_str host, origin, fetch_site; /* requests: these headers' values; empty: not there */
+        struct pm_str host, origin, fetch_site, hops; /* requests: these headers' values (x-pointsman-hops); empty: not there */
         const struct h1_header *headers;
         size_t n_headers;
 };

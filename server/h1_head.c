@@ -153,6 +153,8 @@ static int learn(struct h1_head *d, struct facts *f, const struct h1_header *x, 
         case 16:
                 if (same_name(p, "proxy-connection", 16) && has_control(x->value))
                         return refuse(why, 400, "a control character in a header's value");
+                if (same_name(p, "x-pointsman-hops", 16) && d->hops.n == 0)
+                        d->hops = x->value;
                 if (same_name(p, "content-encoding", 16))
                         f->coded_content |= x->value.n > 0 && !same_text(x->value, "identity");
                 break;
@@ -308,20 +310,26 @@ static int take_headers(const struct h1_raw *r, struct h1_head *d, uint32_t at, 
         return 0;
 }
 
+static inline bool is_host_name(char c)
+{
+        return (unsigned char)((c | 0x20) - 'a') < 26 || (unsigned char)(c - '0') < 10 || c == '.' || c == '-' || (c && strchr("_~!$&'()*+,;=%", c));
+}
+
 /* A name or an address and perhaps a port: nothing that another reader could take for a path, a user or a second host. */
 static bool is_host(struct pm_str s)
 {
-        static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%", six[] = "0123456789abcdefABCDEF:.";
-        const char *p = s.n ? s.p : name, *end = p + s.n, *among = name; /* an empty one has no place */
+        static const char six[] = "0123456789abcdefABCDEF:.";
+        const char *p = s.n ? s.p : six, *end = p + s.n; /* an empty one has no place */
 
         if (p < end && *p == '[') {
-                among = six;
-                p++;
+                for (p++; p < end && *p && strchr(six, *p);)
+                        p++;
+                if (p == end || *p++ != ']')
+                        return false;
+        } else {
+                while (p < end && *p != ':' && is_host_name(*p))
+                        p++;
         }
-        while (p < end && *p && strchr(among, *p))
-                p++;
-        if (among == six && (p == end || *p++ != ']'))
-                return false;
         if (p < end && *p == ':')
                 for (p++; p < end && isdigit((unsigned char)*p);)
                         p++;

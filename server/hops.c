@@ -45,6 +45,19 @@ const char *hops_end(struct pm_str passed)
 
 size_t hops_line(struct pm_str passed, char *out)
 {
-        return (size_t)snprintf(out, HOPS_LINE_MAX, HOPS_HEADER ": %.*s%s%s\r\n", (int)MIN(passed.n, (size_t)ROOM), passed.n ? passed.p : "",
-                                passed.n ? ", " : "", our_id());
+        static const char name[] = HOPS_HEADER ": ";
+        size_t n = sizeof name - 1, kept = MIN(passed.n, (size_t)ROOM);
+
+        _Static_assert(sizeof name + ROOM + sizeof ", " + ID + sizeof "\r\n" <= HOPS_LINE_MAX, "a line has room");
+        memcpy(out, name, n);
+        if (kept) {
+                memcpy(out + n, passed.p, kept);
+                n += kept;
+                memcpy(out + n, ", ", 2);
+                n += 2;
+        }
+        memcpy(out + n, our_id(), ID);
+        n += ID;
+        memcpy(out + n, "\r\n", 2);
+        return n + 2;
 }

@@ -15,7 +15,7 @@ enum { HOPS_MAX = 8, HOPS_LINE_MAX = 256 };
 
 /* NULL: it may go on; else a clause that says why not.  passed: the header's value as it came, empty if it did not. */
 const char *hops_end(struct pm_str passed);
-/* "x-pointsman-hops: <passed>, <ours>\r\n" into out, which has room for HOPS_LINE_MAX bytes; returns its length.  passed: what hops_end() let
+/* "x-pointsman-hops: <passed>, <ours>\r\n" into out, without a NUL, which has room for HOPS_LINE_MAX bytes; returns its length.  passed: what hops_end() let
  * go on, or empty. */
 size_t hops_line(struct pm_str passed, char *out);
 #endif

@@ -210,7 +210,7 @@ static enum next request_admit(struct request *r)
         if (method != r->ours->method)
                 return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->ours->path,
                                    r->ours->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);
-        if ((why = hops_end(h1_header(h, HOPS_HEADER)))) {
+        if ((why = hops_end(h->hops))) {
                 r->no_retry = true;
                 return reply_error(r, 508, NULL, "loop_detected", "the request goes round: %s", why);
         }

@@ -20,7 +20,7 @@ static inline bool more(struct js *j, struct key *k)
 {
         if (!js_more(j, &k->text))
                 return false;
-        k->escaped = memchr(k->text.p, '\\', k->text.n) != NULL;
+        k->escaped = j->escaped;
         return true;
 }
 
@@ -57,7 +57,7 @@ static void take_name(struct js *j, struct pm_str *ret)
 {
         struct pm_str v = js_take(j);
 
-        if (js_type(v) == JS_STRING && v.n > 2 && !memchr(v.p, '\\', v.n))
+        if (js_type(v) == JS_STRING && v.n > 2 && !j->escaped)
                 *ret = (struct pm_str){ v.p + 1, v.n - 2 };
 }
 

@@ -109,6 +109,7 @@ static bool escape_ok(struct js *j)
 static bool take_string(struct js *j)
 {
         j->at++;
+        j->escaped = false;
         for (;;) {
                 while (j->end - j->at >= 8) {
                         uint64_t v, quote, slash, hit;
@@ -135,6 +136,7 @@ static bool take_string(struct js *j)
                         return true;
                 }
                 if (c == '\\') {
+                        j->escaped = true;
                         if (!escape_ok(j))
                                 return false;
                 } else if (c < 0x20) {
@@ -264,11 +266,13 @@ static inline bool in_object(const struct js *j)
 
 bool js_enter(struct js *j)
 {
-        enum js_type t = js_peek(j);
+        unsigned char c;
 
-        if (t != JS_OBJECT && t != JS_ARRAY)
+        if (j->error)
                 return false;
-        return push(j, t == JS_OBJECT);
+        skip_space(j);
+        c = next_byte(j);
+        return (c == '{' || c == '[') && push(j, c == '{');
 }
 
 bool js_more(struct js *j, struct pm_str *key)

@@ -32,6 +32,7 @@ struct js {
         int error;
         unsigned depth, max; /* at most 512 */
         bool first;          /* right after an opening bracket */
+        bool escaped;        /* the last string that was passed holds a backslash; of a name: js_more() has just said it */
         uint64_t objects[8]; /* of each open bracket: is it an object? */
 };
 enum js_type { JS_NONE, JS_OBJECT, JS_ARRAY, JS_STRING, JS_NUMBER, JS_TRUE, JS_FALSE, JS_NULL };

@@ -352,9 +352,10 @@ static const char *taken_for(struct pm_str key)
 /* The member's place among the known ones; LENGTH_OF(known): it is none of them. */
 static size_t known_at(struct pm_str key)
 {
+        bool escaped = memchr(key.p, '\\', key.n) != NULL;
         size_t i = 0;
 
-        while (i < LENGTH_OF(known) && !((key.n == known[i].n || memchr(key.p, '\\', key.n)) && js_equal(key, known[i].name)))
+        while (i < LENGTH_OF(known) && !((key.n == known[i].n || escaped) && js_equal(key, known[i].name)))
                 i++;
         return i;
 }

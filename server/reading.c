@@ -30,6 +30,16 @@ static bool begins_events(const char *p, size_t n, bool *maybe)
         return false;
 }
 
+bool reading_look_quickly(struct reading *x, struct evbuffer *in)
+{
+        const char *first = (const char *)evbuffer_pullup(in, 1);
+
+        if (!first || *first != '{')
+                return false;
+        x->kind = READING_WHOLE;
+        return true;
+}
+
 void reading_look(struct reading *x, struct evbuffer *in, bool ended, bool says_events)
 {
         char start[LOOK];

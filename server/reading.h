@@ -38,6 +38,8 @@ struct reading {
 /* What comes: decided by the first bytes, since servers name the type of their streams as they like.  `ended`: nothing more will.
  * Blanks and a byte order mark before them are drained. */
 void reading_look(struct reading *x, struct evbuffer *in, bool ended, bool says_events);
+/* The same, where the very first byte says it whatever the headers say: '{', as in nearly all whole answers. */
+bool reading_look_quickly(struct reading *x, struct evbuffer *in);
 /* What an event, or a whole answer, says is added up. */
 void reading_add(struct reading *x, const struct facts *f);
 /* Has each choice that began ended? */

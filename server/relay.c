@@ -530,7 +530,8 @@ static enum next look(struct request *r)
         struct transfer *t = r->attempt.transfer;
         struct reading *x = &r->attempt.reading;
 
-        reading_look(x, t->in, t->state != TRANSFER_HEAD, says_events(t));
+        if (!reading_look_quickly(x, t->in))
+                reading_look(x, t->in, t->state != TRANSFER_HEAD, says_events(t));
         if (x->kind == READING_EVENTS && !r->query.stream)
                 return no_answer(r, "with a stream of events where a whole answer was asked for");
         if (x->kind == READING_UNKNOWN) {

@@ -44,7 +44,7 @@ bool browser_host_ok(struct pm_str host, const struct pm_strs *names)
         if (host.n == 0) /* HTTP/1.0 without it: no browser */
                 return true;
         name = name_of(host, &six);
-        if (name.n && name.n < sizeof text) {
+        if (name.n && name.n < sizeof text && (six || (name.p[0] >= '0' && name.p[0] <= '9'))) {
                 memcpy(text, name.p, name.n);
                 text[name.n] = '\0';
                 if (inet_pton(six ? AF_INET6 : AF_INET, text, address) == 1)

@@ -54,7 +54,8 @@ static void put_share(struct text *t, double v)
 /* Microseconds as milliseconds with three places. */
 static void put_ms(struct text *t, int64_t us)
 {
-        char digits[4] = { '.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10) };
+        unsigned rest = (unsigned)(us % 1000);
+        char digits[4] = { '.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10), (char)('0' + rest % 10) };
 
         put_int(t, us / 1000);
         put(t, digits, 4);
@@ -117,8 +118,9 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         out.p = arena_alloc(&r->arena, out.room);
         if (!out.p)
                 return (struct pm_str){ 0 };
-        put_header(&out, "x-request-id", 12, r->id.p, r->id.n);
-        PUT(&out, "openai-processing-ms: ");
+        PUT(&out, "x-request-id: "); /* made here: every byte of it may stand in a header */
+        put(&out, r->id.p, r->id.n);
+        PUT(&out, "\r\nopenai-processing-ms: ");
         put_int(&out, (now - r->began) / 1000);
         PUT(&out, "\r\n");
         if (e) {
@@ -164,11 +166,16 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
 
 void reply_stream_begin(struct request *r, struct http_reply head)
 {
-        char *more = arena_printf(&r->arena, "%.*sCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n", (int)head.headers.n,
-                                  head.headers.p ? head.headers.p : "");
+        static const char ours[] = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n";
+        const size_t n = head.headers.n;
+        char *all = arena_alloc(&r->arena, n + sizeof ours - 1);
 
-        if (more)
-                head.headers = (struct pm_str){ more, strlen(more) };
+        if (all) {
+                if (n)
+                        memcpy(all, head.headers.p, n);
+                memcpy(all + n, ours, sizeof ours - 1);
+                head.headers = (struct pm_str){ all, n + sizeof ours - 1 };
+        }
         http_stream_begin(r->conn, &head, -1);
 }
 

@@ -128,25 +128,31 @@ static char *digits(char *end, uint64_t v)
 }
 
 /* `key=` or `,"key":`, if it and `need` more bytes have room. */
-static bool key_begin(struct log_line *l, const char *key, size_t need)
+static bool key_begin(struct log_line *l, struct pm_str key, size_t need)
 {
-        size_t n = strlen(key);
+        char *p = l->text + l->n;
 
         if (!l->on)
                 return false;
-        if (!room(l, n + need + 8)) {
+        if (!room(l, key.n + need + 8)) {
                 l->cut = true;
                 return false;
         }
         if (l->json) {
-                put(l, ",\"", 2);
-                put(l, key, n);
-                put(l, "\":", 2);
+                *p++ = ',';
+                *p++ = '"';
         } else {
-                put(l, " ", 1);
-                put(l, key, n);
-                put(l, "=", 1);
+                *p++ = ' ';
         }
+        memcpy(p, key.p, key.n);
+        p += key.n;
+        if (l->json) {
+                *p++ = '"';
+                *p++ = ':';
+        } else {
+                *p++ = '=';
+        }
+        l->n = (size_t)(p - l->text);
         return true;
 }
 
@@ -291,7 +297,7 @@ static size_t measure(const char *text, size_t n, bool *quote)
         return n + extra;
 }
 
-static void put_value(struct log_line *l, const char *key, struct pm_str value, size_t max)
+static void put_value(struct log_line *l, struct pm_str key, struct pm_str value, size_t max)
 {
         bool quote, shorter = value.n > max;
         size_t need;
@@ -304,7 +310,7 @@ static void put_value(struct log_line *l, const char *key, struct pm_str value, 
                         value.n--; /* not inside a character */
         }
         need = measure(value.p, value.n, &quote) + 3;
-        while (max == MSG_MAX && !room(l, need + strlen(key) + 8)) { /* a message is never left out */
+        while (max == MSG_MAX && !room(l, need + key.n + 8)) { /* a message is never left out */
                 value.n /= 2;
                 shorter = true;
                 need = measure(value.p, value.n, &quote) + 3;
@@ -365,22 +371,15 @@ void log_begin(struct log_line *l, struct log_buffer *to, enum pm_level level, c
                 put_time(l);
         }
         log_text(l, "level", names[level]);
-        put_value(l, "msg", (struct pm_str){ msg, strlen(msg) }, MSG_MAX);
+        put_value(l, (struct pm_str){ "msg", 3 }, (struct pm_str){ msg, strlen(msg) }, MSG_MAX);
 }
 
-void log_str(struct log_line *l, const char *key, struct pm_str value)
+void log_put_str(struct log_line *l, struct pm_str key, struct pm_str value)
 {
-        if (value.n)
-                put_value(l, key, value, VALUE_MAX);
+        put_value(l, key, value, VALUE_MAX);
 }
 
-void log_text(struct log_line *l, const char *key, const char *value)
-{
-        if (value && *value)
-                put_value(l, key, (struct pm_str){ value, strlen(value) }, VALUE_MAX);
-}
-
-void log_int(struct log_line *l, const char *key, int64_t value)
+void log_put_int(struct log_line *l, struct pm_str key, int64_t value)
 {
         char text[24], *end = text + sizeof text;
         char *p = digits(end, value < 0 ? -(uint64_t)value : (uint64_t)value);
@@ -391,7 +390,7 @@ void log_int(struct log_line *l, const char *key, int64_t value)
                 put(l, p, (size_t)(end - p));
 }
 
-void log_real(struct log_line *l, const char *key, double value)
+void log_put_real(struct log_line *l, struct pm_str key, double value)
 {
         char text[40], *end = text + sizeof text, *p;
         double size = value < 0 ? -value : value;

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "pm_router.h"
 
@@ -50,10 +51,32 @@ struct log_line {
 };
 
 void log_begin(struct log_line *l, struct log_buffer *to, enum pm_level level, const char *msg);
-void log_str(struct log_line *l, const char *key, struct pm_str value); /* empty values are left out */
-void log_text(struct log_line *l, const char *key, const char *value);  /* NULL or "": left out */
-void log_int(struct log_line *l, const char *key, int64_t value);
-void log_real(struct log_line *l, const char *key, double value);
+void log_put_str(struct log_line *l, struct pm_str key, struct pm_str value);
+void log_put_int(struct log_line *l, struct pm_str key, int64_t value);
+void log_put_real(struct log_line *l, struct pm_str key, double value);
+/* Inline, so that the compiler measures the keys. */
+static inline void log_str(struct log_line *l, const char *key, struct pm_str value) /* empty values are left out */
+{
+        if (value.n)
+                log_put_str(l, (struct pm_str){ key, strlen(key) }, value);
+}
+
+static inline void log_text(struct log_line *l, const char *key, const char *value) /* NULL or "": left out */
+{
+        if (value && *value)
+                log_put_str(l, (struct pm_str){ key, strlen(key) }, (struct pm_str){ value, strlen(value) });
+}
+
+static inline void log_int(struct log_line *l, const char *key, int64_t value)
+{
+        log_put_int(l, (struct pm_str){ key, strlen(key) }, value);
+}
+
+static inline void log_real(struct log_line *l, const char *key, double value)
+{
+        log_put_real(l, (struct pm_str){ key, strlen(key) }, value);
+}
+
 void log_end(struct log_line *l);
 
 /* What one thread has said last about whom, by a number from 0; those that share a place may say more.  True: it has said nothing for a minute. */

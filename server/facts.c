@@ -28,6 +28,11 @@ static inline bool more(struct js *j, struct key *k)
         (((key).text.n == sizeof(name) - 1 && memcmp((key).text.p, name, sizeof(name) - 1) == 0) ||                               \
          UNLIKELY((key).escaped && js_equal((key).text, name)))
 
+static inline bool is_string(struct pm_str v)
+{
+        return v.n && v.p[0] == '"';
+}
+
 /* Takes the next value.  Is it something other than null, false, "", [] and {}? */
 static bool take_something(struct js *j)
 {
@@ -57,7 +62,7 @@ static void take_name(struct js *j, struct pm_str *ret)
 {
         struct pm_str v = js_take(j);
 
-        if (js_type(v) == JS_STRING && v.n > 2 && !j->escaped)
+        if (is_string(v) && v.n > 2 && !j->escaped)
                 *ret = (struct pm_str){ v.p + 1, v.n - 2 };
 }
 
@@ -134,7 +139,7 @@ static void read_choice(struct js *j, struct facts *f)
                         read_delta(j, f);
                 } else if (KEY_IS(key, "finish_reason")) {
                         value = js_take(j);
-                        ended = js_type(value) == JS_STRING && value.n > 2;
+                        ended = is_string(value) && value.n > 2;
                         if (ended) {
                                 f->error |= js_string_is(value, "error");
                                 filtered = js_string_is(value, "content_filter"); /* is an answer without one, too */

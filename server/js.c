@@ -69,11 +69,20 @@ static size_t utf8_length(const unsigned char *p, size_t n)
 
 bool js_utf8(struct pm_str text)
 {
-        size_t n = 1;
+        size_t at = 0, n;
+        uint64_t v;
 
-        for (size_t at = 0; n > 0 && at < text.n; at += n)
-                n = utf8_length((const unsigned char *)text.p + at, text.n - at);
-        return n > 0;
+        while (at < text.n) {
+                if (text.n - at >= sizeof v && (memcpy(&v, text.p + at, sizeof v), (v & HIGHS) == 0)) {
+                        at += sizeof v; /* all ASCII */
+                        continue;
+                }
+                n = (unsigned char)text.p[at] < 0x80 ? 1 : utf8_length((const unsigned char *)text.p + at, text.n - at);
+                if (n == 0)
+                        return false;
+                at += n;
+        }
+        return true;
 }
 
 static int hex_value(char c)

@@ -458,7 +458,7 @@ int route_candidates(const struct route *route, const struct tenant *tenant, con
                         continue;
                 if (!expert_available(e, now)) {
                         all = false;
-                } else if (!query_fits(q, e->context, &least)) {
+                } else if (e->context && !query_fits(q, e->context, &least)) {
                         all = false;
                         longest = !longest || e->context > longest->context ? e : longest;
                 } else {

@@ -74,13 +74,15 @@ static void add_line(char *out, size_t room, size_t *n, const char *name, struct
 
 static bool compose_headers(struct request *r)
 {
-        enum { ROOM = 2048 + HOPS_LINE_MAX };
+        enum { TRACE_ROOM = 2048 };
         static const char stream[] = "Content-Type: application/json\r\nAccept: text/event-stream\r\nx-request-id: ";
         static const char whole[] = "Content-Type: application/json\r\nAccept: application/json\r\nx-request-id: ";
-        char *out = arena_alloc(&r->arena, ROOM);
-        size_t n = r->query.stream ? sizeof stream - 1 : sizeof whole - 1;
+        size_t n = r->query.stream ? sizeof stream - 1 : sizeof whole - 1, room;
         struct pm_str trace = h1_header(r->head, "traceparent");
+        char *out;
 
+        room = n + r->id.n + 2 + (trace.n ? TRACE_ROOM : 0); /* and then the line of hops, which is never left out */
+        out = arena_alloc(&r->arena, room + HOPS_LINE_MAX);
         if (!out)
                 return false;
         memcpy(out, r->query.stream ? stream : whole, n);
@@ -89,11 +91,10 @@ static bool compose_headers(struct request *r)
         memcpy(out + n, "\r\n", 2);
         n += 2;
         if (trace.n) {
-                add_line(out, ROOM, &n, "traceparent", trace);
-                add_line(out, ROOM, &n, "tracestate", h1_header(r->head, "tracestate"));
+                add_line(out, room, &n, "traceparent", trace);
+                add_line(out, room, &n, "tracestate", h1_header(r->head, "tracestate"));
         }
-        if (n + HOPS_LINE_MAX < ROOM)
-                n += hops_line(r->head->hops, out + n);
+        n += hops_line(r->head->hops, out + n);
         r->upstream_headers = (struct pm_str){ out, n };
         return true;
 }

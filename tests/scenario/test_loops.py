@@ -64,3 +64,10 @@ def test_what_a_client_says_of_hops(plain_world):
     assert reply.status == 200 and mock.requests("next")[-1]["head"]["x-pointsman-hops"].startswith("0123456789abcdef, ")
     for lie in (",".join("a" * 16 for _ in range(8)), "x" * 1000):
         assert gateway.chat("next", headers={"x-pointsman-hops": lie}).status == LOOP
+
+
+def test_long_trace_headers_do_not_push_the_hops_out(plain_world):
+    mock, gateway = plain_world.serve("next")
+    for parent, state in ((1000, 1000), (55, 1950), (2000, 40), (3000, 3000)):
+        reply = gateway.chat("next", headers={"traceparent": "0" * parent, "tracestate": "v=" + "1" * state})
+        assert reply.status == 200 and len(mock.requests("next")[-1]["head"]["x-pointsman-hops"]) == 16, (parent, state)

@@ -256,7 +256,10 @@ static enum next judge(struct request *r, const struct refusal *f, struct pm_str
                 return forward_failed(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, f->status, "insufficient_quota", why);
         case REFUSAL_ACCESS:
                 r->tries = UINT16_MAX;
-                return forward_failed(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, 502, "expert_misconfigured", why);
+                remember(r, 502, "expert_misconfigured", who_said(r, why));
+                r->no_retry = true; /* it stays so until somebody changes our file */
+                log_attempt(r);
+                return next_attempt(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, 0);
         case REFUSAL_CONTEXT:
                 if (!longer_context(r))
                         return pass_on(r, f, body);

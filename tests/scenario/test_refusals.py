@@ -232,6 +232,8 @@ def test_an_error_in_a_200_is_judged_as_a_status(upstream_world, stream):
         said.append(error)
         alone = gateway.chat("bad", stream=stream)
         assert (alone.status, alone.error["code"]) == (status, code), (error, alone.body)
+        if code in ("expert_misconfigured", "insufficient_quota"):
+            assert alone.headers["x-should-retry"] == "false", error
         if elsewhere:
             assert gateway.chat("auto", stream=stream).headers["x-pointsman-expert"] == "fine", error
 

@@ -339,7 +339,7 @@ Test(interests, what_is_no_catalogue_is_refused)
         cr_assert_eq(stat(path, &st), 0);
         f = fopen(path, "r+e");
         (void)fseek(f, -3, SEEK_END); /* one byte of a text: only the digest can see it */
-        (void)fread(&byte, 1, 1, f);
+        cr_assert_eq(fread(&byte, 1, 1, f), 1);
         (void)fseek(f, -3, SEEK_END);
         (void)fputc(byte ^ 1, f);
         (void)fclose(f);

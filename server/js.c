@@ -543,6 +543,10 @@ bool js_int(struct pm_str value, int64_t *ret)
         int64_t v = 0;
         bool minus = value.n && value.p[0] == '-';
 
+        if (value.n == 1 && is_digit((unsigned char)value.p[0])) { /* the index of nearly each choice */
+                *ret = value.p[0] - '0';
+                return true;
+        }
         if (value.n == (size_t)minus)
                 return false;
         for (size_t i = minus; i < value.n; i++) {

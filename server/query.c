@@ -350,9 +350,8 @@ static const char *taken_for(struct pm_str key)
 }
 
 /* The member's place among the known ones; LENGTH_OF(known): it is none of them. */
-static size_t known_at(struct pm_str key)
+static size_t known_at(struct pm_str key, bool escaped)
 {
-        bool escaped = memchr(key.p, '\\', key.n) != NULL;
         size_t i = 0;
 
         while (i < LENGTH_OF(known) && !((key.n == known[i].n || escaped) && js_equal(key, known[i].name)))
@@ -388,8 +387,9 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
                         continue;
                 }
 
+                bool escaped = r.j.escaped;
                 struct pm_str v = js_take(&r.j);
-                size_t i = known_at(key);
+                size_t i = known_at(key, escaped);
                 const char *ours = i == LENGTH_OF(known) ? taken_for(key) : NULL;
 
                 if (r.j.error)

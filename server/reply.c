@@ -64,15 +64,19 @@ static void put_ms(struct text *t, int64_t us)
 /* One header line; bytes that a header may not carry become '?'. */
 static void put_header(struct text *t, const char *name, size_t name_n, const char *value, size_t n)
 {
+        char *to;
+
         if (t->room - t->n < name_n + n + 4)
                 return;
         put(t, name, name_n);
         put(t, ": ", 2);
+        to = t->p + t->n;
         for (size_t i = 0; i < n; i++) {
                 unsigned char c = (unsigned char)value[i];
 
-                t->p[t->n++] = (char)(c < 0x20 || c > 0x7E ? '?' : c);
+                to[i] = (char)(c < 0x20 || c > 0x7E ? '?' : c);
         }
+        t->n += n;
         put(t, "\r\n", 2);
 }
 

@@ -214,6 +214,13 @@ static const char *keep_path(const struct fill *f, const char *text)
         return joined;
 }
 
+/* What the environment gave to a secret is secret in every message, even if it is a number. */
+static void hide_secret(struct fill *f, const struct pm_option *o, const struct node *v)
+{
+        if (v->secret && (o->flags & PM_SECRET))
+                problems_hide(f->problems, NULL, v->text, "***");
+}
+
 static void fill_text(struct fill *f, const struct pm_option *o, void *field, const struct node *v, const char *path)
 {
         const char *text;
@@ -222,6 +229,7 @@ static void fill_text(struct fill *f, const struct pm_option *o, void *field, co
                 mistake(f, v, path, "is empty%s (%s)", v->secret ? ": the variable of the environment is not set" : "", help_of(o));
                 return;
         }
+        hide_secret(f, o, v);
         text = o->type == PM_PATH ? keep_path(f, v->text) : keep(f, v->text, strlen(v->text));
         memcpy(field, &text, sizeof text);
 }
@@ -258,6 +266,7 @@ static void fill_strs(struct fill *f, const struct pm_option *o, void *field, co
                                 help_of(o));
                         continue;
                 }
+                hide_secret(f, o, item);
                 items[i] = keep(f, item->text, strlen(item->text));
         }
         list = (struct pm_strs){ .items = items, .n = n };

@@ -38,8 +38,11 @@ struct problems *problems_create(size_t max);          /* above max mistakes onl
 void problems_destroy(struct problems *p);             /* NULL is fine */
 void problems_add(struct problems *p, const struct node *at, const char *path, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));         /* at may be NULL */
-/* From now on lines show `shown` where this value, or a beginning of it of eight characters or more, would stand. */
-void problems_hide(struct problems *p, const char *value, const char *shown);
+/*
+ * From now on lines show `shown` where this value, or a beginning of it of eight characters or more, would stand: lines about the scalar
+ * `at`, and all lines if the value may be a secret (eight characters or more that are no number and no address).  NULL: all lines.
+ */
+void problems_hide(struct problems *p, const struct node *at, const char *value, const char *shown);
 size_t problems_count(const struct problems *p);
 const char *problems_text(const struct problems *p);   /* all lines, each ended by \n; lives as long as p */
 
@@ -74,6 +77,6 @@ const char *options_check_table(const struct pm_option *table, size_t self_size)
 void options_each(const struct pm_option *table, const void *self,
                   void (*each)(void *ctx, const struct pm_option *o, const char *text), void *ctx);
 
-/* Writes the effective values as a JSON text of one object, secrets as "***"; for /admin/config.  Heap string, or NULL. */
+/* Writes the effective values as a JSON text of one object, secrets as "***", what is absent left out; for /admin/config.  Heap string, or NULL. */
 char *options_to_json(const struct pm_option *table, const void *self);
 #endif

@@ -227,12 +227,16 @@ void options_describe(FILE *out, const struct pm_option *table, const char *path
 
 /* ---- values in force ----------------------------------------------------------------------------------------------------- */
 
+/*
+ * What is absent is left out, as in the file that would mean the same: no list is all where [] is none, a key without a value is a
+ * mistake, and so is a map without what it requires.
+ */
 static json_t *text_json(const struct pm_option *o, const char *text)
 {
         json_t *value;
 
         if (!text)
-                return json_null();
+                return NULL;
         if (o->flags & PM_SECRET)
                 return json_string("***");
         value = json_string(text);
@@ -262,9 +266,12 @@ static json_t *number_json(const struct pm_option *o, const char *field)
 static json_t *strs_json(const struct pm_option *o, const char *field)
 {
         struct pm_strs list;
-        json_t *array = json_array();
+        json_t *array;
 
         memcpy(&list, field, sizeof list);
+        if (!list.items)
+                return NULL;
+        array = json_array();
         for (size_t i = 0; i < list.n; i++)
                 (void)json_array_append_new(array, text_json(o, list.items[i]));
         return array;
@@ -293,6 +300,20 @@ static json_t *tables_json(const struct pm_option *o, const char *field, int dep
         return all;
 }
 
+static bool table_is_there(const struct pm_option *table, const char *self)
+{
+        for (const struct pm_option *o = table; o && o->key; o++) {
+                const void *first;
+
+                if (!(o->flags & PM_REQUIRED) || (o->type != PM_STR && o->type != PM_PATH && o->type != PM_STRS && o->type != PM_TABLES))
+                        continue;
+                memcpy(&first, self + o->offset, sizeof first); /* a text, or the items */
+                if (!first)
+                        return false;
+        }
+        return true;
+}
+
 static json_t *level_json(const struct pm_option *table, const char *self, int depth)
 {
         json_t *all = json_object();
@@ -309,13 +330,14 @@ static json_t *level_json(const struct pm_option *table, const char *self, int d
                 } else if (o->type == PM_STRS) {
                         value = strs_json(o, field);
                 } else if (o->type == PM_TABLE) {
-                        value = level_json(o->sub, field, depth + 1);
+                        value = table_is_there(o->sub, field) ? level_json(o->sub, field, depth + 1) : NULL;
                 } else if (o->type == PM_TABLES) {
                         value = tables_json(o, field, depth);
                 } else {
                         value = number_json(o, field);
                 }
-                (void)json_object_set_new(all, o->key, value);
+                if (value)
+                        (void)json_object_set_new(all, o->key, value);
         }
         return all;
 }

@@ -8,6 +8,8 @@
  */
 #include "options.h"
 
+#include <arpa/inet.h>
+
 #include "base.h"
 
 #define LINE_MAX_BYTES 1024
@@ -17,7 +19,9 @@
 
 /* A value from the environment. */
 struct hidden {
-        char *value, *shown;
+        char *value, *shown, *file; /* the scalar that it is a part of */
+        int line, column;
+        bool everywhere;
 };
 
 struct problems {
@@ -44,6 +48,7 @@ void problems_destroy(struct problems *p)
         for (size_t i = 0; i < p->n_hidden; i++) {
                 free(p->hidden[i].value);
                 free(p->hidden[i].shown);
+                free(p->hidden[i].file);
         }
         free(p->text);
         free(p->hidden);
@@ -81,18 +86,48 @@ static size_t put_place(char *line, size_t size, const struct node *at, const ch
         return (size_t)n;
 }
 
-void problems_hide(struct problems *p, const char *value, const char *shown)
+/* 127.0.0.1, [::1]:8080, localhost:8080. */
+static bool is_address(const char *value)
 {
-        struct hidden *grown, one;
+        const char *colon = strrchr(value, ':');
+        size_t n = colon && colon[1] && !colon[1 + strspn(colon + 1, "0123456789")] ? (size_t)(colon - value) : strlen(value);
+        char host[INET6_ADDRSTRLEN + 2];
+        unsigned char address[16];
+
+        if (inet_pton(AF_INET6, value, address) == 1)
+                return true;
+        if (n >= sizeof host)
+                return false;
+        memcpy(host, value, n);
+        host[n] = '\0';
+        if (n > 2 && host[0] == '[' && host[n - 1] == ']') {
+                host[n - 1] = '\0';
+                return inet_pton(AF_INET6, host + 1, address) == 1;
+        }
+        return strcmp(host, "localhost") == 0 || inet_pton(AF_INET, host, address) == 1;
+}
+
+/* Numbers and addresses stand in messages that have nothing to do with the variable. */
+static bool may_be_secret(const char *value)
+{
+        return strlen(value) >= HIDDEN_PART && value[strspn(value, "0123456789")] && !is_address(value);
+}
+
+void problems_hide(struct problems *p, const struct node *at, const char *value, const char *shown)
+{
+        struct hidden *grown = NULL, one;
 
         if (strlen(value) < HIDDEN_MIN)
                 return;
-        one = (struct hidden){ strdup(value), strdup(shown) };
-        grown = one.value && one.shown ? realloc(p->hidden, (p->n_hidden + 1) * sizeof *grown) : NULL;
+        one = (struct hidden){ strdup(value), strdup(shown), strdup(at && at->file ? at->file : ""), at ? at->line : 0, at ? at->column : 0,
+                               !at || may_be_secret(value) };
+        if (one.value && one.shown && one.file)
+                grown = realloc(p->hidden, (p->n_hidden + 1) * sizeof *grown);
         if (!grown) { /* then nothing is shown any more */
                 p->max = 0;
                 free(one.value);
                 free(one.shown);
+                free(one.file);
                 return;
         }
         p->hidden = grown;
@@ -108,13 +143,20 @@ static void replace(char *line, size_t at, size_t n, const char *with)
         (void)snprintf(line + at, LINE_MAX_BYTES - at, "%s%s", with, rest);
 }
 
+static bool is_part_of(const struct hidden *h, const struct node *at)
+{
+        return at && at->line > 0 && at->line == h->line && at->column == h->column && strcmp(at->file ? at->file : "", h->file) == 0;
+}
+
 /* Values are shown cut, so a long beginning of one is as good as all of it. */
-static void hide_values(const struct problems *p, char *line, size_t from)
+static void hide_values(const struct problems *p, const struct node *about, char *line, size_t from)
 {
         for (size_t i = 0; i < p->n_hidden; i++) {
                 const char *value = p->hidden[i].value;
                 size_t least = MIN(strlen(value), (size_t)HIDDEN_PART), shown = strlen(p->hidden[i].shown);
 
+                if (!p->hidden[i].everywhere && !is_part_of(&p->hidden[i], about))
+                        continue;
                 for (size_t at = from; line[at]; at++) {
                         size_t n = 0;
 
@@ -124,6 +166,8 @@ static void hide_values(const struct problems *p, char *line, size_t from)
                                 continue;
                         replace(line, at, n, p->hidden[i].shown);
                         at = MIN(at + shown, strlen(line)) - 1;
+                        if (!p->hidden[i].everywhere) /* messages begin with the value; after it come names that may have it in them by chance */
+                                break;
                 }
         }
 }
@@ -162,7 +206,7 @@ void problems_add(struct problems *p, const struct node *at, const char *path, c
         va_start(args, fmt);
         (void)vsnprintf(line + n, sizeof line - n, fmt, args);
         va_end(args);
-        hide_values(p, line, n);
+        hide_values(p, at, line, n);
         hide_in_urls(line, n);
         n = strlen(line);
         for (size_t i = 0; i < n; i++) /* one mistake is one line, whatever stood in the file */

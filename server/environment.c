@@ -56,12 +56,12 @@ static bool is_utf8(const char *p)
 }
 
 /* Mistakes show the variable's name in place of its value. */
-static void hide(struct environment *e, const char *name, const char *value)
+static void hide(struct environment *e, const struct node *at, const char *name, const char *value)
 {
         char shown[NAME_SHOWN + 8];
 
         (void)snprintf(shown, sizeof shown, "${%.*s}", NAME_SHOWN, name);
-        problems_hide(e->problems, value, shown);
+        problems_hide(e->problems, at, value, shown);
 }
 
 /* One variable: p stands behind "${".  Returns what follows its '}', or NULL after a mistake. */
@@ -98,7 +98,7 @@ static const char *expand_one(struct environment *e, struct node *at, const char
         }
         e->left -= strlen(value);
         at->secret = true;
-        hide(e, name, value);
+        hide(e, at, name, value);
         text_add(out, value, strlen(value));
         return end + 1;
 }

@@ -641,6 +641,53 @@ Test(config, in_force_without_secrets, .init = make_folder, .fini = remove_folde
         json_decref(json);
 }
 
+/* What is shown, used as a file, is the same configuration. */
+Test(config, in_force_as_a_file, .init = make_folder, .fini = remove_folder)
+{
+        CLEANUP(free_p) char *text = NULL, *again = NULL;
+        struct generation *g = load_good("experts: {a: {endpoints: ['http://127.0.0.1:1/v1']}, b: {endpoints: ['http://127.0.0.1:2/v1'], apis: []}}\n"
+                                         "routes: {all: {}, none: {experts: [], routers: []}}\n");
+        json_t *json, *routes;
+
+        text = config_to_json(g);
+        generation_release(g);
+        json = json_loads(text, 0, NULL);
+        routes = json_object_get(json, "routes");
+        cr_expect_null(json_object_get(json_object_get(routes, "all"), "experts"), "%s", text);
+        cr_expect_null(json_object_get(json_object_get(routes, "all"), "routers"), "%s", text);
+        cr_expect(json_equal(json_object_get(json_object_get(routes, "none"), "experts"), json_array()), "%s", text);
+        cr_expect(json_equal(json_object_get(json_object_get(routes, "none"), "routers"), json_array()), "%s", text);
+        json_decref(json);
+        g = load_good(text);
+        again = config_to_json(g);
+        generation_release(g);
+        cr_expect_str_eq(again, text);
+}
+
+/* A number or an address stands in many a message that has nothing to do with the variable. */
+Test(config, variables_are_hidden_where_they_were_used)
+{
+        cr_assert_eq(setenv("PM_T_PORT", "8081", 1), 0);
+        cr_assert_eq(setenv("PM_T_HOST", "127.0.0.1:8090", 1), 0);
+        cr_assert_eq(setenv("PM_T_WORD", "smart", 1), 0);
+        cr_assert_eq(setenv("PM_T_SECRET", "s3cret-value", 1), 0);
+        cr_assert_eq(setenv("PM_T_DIGITS", "90210902", 1), 0);
+        check("listen: ['127.0.0.1:${PM_T_PORT}', '${PM_T_HOST}', '127.0.0.1:8090', '127.0.0.1:8081']\n"
+              "experts: {smarter: {endpoints: ['http://127.0.0.1:8081/v1'], model: '${PM_T_WORD}', headers: ['X-A: ${PM_T_SECRET}']}}\n"
+              "routes: {r: {fallbacks: 8081, default: smarte}, s: {default: s3cret-value}, t: {default: '${PM_T_WORD}'}, u: {default: '${PM_T_PORT}x'}}\n"
+              "admin: {token: '${PM_T_DIGITS}'}\nworkers: 90210902\n",
+              "f:5:10: workers: *** is not in 0..1024 (event loops; 0: one for each core)\n"
+              "f:3:25: routes.r.fallbacks: 8081 is not in 0..64 (further experts that may be tried when the chosen one fails)\n"
+              "f:1:52: listen[2].address: 127.0.0.1:8090 is the address of listen[1] too\n"
+              "f:1:70: listen[3].address: 127.0.0.1:8081 is the address of listen[0] too\n"
+              "f:4:1: admin.address: 127.0.0.1:8081 is the address of listen[0] too\n"
+              "f:4:1: admin.address: 127.0.0.1:8081 is the address of listen[3] too\n"
+              "f:3:40: routes.r.default: no expert is called 'smarte' - did you mean 'smarter'?\n"
+              "f:3:62: routes.s.default: no expert is called '${PM_T_SECRET}' - there are: smarter\n"
+              "f:3:90: routes.t.default: no expert is called '${PM_T_WORD}' - there are: smarter\n"
+              "f:3:120: routes.u.default: no expert is called '${PM_T_PORT}x' - there are: smarter\n");
+}
+
 /* ---- documents ----------------------------------------------------------------------------------------------------------- */
 
 /* Is `key:` in the text, at the begin of a word? */

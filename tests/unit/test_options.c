@@ -287,8 +287,25 @@ Test(options, json_hides_secrets_and_keeps_units)
         right("{\"key\": \"very secret\", \"map\": {\"m\": {}}, \"words\": [\"a\"]}");
         text = options_to_json(all_options, &all);
         cr_assert_str_eq(text, "{\"on\":true,\"k\":10,\"share\":0.25,\"name\":\"none\",\"key\":\"***\",\"index\":\"/etc/pm/x/y.bin\","
-                               "\"bytes\":\"64KiB\",\"wait\":\"1s\",\"mode\":\"fast\",\"words\":[\"a\"],\"inner\":{\"depth\":3,"
-                               "\"need\":null},\"list\":[],\"map\":{\"m\":{\"rank\":7}}}");
+                               "\"bytes\":\"64KiB\",\"wait\":\"1s\",\"mode\":\"fast\",\"words\":[\"a\"],\"list\":[],"
+                               "\"map\":{\"m\":{\"rank\":7}}}");
+        free(text);
+}
+
+Test(options, json_leaves_out_what_is_absent_and_no_list_is_not_an_empty_one)
+{
+        char *text;
+
+        right("{\"words\": [], \"inner\": {\"need\": \"n\"}}");
+        text = options_to_json(all_options, &all);
+        cr_expect_not_null(strstr(text, "\"words\":[],\"inner\":{\"depth\":3,\"need\":\"n\"}"), "%s", text);
+        free(text);
+        right("{}");
+        text = options_to_json(all_options, &all);
+        cr_expect_null(strstr(text, "words"), "%s", text);
+        cr_expect_null(strstr(text, "inner"), "its map would be refused without 'need': %s", text);
+        cr_expect_null(strstr(text, "null"), "%s", text);
+        right(text);
         free(text);
 }
 

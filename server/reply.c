@@ -317,7 +317,9 @@ enum next reply_preflight(struct request *r)
         t.p = arena_alloc(&r->arena, t.room);
         if (t.p) {
                 put(&t, common.p, common.n);
-                if (r->ours->method == H1_GET)
+                if (!r->ours) /* the page gets to read the 404 */
+                        PUT(&t, "access-control-allow-methods: GET, HEAD, POST\r\n");
+                else if (r->ours->method == H1_GET)
                         PUT(&t, "access-control-allow-methods: GET, HEAD\r\n");
                 else
                         PUT(&t, "access-control-allow-methods: POST\r\n");

@@ -166,29 +166,6 @@ static enum next check_body(struct request *r)
         return GO;
 }
 
-/* Where no keys are needed, a page in a browser is kept out by what the browser says of it: browser.h. */
-static enum next check_page(struct request *r)
-{
-        const struct settings *s = r->generation->settings;
-        const struct h1_head *h = r->head;
-        struct browser_says says = { h->host, h->origin, h->fetch_site };
-        struct pm_str type;
-
-        r->cors = h->origin.n && browser_allowed(h->origin, &s->cors.origins);
-        if (!r->generation->tenants) {
-                if ((http_on_loopback(r->conn) || s->hosts.n) && !browser_host_ok(h->host, &s->hosts))
-                        return reply_error(r, 403, NULL, "host_not_allowed", "no keys are configured, so the Host must be an address, localhost or one of "
-                                           "'hosts', not '%.*s'", (int)MIN(h->host.n, (size_t)100), h->host.p ? h->host.p : "");
-                if (!browser_page_ok(&says, &s->cors.origins))
-                        return reply_error(r, 403, NULL, "origin_not_allowed", "no keys are configured, so pages of other origins may not ask; "
-                                           "'cors.origins' would allow '%.*s'", (int)MIN(h->origin.n, (size_t)100), h->origin.p ? h->origin.p : "");
-        }
-        type = h->origin.n && h->method == H1_POST ? h1_header(h, "content-type") : (struct pm_str){ "application/json", 16 };
-        if (type.n < 16 || strncasecmp(type.p, "application/json", 16) != 0 || (type.n > 16 && !strchr("; \t", type.p[16])))
-                return reply_error(r, 415, NULL, "unsupported_content_type", "from a browser the Content-Type must be application/json");
-        return GO;
-}
-
 static bool is_preflight(const struct h1_head *h)
 {
         return h->method == H1_OPTIONS && h->origin.n && h1_header(h, "access-control-request-method").n;
@@ -200,10 +177,13 @@ static enum next request_admit(struct request *r)
         enum h1_method method = h->method == H1_HEAD_METHOD ? H1_GET : h->method;
         const char *why;
 
+        r->cors = h->origin.n && browser_allowed(h->origin, &r->generation->settings->cors.origins); /* it may read every answer, errors too */
         r->ours = find_ours(h->path);
+        if (!r->ours && r->cors && is_preflight(h))
+                return reply_preflight(r);
         if (!r->ours)
                 return reply_error(r, 404, NULL, "unknown_url", "there is nothing at %.*s", (int)MIN(h->path.n, 200), h->path.p);
-        if (check_page(r) == GO && r->ended)
+        if (page_check(r) == GO && r->ended)
                 return GO; /* refused */
         if (r->cors && is_preflight(h))
                 return reply_preflight(r);
@@ -244,6 +224,8 @@ static enum next resolve_model(struct request *r)
 
         if (by && by->model && r->ours->api == EXPERT_EMBEDDINGS)
                 return embeddings_parse(r, by);
+        if (by && by->model)
+                return reply_error(r, 404, "model", "model_not_found", "'%s' is a model for embeddings only: POST /v1/embeddings", by->name);
         if (e ? !tenant_may_use(r->tenant, e) : !route || !tenant_may_ask(r->tenant, route))
                 return no_such_model(r);
         if (e && r->ours->api && !(e->apis & r->ours->api))

@@ -168,6 +168,9 @@ enum next recommend_answer(struct request *r, const struct routing *x);
 enum next embeddings_parse(struct request *r, const struct embedder *by);
 enum next embeddings_run(struct request *r);
 
+/* page.c.  Answered, if it comes from a page in a browser that may not ask. */
+enum next page_check(struct request *r);
+
 /* Steps that have files of their own. */
 enum next request_recall(struct request *r);
 enum next request_forward(struct request *r);

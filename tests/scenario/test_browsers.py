@@ -63,6 +63,14 @@ def test_pages_of_other_origins_cannot_ask(served, path):
     assert mock.count("alpha") == 0
 
 
+@pytest.mark.parametrize("page, wanted", [({"Sec-Fetch-Site": "cross-site"}, "Sec-Fetch-Site: cross-site"), ({"Origin": "null"}, "Origin: null"),
+                                          ({"Origin": "https://evil.example"}, "'cors.origins' would allow 'https://evil.example'")])
+def test_the_refusal_names_what_would_help(served, page, wanted):
+    _, gateway = served
+    message = ask(gateway, "/v1/models", headers=page).error["message"]
+    assert wanted in message and "would allow ''" not in message and "'null'" not in message, message
+
+
 def test_our_own_page_and_who_is_no_browser_can(served):
     _, gateway = served
     scheme = "https" if gateway.world.client_tls else "http"
@@ -110,7 +118,7 @@ def preflight(gateway, origin=APP, path="/v1/chat/completions", **more):
 @pytest.mark.parametrize("keys", [False, True])
 def test_a_page_that_is_allowed_asks_and_reads(client_world, keys):
     tenants = {"tenants": {"acme": {"keys": [KEY]}}} if keys else {}
-    mock, gateway = client_world.serve("alpha", cors={"origins": [APP], "max_age": "1h"}, **tenants)
+    mock, gateway = client_world.serve("alpha", cors={"origins": [APP], "max_age": "1h"}, limits={"body": "512KiB"}, **tenants)
     auth = {"Authorization": f"Bearer {KEY}"} if keys else {}
 
     reply = preflight(gateway, **{"Access-Control-Request-Private-Network": "true"})
@@ -129,7 +137,14 @@ def test_a_page_that_is_allowed_asks_and_reads(client_world, keys):
     mock.script(("alpha", "status=500"), ("alpha", "status=500"))
     for reply, status in ((ask(gateway, headers={"Origin": APP, **auth}), 502), (ask(gateway, body=b"{", headers={"Origin": APP, **auth}), 400),
                           (ask(gateway, "/v1/nothing", headers={"Origin": APP, **auth}), 404)):
-        assert reply.status == status and (status == 404 or reply.headers["access-control-allow-origin"] == APP), "errors are read, too"
+        assert reply.status == status and reply.headers["access-control-allow-origin"] == APP, "errors are read, too"
+    reply = ask(gateway, "/v1/chat/completions", method="PUT", headers={"Origin": APP, **auth})
+    assert reply.status == 405 and reply.headers["access-control-allow-origin"] == APP
+    reply = ask(gateway, body=b"{" + b" " * (1 << 20) + b"}", headers={"Origin": APP, **auth})
+    assert reply.status == 413 and reply.headers["access-control-allow-origin"] == APP
+    reply = preflight(gateway, path="/chat/completions")
+    assert reply.status == 204 and "POST" in reply.headers["access-control-allow-methods"], "or the page would not see the 404"
+    assert "access-control-allow-origin" not in ask(gateway, "/v1/nothing", headers={"Origin": "https://evil.example", **auth}).headers
     if keys:
         reply = ask(gateway, headers={"Origin": APP})
         assert reply.status == 401 and reply.headers["access-control-allow-origin"] == APP

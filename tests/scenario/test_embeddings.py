@@ -53,6 +53,10 @@ def embed(gateway, given, **members):
 @pytest.mark.tsan
 def test_a_model_in_the_process_answers(client_world, tmp_path):
     mock, gateway = client_world.serve("alpha", embedders={"tiny": {"model": str(tiny_model(tmp_path / "m"))}})
+    for path, body in (("/v1/chat/completions", {"model": "tiny", "messages": [{"role": "user", "content": "a"}]}), ("/v1/completions", {"model": "tiny", "prompt": "a"}),
+                       ("/v1/responses", {"model": "tiny", "input": "a"}), ("/v1/route", {"model": "tiny", "input": "a"})):
+        reply = gateway.post(path, body)
+        assert (reply.status, reply.error["code"]) == (404, "model_not_found") and "for embeddings only" in reply.error["message"], reply.body
 
     answer = embed(gateway, "a Sum")
     assert answer["object"] == "list" and answer["model"] == "tiny"

@@ -88,6 +88,22 @@ cell() {
 # header NAME: the value in the last reply's head.
 header() { sed -n "s/^$1: *//Ip" "$logs/head" | tr -d '\r' | tail -n 1; }
 
+# Before anything is installed or built, and all of them at once.
+mapfile -t ports < <(experts_of "$config")
+((${#ports[@]})) || fail "found no expert with an http:// endpoint in $config"
+taken=
+if port_busy "$PORT"; then
+        free=$((PORT + 10))
+        while port_busy "$free"; do free=$((free + 10)); done
+        taken+=$'\n'"  port $PORT, the gateway's: choose another one, for example PORT=$free deploy/quickstart.sh"
+fi
+for p in "${ports[@]}"; do
+        if port_busy "${p%%=*}"; then
+                taken+=$'\n'"  port ${p%%=*}, where $config expects the expert ${p#*=}: stop what listens on it, or change the endpoint there"
+        fi
+done
+[[ ! $taken ]] || fail "these ports are in use:$taken"
+
 mkdir -p "$logs"
 say "packages"
 deploy/deps.sh --no-tests
@@ -97,16 +113,6 @@ say "build"
 echo "build/server/pointsman: $(build/server/pointsman version | head -n 1)"
 
 say "mock experts"
-mapfile -t ports < <(experts_of "$config")
-((${#ports[@]})) || fail "found no expert with an http:// endpoint in $config"
-if port_busy "$PORT"; then
-        fail "port $PORT is in use: choose another one, for example PORT=$((PORT + 10)) deploy/quickstart.sh"
-fi
-for p in "${ports[@]}"; do
-        if port_busy "${p%%=*}"; then
-                fail "port ${p%%=*} is in use, and $config expects the expert ${p#*=} there: stop what listens on it, or change the endpoint in $config"
-        fi
-done
 build/tests/mock/mock-expert "${ports[@]/#/--port=}" --tokens 24 --first-ms 20 --rate 400 >"$logs/experts.log" 2>&1 &
 experts=$!
 for ((i = 0; i < 100; i++)); do
@@ -122,7 +128,7 @@ build/server/pointsman serve -c "$config" >"$logs/gateway.log" 2>&1 &
 gateway=$!
 for ((i = 0; i < 200; i++)); do
         alive "$gateway" || fail "the gateway ended" "$logs/gateway.log"
-        ! curl -fs -o "$logs/body" --max-time 2 "$base/readyz" || break
+        ! curl --noproxy '*' -fs -o "$logs/body" --max-time 2 "$base/readyz" || break
         sleep 0.05
 done
 ((i < 200)) || fail "the gateway was not ready after 10 s" "$logs/gateway.log"
@@ -140,7 +146,7 @@ while IFS= read -r line; do
         literal=${literal%\}}
         [[ $literal == \"*\" && $line == '{"set": "'* ]] || fail "line $((total + 1)) of $prompts is not {\"set\", \"id\", \"prompt\"}"
         times=$(printf '{"model":"auto","stream":true,"messages":[{"role":"user","content":%s}]}' "$literal" |
-                curl -sSN --max-time 30 -D "$logs/head" -o "$logs/body" -w '%{http_code} %{time_starttransfer}' \
+                curl --noproxy '*' -sSN --max-time 30 -D "$logs/head" -o "$logs/body" -w '%{http_code} %{time_starttransfer}' \
                         -H 'content-type: application/json' --data-binary @- "$base/v1/chat/completions" 2>"$logs/curl.log") ||
                 fail "request $((total + 1)) failed: $(cat "$logs/curl.log")" "$logs/gateway.log"
         [[ ${times%% *} == 200 ]] || fail "request $((total + 1)) was answered ${times%% *}: $(head -c 400 "$logs/body")" "$logs/gateway.log"

@@ -11,6 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))  # all of it is on this machine
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 BUILD = Path(os.environ.get("POINTSMAN_BUILD", ROOT / "build")).resolve()

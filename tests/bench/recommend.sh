@@ -21,7 +21,7 @@ log: {requests: false}
 END
 "$build/server/pointsman" serve -c "$work/pointsman.yaml" 2>"$work/log" &
 gateway=$!
-until curl -fsS -o /dev/null "http://127.0.0.1:$port/healthz" 2>/dev/null; do
+until curl --noproxy '*' -fsS -o /dev/null "http://127.0.0.1:$port/healthz" 2>/dev/null; do
         kill -0 $gateway 2>/dev/null || { cat "$work/log" >&2; exit 1; }
         sleep 0.1
 done

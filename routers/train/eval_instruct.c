@@ -247,7 +247,8 @@ static int print(const struct task *t)
                 (void)snprintf(title, sizeof title, "best alone, %.40s", p->names[best]);
                 (void)printf("%-32s %.4f\n%-32s %.4f\n", "random", t->random / t->prompts, title, single);
                 for (enum method m = 0; m < METHODS; m++)
-                        (void)printf("%-32s %.4f\n", method_names[m], t->sum[m] / t->n[m]);
+                        if (t->n[m] > 0)
+                                (void)printf("%-32s %.4f\n", method_names[m], t->sum[m] / t->n[m]);
                 (void)printf("%-32s %.4f\n", "oracle", t->oracle / t->prompts);
         }
         if (t->n[JOINED] > 0 && t->sum[JOINED] / t->n[JOINED] < single)

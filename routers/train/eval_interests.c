@@ -127,9 +127,17 @@ static uint32_t *translate(const struct ids *from, const struct ids_view *to)
         return number;
 }
 
-/* Users with a history in the catalogue and something held back; what was held back, in the catalogue's numbers. */
+static bool contains(const uint32_t *list, size_t n, uint32_t x)
+{
+        for (size_t i = 0; i < n; i++)
+                if (list[i] == x)
+                        return true;
+        return false;
+}
+
+/* Users with a history in the catalogue and something held back; what was held back, in the catalogue's numbers, and how much of it is in no history. */
 static int choose_users(struct task *t, const struct catalogue *c, const struct sparse *held, struct retrieve_case **ret, size_t *ret_n,
-                        uint32_t *wanted)
+                        size_t *ret_new, uint32_t *wanted)
 {
         CLEANUP(free_p) uint32_t *user = translate(t->edges.graph.users, &c->users), *item = translate(t->edges.graph.items, &c->items);
         struct retrieve_case *list = malloc((held->rows + 1) * sizeof *list);
@@ -141,13 +149,15 @@ static int choose_users(struct task *t, const struct catalogue *c, const struct 
         }
         for (size_t u = 0; u < held->rows; u++) {
                 size_t history;
+                const uint32_t *known = lists_at(&c->history, user[u], &history);
 
-                (void)lists_at(&c->history, user[u], &history);
                 if (held->start[u] == held->start[u + 1] || history == 0)
                         continue;
                 list[n++] = (struct retrieve_case){ user[u], wanted + at, (size_t)(held->start[u + 1] - held->start[u]) };
-                for (uint64_t i = held->start[u]; i < held->start[u + 1]; i++)
+                for (uint64_t i = held->start[u]; i < held->start[u + 1]; i++) {
+                        *ret_new += !contains(known, history, item[held->col[i]]);
                         wanted[at++] = item[held->col[i]]; /* IDS_NONE cannot be found, and counts all the same */
+                }
         }
         for (size_t i = 0; t->sample > 0 && i < MIN(n, (size_t)t->sample); i++) { /* the first ones of a shuffled list */
                 size_t j = i + (size_t)(noise_bits((uint64_t)t->seed, i, 0) % (n - i));
@@ -208,7 +218,8 @@ static void print_table(const struct task *t, size_t users)
         if (t->quality[RETRIEVE_KNN_EMBED].asked && t->quality[RETRIEVE_USER_VECTOR].asked) {
                 const struct retrieve_quality *a = &t->quality[RETRIEVE_KNN_EMBED], *b = &t->quality[RETRIEVE_USER_VECTOR];
 
-                (void)printf("\nknn-embed over its own user vector: %.2f at 10, %.2f at 20, %.2f at 50\n", a->recall[0] / b->recall[0],
+                if (b->recall[0] > 0)
+                        (void)printf("\nknn-embed over its own user vector: %.2f at 10, %.2f at 20, %.2f at 50\n", a->recall[0] / b->recall[0],
                              a->recall[1] / b->recall[1], a->recall[2] / b->recall[2]);
         }
 }
@@ -265,7 +276,7 @@ static int evaluate(struct task *t)
         CLEANUP(free_p) uint32_t *wanted = NULL;
         struct sparse *held = &t->edges.matrix;
         struct catalogue *c = NULL;
-        size_t n = 0;
+        size_t n = 0, n_new = 0;
         char why[320];
         int r = catalogue_open(t->catalogue, true, &c, why, sizeof why);
 
@@ -285,10 +296,15 @@ static int evaluate(struct task *t)
         if (r == 0)
                 wanted = malloc((sparse_cells(held) + 1) * sizeof *wanted);
         if (r == 0)
-                r = wanted ? choose_users(t, c, held, &cases, &n, wanted) : -ENOMEM;
+                r = wanted ? choose_users(t, c, held, &cases, &n, &n_new, wanted) : -ENOMEM;
         if (r == 0 && n == 0) {
                 (void)fprintf(stderr, "%s: no user has both a history in the catalogue and an edge of split '%s'\n", t->edges.source.path,
                               t->test ? t->test : "");
+                r = -ENODATA;
+        }
+        if (r == 0 && n_new == 0) {
+                (void)fprintf(stderr, "%s: all edges%s%s%s are in the catalogue's histories, so nothing was held back that could be found: name a split that was not "
+                              "trained on, --test SPLIT\n", t->edges.source.path, t->test ? " of split '" : "", t->test ? t->test : "", t->test ? "'" : "");
                 r = -ENODATA;
         }
         if (r == 0)

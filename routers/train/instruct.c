@@ -201,8 +201,13 @@ static void print_held(const struct task *t)
                 return;
         for (size_t k = 1; k < g->parts.experts; k++)
                 best = g->means[k] > g->means[best] ? k : best;
-        (void)printf("cross-validated mean outcome: %.4f on prompts of known tasks, %.4f on tasks held out\n", g->held_in, g->held_out);
-        (void)printf("the best expert alone:        %.4f, %.4f ('%s')\n", g->single_in, g->single_out, g->names[best]);
+        if (isnan(g->held_out)) {
+                (void)printf("cross-validated mean outcome: %.4f on prompts of known tasks; no task could be held out\n", g->held_in);
+                (void)printf("the best expert alone:        %.4f ('%s')\n", g->single_in, g->names[best]);
+        } else {
+                (void)printf("cross-validated mean outcome: %.4f on prompts of known tasks, %.4f on tasks held out\n", g->held_in, g->held_out);
+                (void)printf("the best expert alone:        %.4f, %.4f ('%s')\n", g->single_in, g->single_out, g->names[best]);
+        }
         if (g->held_in < g->single_in || g->held_out < g->single_out)
                 (void)fprintf(stderr, "warning: %s it is worse than '%s' alone: more prompts with outcomes, other experts, or no router at all\n",
                               g->held_in < g->single_in ? "on prompts of known tasks" : "on tasks that it does not know", g->names[best]);

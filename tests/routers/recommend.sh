@@ -118,6 +118,8 @@ runs 1 "$train" eval interests --catalogue catalogue --edges edges.tsv --test te
 says "--only 'best': names a method that is not known"
 runs 1 "$train" eval interests --catalogue catalogue --edges edges.tsv --test test --set own=2
 says "--set own: '2' is not a number in 0..1"
+runs 1 "$train" eval interests --catalogue catalogue --edges edges.tsv
+says 'nothing was held back that could be found'
 truncate -s 2000 catalogue/catalogue.safetensors
 runs 1 "$train" eval interests --catalogue catalogue --edges edges.tsv --test test
 says 'cut, or of another training?'

@@ -111,6 +111,8 @@ static enum next take_event(struct request *r, const struct route *route, const 
 
         if (s->file)
                 w = writer_add(r->worker->writer, s->file, e);
+        if (w < 0 && w != -ENOSPC && w != -ENOMEM && w != -EAGAIN)
+                return reply_error(r, 503, NULL, "feedback_not_written", "the event could not be written down: feedback.file cannot be opened (%s)", ERRNO_TEXT(w));
         if (w < 0)
                 return reply_error(r, 507, NULL, "feedback_not_written", "the event could not be written down: %s; try again later", ERRNO_TEXT(w));
         if (!feedback_key(r, route, e->user, &key))

@@ -14,6 +14,7 @@
 #include "redis.h"
 #include "settings.h"
 #include "tlsfiles.h"
+#include "writer.h"
 
 #include "base.h"
 
@@ -258,6 +259,14 @@ static void check_memory(struct check *c)
         if (l->memory < l->body)
                 problems_add(c->problems, settings_place(c->s, "limits", "memory", NULL), "limits.memory",
                              "%" PRId64 " bytes are fewer than limits.body allows one body (%" PRId64 ")", l->memory, l->body);
+}
+
+static void check_feedback(struct check *c)
+{
+        char why[512];
+
+        if (c->s->feedback.file && writer_check(c->s->feedback.file, why, sizeof why) == -EINVAL)
+                problems_add(c->problems, settings_place(c->s, "feedback", "file", NULL), "feedback.file", "%s", why);
 }
 
 static void check_watchdog(struct check *c)
@@ -550,6 +559,7 @@ void settings_check(const struct settings *s, struct arena *a, struct problems *
         check_listeners(&c);
         check_browsers(&c);
         check_admin(&c);
+        check_feedback(&c);
         check_watchdog(&c);
         check_memory(&c);
         check_cache(&c);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "crash.h"
 #include "log.h"
@@ -32,6 +33,7 @@ struct batch {
         struct batch *next;
         char *file, *text;
         size_t n, at; /* bytes, and of these written */
+        int refused;  /* under the lock: the errno of an open() that will not come right by waiting */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,6 +42,7 @@ static pthread_t thread;
 static struct batch *first, **last = &first; /* under the lock, as the next ones */
 static bool started, stopping;
 static _Atomic size_t waiting;               /* bytes handed over */
+static _Atomic size_t n_refused;             /* batches that have been */
 static int64_t said_us;                      /* the thread's */
 
 /* ---- the thread ---------------------------------------------------------------------------------------------------------- */
@@ -72,13 +75,21 @@ static int open_file(const char *file)
         return fd >= 0 || errno != EEXIST ? fd : open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
 }
 
-/* False: some of it is left. */
-static bool write_batch(struct batch *b)
+/* Full disks and tables of files come right by themselves. */
+static bool is_passing(int error)
+{
+        return error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR || error == EAGAIN;
+}
+
+/* False: some of it is left.  *ret_refused is batch.refused. */
+static bool write_batch(struct batch *b, int *ret_refused)
 {
         CLEANUP(close_p) int fd = open_file(b->file);
         ssize_t n;
 
+        *ret_refused = 0;
         if (fd < 0) {
+                *ret_refused = is_passing(errno) ? 0 : errno;
                 complain(b, "open", errno);
                 return false;
         }
@@ -108,6 +119,29 @@ static void wait_a_while(void)
         (void)pthread_cond_timedwait(&more, &lock, &until);
 }
 
+/* Under the lock. */
+static void set_refused(struct batch *b, int refused)
+{
+        if (!b->refused != !refused)
+                atomic_fetch_add_explicit(&n_refused, refused ? (size_t)1 : SIZE_MAX, memory_order_relaxed);
+        b->refused = refused;
+}
+
+/* Under the lock: what a reload has sent to another file does not wait for one that cannot be opened. */
+static void let_others_pass(struct batch *b)
+{
+        struct batch *other = b->next;
+
+        while (other && strcmp(other->file, b->file) == 0)
+                other = other->next;
+        if (!b->refused || b->at || !other)
+                return;
+        first = b->next;
+        b->next = NULL;
+        *last = b;
+        last = &b->next;
+}
+
 static void *writer_main(void *arg)
 {
         crash_thread_begin();
@@ -115,6 +149,7 @@ static void *writer_main(void *arg)
         for (;;) {
                 struct batch *b = first;
                 bool done, last_try = stopping;
+                int refused;
 
                 if (!b && stopping)
                         break;
@@ -123,15 +158,18 @@ static void *writer_main(void *arg)
                         continue;
                 }
                 pthread_mutex_unlock(&lock);
-                done = write_batch(b); /* it stays first: only we take from the front */
+                done = write_batch(b, &refused); /* it stays first: only we take from the front */
                 pthread_mutex_lock(&lock);
+                set_refused(b, refused);
                 if (!done && !last_try) {
-                        if (!stopping)
+                        let_others_pass(b);
+                        if (!stopping && (first == b || first->refused))
                                 wait_a_while();
                         continue;
                 }
                 if (!done)
                         log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: '%s' did not take them", b->n - b->at, b->file);
+                set_refused(b, 0);
                 first = b->next;
                 if (!first)
                         last = &first;
@@ -259,11 +297,57 @@ void writer_destroy(struct writer *w)
         free(w);
 }
 
+/* 0, or -errno: what waits for this file could not be written, and nothing more is taken. */
+static int refuses(const char *file)
+{
+        int error = 0;
+
+        if (LIKELY(atomic_load_explicit(&n_refused, memory_order_relaxed) == 0))
+                return 0;
+        pthread_mutex_lock(&lock);
+        for (const struct batch *b = first; b && !error; b = b->next)
+                if (b->refused && strcmp(b->file, file) == 0)
+                        error = b->refused;
+        pthread_mutex_unlock(&lock);
+        return -error;
+}
+
+/* Nothing is made: who checks need not be who serves. */
+int writer_check(const char *file, char *why, size_t size)
+{
+        const char *slash = strrchr(file, '/');
+        CLEANUP(free_p) char *folder = slash ? strndup(file, MAX((size_t)(slash - file), (size_t)1)) : strdup(".");
+        struct stat st;
+
+        if (!folder)
+                return -ENOMEM;
+        if (stat(file, &st) == 0) {
+                if (S_ISDIR(st.st_mode))
+                        (void)snprintf(why, size, "'%s' is a folder, where a file would be right", file);
+                else if (faccessat(AT_FDCWD, file, W_OK, AT_EACCESS) < 0)
+                        (void)snprintf(why, size, "'%s' cannot be written to: %s", file, ERRNO_TEXT(errno));
+                else
+                        return 0;
+        } else if (errno != ENOENT && errno != ENOTDIR) {
+                (void)snprintf(why, size, "'%s' cannot be reached: %s", file, ERRNO_TEXT(errno));
+        } else if (stat(folder, &st) < 0 || !S_ISDIR(st.st_mode)) {
+                (void)snprintf(why, size, "the folder '%s' is not there: make it, or name another", folder);
+        } else if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) < 0) {
+                (void)snprintf(why, size, "no file can be made in '%s': %s", folder, ERRNO_TEXT(errno));
+        } else {
+                return 0;
+        }
+        return -EINVAL;
+}
+
 int writer_add(struct writer *w, const char *file, const struct edge *e)
 {
         static const struct timeval second = { GATHER_S, 0 };
         size_t need = e->user.n + e->item.n + 80;
+        int refused = refuses(file);
 
+        if (refused < 0)
+                return refused;
         if (w->file && strcmp(w->file, file) != 0) { /* a reload has named another */
                 int r = hand_over(w);
 

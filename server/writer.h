@@ -23,8 +23,13 @@ struct edge {
 };
 
 struct writer *writer_create(struct worker *w); /* NULL: no memory */
-/* 0; -ENOSPC: more than 4 MiB of all workers wait, because the file does not take them; -ENOMEM, -EAGAIN: no thread. */
+/*
+ * 0; -ENOSPC: more than 4 MiB of all workers wait, because the file does not take them; -ENOMEM, -EAGAIN: no thread; else what open() said of this
+ * file, when lines that wait for it were to be written.
+ */
 int writer_add(struct writer *w, const char *file, const struct edge *e);
+/* Could the file be opened, or made?  0, -ENOMEM, or -EINVAL and why.  Main thread. */
+int writer_check(const char *file, char *why, size_t size);
 void writer_destroy(struct writer *w); /* hands over what is left; NULL is fine */
 /* Main thread, after all writers: waits until all is written, or lost, but a few seconds at most. */
 void writer_end(void);

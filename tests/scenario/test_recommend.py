@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """POST /v1/recommend and /v1/feedback: who is asked, what counts, what is refused, what is written down."""
+import json
 import os
+import signal
 import subprocess
 import time
 import urllib.parse
 
 import pytest
 
-from harness import BUILD, until
+from harness import BUILD, run, until
 
 ACME, GLOBEX = "sk-acme-0123456789abcdef", "sk-globex-0123456789abcdef"
 
@@ -236,6 +238,34 @@ def test_a_file_that_does_not_answer_stops_no_worker(plain_world, tmp_path):
     assert gateway.post("/v1/feedback", {"user": "u", "item": "third"}).status == 200
     gateway.stop()
     assert any("feedback are lost" in line for line in gateway.lines), gateway.tail()
+
+
+def test_a_file_that_cannot_be_opened_is_said(plain_world, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    gateway = serve(plain_world, feedback={"file": str(folder / "events.tsv")}, workers=1)
+
+    def give(item):
+        return gateway.post("/v1/feedback", {"user": "u", "item": item})
+
+    folder.rmdir()
+    assert give("first").status == 200, "nothing is known of it yet"
+    until("the client is told", lambda: give("again").status == 503)
+    reply = give("again")
+    assert reply.error["code"] == "feedback_not_written" and "No such file or directory" in reply.error["message"], reply.body
+    config = json.loads(gateway.file.read_text())
+    for wrong, wanted in ((folder / "events.tsv", f"the folder '{folder}' is not there"), (tmp_path, f"'{tmp_path}' is a folder")):
+        gateway.write({**config, "feedback": {"file": str(wrong)}})
+        status, out, err = run("check", "-c", gateway.file)
+        assert status == 1 and "feedback.file" in out + err and wanted in out + err, out + err
+
+    other = tmp_path / "other.tsv"
+    gateway.write({**config, "feedback": {"file": str(other)}})
+    gateway.signal(signal.SIGHUP)
+    until("another file is taken", lambda: give("other").status == 200)
+    until("what goes there does not wait for the first", lambda: other.exists() and "other" in other.read_text())
+    folder.mkdir()
+    until("nothing is lost", lambda: (folder / "events.tsv").exists() and "first" in (folder / "events.tsv").read_text())
 
 
 def tasks(gateway):

@@ -39,7 +39,8 @@ def good(body):
 class Scripted:
     """`says(body, headers)` gives the answer's bytes, or a list of bytes and seconds to wait between them; None: no answer.
 
-    A list may end in ... (Ellipsis): then the connection stays open in silence."""
+    What can be called in a list is called when all before it has been sent.  A list may end in ... (Ellipsis): then the connection
+    stays open in silence."""
 
     def __init__(self, says, tls=False):
         self.says = says
@@ -104,7 +105,9 @@ class Scripted:
             if piece is ...:
                 self.over.wait(30)
                 return False
-            if isinstance(piece, (int, float)):
+            if callable(piece):
+                piece()
+            elif isinstance(piece, (int, float)):
                 if self.over.wait(piece):
                     return False
             else:

@@ -201,15 +201,16 @@ def test_no_answer_reaches_another_client(plain_world, way, kind, when, path):
 
     def says(body, _):
         stray = mine({**body, "messages": [{"role": "user", "content": "STRAY"}]})
-        return [mine(body) + stray] if when == "at once" else [mine(body), 0.05, stray]
+        return [mine(body) + stray, said.release] if when == "at once" else [mine(body), 0.05, stray, said.release]
 
+    said = threading.Semaphore(0)
     bad, gateway = start(plain_world, way, says)
     for i in range(6):
         text = f"{'alice' if i % 2 else 'bob'} asks {i}"
         reply = gateway.chat("bad", text, **({"stream": True} if path == "stream" else {}))
         got = reply.text if path == "stream" else reply.json()["choices"][0]["message"]["content"]
         assert got == f"answer to <{text}>"
-        time.sleep(0.1)  # what is said at rest is said
+        assert said.acquire(timeout=10), "what is said at rest is said before the next request, which could not be told from its answer"
     assert len(bad.seen) == 6, "none was asked twice"
 
 

@@ -309,7 +309,9 @@ enum next request_forward(struct request *r)
         case TRANSFER_OPENING:
                 return WAIT;
         case TRANSFER_FAILED:
-                return t->head_us && (t->status < 200 || t->status > 299) ? judge_answer(r) : judge_transfer(r);
+                if (!t->head_us)
+                        return judge_transfer(r);
+                break; /* what came first is judged first, however fast the end has followed */
         case TRANSFER_HEAD:
                 return t->status >= 200 && t->status < 300 ? GO : wait_for_words(r);
         case TRANSFER_DONE:

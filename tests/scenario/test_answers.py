@@ -10,7 +10,7 @@ import pytest
 
 from h2_server import CONTINUATION, END_HEADERS, H2Server, HEADERS, PING, PUSH_PROMISE, SETTINGS, block
 from harness import chat, free_port, until
-from scripted import GOOD, Scripted, answer, good
+from scripted import CHUNKS, GOOD, Scripted, answer, good
 
 pytestmark = pytest.mark.tsan
 
@@ -174,6 +174,35 @@ def test_what_is_not(plain_world, way):
         for _ in range(2):
             reply = gateway.chat("bad")
             assert (reply.status, reply.body) == (200, BODY), name
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_came_first_is_judged_first(plain_world, way):
+    """The end that comes with the last bytes takes nothing of them away."""
+    event = [b"data: %s\n\n" % json.dumps(c).encode() for c in CHUNKS]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    whole, half = b"".join(event) + b"data: [DONE]\n\n", event[0]
+
+    def length(data, more):
+        return head + b"Content-Length: %d\r\n\r\n%s" % (len(data) + more, data)
+
+    def chunks(data):
+        return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(data), data)
+
+    turn = {"says": None}
+    _, gateway = start(plain_world, way, lambda body, _: [turn["says"], None], breaker={"failures": 1000})
+    for name, bytes_ in {"no last chunk": chunks(whole), "a length too large": length(whole, 10), "a malformed chunk": chunks(whole) + b"x\r\n"}.items():
+        turn["says"] = bytes_
+        reply = gateway.chat("bad", stream=True)
+        assert (reply.status, reply.text, reply.done) == (200, "OK", True), name
+    for name, bytes_ in {"half, no last chunk": chunks(half), "half, a length too large": length(half, 10)}.items():
+        turn["says"] = bytes_
+        reply = gateway.chat("bad", stream=True)
+        assert (reply.status, reply.text, reply.done) == (200, "OK", False), name
+        assert reply.body.count(b"stream_cut") == 1, name
+    for name, bytes_ in {"nothing": chunks(b"")[:-5], "a comment": chunks(b": hi\n\n"), "an empty body": length(b"", 10)}.items():
+        turn["says"] = bytes_
+        assert gateway.chat("bad", stream=True).status == 502, name
 
 
 @pytest.mark.parametrize("way", WAYS)

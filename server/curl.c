@@ -282,6 +282,50 @@ static bool room_for_slot(struct curl *c, unsigned slot)
         return true;
 }
 
+/* Gives what was kept to curl_on_body(), which may pause again. */
+static void resume(struct curl_passage *p)
+{
+        CURLcode r;
+
+        p->run.paused = false;
+        passage_deadline(&p->a, now_us() + p->a.call.idle_ms * 1000);
+        r = curl_easy_pause(p->easy, CURLPAUSE_CONT);
+        if (r != CURLE_OK && p->a.t.state != TRANSFER_FAILED)
+                curl_fail(p, r);
+}
+
+/* Another one on the same HTTP/2 connection, rather one that is not paused.  NULL: nobody. */
+static struct curl_passage *neighbour(const struct curl_passage *p)
+{
+        struct curl_passage *paused = NULL;
+
+        for (struct passage *a = p->a.upstream->open; a; a = a->next) {
+                struct curl_passage *other = of(a);
+
+                if (a->transport != &curl_transport || other == p || !other->run.running || other->run.over || !other->run.h2 || other->run.fd != p->run.fd)
+                        continue;
+                if (!other->run.paused)
+                        return other;
+                paused = other;
+        }
+        return paused;
+}
+
+/* libcurl 7.88 leaves the RST_STREAM of a stream that is given up in a buffer until another stream sends or receives.  To go on after
+ * a pause is to send: the window. */
+void curl_flush(const struct curl_passage *p)
+{
+        struct curl_passage *other = p->run.h2 && p->run.fd >= 0 ? neighbour(p) : NULL;
+
+        if (other && other->run.paused) {
+                resume(other);
+        } else if (other) {
+                (void)curl_easy_pause(other->easy, CURLPAUSE_SEND);
+                (void)curl_easy_pause(other->easy, CURLPAUSE_CONT);
+        }
+}
+
+/* An unfinished answer is cancelled at the expert: by the end of its connection, or by RST_STREAM if others use that. */
 static void stop(struct curl_passage *p)
 {
         if (!p->run.running)
@@ -290,7 +334,11 @@ static void stop(struct curl_passage *p)
         p->curl->n_running--;
         if (!p->run.ended)
                 curl_slot_of(p)->running--;
-        (void)curl_multi_remove_handle(p->curl->multi, p->easy); /* closes the connection of an unfinished one */
+        if (!p->run.over)
+                (void)curl_no_reuse(p);
+        (void)curl_multi_remove_handle(p->curl->multi, p->easy);
+        if (!p->run.over)
+                curl_flush(p);
 }
 
 /* What a kept handle does not take, a new one may. */
@@ -370,15 +418,9 @@ static struct passage *curl_open(struct upstream *u, const struct upstream_call 
 static void curl_consumed(struct passage *a)
 {
         struct curl_passage *p = of(a);
-        CURLcode r;
 
-        if (!p->run.paused || a->t.state != TRANSFER_HEAD || evbuffer_get_length(a->t.in) >= a->call.high_water)
-                return;
-        p->run.paused = false;
-        passage_deadline(a, now_us() + a->call.idle_ms * 1000);
-        r = curl_easy_pause(p->easy, CURLPAUSE_CONT); /* gives curl_on_body what was kept, which may pause again */
-        if (r != CURLE_OK && a->t.state != TRANSFER_FAILED)
-                curl_fail(p, r);
+        if (p->run.paused && a->t.state == TRANSFER_HEAD && evbuffer_get_length(a->t.in) < a->call.high_water)
+                resume(p);
 }
 
 static void curl_expired(struct passage *a, int64_t now)

@@ -38,10 +38,16 @@ static bool enough_rest(struct curl_passage *p)
         return (int64_t)slot->open - slot->running > p->a.call.endpoint->idle_max;
 }
 
-/* More bytes than the answer, or no way to see that there are none: the connection is not used again. */
-static bool no_more_of(struct curl_passage *p)
+bool curl_no_reuse(struct curl_passage *p)
 {
-        return p->run.h2 || curl_easy_setopt(p->easy, CURLOPT_FORBID_REUSE, 1l) == CURLE_OK;
+        return curl_easy_setopt(p->easy, CURLOPT_FORBID_REUSE, 1l) == CURLE_OK;
+}
+
+/* The passage has failed, and libcurl resets the stream: see stop(). */
+static size_t refuse(struct curl_passage *p)
+{
+        (void)curl_no_reuse(p); /* the expert hears of it later */
+        return 0;
 }
 
 /* False: the passage has failed. */
@@ -67,7 +73,8 @@ static bool feed(struct curl_passage *p, const char *data, size_t n)
                         if (!p->run.ended)
                                 curl_slot_of(p)->running--;
                         p->run.ended = true;
-                        if ((n > used || p->a.body_got == 0 || enough_rest(p)) && !no_more_of(p)) { /* libcurl drops what lies behind an empty body */
+                        /* More bytes than the answer, or no way to see that there are none: libcurl drops what lies behind an empty body. */
+                        if (!p->run.h2 && (n > used || p->a.body_got == 0 || enough_rest(p)) && !curl_no_reuse(p)) {
                                 passage_fail(&p->a, TRANSFER_PROTOCOL, "more bytes than its answer");
                                 return false;
                         }
@@ -98,16 +105,16 @@ size_t curl_on_header(char *line, size_t one, size_t n, void *arg)
         }
         if (p->run.head_n > p->a.call.head_max) {
                 passage_fail(&p->a, TRANSFER_PROTOCOL, "its answer is not HTTP: the message's head is too large");
-                return 0;
+                return refuse(p);
         }
         if (p->a.t.state != TRANSFER_OPENING)
                 return n;
         if (p->run.h2 && n >= sizeof h2 - 1 && memcmp(line, h2, sizeof h2 - 1) == 0) {
                 if (!feed(p, h1, sizeof h1 - 1))
-                        return 0;
-                return feed(p, line + sizeof h2 - 1, n - (sizeof h2 - 1)) ? n : 0;
+                        return refuse(p);
+                return feed(p, line + sizeof h2 - 1, n - (sizeof h2 - 1)) ? n : refuse(p);
         }
-        return feed(p, line, n) ? n : 0;
+        return feed(p, line, n) ? n : refuse(p);
 }
 
 size_t curl_on_body(char *data, size_t one, size_t n, void *arg)
@@ -121,7 +128,7 @@ size_t curl_on_body(char *data, size_t one, size_t n, void *arg)
                 return CURL_WRITEFUNC_PAUSE;
         }
         if (!feed(p, data, n))
-                return 0;
+                return refuse(p);
         if (p->a.t.first_byte_us)
                 passage_deadline(&p->a, now_us() + p->a.call.idle_ms * 1000);
         return n;
@@ -238,8 +245,11 @@ static bool was_missed(const struct curl_passage *p, CURLcode r)
 
 bool curl_ended(struct curl_passage *p, CURLcode r)
 {
-        if (p->a.t.state == TRANSFER_FAILED)
-                return true; /* a callback has said why */
+        p->run.over = true;
+        if (p->a.t.state == TRANSFER_FAILED) { /* a callback has said why */
+                curl_flush(p);
+                return true;
+        }
         if ((r == CURLE_ABORTED_BY_CALLBACK && p->run.again && p->run.sent_us == 0) || was_stale(p, r) || was_missed(p, r)) {
                 curl_again(p);
                 return false;

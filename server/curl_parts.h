@@ -43,6 +43,7 @@ struct curl_run {
         bool paused;
         bool h2;                /* the connection speaks HTTP/2 */
         bool ended;             /* the answer is complete */
+        bool over;              /* libcurl is through with it */
         bool again;             /* a kept connection has failed it already */
         bool unproved;          /* sent on a kept connection: is there still anybody? */
         bool failed;            /* libcurl says so: the handle is not used again */
@@ -71,6 +72,8 @@ struct curl_passage {
 /* curl.c: sends the request again on a connection of its own.  Not from a callback of libcurl's. */
 void curl_again(struct curl_passage *p);
 struct curl_slot *curl_slot_of(struct curl_passage *p);
+/* What libcurl holds back on that HTTP/2 connection leaves, if anybody else uses it. */
+void curl_flush(const struct curl_passage *p);
 
 /* curl_request.c: tells p->easy what to do.  False: run.refused says what it did not take; or there is no memory, and it is empty. */
 bool curl_request_set(struct curl_passage *p);
@@ -82,6 +85,8 @@ size_t curl_on_header(char *line, size_t one, size_t n, void *arg);
 size_t curl_on_body(char *data, size_t one, size_t n, void *arg);
 /* The transfer has ended.  False: it was begun again. */
 bool curl_ended(struct curl_passage *p, CURLcode r);
+/* Its connection is closed as soon as no other stream runs on it.  False: libcurl does not take that. */
+bool curl_no_reuse(struct curl_passage *p);
 void curl_fail(struct curl_passage *p, CURLcode r);
 
 /* curl_socket.c: libcurl's callbacks, and: */

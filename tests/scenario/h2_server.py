@@ -85,6 +85,8 @@ class Conn:
             payload = self._exactly(size)
             if kind == SETTINGS and not flags & ACK:
                 self.frame(SETTINGS, ACK, 0)
+            elif kind == RST_STREAM:
+                self.server.gone.append((self.number, stream))
             elif kind == DATA:
                 self.bodies[stream] = self.bodies.get(stream, b"") + payload
                 if size:
@@ -107,6 +109,7 @@ class H2Server:
     def __init__(self, says, streams=100):
         self.says, self.streams = says, streams
         self.seen, self.connections = [], 0
+        self.gone = []  # (connection, stream) that was reset, (connection, None) that ended
         self.over = threading.Event()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(CERTS / "server.pem", CERTS / "server.key")
@@ -135,6 +138,10 @@ class H2Server:
         try:
             with self.tls.wrap_socket(raw, server_side=True) as s:
                 self.connections += 1
-                Conn(self, s, self.connections).run()
+                number = self.connections
+                try:
+                    Conn(self, s, number).run()
+                finally:
+                    self.gone.append((number, None))
         except OSError:
             pass

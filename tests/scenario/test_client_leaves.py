@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client leaves: what it had asked for is cancelled within 100 ms."""
+import json
 import socket
 import struct
+import threading
 import time
 
 import pytest
 
-from harness import chat, until
+from h2_server import H2Server
+from harness import chat, free_port, until
+from scripted import CHUNKS, GOOD
 
 MOMENTS = {
     "waiting for the first byte": (True, "delay-ms=10000", 0),
@@ -67,3 +71,80 @@ def test_leaving_before_the_body_is_complete(client_world):
         time.sleep(0.1)
     assert len(gateway.request_lines(1)) == 1
     assert mock.count("alpha") == 0 and gateway.chat("alpha").status == 200
+
+
+# ---- HTTP/2 --------------------------------------------------------------------------------------------------------------
+
+def first_event(conn, stream):
+    conn.headers(stream, [(":status", "200"), ("content-type", "text/event-stream")])
+    conn.data(stream, b"data: %s\n\n" % json.dumps(CHUNKS[0]).encode())
+
+
+GIVEN_UP = {
+    "a stream": (True, {}),
+    "a whole answer": (False, {}),
+    "a whole answer, too late": (False, {"x-request-timeout-ms": "300"}),
+    "bytes that are no answer": (True, {}),
+}
+
+
+@pytest.mark.parametrize("beside", ["nobody", "a stream", "a stream that waits", "one whose client does not read"])
+@pytest.mark.parametrize("what", GIVEN_UP)
+def test_what_is_given_up_is_cancelled_over_h2(plain_world, what, beside):
+    """With nobody else on the connection it ends; else the stream is reset, though the others are silent, and they go on."""
+    stream, headers = GIVEN_UP[what]
+    go_on = threading.Event()
+    big = b"data: %s\n\n" % json.dumps({**CHUNKS[0], "choices": [{"index": 0, "delta": {"content": "x" * 60000}, "finish_reason": None}]}).encode()
+
+    def says(c, number, body):
+        asked = body["messages"][0]["content"]
+        if asked == "well":
+            return c.answer(number, GOOD)
+        if asked == "beside":
+            if beside != "a stream that waits":
+                first_event(c, number)
+            if beside == "one whose client does not read":
+                for _ in range(100):
+                    c.data(number, big)
+            go_on.wait(30)
+            if beside == "a stream that waits":
+                first_event(c, number)
+            c.data(number, b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(CHUNKS[1]).encode(), end=True)
+        elif what == "a stream":
+            first_event(c, number)
+        elif what == "bytes that are no answer":
+            c.headers(number, [(":status", "200"), ("content-type", "text/event-stream"), ("content-encoding", "gzip")])
+            c.data(number, b"a" * 100)
+
+    server = plain_world.own(H2Server(says))
+    gateway = plain_world.gateway({"listen": {"address": f"127.0.0.1:{free_port()}"}, "workers": 1, "limits": {"buffer": "64KiB"},
+                                   "experts": {"bad": server.entry(breaker={"failures": 1000})}})
+    assert gateway.chat("bad", "well").status == 200  # the connection stands
+    other = None
+    if beside != "nobody":
+        other = gateway.wire(rcvbuf=4096)
+        other.request("POST", "/v1/chat/completions", chat("bad", "beside", stream=True))
+        until("the other is at the expert", lambda: len(server.seen) == 2)
+        if beside == "one whose client does not read":
+            time.sleep(0.3)  # all buffers fill: one that is paused is to carry the others' frames, too
+    asked = len(server.seen) + 1
+    wire = gateway.wire()
+    wire.request("POST", "/v1/chat/completions", chat("bad", "gone", stream=stream), headers=headers)
+    until("it is at the expert", lambda: len(server.seen) == asked)
+    number = server.seen[-1][1]
+    if what == "a stream":
+        wire.head()
+    if what in ("a stream", "a whole answer"):
+        wire.close()
+    else:
+        assert wire.head().status == (504 if headers else 502)
+    until("the expert hears of it", lambda: (1, None if other is None else number) in server.gone, 1)
+
+    if other is not None:
+        go_on.set()
+        reply = other.head()
+        assert reply.status == 200
+        assert b"".join(other.pieces(reply)).endswith(b"data: [DONE]\n\n")
+        other.close()
+    assert gateway.chat("bad", "well").status == 200
+    assert server.connections == (2 if other is None else 1)

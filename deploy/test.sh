@@ -139,13 +139,14 @@ if [[ $sanitizers == yes ]]; then
         rm -f build-asan/logs/report.* build-tsan/logs/report.*
         export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+        export LSAN_OPTIONS=suppressions=$root/deploy/lsan.supp:print_suppressions=0
         env=(env "ASAN_OPTIONS=$ASAN_OPTIONS:log_path=$root/build-asan/logs/report")
         if build asan+ubsan build-asan -Db_sanitize=address,undefined --buildtype=debugoptimized; then
                 suites asan+ubsan build-asan 5 unit router fuzz-corpus
                 scenarios asan+ubsan build-asan
                 reports asan+ubsan build-asan
         fi
-        unset ASAN_OPTIONS UBSAN_OPTIONS
+        unset ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
 
         export TSAN_OPTIONS=suppressions=$root/deploy/tsan.supp:second_deadlock_stack=1:history_size=4
         env=(env "TSAN_OPTIONS=$TSAN_OPTIONS:log_path=$root/build-tsan/logs/report")

@@ -216,7 +216,7 @@ static void read_type(struct facts *f, struct pm_str type, bool delta, bool mess
         } else if (js_string_is(type, "response.failed")) {
                 f->error = f->failed = true;
         } else if (js_string_is(type, "response.completed") || js_string_is(type, "response.incomplete")) {
-                f->finished = f->content = true;
+                f->closes = f->finished = f->content = true;
         } else if (ends_in(type, ".delta\"", 7)) {
                 f->content |= delta;
         } else if (type.n > 11 && memcmp(type.p, "\"response.", 10) == 0) {

@@ -23,6 +23,7 @@ struct facts {
         bool json;             /* one valid JSON object */
         bool error;            /* {"error": ...}, {"object":"error"}, {"detail": ...} alone, finish_reason "error", "event: error", response.failed */
         bool failed;           /* response.failed: an error that is the API's own last event */
+        bool closes;           /* an event response.completed or .incomplete: the API's own last event of an answer */
         bool finished;         /* some choice has a finish reason; response.completed or .incomplete */
         bool content;          /* a delta with some text, tool call, reasoning, ...: the first token has come */
         bool has_usage;        /* a usage object */

@@ -469,6 +469,10 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
         if (UNLIKELY(!x->first_token && !r->begun) && reading_hold(x, &r->arena, whole_event(r, e)))
                 return GO; /* another expert can still answer */
         send_event(r, whole_event(r, e));
+        if (UNLIKELY(f.closes) && !ends_in_done(r)) { /* what these streams have in place of [DONE] */
+                *ret_over = true;
+                return stream_complete(r);
+        }
         return GO;
 }
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams: each event as it comes, whole or visibly not whole, and never faster than the client reads."""
+import json
 import os
+import threading
 import time
 
 import pytest
 
-from harness import SANITIZED, chat, until
+from harness import CERTS, PATIENCE, SANITIZED, chat, free_port, until
+from raw_expert import Raw
 
 SAID = "alpha heard: Say something. alpha heard:"
 
@@ -132,6 +135,35 @@ def test_a_responses_stream_without_its_end_is_not_whole(upstream_world):
     names = [name for name, _ in reply.named_events]
     assert "response.completed" not in names and ("error" in names or reply.error), reply.body
     assert gateway.request_lines(1)[0]["end"] != "ok"
+
+
+@pytest.mark.parametrize("way", ["plain", "curl", "tls"])
+@pytest.mark.parametrize("last", ["completed", "incomplete", "failed"])
+@pytest.mark.parametrize("then", ["closes", "waits"])
+def test_a_responses_stream_is_over_with_its_last_event(plain_world, way, last, then):
+    """As chat is at [DONE]: no last chunk, or none for long, is no fault of an answer that is there."""
+    left = threading.Event()
+
+    def event(kind, **more):
+        return f"event: response.{kind}\ndata: {json.dumps({'type': f'response.{kind}', **more})}\n\n".encode()
+
+    def play(send, path, body):
+        said = (event("created", response={"id": "r", "status": "in_progress"}) + event("output_text.delta", delta="Yes.") +
+                event(last, response={"id": "r", "status": last, "output": [], **({"error": {"message": "No."}} if last == "failed" else {})}))
+        send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(said), said))
+        left.wait(PATIENCE if then == "waits" else 0.2)
+
+    raw = plain_world.own(Raw(play, tls=way == "tls"))
+    more = {"plain": {}, "curl": {"transport": "curl"}, "tls": {"ca": str(CERTS / "ca.pem")}}[way]
+    gateway = plain_world.gateway({"listen": {"address": f"127.0.0.1:{free_port()}"}, "admin": plain_world.admin(), "experts": {"raw": {"endpoints": [raw.url], **more}}})
+
+    try:
+        reply = gateway.post("/v1/responses", {"model": "raw", "input": "Say something.", "stream": True})
+    finally:
+        left.set()
+
+    assert reply.complete and [name for name, _ in reply.named_events] == ["response.created", "response.output_text.delta", f"response.{last}"], reply.body
+    assert gateway.request_lines(1)[0]["end"] == ("failed" if last == "failed" else "ok")
 
 
 def test_a_slow_reader_does_not_grow_the_gateway(world):

@@ -92,6 +92,48 @@ static bool same(struct pm_str a, struct pm_str b)
         return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
 }
 
+/* Events up to [DONE], and nothing after it. */
+static bool read_stream(struct evbuffer *in, struct reading *x)
+{
+        struct sse_event e;
+        struct facts f;
+
+        sse_init(&x->sse, evbuffer_get_length(in) + 1);
+        while (sse_next(&x->sse, in, false, &e) == 1) {
+                if (e.done)
+                        return e.raw.n == evbuffer_get_length(in);
+                if (e.data.n > 0) {
+                        facts_read_event(&e, &f);
+                        if (!f.json || f.error)
+                                return false;
+                        reading_add(x, &f);
+                }
+                evbuffer_drain(in, e.raw.n);
+        }
+        return false;
+}
+
+/* Who else writes to Redis, and what it has lost, is not known here: what it gives is proved as an expert's answer is. */
+static bool is_answer(const struct request *r, struct pm_str body)
+{
+        struct reading x = READING_NONE;
+        struct evbuffer *copy;
+        struct facts f;
+        bool good;
+
+        if (r->query.stream) {
+                copy = evbuffer_new(); /* the reader joins lines in place */
+                good = copy && evbuffer_add(copy, body.p, body.n) == 0 && read_stream(copy, &x);
+                if (copy)
+                        evbuffer_free(copy);
+        } else {
+                facts_read(body, &f);
+                good = !facts_fault(&f, r->query.api);
+                reading_add(&x, &f);
+        }
+        return good && reading_has_all(&x, relay_asked_choices(r));
+}
+
 static void tell(struct request *r, struct pm_str body)
 {
         struct http_reply head = { .status = 200, .content_type = type_of(r).p, .headers = reply_headers(r, NULL) };
@@ -131,7 +173,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
                 if (take_text(&rest, &name) && take_text(&rest, &type) && same(type, type_of(r)) && rest.n &&
                     (e = generation_expert(r->generation, name)) &&
-                    route_may_use(r->asked, r->tenant, r->query.api, e))
+                    route_may_use(r->asked, r->tenant, r->query.api, e) && (!shared || is_answer(r, rest)))
                         how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
         }
         metrics_recall(r->worker->metrics, CACHE_ANSWERS, how);

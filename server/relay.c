@@ -74,8 +74,7 @@ static enum next no_answer(struct request *r, const char *fault)
         return forward_failed(r, ATTEMPT_CUT, EXPERT_BAD, 502, "expert_failed", arena_printf(&r->arena, "answered %d %s", r->attempt.transfer->status, fault));
 }
 
-/* How many choices were asked for. */
-static int64_t asked_choices(const struct request *r)
+int64_t relay_asked_choices(const struct request *r)
 {
         struct pm_str n = js_member(js_trim(r->query.body), "n");
         int64_t asked;
@@ -86,7 +85,7 @@ static int64_t asked_choices(const struct request *r)
 /* Only what has come to its end in all its choices is kept. */
 static void keep_only_whole(struct request *r)
 {
-        if (r->recall.answer.local.p && !reading_has_all(&r->attempt.reading, asked_choices(r)))
+        if (r->recall.answer.local.p && !reading_has_all(&r->attempt.reading, relay_asked_choices(r)))
                 r->recall.answer = (struct cache_key){ .hash = 0 };
 }
 
@@ -367,7 +366,7 @@ static enum next stream_over(struct request *r)
         const struct transfer *t = r->attempt.transfer;
         bool slow = t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME;
 
-        if (t->state == TRANSFER_DONE && r->begun && reading_has_all(&r->attempt.reading, ends_in_done(r) ? asked_choices(r) : 0))
+        if (t->state == TRANSFER_DONE && r->begun && reading_has_all(&r->attempt.reading, ends_in_done(r) ? relay_asked_choices(r) : 0))
                 return stream_complete(r);
         if (t->state == TRANSFER_DONE)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");

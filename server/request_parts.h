@@ -178,6 +178,8 @@ enum next request_relay(struct request *r);
 enum next request_settle(struct request *r);
 /* The reply has begun and will not be continued: an error event, if it is a stream, and a cut. */
 enum next relay_cut_short(struct request *r);
+/* How many choices were asked for: at least 1. */
+int64_t relay_asked_choices(const struct request *r);
 /* The attempt failed, nothing has gone out to the client, and the caller knows whose fault it is (`why`: a clause): on to the next. */
 enum next forward_failed(struct request *r, enum metrics_attempt how, enum expert_verdict v, int status, const char *code,
                          const char *why);

@@ -47,6 +47,14 @@ static enum mock_end refused(struct run *r, const char *why)
         return MOCK_REFUSED;
 }
 
+static bool is_expert(const struct mockhost *h, const char *name)
+{
+        for (size_t i = 0; i < h->setup.n_experts; i++)
+                if (strcmp(h->expert_names[i], name) == 0)
+                        return true;
+        return false;
+}
+
 static enum mock_end check_decision(struct run *r)
 {
         struct mock_result *o = r->result;
@@ -59,7 +67,9 @@ static enum mock_end check_decision(struct run *r)
                 return refused(r, "decided without an expert");
         for (size_t i = 0; i < r->query.n_experts; i++)
                 usable = usable || strcmp(r->query.experts[i]->name, o->expert) == 0;
-        if (!usable)
+        if (!usable && !o->only && is_expert(r->h, o->expert))
+                return MOCK_PASSED; /* it rests */
+        if (!usable && !is_expert(r->h, o->expert))
                 return refused(r, format(r, "decided for '%s', which is none of the query's experts", o->expert));
         if (!(o->confidence >= 0 && o->confidence <= 1))
                 return refused(r, format(r, "decided with a confidence of %g, which is not in 0..1", o->confidence));
@@ -320,6 +330,24 @@ static void read_body(struct run *r)
         json_decref(body);
 }
 
+/* The experts that are not said to rest. */
+static const struct pm_expert *const *present(struct run *r, size_t *ret_n)
+{
+        const struct pm_expert **list = scrap_alloc(r->memory, (r->h->setup.n_experts + 1) * sizeof *list);
+        size_t n = 0;
+
+        for (size_t i = 0; i < r->h->setup.n_experts; i++) {
+                const char *const *resting = r->ask->resting;
+
+                while (resting && *resting && strcmp(*resting, r->h->expert_names[i]) != 0)
+                        resting++;
+                if (!resting || !*resting)
+                        list[n++] = r->h->experts[i];
+        }
+        *ret_n = n;
+        return list;
+}
+
 static void make_query(struct run *r)
 {
         const struct mock_ask *ask = r->ask;
@@ -334,8 +362,7 @@ static void make_query(struct run *r)
                 q->text = ask->text;
                 q->user = mock_str(ask->user ? ask->user : "");
                 q->messages = make_messages(r, &q->n_messages);
-                q->experts = r->h->experts;
-                q->n_experts = r->h->setup.n_experts;
+                q->experts = present(r, &q->n_experts);
         } else {
                 q->user = mock_str(ask->user ? ask->user : "");
                 q->history = make_list(r, ask->history, &q->n_history);
@@ -442,11 +469,16 @@ static void open_reads_header(const struct pm_open *o, const char *name)
         h->read_headers = more;
 }
 
+static void open_insists(const struct pm_open *o)
+{
+        opening_host(o)->insists = true;
+}
+
 static int open_router(struct mockhost *h)
 {
         struct opening o = { .open = { .size = sizeof o.open, .instance = h->instance, .experts = h->expert_names,
                                        .n_experts = h->setup.n_experts, .log = open_log, .refuse = open_refuse,
-                                       .reads_header = open_reads_header }, .h = h };
+                                       .reads_header = open_reads_header, .insists = open_insists }, .h = h };
         struct loader_call before = loader_enter(h->instance, "open");
         int r = h->router->open(h->self, &o.open);
 

@@ -73,6 +73,7 @@ struct mock_ask {
         struct pm_str body;                   /* empty: made from model and messages; recommend: allow, deny, filter, seen are read out of it */
         const char *const *headers;           /* name, value, ..., NULL */
         const char *user;
+        const char *const *resting;           /* experts that are not there now, NULL at the end */
         const char *const *history, *const *exclude; /* NULL at the end */
         size_t wanted;
         int explain;
@@ -99,6 +100,7 @@ struct mock_result {
         double confidence;
         bool provisional;             /* the host would not keep it */
         bool unsure;                  /* nor a conversation at its expert */
+        bool only;                    /* nobody else may answer */
         const char *const *fallbacks; /* known experts only, NULL at the end */
         size_t n_fallbacks;
         const struct pm_item *const *items;

@@ -73,7 +73,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         o->confidence = d->confidence;
         o->provisional = r->h->router->minor >= 2 && d->provisional;
         o->unsure = r->h->router->minor >= 3 && d->unsure;
-        while (d->fallbacks && d->fallbacks[n])
+        o->only = r->h->router->minor >= 3 && d->only;
+        while (!o->only && d->fallbacks && d->fallbacks[n])
                 n++;
         fallbacks = scrap_alloc(r->memory, (n + 1) * sizeof *fallbacks);
         for (size_t i = 0; i < n; i++)

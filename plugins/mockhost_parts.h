@@ -55,7 +55,7 @@ struct mockhost {
         atomic_uint_fast64_t tickets;
         char *why; /* of the open() that runs */
         size_t why_n;
-        bool refused;
+        bool refused, insists;
         char *log;
         size_t log_n;
         pthread_mutex_t lock; /* of what is kept, and of memory once queries run */

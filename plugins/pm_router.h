@@ -110,7 +110,8 @@ struct pm_query {
 /* ---- moves -------------------------------------------------------------------------------------------------------------- */
 /* Where the request goes.  Strings are copied by the host before the step's memory can go. */
 struct pm_decision {
-        const char *expert;           /* one of q->experts; else the decision is refused and the next router is asked */
+        const char *expert;           /* one of q->experts.  Another of pm_open.experts: as pm_pass, but for `only` and (since 1.3) where the
+                                       * route has no fallbacks; an unknown one: the decision is refused and the next router is asked */
         const char *const *fallbacks; /* best first, NULL at the end; may be NULL.  Unknown and unhealthy ones are passed over */
         const char *category;         /* may be NULL */
         double confidence;            /* 0..1; 0: not stated */
@@ -118,6 +119,8 @@ struct pm_decision {
         const char *extra;            /* a JSON object whose members are merged into the upstream body; may be NULL */
         int provisional;              /* since 1.2: for this request only, a better one is under way: the host does not keep it */
         int unsure;                   /* since 1.3: as good as a default: no conversation is kept at this expert for it */
+        int only;                     /* since 1.3: here and nowhere else.  No fallbacks; the expert may be any of pm_open.experts, and where it
+                                       * is not there, or not for this tenant, the client is told so.  See pm_open.insists */
 };
 
 /* A request through the gateway's own client to a configured expert (its address, key, health and limits apply). */
@@ -250,6 +253,9 @@ struct pm_open {
         void (*log)(const struct pm_open *o, enum pm_level level, const char *fmt, ...);
         int (*refuse)(const struct pm_open *o, const char *fmt, ...); /* says why open() fails; returns -1 */
         void (*reads_header)(const struct pm_open *o, const char *name); /* since 1.1; copied */
+        /* Since 1.3: some decisions will be `only`: the router is asked, too, where a conversation stays with an expert; then only such
+         * a decision counts. */
+        void (*insists)(const struct pm_open *o);
 };
 
 /* How a routed request ended. */

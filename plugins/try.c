@@ -338,6 +338,8 @@ static void print_result(const struct prompt *p, const struct mock_result *r)
                         (void)json_object_set_new(o, "provisional", json_true());
                 if (r->unsure)
                         (void)json_object_set_new(o, "unsure", json_true());
+                if (r->only)
+                        (void)json_object_set_new(o, "only", json_true());
                 list = json_array();
                 for (size_t i = 0; i < r->n_fallbacks; i++)
                         (void)json_array_append_new(list, json_string(r->fallbacks[i]));

@@ -6,6 +6,7 @@
  *           - { name: vip, tenants: [acme], expert: large }
  *           - { name: code, keywords: [python, "c++", compile], expert: coder, fallbacks: [large] }
  *           - { name: long, min_bytes: 64KiB, expert: long-context }
+ *           - { name: house, keywords: [invoice], expert: own, fallbacks: [] }
  *           - { name: rest, expert: small }
  *
  * Conditions are tried from the cheapest to the dearest.  The keywords of all rules are searched in one pass, when the first rule
@@ -82,7 +83,7 @@ static const struct pm_option rule_options[] = {
         PM_INT_OPTION(struct rule, min_messages, "min_messages", NULL, 0, 1000000, "the conversation has so many messages or more"),
         PM_INT_OPTION(struct rule, max_messages, "max_messages", NULL, 0, 1000000, "it has so many messages or fewer; 0: any"),
         PM_STR_OPTION(struct rule, expert, "expert", PM_REQUIRED, NULL, "where the request goes"),
-        PM_STRS_OPTION(struct rule, fallbacks, "fallbacks", 0, 0, 32, "and where if that one fails, best first"),
+        PM_STRS_OPTION(struct rule, fallbacks, "fallbacks", 0, 0, 32, "and where if that one fails, best first; []: nowhere else, even if it is not there; absent: the route's"),
         PM_STR_OPTION(struct rule, category, "category", 0, NULL, "a category for metrics and the reply's headers"),
         PM_STR_OPTION(struct rule, reason, "reason", 0, NULL, "one line for people; preset: the rule's name"),
         PM_STR_OPTION(struct rule, extra, "extra", 0, NULL, "a JSON object whose members are merged into the upstream body"),
@@ -199,6 +200,11 @@ static void open_ranges(const struct rule *r, struct mistakes *m)
                 mistake(m, r, "min_messages is above max_messages");
 }
 
+static bool is_only(const struct rule *r)
+{
+        return r->fallbacks.items && r->fallbacks.n == 0;
+}
+
 static void open_result(struct rule *r, const struct pm_open *o, struct mistakes *m)
 {
         json_error_t error;
@@ -214,6 +220,8 @@ static void open_result(struct rule *r, const struct pm_open *o, struct mistakes
                 mistake(m, r, "no memory for its fallbacks");
         for (size_t i = 0; r->after && i < r->fallbacks.n; i++)
                 r->after[i] = r->fallbacks.items[i];
+        if (is_only(r))
+                o->insists(o);
         if (!r->extra)
                 return;
         extra = json_loads(r->extra, JSON_REJECT_DUPLICATES, &error);
@@ -458,17 +466,15 @@ static bool is_usable(const struct pm_query *q, const char *expert)
         return false;
 }
 
-/* The rule's expert, or the first of its fallbacks that may be used now. */
+/* The rule's expert, or the first of its fallbacks that may be used now.  Where none is there, the host knows whether the route has others. */
 static pm_step follow(struct pm_query *q, const struct rule *r)
 {
         const char *const *after = r->after;
         const char *expert = r->expert;
 
-        while (expert && !is_usable(q, expert))
+        while (expert && !is_only(r) && !is_usable(q, expert))
                 expert = *after ? *after++ : NULL;
-        if (!expert)
-                return pm_pass(q); /* the rule is meant, but none of its experts is there */
-        return pm_decide(q, .expert = expert, .fallbacks = after, .category = r->category, .confidence = 1,
+        return pm_decide(q, .expert = expert ? expert : r->expert, .fallbacks = after, .only = is_only(r), .category = r->category, .confidence = 1,
                          .reason = r->reason ? r->reason : r->label, .extra = r->extra, .unsure = !is_conditional(r));
 }
 

@@ -54,6 +54,7 @@ struct router {
         unsigned char fingerprint[32]; /* of its code, options and files: fingerprint.h */
         const char **read_headers;     /* named by its open(); counts if its table says PM_READS_HEADERS */
         size_t n_read_headers;
+        bool insists;                  /* some of its decisions are for one expert and no other, as its open() has said */
         int metric;
 };
 
@@ -80,6 +81,7 @@ struct route {
         struct expert *preset;   /* `default`: when no router decides */
         int64_t deadline_ms;
         int64_t fallbacks;       /* at most so many */
+        bool insists;            /* some router may decide for one expert and no other, against pins, too */
         bool reads_messages;     /* some router wants more of a conversation than its last user message */
         struct route_cache cache;
         int metric;

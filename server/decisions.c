@@ -45,6 +45,8 @@ char *decisions_line(struct pm_str key, const struct kept *k)
                       k->confidence, "reason", text(k->reason), "extra", text(k->extra));
         if (o && k->unsure)
                 (void)json_object_set_new(o, "unsure", json_true());
+        if (o && k->only)
+                (void)json_object_set_new(o, "only", json_true());
         line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
         json_decref(o);
         return line;
@@ -74,6 +76,7 @@ int decisions_read_line(const char *line, size_t n, struct pm_str *key, struct k
         *k = (struct kept){ .ends_ms = json_integer_value(ends), .confidence = json_number_value(json_object_get(o, "confidence")),
                             .expert = member(o, "expert"), .router = member(o, "router"), .category = member(o, "category"),
                             .reason = member(o, "reason"), .extra = member(o, "extra"), .unsure = json_is_true(json_object_get(o, "unsure")),
+                            .only = json_is_true(json_object_get(o, "only")),
                             .key = kept_key_of(*key) };
         if (key->n < 3 || (key->p[0] != 'd' && key->p[0] != 'p') || key->p[1] != '|')
                 wrong = "'key' is not that of a decision (d|TENANT|ROUTE|...) or of a pin (p|...)";
@@ -89,6 +92,8 @@ int decisions_read_line(const char *line, size_t n, struct pm_str *key, struct k
                 wrong = "'category' or 'reason' is longer than 1 KiB";
         else if (k->extra.p && query_extra_check(k->extra, NULL, &extra) < 0)
                 wrong = "'extra' is no JSON object, or has more than 64 KiB or 256 members: no gateway would use it";
+        else if (k->only && json_array_size(list))
+                wrong = "'only' has 'fallbacks': one of the two would be right";
         else if (list && (!json_is_array(list) || json_array_size(list) > KEPT_FALLBACKS_MAX))
                 wrong = "'fallbacks' is no list, or has more than 64 names";
         for (size_t i = 0; !wrong && i < json_array_size(list); i++) {

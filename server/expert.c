@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base.h"
+#include "log.h"
 
 #define OPEN_MAX_US 30000000 /* a flapping expert is found again within so long */
 #define BUSY_MAX_US 60000000
@@ -304,21 +305,39 @@ static int64_t open_time(const struct expert *e, const struct breaker *b, int64_
         return MIN(jitter(MIN(us, most), b, now), most);
 }
 
-static void breaker_close(struct breaker *b)
+static void say(const struct expert *e, const struct endpoint *p, const char *what, int64_t failures, int64_t us)
 {
+        struct log_line l;
+
+        log_begin(&l, NULL, PM_WARN, what);
+        log_text(&l, "expert", e->name);
+        log_text(&l, "endpoint", p->url);
+        if (us) {
+                log_int(&l, "failures", failures);
+                log_int(&l, "open_ms", us / 1000);
+        }
+        log_end(&l);
+}
+
+static void breaker_close(const struct expert *e, const struct endpoint *p, struct breaker *b)
+{
+        int64_t until;
+
         /* A healthy endpoint's words are only read: its cache line stays shared between the workers. */
         if (get(&b->failures))
                 set(&b->failures, 0);
-        if (get(&b->open_until_us)) {
+        until = get(&b->open_until_us);
+        if (until) {
                 set(&b->streak, 0);
-                set(&b->open_until_us, 0);
+                if (atomic_compare_exchange_strong(&b->open_until_us, &until, 0)) /* one thread says so */
+                        say(e, p, "a breaker has closed: requests go to this endpoint again", 0, 0);
                 set(&b->probing, 0);
         }
 }
 
-static void breaker_count(const struct expert *e, struct breaker *b, int64_t now)
+static void breaker_count(const struct expert *e, const struct endpoint *p, struct breaker *b, int64_t now)
 {
-        int64_t failures = atomic_fetch_add(&b->failures, 1) + 1, until = get(&b->open_until_us);
+        int64_t failures = atomic_fetch_add(&b->failures, 1) + 1, until = get(&b->open_until_us), us;
 
         if (e->breaker_failures <= 0) { /* who shares the address, or a former configuration, may have opened it */
                 breaker_pass(b);
@@ -330,21 +349,25 @@ static void breaker_count(const struct expert *e, struct breaker *b, int64_t now
         } else if (until > now || !get(&b->probing)) {
                 return; /* a request from before the opening: nothing new */
         }
-        if (!atomic_compare_exchange_strong(&b->open_until_us, &until, now + open_time(e, b, get(&b->streak) + 1, now)))
+        us = open_time(e, b, get(&b->streak) + 1, now);
+        if (!atomic_compare_exchange_strong(&b->open_until_us, &until, now + us))
                 return; /* another thread has just opened or closed it */
         atomic_fetch_add(&b->streak, 1);
         atomic_fetch_add(&b->opened, 1);
         set(&b->probing, 0);
+        say(e, p, "a breaker has opened: no requests go to this endpoint", failures, us);
 }
 
 /* It has answered a request as it should, or said why not: the doubts about it were the requests' own. */
-static void trust(struct endpoint_state *s)
+static void trust(const struct expert *e, const struct endpoint *p)
 {
+        struct endpoint_state *s = p->state;
+
         if (get(&s->breaker.failures))
                 for (size_t i = 0; i < EXPERT_DOUBTERS; i++)
                         atomic_store_explicit(&s->doubters[i], 0, memory_order_relaxed);
-        breaker_close(&s->breaker);
-        breaker_close(&s->address->breaker);
+        breaker_close(e, p, &s->breaker);
+        breaker_close(e, p, &s->address->breaker);
 }
 
 enum expert_verdict expert_doubted(struct endpoint *p, uint64_t who)
@@ -367,7 +390,7 @@ void expert_done(struct expert *e, struct endpoint *p, enum expert_verdict v, in
 
         switch (v) {
         case EXPERT_GOOD:
-                trust(s);
+                trust(e, p);
                 if (first_us > 0) {
                         /* Two threads at once may lose one sample: it is an average. */
                         old = get(&e->state->first_us);
@@ -375,15 +398,15 @@ void expert_done(struct expert *e, struct endpoint *p, enum expert_verdict v, in
                 }
                 break;
         case EXPERT_BAD:
-                breaker_close(&s->address->breaker);
-                breaker_count(e, &s->breaker, now);
+                breaker_close(e, p, &s->address->breaker);
+                breaker_count(e, p, &s->breaker, now);
                 break;
         case EXPERT_UNREACHABLE:
-                breaker_count(e, &s->address->breaker, now);
+                breaker_count(e, p, &s->address->breaker, now);
                 breaker_pass(&s->breaker);
                 break;
         case EXPERT_BUSY:
-                trust(s);
+                trust(e, p);
                 if (retry_us > 0) {
                         set(&s->told_until_us, now + retry_us);
                         set(&s->busy_until_us, now + MIN(retry_us, BUSY_MAX_US));

@@ -88,7 +88,8 @@ static enum follow_result take(struct request *r, int which, struct pm_str value
         }
         d.reason = arena_printf(&r->arena, "it goes on from %s%s that %s gave", strchr("aeiou", *kinds[which].name) ? "an " : "a ",
                                 kinds[which].name, d.expert->name);
-        if (!kinds[which].alone) {
+        d.only = k.only;
+        if (!kinds[which].alone && !d.only) {
                 if (!expert_available(d.expert, now_us()) ||
                     route_candidates(r->asked, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
                         return FOLLOW_NOTHING;
@@ -174,7 +175,7 @@ static void remember(struct request *r, struct pm_str text, bool sealed)
 
         if (!text.n || (!sealed && text.n > ID_MAX) || !key_of(r, text, sealed, &key))
                 return;
-        k = (struct kept){ .ends_ms = now_ms + s->responses_time, .key = key.hash, .expert = { expert, strlen(expert) } };
+        k = (struct kept){ .ends_ms = now_ms + s->responses_time, .key = key.hash, .only = r->decision.only, .expert = { expert, strlen(expert) } };
         out = arena_alloc(&r->arena, kept_size(&k));
         if (!out)
                 return;

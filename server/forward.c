@@ -11,6 +11,7 @@
 #include "hops.h"
 #include "header_times.h"
 #include "request_parts.h"
+#include "tenant.h"
 
 enum {
         ERROR_BODY_MS = 1000, REFUSAL_BODY_MS = 10000,
@@ -97,6 +98,20 @@ static bool compose_headers(struct request *r)
         n += hops_line(r->head->hops, out + n);
         r->upstream_headers = (struct pm_str){ out, n };
         return true;
+}
+
+/* Nobody else may have it, so that its name is no secret worth a wrong answer. */
+enum next forward_may(struct request *r)
+{
+        const struct decision *d = &r->decision;
+
+        if (!d->only || !d->expert || route_may_use(r->asked, r->tenant, r->query.api, d->expert))
+                return GO;
+        if (!(d->expert->apis & r->query.api))
+                return reply_error(r, 400, "model", "unsupported_api", "this request may go to expert '%s' only, which does not offer %s", d->expert->name,
+                                   r->ours->path);
+        return reply_error(r, 403, "model", "expert_not_allowed", "this request may go to expert '%s' only, which %s", d->expert->name,
+                           tenant_may_use(r->tenant, d->expert) ? "its route does not ask" : "this key may not use");
 }
 
 /* ---- when nobody is left ---- */

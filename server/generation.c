@@ -242,6 +242,7 @@ static void make_route_cache(struct build *b, struct route *r, const struct rout
                 const struct router *router = r->routers[i];
                 unsigned reads = router->table->reads;
 
+                r->insists = r->insists || r->routers[i]->insists;
                 r->reads_messages = r->reads_messages || !reads || reads & PM_READS_MESSAGES;
                 if (i >= c->n_routers)
                         continue;

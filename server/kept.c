@@ -6,7 +6,7 @@
 
 #include "base.h"
 
-enum { HEAD = 1 + 8 + 4 + 1 + 8, UNSURE = 1 };
+enum { HEAD = 1 + 8 + 4 + 1 + 8, UNSURE = 1, ONLY = 2 };
 
 uint64_t kept_key_of(struct pm_str key)
 {
@@ -86,7 +86,7 @@ void kept_write(const struct kept *k, unsigned char *out)
         bits = htole32(bits);
         memcpy(out, &bits, sizeof bits);
         out += sizeof bits;
-        *out++ = k->unsure ? UNSURE : 0;
+        *out++ = (unsigned char)((k->unsure ? UNSURE : 0) | (k->only ? ONLY : 0));
         memcpy(out, &k->key, sizeof k->key); /* bytes of a digest have no order */
         out = put_text(out + sizeof k->key, k->expert);
         out = put_text(out, k->router);
@@ -159,9 +159,10 @@ int kept_read(struct pm_str value, struct kept *ret)
         memcpy(&confidence, &bits, sizeof confidence);
         ret->ends_ms = (int64_t)le64toh(ends);
         ret->confidence = (double)confidence;
-        if (!(ret->confidence >= 0 && ret->confidence <= 1) || (unsigned char)value.p[13] > UNSURE)
+        if (!(ret->confidence >= 0 && ret->confidence <= 1) || (unsigned char)value.p[13] > (UNSURE | ONLY))
                 return -EINVAL;
-        ret->unsure = value.p[13] == UNSURE;
+        ret->unsure = value.p[13] & UNSURE;
+        ret->only = value.p[13] & ONLY;
         memcpy(&ret->key, value.p + 14, sizeof ret->key);
         in.at += HEAD;
         ret->expert = get_text(&in);
@@ -177,5 +178,5 @@ int kept_read(struct pm_str value, struct kept *ret)
                 ret->fallbacks[i] = get_text(&in);
                 in.bad = in.bad || ret->fallbacks[i].n == 0;
         }
-        return in.bad || in.at != in.end || ret->expert.n == 0 ? -EINVAL : 0;
+        return in.bad || in.at != in.end || ret->expert.n == 0 || (ret->only && n) ? -EINVAL : 0;
 }

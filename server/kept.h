@@ -2,7 +2,7 @@
 /*
  * kept.h - a decision as it is kept: a few bytes with a version, the same in a worker's memory and in Redis.
  *
- * Version 2, little-endian: version (1 byte), when it ends (8: milliseconds since 1970), confidence (4: IEEE float), flags (1: bit 0 unsure),
+ * Version 2, little-endian: version (1 byte), when it ends (8: milliseconds since 1970), confidence (4: IEEE float), flags (1: bit 0 unsure, bit 1 only),
  * the first bytes of its key's digest (8, so that a value under another's key is told apart), then texts, each as its length plus one (LEB128, 0: there is none), its bytes and a NUL: expert, router, category, reason, extra; then the number
  * of fallbacks (LEB128) and their names.  Names, not numbers, so that gateways of other configurations can read it.  What was read is
  * not trusted: whoever uses it looks the names up.
@@ -22,7 +22,7 @@ enum { KEPT_VERSION = 2, KEPT_FALLBACKS_MAX = 64 };
 struct kept {
         int64_t ends_ms;
         double confidence;
-        bool unsure;
+        bool unsure, only;       /* only: without fallbacks */
         uint64_t key;            /* cache_key.hash; the same as kept_key_of() of the key's text */
         struct pm_str expert, router, category, reason, extra;
         struct pm_str fallbacks[KEPT_FALLBACKS_MAX];

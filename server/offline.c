@@ -76,6 +76,8 @@ static char *explain(const struct routing *x, int64_t us)
                 (void)json_object_set_new(o, "provisional", json_true());
         if (o && d->unsure)
                 (void)json_object_set_new(o, "unsure", json_true());
+        if (o && d->only)
+                (void)json_object_set_new(o, "only", json_true());
         line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(o);
         return line;

@@ -38,7 +38,7 @@ static struct pm_str str(const char *text)
 static bool look_up(struct request *r, const struct kept *k, struct decision *ret)
 {
         struct decision d = { .expert = generation_expert(r->generation, k->expert), .category = k->category.p, .reason = k->reason.p,
-                              .extra = k->extra.p, .confidence = k->confidence, .unsure = k->unsure };
+                              .extra = k->extra.p, .confidence = k->confidence, .unsure = k->unsure, .only = k->only };
         const char *why;
 
         if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert))
@@ -125,7 +125,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         bool all;
         size_t n;
 
-        if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
+        if (how == RECALL_LOCAL && !d.only && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
                 how = RECALL_STALE;
         if (how == RECALL_LOCAL && route_candidates(r->asked, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
                 how = RECALL_STALE;
@@ -139,7 +139,8 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         d.how = DECISION_PINNED;
         d.reason = arena_printf(&r->arena, "the conversation stays with %s, by %s", d.expert->name, k->pinned_by);
         d.n_fallbacks = 0;
-        route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
+        if (!d.only) /* what was said before is in each of its requests */
+                route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
         r->decision = d;
         k->pin_ends_ms = kept.ends_ms;
         return true;
@@ -404,7 +405,7 @@ static struct pm_str kept_bytes(struct request *r, const struct kept *k)
 
 static struct kept kept_of(const struct decision *d, const struct cache_key *key, int64_t ends_ms)
 {
-        struct kept k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .key = key->hash, .expert = str(d->expert->name),
+        struct kept k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .only = d->only, .key = key->hash, .expert = str(d->expert->name),
                           .router = str(d->router ? d->router->name : NULL), .category = str(d->category), .reason = str(d->reason),
                           .extra = str(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)KEPT_FALLBACKS_MAX) };
 

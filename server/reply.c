@@ -111,6 +111,14 @@ static bool passes(struct pm_str name)
         return true;
 }
 
+static const char *fallback_reason(struct request *r)
+{
+        const struct decision *d = &r->decision;
+        const char *text = arena_printf(&r->arena, "%s%sfallback for %s", d->reason ? d->reason : "", d->reason ? "; " : "", d->expert->name);
+
+        return text ? text : "fallback";
+}
+
 struct pm_str reply_headers(struct request *r, const struct transfer *t)
 {
         const struct decision *d = &r->decision;
@@ -142,7 +150,9 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
                 put_share(&out, d->confidence);
                 PUT(&out, "\r\n");
         }
-        if (d->reason)
+        if (e && d->expert && e != d->expert) /* the reason is that of the decision */
+                HEADER(&out, "x-pointsman-reason", fallback_reason(r));
+        else if (d->reason)
                 HEADER(&out, "x-pointsman-reason", d->reason);
         if (r->attempts) {
                 PUT(&out, "x-pointsman-attempts: ");

@@ -295,6 +295,8 @@ static bool explain(struct request *r)
                 (void)json_object_set_new(o, "provisional", json_true());
         if (o && d->unsure)
                 (void)json_object_set_new(o, "unsure", json_true());
+        if (o && d->only)
+                (void)json_object_set_new(o, "only", json_true());
         if (o && explained)
                 (void)json_object_set(o, "explanation", explained);
         json_decref(explained);
@@ -330,18 +332,20 @@ static void end_routing(struct request *r)
         r->routing = NULL;
 }
 
-/* GO with r->decision, or WAIT. */
+/* GO with r->decision, or WAIT.  Where a conversation stays gives way only to a decision for one expert and no other. */
 static enum next ask_routers(struct request *r)
 {
+        bool insisting = r->asked && r->asked->insists && r->decision.expert && r->decision.how == DECISION_PINNED;
+
         if (!r->asked)
                 return GO; /* an expert was named */
-        if (r->decision.expert) { /* recalled */
+        if (r->decision.expert && !insisting) { /* recalled */
                 metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
                 return GO;
         }
         if (!r->routing) {
                 struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
-                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake, .explain = r->queries || (r->recommend && r->recommend->explain),
+                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake, .insisting = insisting, .explain = r->queries || (r->recommend && r->recommend->explain),
                                              .deadline_us = r->recall.deadline_us,
                                              .wish = r->recall.off ? ERRAND_OFF : r->recall.refresh ? ERRAND_REFRESH : ERRAND_ANY };
 
@@ -356,11 +360,12 @@ static enum next ask_routers(struct request *r)
         }
         if (!r->routing->done)
                 return WAIT;
-        r->decision = r->routing->decision;
+        if (!insisting || r->routing->decision.only)
+                r->decision = r->routing->decision;
         metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
         if (r->recommend)
                 (void)recommend_answer(r, r->routing); /* the items are the routing's */
-        else
+        else if (!insisting)
                 recall_decided(r, r->routing);
         end_routing(r);
         return GO;
@@ -373,7 +378,7 @@ static enum next request_route(struct request *r)
         if (ask_routers(r) == WAIT)
                 return WAIT;
         if (r->ended || !r->queries)
-                return GO; /* on to the expert; or the next user's turn */
+                return r->ended ? GO : forward_may(r); /* on to the expert; or the next user's turn */
         if (!explain(r))
                 return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
         if (++r->query_at < r->n_queries) {

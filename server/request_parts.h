@@ -209,6 +209,8 @@ enum next forward_give_up(struct request *r);
 /* The request's or the client's time has passed. */
 bool forward_too_late(const struct request *r, int64_t now);
 enum next forward_late(struct request *r);
+/* GO; or the refusal, where the decision is for one expert and no other, and that one is not for this request. */
+enum next forward_may(struct request *r);
 /* The decision's expert, then its fallbacks; NULL: no more. */
 struct expert *forward_expert(const struct request *r, size_t turn);
 const char *forward_path(const struct request *r);

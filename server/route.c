@@ -114,7 +114,7 @@ void route_complete_fallbacks(struct decision *d, const struct route *route, str
 
 static void finished(struct routing *x)
 {
-        if (x->decision.expert)
+        if (x->decision.expert && !x->decision.only)
                 route_complete_fallbacks(&x->decision, x->call.route, x->experts, x->query.n_experts, x->call.arena);
         x->done = true;
         if (x->timer)
@@ -173,6 +173,12 @@ static void route_end(struct routing *x, enum move how)
         x->keepable = false; /* the next time it may succeed */
         if (log_may_say(&said, x->router->metric) || log_wants(PM_DEBUG))
                 route_say(x, how == FAIL ? PM_WARN : PM_ERROR, text);
+        if (x->only) { /* nobody else may have it, for all that is wrong with it */
+                x->decision = (struct decision){ .how = DECISION_COMPUTED, .router = x->router, .only = true,
+                                                 .reason = "the router's decision for one expert and no other is refused, see the log" };
+                finished(x);
+                return;
+        }
         ask_next(x);
 }
 
@@ -414,10 +420,10 @@ static void ask_next(struct routing *x)
 
         x->provisional = x->provisional || x->later;
         x->later = false;
-        while (x->next < r->n_routers && !first_step(x, r->routers[x->next]))
-                x->next++; /* it is for the other kind of query */
+        while (x->next < r->n_routers && (!first_step(x, r->routers[x->next]) || (x->call.insisting && !r->routers[x->next]->insists)))
+                x->next++; /* it is for the other kind of query, or has nothing to say to this one */
         if (x->next >= r->n_routers) {
-                decide_default(x, r->n_routers ? "no router decided" : "the route has no routers");
+                decide_default(x, x->query.kind == PM_CHAT && x->query.n_experts == 0 ? "no expert is available" : r->n_routers ? "no router decided" : "the route has no routers");
                 return;
         }
         if (now_us() >= x->deadline_us) {
@@ -542,10 +548,8 @@ static void start(struct routing *x, const struct routing_call *call)
                 return;
         }
         x->all = shown_of(&x->query);
-        if (x->query.n_experts == 0) {
-                decide_default(x, "no expert is available");
-                return;
-        }
+        if (x->query.n_experts == 0) /* to say so is for those who mean one that is not there */
+                x->call.insisting = true;
         ask_next(x);
 }
 

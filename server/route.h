@@ -43,6 +43,7 @@ struct decision {
         double confidence;
         bool provisional;            /* a better one is under way: nothing is to be kept of it */
         bool unsure;                 /* no conversation is to stay with the expert because of it */
+        bool only;                   /* nobody else may have it; expert NULL: nor that one, for what the router said about it */
 };
 
 /* What a recommend query asks; all of it lives as long as the query. */
@@ -66,6 +67,7 @@ struct routing_call {
         const struct query *query;   /* chat; NULL: */
         const struct recommend_query *recommend;
         bool explain;                /* somebody wants to know why */
+        bool insisting;              /* it has an expert already: only routers that insist are asked, and only an `only` counts */
         enum errand_wish wish;       /* of the client, about what is kept */
         struct pm_str id;
         struct wake *owner;
@@ -107,6 +109,7 @@ struct routing {
         bool later;            /* the router that is asked now has been told that a reply will be there for the next query */
         bool provisional;      /* one before it was told so, and did not decide: it will, and better than those after it */
         bool keepable;         /* as far as it went: all candidates there, no router failed, and those asked say what they read */
+        bool only;             /* the decision that was refused was for one expert and no other */
         bool rejected;         /* recommend: by the router, whose text and param say why */
         bool starting;         /* inside routing_start(): the owner sees `done` without a wake */
         bool done;

@@ -85,6 +85,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         struct decision *got = &x->decision;
         struct arena *a = x->call.arena;
         struct expert *e = candidate(x, d->expert);
+        bool only = x->router->table->minor >= 3 && d->only;
         const char *why;
         size_t n = 0;
 
@@ -92,6 +93,10 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 return record(x, DECIDE);
         if (q->kind != PM_CHAT)
                 return refuse(x, "decided for an expert, where candidates were asked for");
+        if (!e && d->expert && (e = generation_expert(x->call.generation, (struct pm_str){ d->expert, strlen(d->expert) })) && !only &&
+            (x->call.route->fallbacks > 0 || !route_may_use(x->call.route, x->call.tenant, x->call.query->api, e)))
+                return record(x, PASS); /* it rests: the route has others */
+        x->only = only;
         if (!e)
                 return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered", d->expert ? d->expert : "(NULL)",
                               q->n_experts);
@@ -99,12 +104,13 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 return refuse(x, "stated a confidence of %g, which is not in 0..1", d->confidence);
         if (d->extra && query_extra_check((struct pm_str){ d->extra, strlen(d->extra) }, NULL, &why) < 0)
                 return refuse(x, "gave an 'extra' that %s", why);
-        while (d->fallbacks && d->fallbacks[n])
+        while (!only && d->fallbacks && d->fallbacks[n])
                 n++;
         *got = (struct decision){ .how = DECISION_COMPUTED, .expert = e, .router = x->router, .category = copy_words(a, d->category),
                                   .reason = copy_words(a, d->reason), .confidence = MIN(d->confidence, 1), .explained = got->explained };
         if (d->extra && !(got->extra = arena_strndup(a, d->extra, strlen(d->extra))))
                 return refuse(x, "ran out of memory for its 'extra'");
+        got->only = only;
         got->fallbacks = arena_alloc(a, (n + 1) * sizeof(struct expert *));
         for (size_t i = 0; got->fallbacks && i < n; i++) {
                 struct expert *f = candidate(x, d->fallbacks[i]);
@@ -114,7 +120,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         }
         got->provisional = x->provisional || (x->router->table->minor >= 2 && d->provisional);
         got->unsure = x->router->table->minor >= 3 && d->unsure;
-        x->keepable = x->keepable && !got->provisional;
+        x->keepable = x->keepable && !got->provisional && candidate(x, e->name);
         return record(x, DECIDE);
 }
 

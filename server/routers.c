@@ -166,6 +166,13 @@ static void on_reads_header(const struct pm_open *o, const char *name)
         r->read_headers = more;
 }
 
+static void on_insists(const struct pm_open *o)
+{
+        const struct opening *opening = (const void *)o;
+
+        opening->router->insists = true;
+}
+
 static void close_router(void *arg)
 {
         struct router *r = arg;
@@ -197,7 +204,7 @@ static bool fill_and_open(struct opener *o, struct router *r, const struct node 
                 return false;
         opening.told = (struct pm_open){ .size = sizeof opening.told, .instance = r->name, .experts = o->expert_names,
                                          .n_experts = o->s->experts.n, .log = on_log, .refuse = on_refuse,
-                                         .reads_header = on_reads_header };
+                                         .reads_header = on_reads_header, .insists = on_insists };
         f = fingerprint_router(r->plugin->file, r->table, r->self, &o->g->arena, r->fingerprint, &files);
         before = loader_enter(r->name, "open");
         e = r->table->open ? r->table->open(r->self, &opening.told) : 0;

@@ -259,3 +259,29 @@ Test(rules, a_rule_that_can_never_match_is_warned_of)
         cr_assert_str_eq(mockhost_log(on.host), "warn: rule 'late' can never match: rule 'all' before it has no conditions\n");
         on_close(&on);
 }
+
+/* fallbacks: [] is another thing than none given: here and nowhere else, there or not. */
+Test(rules, an_empty_list_of_fallbacks_means_nowhere_else)
+{
+        static const char *const coder[] = { "coder", NULL }, *const both[] = { "coder", "large", NULL };
+        const struct { const char *text; const char *const *resting; const char *expert; bool only; } cases[] = {
+                { "invoice", NULL, "coder", true }, { "invoice", coder, "coder", true },  { "invoice", both, "coder", true },
+                { "poem", NULL, "coder", false },   { "poem", coder, "large", false },    { "poem", both, NULL, false },
+                { "song", NULL, "coder", false },   { "song", coder, NULL, false },
+        };
+
+        open_rules("{\"rules\": [{\"keywords\": [\"invoice\"], \"expert\": \"coder\", \"fallbacks\": []},"
+                   " {\"keywords\": [\"poem\"], \"expert\": \"coder\", \"fallbacks\": [\"large\"]}, {\"keywords\": [\"song\"], \"expert\": \"coder\"}]}");
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+                struct mock_ask ask = { .text = mock_str(cases[i].text), .resting = cases[i].resting };
+                struct mock_result r;
+
+                mockhost_run(on.host, &ask, &r);
+                cr_assert_eq(r.end, cases[i].expert ? MOCK_DECIDED : MOCK_PASSED, "%zu: %s %s", i, mock_end_text(r.end), r.text);
+                cr_assert(!cases[i].expert || strcmp(r.expert, cases[i].expert) == 0, "%zu: %s", i, r.expert);
+                cr_assert(!cases[i].expert || r.only == cases[i].only, "%zu", i);
+                cr_assert(!r.only || r.n_fallbacks == 0, "%zu", i);
+                mock_result_finish(&r);
+        }
+        on_close(&on);
+}

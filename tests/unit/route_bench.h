@@ -310,5 +310,5 @@ HELPER unsigned count(void *self)
         return atomic_fetch_add((_Atomic unsigned *)self, 1) + 1;
 }
 
-#define ROUTER(fn) static const struct pm_router fn = { .size = sizeof(struct pm_router), .name = #fn, .route = fn##_route }
+#define ROUTER(fn) static const struct pm_router fn = { .size = sizeof(struct pm_router), .minor = PM_ABI_MINOR, .name = #fn, .route = fn##_route }
 #endif

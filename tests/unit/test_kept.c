@@ -45,6 +45,7 @@ static void expect_same(const struct kept *a, const struct kept *b)
         cr_expect_eq(a->ends_ms, b->ends_ms);
         cr_expect_eq(a->confidence, b->confidence);
         cr_expect_eq(a->unsure, b->unsure);
+        cr_expect_eq(a->only, b->only);
         cr_expect_eq(a->key, b->key);
         cr_expect(same(a->expert, b->expert) && same(a->router, b->router) && same(a->category, b->category) && same(a->reason, b->reason) &&
                   same(a->extra, b->extra));
@@ -55,7 +56,7 @@ static void expect_same(const struct kept *a, const struct kept *b)
 
 Test(kept, comes_back_as_it_was)
 {
-        struct kept cases[4] = { full(), { .expert = str("a"), .ends_ms = -1 }, full(), full() }, back;
+        struct kept cases[5] = { full(), { .expert = str("a"), .ends_ms = -1 }, full(), full(), { .expert = str("a"), .only = true } }, back;
 
         memset(long_reason, 'r', sizeof long_reason - 1);
         cases[2].reason = str(long_reason);

@@ -310,6 +310,38 @@ Test(route, falls_back_to_the_default)
         cr_assert(goes_to(&t, "math"), "the first");
 }
 
+/* ---- one expert and no other ---- */
+static pm_step alone_route(void *self, struct pm_query *q)
+{
+        static const char *const after[] = { "code", NULL };
+
+        count(self);
+        return pm_decide(q, .expert = "math", .fallbacks = after, .only = 1);
+}
+ROUTER(alone);
+
+static pm_step lost_route(void *self, struct pm_query *q)
+{
+        count(self);
+        return pm_decide(q, .expert = "chemistry", .only = 1);
+}
+ROUTER(lost);
+
+Test(route, one_expert_and_no_other)
+{
+        struct trial t = ask_routers(&alone, &passes);
+
+        cr_assert(goes_to(&t, "math") && t.d.only && t.d.n_fallbacks == 0);
+        atomic_store(&bench.experts[0].state->down, 1);
+        t = ask_routers(&alone, &math);
+        cr_assert(goes_to(&t, "math") && t.d.only && t.d.n_fallbacks == 0, "there or not");
+        atomic_store(&bench.experts[0].state->down, 0);
+        t = ask_routers(&lost, &math);
+        cr_assert(!t.d.expert && t.d.only, "nobody else may have it");
+        cr_assert_eq(ended(0, ROUTER_BROKEN), 1);
+        cr_assert_eq(atomic_load(&bench.calls[1]), 0);
+}
+
 /* ---- who is offered ---------------------------------------------------------------------------------------------------- */
 Test(route, offers_only_experts_that_could_answer)
 {
@@ -321,8 +353,8 @@ Test(route, offers_only_experts_that_could_answer)
         cr_assert_str_eq(t.fallbacks, "code");
         bench.experts[0].apis = EXPERT_EMBEDDINGS;
         t = ask_routers(&math, NULL);
-        cr_assert(goes_to(&t, "code"), "no chat, no offer: the decision is refused");
-        cr_assert_eq(ended(0, ROUTER_BROKEN), 1);
+        cr_assert(goes_to(&t, "code"), "no chat, no offer: as if it had passed");
+        cr_assert_eq(ended(0, ROUTER_BROKEN), 0);
         atomic_store(&bench.experts[2].state->down, 1);
         t = ask_routers(&passes, NULL);
         cr_assert_null(t.d.expert);

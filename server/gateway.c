@@ -532,6 +532,7 @@ static void stop(struct gateway *g)
         for (unsigned i = 0; i < n; i++)
                 worker_stop(g->workers[i]);
         pool_destroy(TAKE(g->pool)); /* its jobs go home to the workers' inboxes */
+        inbox_deliver(&g->inbox); /* what workers have posted of themselves goes with them */
         for (unsigned i = 0; i < n; i++)
                 worker_destroy(g->workers[i]);
         writer_end();

@@ -84,14 +84,19 @@ void inbox_post(struct inbox *in, struct message *m)
         pthread_mutex_unlock(&in->lock);
 }
 
-void inbox_finish(struct inbox *in)
+void inbox_deliver(struct inbox *in)
 {
         struct message *m;
 
-        if (!in->event)
-                return;
         while ((m = take_all(in)) != NULL)
                 deliver_all(in, m);
+}
+
+void inbox_finish(struct inbox *in)
+{
+        if (!in->event)
+                return;
+        inbox_deliver(in);
         event_free(in->event);
         in->event = NULL;
         (void)close(in->fd);

@@ -27,6 +27,8 @@ struct inbox {
 
 int inbox_init(struct inbox *in, struct event_base *base, void *owner); /* 0 or -errno */
 void inbox_post(struct inbox *in, struct message *m);                   /* any thread; never fails, never blocks for long */
+/* Delivers what is there, now: before what a message stands in is freed.  The owner's thread. */
+void inbox_deliver(struct inbox *in);
 /* Delivers what is still there, then closes. */
 void inbox_finish(struct inbox *in);
 #endif

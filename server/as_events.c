@@ -1,113 +1,209 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Servers that know no streams, or not for this request (tools, a cache before them), answer a request for one as a whole.  A client
- * that asked for a stream sees nothing of that, so it is told as one.  Seldom, so Jansson does it.
+ * that asked for a stream sees nothing of that, so it is told as one.  Members are passed on as they lie: no number is read, so none
+ * is too long or loses a digit.
  */
 #include "as_events.h"
 
 #include <event2/buffer.h>
-#include <jansson.h>
 
 #include "base.h"
+#include "js.h"
 
-static void json_decref_p(json_t **o)
+#define DEPTH 512 /* as facts.c reads */
+
+struct telling {
+        struct evbuffer *out;
+        bool no_memory;
+};
+
+static void put(struct telling *t, struct pm_str s)
 {
-        json_decref(*o);
+        t->no_memory |= evbuffer_add(t->out, s.p, s.n) < 0;
 }
 
-/* What all chunks of one answer have in common. */
-static json_t *chunk_of(const json_t *answer, const char *object)
+static void put_text(struct telling *t, const char *s)
 {
-        json_t *chunk = json_object(), *value;
-        const char *key;
-
-        json_object_foreach((json_t *)(uintptr_t)answer, key, value)
-                if (strcmp(key, "choices") != 0 && strcmp(key, "usage") != 0 && strcmp(key, "object") != 0)
-                        (void)json_object_set(chunk, key, value);
-        (void)json_object_set_new(chunk, "object", json_string(object));
-        return chunk;
+        put(t, (struct pm_str){ s, strlen(s) });
 }
 
-static int put(struct evbuffer *out, const json_t *chunk)
+static void put_number(struct telling *t, size_t n)
 {
-        char *text = chunk ? json_dumps(chunk, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-        int r = text && evbuffer_add_printf(out, "data: %s\n\n", text) > 0 ? 0 : -ENOMEM;
-
-        free(text);
-        return r;
+        t->no_memory |= evbuffer_add_printf(t->out, "%zu", n) < 0;
 }
 
-/* Tool calls of a delta are numbered. */
-static void number_calls(json_t *delta)
+/* JSON without the space between its parts, so that it is one line. */
+static size_t compact(struct pm_str text, char *out)
 {
-        json_t *call;
-        size_t i;
+        bool inside = false;
+        size_t n = 0;
 
-        json_array_foreach(json_object_get(delta, "tool_calls"), i, call)
-                if (json_is_object(call) && !json_object_get(call, "index"))
-                        (void)json_object_set_new(call, "index", json_integer((json_int_t)i));
+        for (size_t i = 0; i < text.n; i++) {
+                char c = text.p[i];
+
+                if (!inside && (c == ' ' || c == '\n' || c == '\r' || c == '\t'))
+                        continue;
+                out[n++] = c;
+                if (c == '"')
+                        inside = !inside;
+                else if (c == '\\' && i + 1 < text.n)
+                        out[n++] = text.p[++i];
+        }
+        return n;
 }
 
-/* One chunk with this choice alone. */
-static int put_choice(struct evbuffer *out, json_t *chunk, json_t *choice)
+/* All members but those, each with a comma after it. */
+static void put_members(struct telling *t, struct pm_str object, const char *const *but)
 {
-        json_t *list = json_array();
+        struct pm_str key, value;
+        struct js j;
 
-        if (!list || json_array_append(list, choice) < 0 || json_object_set_new(chunk, "choices", list) < 0)
-                return -ENOMEM;
-        return put(out, chunk);
+        js_start(&j, object, DEPTH);
+        if (!js_enter(&j))
+                return;
+        while (js_more(&j, &key)) {
+                const char *const *b = but;
+
+                value = js_take(&j);
+                while (*b && !js_equal(key, *b))
+                        b++;
+                if (*b)
+                        continue;
+                put(t, (struct pm_str){ key.p - 1, (size_t)(value.p + value.n - (key.p - 1)) });
+                put_text(t, ",");
+        }
 }
 
-static int put_chat(struct evbuffer *out, json_t *chunk, json_t *choice, size_t index)
+/* One chunk, up to its choices. */
+static void begin(struct telling *t, struct pm_str answer, enum expert_api api)
 {
-        CLEANUP(json_decref_p) json_t *first = json_copy(choice), *last = json_pack("{s:{}}", "delta");
-        json_t *message = json_object_get(choice, "message"), *finish = json_object_get(choice, "finish_reason");
-        json_t *number = json_object_get(choice, "index");
+        static const char *const own[] = { "choices", "usage", "object", NULL };
+
+        put_text(t, "data: {");
+        put_members(t, answer, own);
+        put_text(t, api == EXPERT_CHAT ? "\"object\":\"chat.completion.chunk\",\"choices\":[" : "\"object\":\"text_completion\",\"choices\":[");
+}
+
+/* A message as a delta: there, tool calls are numbered.  Returns how many there are. */
+static size_t put_message(struct telling *t, struct pm_str message)
+{
+        static const char *const own[] = { "tool_calls", NULL };
+        struct pm_str calls = js_member(message, "tool_calls"), call, none;
+        struct js j;
+        size_t n = 0;
+
+        if (!calls.p || js_type(calls) != JS_ARRAY) {
+                put(t, message);
+                return 0;
+        }
+        put_text(t, "{");
+        put_members(t, message, own);
+        put_text(t, "\"tool_calls\":[");
+        js_start(&j, calls, DEPTH);
+        for ((void)js_enter(&j); js_more(&j, &none); n++) {
+                if (n)
+                        put_text(t, ",");
+                call = js_take(&j);
+                if (js_type(call) != JS_OBJECT || js_member(call, "index").p) {
+                        put(t, call);
+                        continue;
+                }
+                put(t, (struct pm_str){ call.p, call.n - 1 });
+                put_text(t, call.n > 2 ? ",\"index\":" : "\"index\":");
+                put_number(t, n);
+                put_text(t, "}");
+        }
+        put_text(t, "]}");
+        return n;
+}
+
+static void put_index(struct telling *t, struct pm_str index, size_t nth)
+{
+        put_text(t, "\"index\":");
+        if (index.p)
+                put(t, index);
+        else
+                put_number(t, nth);
+        put_text(t, ",\"finish_reason\":");
+}
+
+/* Two chunks: all of the message, and the finish reason. */
+static int put_chat(struct telling *t, struct pm_str answer, struct pm_str choice, size_t nth)
+{
+        static const char *const own[] = { "message", "delta", "index", "finish_reason", NULL };
+        struct pm_str message = js_member(choice, "message"), index = js_member(choice, "index"), finish = js_member(choice, "finish_reason");
+        size_t calls;
+
+        if (!message.p || js_type(message) != JS_OBJECT)
+                return -EINVAL;
+        begin(t, answer, EXPERT_CHAT);
+        put_text(t, "{");
+        put_members(t, choice, own);
+        put_index(t, index, nth);
+        put_text(t, "null,\"delta\":");
+        calls = put_message(t, message);
+        put_text(t, "}]}\n\n");
+        begin(t, answer, EXPERT_CHAT);
+        put_text(t, "{\"delta\":{},");
+        put_index(t, index, nth);
+        if (finish.p && js_type(finish) != JS_NULL)
+                put(t, finish);
+        else
+                put_text(t, calls ? "\"tool_calls\"" : "\"stop\"");
+        put_text(t, "}]}\n\n");
+        return 0;
+}
+
+static int put_answer(struct telling *t, struct pm_str answer, enum expert_api api, bool usage)
+{
+        struct pm_str choices = js_member(answer, "choices"), said = js_member(answer, "usage"), choice, none;
+        struct js j;
+        size_t n = 0;
         int r;
 
-        if (!first || !last)
-                return -ENOMEM;
-        if (!json_is_object(message))
+        if (!choices.p || js_type(choices) != JS_ARRAY)
                 return -EINVAL;
-        number_calls(message);
-        (void)json_object_del(first, "message");
-        (void)json_object_set(first, "delta", message);
-        (void)json_object_set_new(first, "index", number ? json_incref(number) : json_integer((json_int_t)index));
-        (void)json_object_set(last, "index", json_object_get(first, "index"));
-        (void)json_object_set_new(first, "finish_reason", json_null());
-        (void)json_object_set_new(last, "finish_reason", finish && !json_is_null(finish) ? json_incref(finish)
-                                    : json_string(json_array_size(json_object_get(message, "tool_calls")) ? "tool_calls" : "stop"));
-        r = put_choice(out, chunk, first);
-        return r < 0 ? r : put_choice(out, chunk, last);
+        js_start(&j, choices, DEPTH);
+        for ((void)js_enter(&j); js_more(&j, &none); n++) {
+                choice = js_take(&j);
+                if (js_type(choice) != JS_OBJECT)
+                        return -EINVAL;
+                if (api == EXPERT_CHAT) {
+                        r = put_chat(t, answer, choice, n);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                begin(t, answer, api);
+                put(t, choice);
+                put_text(t, "]}\n\n");
+        }
+        if (n == 0)
+                return -EINVAL;
+        if (usage && said.p && js_type(said) == JS_OBJECT) {
+                begin(t, answer, api);
+                put_text(t, "],\"usage\":");
+                put(t, said);
+                put_text(t, "}\n\n");
+        }
+        return t->no_memory ? -ENOMEM : 0;
 }
 
 int as_events(struct pm_str answer, enum expert_api api, bool usage, struct evbuffer *out)
 {
-        CLEANUP(json_decref_p) json_t *root = NULL, *chunk = NULL;
-        json_t *choices, *choice, *said;
-        size_t i;
-        int r = 0;
+        struct telling t = { .out = out };
+        char *line;
+        int r;
 
         if (api != EXPERT_CHAT && api != EXPERT_COMPLETIONS)
                 return -ENOTSUP;
-        root = json_loadb(answer.p, answer.n, JSON_ALLOW_NUL, NULL);
-        choices = json_object_get(root, "choices");
-        if (!json_is_array(choices) || json_array_size(choices) == 0)
+        if (js_check(answer, DEPTH, NULL, NULL) < 0)
                 return -EINVAL;
-        chunk = chunk_of(root, api == EXPERT_CHAT ? "chat.completion.chunk" : "text_completion");
-        if (!chunk)
+        line = malloc(answer.n + 1);
+        if (!line)
                 return -ENOMEM;
-        json_array_foreach(choices, i, choice) {
-                if (!json_is_object(choice))
-                        return -EINVAL;
-                r = api == EXPERT_CHAT ? put_chat(out, chunk, choice, i) : put_choice(out, chunk, choice);
-                if (r < 0)
-                        return r;
-        }
-        said = json_object_get(root, "usage");
-        if (!usage || !json_is_object(said))
-                return 0;
-        if (json_object_set_new(chunk, "choices", json_array()) < 0 || json_object_set(chunk, "usage", said) < 0)
-                return -ENOMEM;
-        return put(out, chunk);
+        r = put_answer(&t, (struct pm_str){ line, compact(answer, line) }, api, usage);
+        free(line);
+        return r;
 }

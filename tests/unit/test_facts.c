@@ -299,4 +299,15 @@ Test(as_events, chat)
         told("{\"output\":[]}", EXPERT_RESPONSES, false, -ENOTSUP, NULL);
         told("{\"choices\":[]}", EXPERT_CHAT, false, -EINVAL, NULL);
         told("{\"choices\":[{}]}", EXPERT_CHAT, false, -EINVAL, NULL);
+        told("{\"choices\":[", EXPERT_CHAT, false, -EINVAL, NULL);
+}
+
+/* Whatever a number is, it goes out as it came; and an event's JSON is one line. */
+Test(as_events, as_they_lie)
+{
+        told("{\r\n \"seed\": 123456789012345678901234567890,\n \"cost\": 0.10, \"choices\": [{\n\"message\": {\"content\": \"a \\\" \\\\\", \"x\": 1e999, \"tool_calls\": [{ }, {\"index\": 7}]}}]\n}\n",
+             EXPERT_CHAT, false, 0,
+             "data: {\"seed\":123456789012345678901234567890,\"cost\":0.10,\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"finish_reason\":null,\"delta\":"
+             "{\"content\":\"a \\\" \\\\\",\"x\":1e999,\"tool_calls\":[{\"index\":0},{\"index\":7}]}}]}\n\n"
+             "data: {\"seed\":123456789012345678901234567890,\"cost\":0.10,\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{},\"index\":0,\"finish_reason\":\"tool_calls\"}]}\n\n");
 }

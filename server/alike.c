@@ -5,7 +5,7 @@
 #include "base.h"
 #include "js.h"
 
-enum { NAME_MAX_BYTES = 64, ESCAPE = 6, NAMES_MAX = 64 };
+enum { NAMES_MAX = 64 };
 
 size_t alike_fold(struct pm_str raw, char *out)
 {
@@ -27,16 +27,19 @@ size_t alike_fold(struct pm_str raw, char *out)
         return to;
 }
 
+struct pm_str alike_name(struct pm_str raw, char *out)
+{
+        if (raw.n > ALIKE_ESCAPE * ALIKE_NAME_MAX)
+                return (struct pm_str){ 0 };
+        return (struct pm_str){ out, strnlen(out, alike_fold(raw, out)) }; /* a NUL ends a name for those that keep it as a C string */
+}
+
 bool alike(struct pm_str raw, const char *name)
 {
-        char folded[ESCAPE * NAME_MAX_BYTES + 2];
-        size_t n = strlen(name), got;
+        char folded[ALIKE_ROOM];
 
-        assert(n <= NAME_MAX_BYTES);
-        if (raw.n < n || raw.n > ESCAPE * NAME_MAX_BYTES)
-                return false;
-        got = alike_fold(raw, folded);
-        return strnlen(folded, got) == n && memcmp(folded, name, n) == 0; /* a NUL ends a name for those that keep it as a C string */
+        assert(strlen(name) <= ALIKE_NAME_MAX);
+        return alike_is(alike_name(raw, folded), name);
 }
 
 bool alike_find(struct pm_str object, const char *const *names, size_t n, const char **ret, struct pm_str *ret_raw)
@@ -47,13 +50,14 @@ bool alike_find(struct pm_str object, const char *const *names, size_t n, const 
 
         assert(n <= NAMES_MAX);
         js_start(&j, object, 512);
-        for (js_enter(&j); js_more(&j, &key); (void)js_take(&j))
-                for (size_t i = 0; i < n; i++) {
-                        bool same = js_equal(key, names[i]);
+        for (js_enter(&j); js_more(&j, &key); (void)js_take(&j)) {
+                char folded[ALIKE_ROOM];
+                struct pm_str name = alike_odd(key) ? alike_name(key, folded) : key; /* once for all of them */
 
-                        if (!same && !(alike_odd(key) && alike(key, names[i])))
+                for (size_t i = 0; i < n; i++) {
+                        if (!alike_is(name, names[i]))
                                 continue;
-                        if (same && !(seen >> i & 1)) {
+                        if (!(seen >> i & 1) && js_equal(key, names[i])) {
                                 seen |= UINT64_C(1) << i;
                                 break;
                         }
@@ -61,5 +65,6 @@ bool alike_find(struct pm_str object, const char *const *names, size_t n, const 
                         *ret_raw = key;
                         return true;
                 }
+        }
         return false;
 }

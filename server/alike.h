@@ -10,8 +10,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "pm_router.h"
+
+enum { ALIKE_NAME_MAX = 64, ALIKE_ESCAPE = 6, ALIKE_ROOM = ALIKE_ESCAPE * ALIKE_NAME_MAX + 2 };
 
 /* May this raw name (without its quotes) be another spelling of a name in small ASCII letters?  False for almost all there are. */
 static inline bool alike_odd(struct pm_str raw)
@@ -25,6 +28,17 @@ static inline bool alike_odd(struct pm_str raw)
 /* A raw name with its escapes resolved and its ASCII letters folded, by Unicode's simple case folding (which takes U+017F for s and U+212A
  * for k), into out, which has room for raw.n + 2 bytes.  Returns its length. */
 size_t alike_fold(struct pm_str raw, char *out);
+
+/*
+ * The same up to a NUL, into ALIKE_ROOM bytes, to be compared with many names by alike_is(): whoever sends names with escapes must not make us
+ * read them once for each name of ours.  Empty if it is too long for any of ours, which have at most 64 bytes.
+ */
+struct pm_str alike_name(struct pm_str raw, char *out);
+
+static inline bool alike_is(struct pm_str folded, const char *name)
+{
+        return folded.n && folded.p[0] == name[0] && strlen(name) == folded.n && memcmp(folded.p, name, folded.n) == 0;
+}
 
 /* Is the raw name `name`, at most 64 bytes, but for the case of its letters and what a NUL would cut off?  Also true if it is the same. */
 bool alike(struct pm_str raw, const char *name);

@@ -148,9 +148,12 @@ static int read_turn(struct reader *r, const char *list, bool loose)
                 } else if (loose && js_equal(key, "encrypted_content")) {
                         sealed = v;
                 } else if (alike_odd(key)) {
-                        if (alike(key, "role"))
+                        char folded[ALIKE_ROOM];
+                        struct pm_str name = alike_name(key, folded);
+
+                        if (alike_is(name, "role"))
                                 return respelled(r, key, "role", place_of(r, list, "role"));
-                        if (alike(key, "content"))
+                        if (alike_is(name, "content"))
                                 return respelled(r, key, "content", place_of(r, list, "content"));
                 }
         }
@@ -332,29 +335,35 @@ static const struct {
         KNOWN("functions", functions, false),
 };
 
-/* Is this another spelling of a member that says what is asked, of whom and how much?  Else NULL. */
+/* Is this odd name a spelling of a member that says what is asked, of whom and how much?  Else NULL. */
 static const char *taken_for(struct pm_str key)
 {
         static const char *const more[] = { "messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "max_output_tokens",
                                             "tool_choice", "response_format", "store" };
 
+        char folded[ALIKE_ROOM];
+        struct pm_str name;
+
         if (!alike_odd(key))
                 return NULL;
+        name = alike_name(key, folded);
         for (size_t i = 0; i < LENGTH_OF(known); i++)
-                if (alike(key, known[i].name))
+                if (alike_is(name, known[i].name))
                         return known[i].name;
         for (size_t i = 0; i < LENGTH_OF(more); i++)
-                if (alike(key, more[i]))
+                if (alike_is(name, more[i]))
                         return more[i];
         return NULL;
 }
 
-/* The member's place among the known ones; LENGTH_OF(known): it is none of them. */
-static size_t known_at(struct pm_str key, bool escaped)
+/* The member's place among the known ones, `ours` being what an odd name may be taken for; LENGTH_OF(known): it is none of them. */
+static size_t known_at(struct pm_str key, const char *ours)
 {
         size_t i = 0;
 
-        while (i < LENGTH_OF(known) && !((key.n == known[i].n || escaped) && js_equal(key, known[i].name)))
+        if (ours && !js_equal(key, ours))
+                return LENGTH_OF(known);
+        while (i < LENGTH_OF(known) && (ours ? ours != known[i].name : key.n != known[i].n || memcmp(key.p, known[i].name, key.n) != 0))
                 i++;
         return i;
 }
@@ -387,10 +396,9 @@ static int parse(struct pm_str body, enum expert_api api, const struct query_lim
                         continue;
                 }
 
-                bool escaped = r.j.escaped;
                 struct pm_str v = js_take(&r.j);
-                size_t i = known_at(key, escaped);
-                const char *ours = i == LENGTH_OF(known) ? taken_for(key) : NULL;
+                const char *ours = taken_for(key);
+                size_t i = known_at(key, ours);
 
                 if (r.j.error)
                         break;

@@ -4,7 +4,9 @@
  *
  * Context length, as it is said: "maximum context length" (OpenAI, vLLM), "longer than the maximum model length" (vLLM),
  * exceed_context_size_error (llama.cpp), "exceeds the context length", "exceeded max context length" (Ollama), "prompt is too long"
- * (Anthropic), "`inputs` must have less than", "`inputs` tokens + `max_new_tokens`" (TGI), "input token count" (Gemini).
+ * (Anthropic), "`inputs` must have less than", "`inputs` tokens + `max_new_tokens`" (TGI, Together), "input token count" (Gemini), "longer than
+ * the model's context length" (SGLang), "total number of tokens in the prompt cannot exceed" (Cohere), "when context the overflows" (LM Studio).
+ * Whoever said it in whatever code (Mistral's is "3051"), clients are told context_length_exceeded.
  */
 #include "refusal.h"
 
@@ -214,7 +216,8 @@ static bool says_context(const struct refusal *r)
                 "exceeds context length", "exceeds the available context size", "exceed the context window", "exceeds the context window",
                 "exceeds the model's context", "longer than the maximum model length", "prompt is too long", "prompt too long",
                 "input is too long", "input length exceeds", "inputs` must have less than", "inputs` tokens + `max_new_tokens`",
-                "input token count", "context window exceeded",
+                "input token count", "context window exceeded", "longer than the model's context length",
+                "total number of tokens in the prompt cannot exceed", "tokens when context the overflows", "tokens when the context overflows",
         };
 
         for (size_t i = 0; i < LENGTH_OF(names); i++)
@@ -289,8 +292,10 @@ static void judge(struct refusal *r, bool told, struct pm_str body, struct pm_st
         r->in_shape = r->json && in_shape(js_trim(body), secrets);
         if (r->kind == REFUSAL_CONTEXT && r->status >= 500)
                 r->status = 400; /* older llama.cpp; clients would come again with the same prompt */
-        if (!r->code && !r->in_shape && r->kind == REFUSAL_CONTEXT)
+        if (r->kind == REFUSAL_CONTEXT && !is(r->code, "context_length_exceeded")) { /* the one word that clients know */
                 r->code = "context_length_exceeded";
+                r->in_shape = false;
+        }
 }
 
 void refusal_read(int status, bool told, struct pm_str body, struct pm_str secrets, struct arena *a, struct refusal *ret)

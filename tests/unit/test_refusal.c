@@ -76,7 +76,7 @@ static const struct {
           NULL, "server_error", NULL, "context_length_exceeded" },
         { "{\"error\":\"the input length exceeds the context length\"}", 400, REFUSAL_CONTEXT, false, NULL, NULL, NULL, "context_length_exceeded" },
         { "{\"error\":{\"message\":\"prompt too long; exceeded max context length by 10 tokens\",\"type\":\"api_error\",\"param\":null,\"code\":null}}", 400,
-          REFUSAL_CONTEXT, true, NULL, "api_error", NULL, NULL },
+          REFUSAL_CONTEXT, false, NULL, "api_error", NULL, "context_length_exceeded" },
         { "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt is too long: 210000 tokens > 200000 maximum\"}}", 400,
           REFUSAL_CONTEXT, false, NULL, "invalid_request_error", NULL, "context_length_exceeded" },
         { "{\"error\":\"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens\","
@@ -85,6 +85,18 @@ static const struct {
           REFUSAL_CONTEXT, false, NULL, "validation", NULL, "context_length_exceeded" },
         { "[{\"error\":{\"code\":400,\"message\":\"The input token count (9) exceeds the maximum number of tokens allowed (8).\",\"status\":\"INVALID_ARGUMENT\"}}]",
           400, REFUSAL_CONTEXT, false, NULL, "INVALID_ARGUMENT", NULL, "context_length_exceeded" },
+        /* SGLang, Cohere, LM Studio, Mistral, Together */
+        { "{\"object\":\"error\",\"message\":\"The input (5000 tokens) is longer than the model's context length (4096 tokens).\","
+          "\"type\":\"BadRequestError\",\"param\":null,\"code\":400}", 400, REFUSAL_CONTEXT, false, NULL, "BadRequestError", NULL, "context_length_exceeded" },
+        { "{\"message\":\"too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000\"}", 400, REFUSAL_CONTEXT, false,
+          NULL, NULL, NULL, "context_length_exceeded" },
+        { "{\"error\":\"Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096 "
+          "tokens, which is not enough.\"}", 400, REFUSAL_CONTEXT, false, NULL, NULL, NULL, "context_length_exceeded" },
+        { "{\"object\":\"error\",\"message\":\"Prompt contains 5000 tokens, too large for model with 4096 maximum context length\","
+          "\"type\":\"invalid_request_prompt\",\"param\":null,\"code\":\"3051\"}", 400, REFUSAL_CONTEXT, false, NULL, "invalid_request_prompt", NULL,
+          "context_length_exceeded" },
+        { SHAPE("`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 5000 `inputs` tokens", "invalid_request_error", "null"), 422,
+          REFUSAL_CONTEXT, false, NULL, "invalid_request_error", NULL, "context_length_exceeded" },
         { SHAPE("maximum context length", "t", "null"), 429, REFUSAL_BUSY, true, NULL, "t", NULL, NULL },
 };
 

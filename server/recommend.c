@@ -61,6 +61,10 @@ const struct route *recommend_route_of(struct request *r, struct pm_str body)
                 return NULL;
         }
         model = given(body, "model");
+        if (model.p && js_type(model) != JS_STRING) {
+                (void)reply_error(r, 400, "model", NULL, "'model' must be a text: the name of a route");
+                return NULL;
+        }
         if (model.p) {
                 struct pm_str name = js_text(model, &r->arena);
 

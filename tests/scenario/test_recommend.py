@@ -85,6 +85,9 @@ def test_what_is_refused(plain_world):
     assert gateway.post("/v1/recommend", b'{"filter":{"parity":"odd","p\\u0061rity":"even"}}').error["param"] == "filter"
     reply = gateway.post("/v1/recommend", {"filter": {"colour": "red"}})
     assert reply.error["message"] == "items have no 'colour'" and "retry-after" not in reply.headers, "the router's own words, and no advice to retry"
+    for model, path in ((model, path) for model in (5, [], {}, True) for path in ("/v1/recommend", "/v1/feedback")):
+        reply = gateway.post(path, {"model": model, "user": "u", "item": "i"})
+        assert reply.status == 400 and reply.error["param"] == "model", (path, model, reply.body)
     for model in ("nobody", "auto"):
         reply = gateway.post("/v1/recommend", {"model": model})
         assert reply.status == 404 and reply.error["param"] == "model", reply.body

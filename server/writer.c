@@ -18,7 +18,7 @@
 
 #include "base.h"
 
-enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000, RETRY_S = 1, END_S = 5 };
+enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000, RETRY_S = 1, END_S = 5, TAIL = 4096 };
 
 /* Of one worker. */
 struct writer {
@@ -59,20 +59,84 @@ static void complain(const struct batch *b, const char *what, int error)
                 atomic_load_explicit(&waiting, memory_order_relaxed));
 }
 
-/* The file's first writer names its columns. */
-static int open_file(const char *file)
+/*
+ * Half a line at the end is what a process left that ended on a full disk: what is appended behind it would become a line of somebody else's.  A
+ * file that cannot be read, or is a pipe, is taken as it is.
+ */
+static void cut_half_line(int fd, const char *file)
+{
+        CLEANUP(close_p) int in = -1;
+        char tail[TAIL];
+        struct stat s, same;
+        const char *end;
+        off_t from;
+        ssize_t n;
+
+        if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode) || s.st_size == 0)
+                return;
+        in = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (in < 0 || fstat(in, &same) < 0 || same.st_dev != s.st_dev || same.st_ino != s.st_ino) /* moved away just now */
+                return;
+        from = MAX(s.st_size - TAIL, 0);
+        n = pread(in, tail, sizeof tail, from);
+        if (n <= 0 || from + n != s.st_size || tail[n - 1] == '\n')
+                return;
+        end = memrchr(tail, '\n', (size_t)n);
+        if (!end && from > 0) { /* no line of ours is that long */
+                log_msg(NULL, PM_WARN, "feedback.file '%s' ends without a newline, using a new line", file);
+                (void)!write(fd, "\n", 1);
+                return;
+        }
+        n -= end ? end + 1 - tail : 0;
+        if (ftruncate(fd, s.st_size - n) == 0)
+                log_msg(NULL, PM_WARN, "feedback.file '%s' ended in half a line, which has been cut off: %zd bytes", file, n);
+}
+
+/* The file's first writer names its columns.  0 or -errno. */
+static int name_columns(int fd)
 {
         static const char columns[] = "user\titem\tweight\ttime\n";
-        int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        struct stat s;
+        ssize_t n;
 
-        if (fd >= 0 && write(fd, columns, sizeof columns - 1) < 0) {
-                int error = errno;
+        if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode) || s.st_size > 0)
+                return 0;
+        n = write(fd, columns, sizeof columns - 1);
+        if (n < 0)
+                return -errno;
+        if (n == (ssize_t)sizeof columns - 1)
+                return 0;
+        (void)!ftruncate(fd, 0); /* else the next one cuts it */
+        return -ENOSPC;
+}
 
-                (void)close(fd);
-                errno = error;
+static int open_file(const char *file)
+{
+        int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0640), r;
+
+        if (fd < 0 && errno == EEXIST)
+                fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
+        if (fd < 0)
                 return -1;
-        }
-        return fd >= 0 || errno != EEXIST ? fd : open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
+        cut_half_line(fd, file);
+        r = name_columns(fd);
+        if (r == 0)
+                return fd;
+        (void)close(fd);
+        errno = -r;
+        return -1;
+}
+
+/* Of n bytes just written, how many count: those up to the last line's end, if what is behind it could be taken back. */
+static size_t whole_lines(int fd, const char *text, size_t n)
+{
+        const char *end = memrchr(text, '\n', n);
+        size_t half = n - (end ? (size_t)(end + 1 - text) : 0);
+        off_t at = half ? lseek(fd, 0, SEEK_CUR) : -1;
+        struct stat s;
+
+        /* nobody else may have written behind us */
+        return at > 0 && fstat(fd, &s) == 0 && s.st_size == at && ftruncate(fd, at - (off_t)half) == 0 ? n - half : n;
 }
 
 /* Full disks and tables of files come right by themselves. */
@@ -97,8 +161,10 @@ static bool write_batch(struct batch *b, int *ret_refused)
         if (n < 0 || (size_t)n < b->n - b->at)
                 complain(b, "write to", n < 0 ? errno : ENOSPC);
         if (n > 0) {
-                b->at += (size_t)n;
-                atomic_fetch_sub_explicit(&waiting, (size_t)n, memory_order_relaxed);
+                size_t kept = whole_lines(fd, b->text + b->at, (size_t)n);
+
+                b->at += kept;
+                atomic_fetch_sub_explicit(&waiting, kept, memory_order_relaxed);
         }
         return b->at == b->n;
 }

@@ -2,6 +2,7 @@
 """POST /v1/recommend and /v1/feedback: who is asked, what counts, what is refused, what is written down."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -218,6 +219,31 @@ def test_events_become_edges(plain_world, tmp_path):
     assert gateway.post("/v1/feedback", {"user": "u", "item": "z"}).status == 200
     gateway.stop()  # what waits is written
     assert file.read_text().splitlines()[1].startswith("u\tz\t1\t") and "old" not in file.read_text()
+
+
+def test_half_a_line_becomes_no_event(plain_world, tmp_path):
+    """What a process left that ended on a full disk is cut off, and a short write leaves none."""
+    file = tmp_path / "events.tsv"
+    head = b"user\titem\tweight\ttime\nu\ta\t1\t7\n"
+    file.write_bytes(head + b"user7\ti157\t1\t17")
+    gateway = serve(plain_world, feedback={"file": str(file)}, workers=1)
+
+    def post(*items):
+        events = [{"user": "next", "item": item, "time": 8} for item in items]
+        assert gateway.post("/v1/feedback", {"events": events}).status == 200
+
+    lines = [f"next\ti{i}\t1\t8\n".encode() for i in range(9)]
+    post("i0")
+    until("the line is there", lambda: file.read_bytes() == head + lines[0])
+    assert any("half a line" in entry["msg"] for entry in gateway.log(level="warn")), gateway.tail()
+
+    room = len(head) + 3 * len(lines[0]) + 5
+    resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    post(*(f"i{i}" for i in range(1, 9)))
+    until("the disk is full", lambda: any("cannot write to feedback.file" in line for line in gateway.lines))
+    until("whole lines are there", lambda: file.read_bytes() == head + b"".join(lines[:3]))
+    resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    until("all are there", lambda: file.read_bytes() == head + b"".join(lines))
 
 
 def test_a_file_that_does_not_answer_stops_no_worker(plain_world, tmp_path):

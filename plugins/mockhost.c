@@ -78,6 +78,10 @@ static enum mock_end check_decision(struct run *r)
                 json_decref(extra);
                 return refused(r, format(r, "decided with extra '%.60s', which is no JSON object", o->extra));
         }
+        if (o->extra && (strlen(o->extra) > PM_EXTRA_BYTES_MAX || json_object_size(extra) > PM_EXTRA_MEMBERS_MAX)) {
+                json_decref(extra);
+                return refused(r, "decided with extra of more than 64 KiB or 256 members");
+        }
         json_decref(extra);
         return MOCK_DECIDED;
 }

@@ -108,6 +108,11 @@ struct pm_query {
 };
 
 /* ---- moves -------------------------------------------------------------------------------------------------------------- */
+/* Of `extra`: bytes, members, levels of brackets.  Beyond them a decision is refused. */
+#define PM_EXTRA_BYTES_MAX 65536u
+#define PM_EXTRA_MEMBERS_MAX 256u
+#define PM_EXTRA_DEPTH_MAX 64u
+
 /* Where the request goes.  Strings are copied by the host before the step's memory can go. */
 struct pm_decision {
         const char *expert;           /* one of q->experts.  Another of pm_open.experts: as pm_pass, but for `only` and (since 1.3) where the

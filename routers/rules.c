@@ -200,6 +200,48 @@ static void open_ranges(const struct rule *r, struct mistakes *m)
                 mistake(m, r, "min_messages is above max_messages");
 }
 
+/* Levels of brackets in a JSON text that has been parsed. */
+static size_t depth_of(const char *json)
+{
+        size_t depth = 0, deepest = 0;
+        bool quoted = false;
+
+        for (const char *p = json; *p; p++) {
+                if (quoted && *p == '\\')
+                        p++;
+                else if (*p == '"')
+                        quoted = !quoted;
+                else if (!quoted && (*p == '{' || *p == '['))
+                        depth++;
+                else if (!quoted && (*p == '}' || *p == ']'))
+                        depth--;
+                deepest = MAX(deepest, depth);
+        }
+        return deepest;
+}
+
+/* What the gateway would refuse at each request is a mistake here, where somebody reads it. */
+static void open_extra(const struct rule *r, struct mistakes *m)
+{
+        json_error_t error;
+        json_t *extra;
+
+        if (!r->extra)
+                return;
+        if (strlen(r->extra) > PM_EXTRA_BYTES_MAX) {
+                mistake(m, r, "extra has %zu bytes, at most %u are allowed", strlen(r->extra), PM_EXTRA_BYTES_MAX);
+                return;
+        }
+        extra = json_loads(r->extra, JSON_REJECT_DUPLICATES, &error);
+        if (!json_is_object(extra))
+                mistake(m, r, "extra is no JSON object: %s", extra ? "found another value" : error.text);
+        else if (json_object_size(extra) > PM_EXTRA_MEMBERS_MAX)
+                mistake(m, r, "extra has %zu members, at most %u are allowed", json_object_size(extra), PM_EXTRA_MEMBERS_MAX);
+        else if (depth_of(r->extra) > PM_EXTRA_DEPTH_MAX)
+                mistake(m, r, "extra is nested %zu deep, at most %u levels are allowed", depth_of(r->extra), PM_EXTRA_DEPTH_MAX);
+        json_decref(extra);
+}
+
 static bool is_only(const struct rule *r)
 {
         return r->fallbacks.items && r->fallbacks.n == 0;
@@ -207,9 +249,6 @@ static bool is_only(const struct rule *r)
 
 static void open_result(struct rule *r, const struct pm_open *o, struct mistakes *m)
 {
-        json_error_t error;
-        json_t *extra;
-
         if (!is_expert(o, r->expert))
                 mistake(m, r, "no expert is called '%s'", r->expert);
         for (size_t i = 0; i < r->fallbacks.n; i++)
@@ -222,12 +261,7 @@ static void open_result(struct rule *r, const struct pm_open *o, struct mistakes
                 r->after[i] = r->fallbacks.items[i];
         if (is_only(r))
                 o->insists(o);
-        if (!r->extra)
-                return;
-        extra = json_loads(r->extra, JSON_REJECT_DUPLICATES, &error);
-        if (!json_is_object(extra))
-                mistake(m, r, "extra is no JSON object: %s", extra ? "found another value" : error.text);
-        json_decref(extra);
+        open_extra(r, m);
 }
 
 static bool is_conditional(const struct rule *r)

@@ -82,7 +82,6 @@ bool query_fits(const struct query *q, int64_t context, int64_t *least);
 int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop, struct arena *a,
                  struct iovec **ret, size_t *ret_n);
 
-enum { QUERY_EXTRA_MAX = 64 << 10, QUERY_EXTRA_MEMBERS = 256 };
-/* Is it a JSON object within these bounds?  0 with its number of members (may be NULL), or -EINVAL or -E2BIG with a clause. */
+/* Is it a JSON object within the bounds PM_EXTRA_..._MAX?  0 with its number of members (may be NULL), or -EINVAL or -E2BIG with a clause. */
 int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why);
 #endif

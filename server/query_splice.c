@@ -291,18 +291,18 @@ int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why
         size_t n = 0;
         struct js j;
 
-        if (extra.n > QUERY_EXTRA_MAX) {
+        if (extra.n > PM_EXTRA_BYTES_MAX) {
                 *why = "is longer than 64 KiB";
                 return -E2BIG;
         }
-        if (js_check(extra, 64, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT) {
+        if (js_check(extra, PM_EXTRA_DEPTH_MAX, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT) {
                 *why = "is not a JSON object";
                 return -EINVAL;
         }
-        js_start(&j, js_trim(extra), 64);
+        js_start(&j, js_trim(extra), PM_EXTRA_DEPTH_MAX);
         for (js_enter(&j); js_more(&j, &key); n++)
                 (void)js_take(&j);
-        if (n > QUERY_EXTRA_MEMBERS) {
+        if (n > PM_EXTRA_MEMBERS_MAX) {
                 *why = "has more than 256 members";
                 return -E2BIG;
         }

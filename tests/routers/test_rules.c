@@ -253,6 +253,39 @@ Test(rules, every_mistake_at_open)
         refused("{\"rules\": [{\"expert\": \"small\", \"keyword\": \"b\"}]}", "rules.rules[0]: unknown key 'keyword' - did you mean 'keywords'?");
 }
 
+/* A rule with this extra, a JSON text in which quotes stand as \". */
+static const char *with_extra(const char *before, size_t members, const char *each, size_t n, const char *middle, const char *after_each, const char *end)
+{
+        static char json[100000];
+        size_t at = (size_t)snprintf(json, sizeof json, "{\"rules\": [{\"expert\": \"small\", \"extra\": \"%s", before);
+
+        for (size_t i = 0; i < members; i++)
+                at += (size_t)snprintf(json + at, sizeof json - at, "\\\"m%zu\\\":1,", i);
+        for (size_t i = 0; i < n; i++)
+                at += (size_t)snprintf(json + at, sizeof json - at, "%s", each);
+        at += (size_t)snprintf(json + at, sizeof json - at, "%s", middle);
+        for (size_t i = 0; i < n; i++)
+                at += (size_t)snprintf(json + at, sizeof json - at, "%s", after_each);
+        (void)snprintf(json + at, sizeof json - at, "%s\"}]}", end);
+        return json;
+}
+
+static void accepted(const char *json)
+{
+        cr_assert_eq(on_open(&on, "PM_ROUTERS", "rules", json, NULL), 0, "%s", on.why);
+        on_close(&on);
+}
+
+Test(rules, extra_that_no_gateway_would_take)
+{
+        refused(with_extra("{\\\"a\\\":\\\"", 0, "x", 65529, "", "", "\\\"}"), "rule 1: extra has 65537 bytes, at most 65536 are allowed");
+        accepted(with_extra("{\\\"a\\\":\\\"", 0, "x", 65528, "", "", "\\\"}"));
+        refused(with_extra("{", 256, "", 0, "\\\"a\\\":1", "", "}"), "rule 1: extra has 257 members, at most 256 are allowed");
+        accepted(with_extra("{", 255, "", 0, "\\\"a\\\":1", "", "}"));
+        refused(with_extra("{\\\"a]\\\":", 0, "[", 64, "1", "]", "}"), "rule 1: extra is nested 65 deep, at most 64 levels are allowed");
+        accepted(with_extra("{\\\"a[\\\":", 0, "[", 63, "1", "]", "}"));
+}
+
 Test(rules, a_rule_that_can_never_match_is_warned_of)
 {
         open_rules("{\"rules\": [{\"name\": \"all\", \"expert\": \"small\"}, {\"name\": \"late\", \"regex\": \"x\", \"expert\": \"large\"}]}");

@@ -2,6 +2,7 @@
 """Answers that are none, and more than was asked for: the same verdict over plain, libcurl, TLS and HTTP/2."""
 import gzip
 import json
+import os
 import threading
 import time
 import zlib
@@ -377,7 +378,7 @@ def test_what_is_refused_over_h2(plain_world, name):
     after = gateway.chat("bad")
     assert (reply.status, reply.error["code"], spent < 6) == (502, "expert_failed", True), (spent, reply.body)
     assert (after.status, after.body) == (200, BODY)
-    assert gateway.resident() < 200 << 20
+    assert gateway.resident() < (600 if "ASAN_OPTIONS" in os.environ else 200) << 20  # a sanitizer keeps what was freed
 
 
 H2_ACCEPTED = {

@@ -481,7 +481,7 @@ Test(query, leaves_out_what_an_expert_is_not_to_see)
 /* 32,000 members of a router's, and as many of the client's, took seconds when each was compared with all. */
 Test(query, members_by_name_cost_one_walk, .timeout = 30)
 {
-        enum { MEMBERS = QUERY_EXTRA_MEMBERS, CLIENTS = 200000 };
+        enum { MEMBERS = PM_EXTRA_MEMBERS_MAX, CLIENTS = 200000 };
         char *extra = arena_alloc(&arena, 64 * MEMBERS), *body = arena_alloc(&arena, 32 * CLIENTS + 100);
         size_t n = 0, members;
         struct iovec *pieces;

@@ -339,7 +339,8 @@ def foreign_values(good, key):
     for extra in ("", "[]", "7", '{"a": 1', '{"a": 1} {"b": 2}', "\"text\"", "{'a': 1}", "null"):
         yield kept_bytes(key, "beta", extra=extra)
     yield good[:14] + bytes([good[14] ^ 1]) + good[15:]  # whole, but of another key
-    yield kept_bytes(key, "beta", flags=2)
+    yield kept_bytes(key, "beta", flags=4)
+    yield kept_bytes(key, "beta", flags=2, fallbacks=["alpha"])  # this one and no other, and yet another
     yield kept_bytes(key, "beta", category="c" * 1025)
     yield kept_bytes(key, "beta", reason="r" * 5_000_000)
     yield kept_bytes(key, "beta", extra=json.dumps({f"m{i}": i for i in range(32_000)}))

@@ -142,17 +142,6 @@ def test_who_may_not_use_it_is_told(plain_world):
     assert mock.requests("house") == [] and mock.count("cloud") == 0
 
 
-def test_a_decision_that_no_host_can_follow_goes_nowhere_either(plain_world):
-    """More members than an upstream body may be given: the router is refused, and nobody else gets the prompt."""
-    mock = plain_world.experts("house", "cloud")
-    extra = json.dumps({f"m{i}": i for i in range(300)})
-    gateway = plain_world.gateway(config(plain_world, mock, rule={**HOUSE, "extra": extra}))
-
-    reply = gateway.chat("auto", SECRET)
-    assert (reply.status, reply.error["code"]) == (503, "no_expert_available"), reply.body
-    assert mock.requests("house") == [] and mock.count("cloud") == 0
-
-
 def test_a_route_without_fallbacks_asks_no_default_for_one_that_rests(plain_world):
     mock = plain_world.experts("house", "cloud")
     rule = {k: v for k, v in HOUSE.items() if k != "fallbacks"}

@@ -115,7 +115,7 @@ def test_a_bad_reload_changes_nothing_and_says_why(plain_world, bad):
     before = len(gateway.lines)
     gateway.signal(signal.SIGHUP)
     until("it is said", lambda: [x for x in gateway.lines[before:] if "level=error" in x or "level=warn" in x])
-    assert gateway.file.name in "\n".join(gateway.lines[before:]), "which file"
+    until("which file it is", lambda: gateway.file.name in "\n".join(gateway.lines[before:]))
     reply = gateway.admin("POST", "/admin/reload")
     assert reply.status >= 400 and reply.body
     assert gateway.chat("alpha").status == 200

@@ -255,7 +255,8 @@ def test_through_redis(plain_world, stream):
     other = [b"\x01" + good[1:], good[:9] + bytes([good[9] ^ 1]) + good[10:], b"\xff" * 100, good.replace(b"\x04\0\0\0beta", b"\x06\0\0\0nobody"), good[:17] + struct.pack("<I", 2**32 - 1) + good[21:],
              good.replace(b"text/event-stream" if stream else b"application/json", b"application/json" if stream else b"text/event-stream"),
              good.replace(b"application/json" if not stream else b"text/event-stream", b"a\r\nset-cookie: b=c"[:16 if not stream else 17])]
-    body, name = good.index(first.body), good.index(b"{") + 1
+    body = good.index(first.body)
+    name = good.index(b"{", body) + 1
     broken = [good[:body + len(first.body) // 2], good[:-1], good + b"{}", good[:body] + b"{}", good[:name] + b"\x01" + good[name + 1:],
               good.replace(b'"finish_reason":"', b'"finish_reason":null,"x":"'), good.replace(b'"choices"', b'"error":"no","choices"')]
     assert good not in broken and len(set(broken)) == len(broken)

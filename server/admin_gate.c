@@ -2,6 +2,8 @@
 /*
  * evhttp says neither how many connections it has nor when one ends.  So we make its bufferevents, and hold one reference to each: one
  * whose callbacks are gone belongs to nobody but us.  A connection is sent away by shutting its socket, which evhttp takes for its end.
+ * The descriptor is the bufferevent's (evhttp then only ends our side of the connection): closed before its bufferevent has left the loop,
+ * its number would be another thread's by then.  So both go together, in the next look.
  */
 #include "admin_gate.h"
 
@@ -17,6 +19,8 @@
 
 #define CONNECTIONS_MAX 16
 #define BACKLOG 16 /* what one turn of the loop accepts */
+#define LOOK_US 250000
+#define UNREAD_MAX (64 * 1024) /* more than evhttp wants of a request at once */
 #define REST_US 100000
 #define WRONG_AT_ONCE 8
 #define WRONG_WINDOW_US 10000000
@@ -41,7 +45,7 @@ struct late {
 struct admin_gate {
         struct evconnlistener *listener;
         struct event_base *base;
-        struct event *resume, *tidy;
+        struct event *resume, *look;
         struct guest *guests; /* newest first */
         struct late *late;
         unsigned wrong;       /* in this window */
@@ -84,8 +88,9 @@ static unsigned sweep(struct admin_gate *g)
         return n;
 }
 
-static void on_tidy(evutil_socket_t fd, short what, void *arg)
+static void on_look(evutil_socket_t fd, short what, void *arg)
 {
+        static const struct timeval again = { 0, LOOK_US };
         struct admin_gate *g = arg;
 
         (void)fd, (void)what;
@@ -93,6 +98,8 @@ static void on_tidy(evutil_socket_t fd, short what, void *arg)
                 if (one->sent_away && !is_over(one->bev))
                         (void)shutdown(bufferevent_getfd(one->bev), SHUT_RDWR);
         (void)sweep(g);
+        if (g->guests)
+                (void)event_add(g->look, &again);
 }
 
 static void send_oldest_away(struct admin_gate *g)
@@ -109,20 +116,24 @@ static void send_oldest_away(struct admin_gate *g)
         if (!g->complained)
                 log_msg(NULL, PM_WARN, "admin: more than %d connections, the oldest ones are closed (said once)", CONNECTIONS_MAX);
         g->complained = true;
-        (void)event_add(g->tidy, &at_once); /* it may not have its socket yet */
+        (void)event_add(g->look, &at_once); /* it may not have its socket yet */
 }
 
 /* evhttp has accepted a connection and wants a bufferevent for it. */
 static struct bufferevent *on_guest(struct event_base *base, void *arg)
 {
+        static const struct timeval later = { 0, LOOK_US };
         struct admin_gate *g = arg;
-        struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+        struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
         struct guest *one = bev ? calloc(1, sizeof *one) : NULL;
 
         if (!one)
                 return bev; /* NULL: evhttp tries, and fails */
+        bufferevent_setwatermark(bev, EV_READ, 0, UNREAD_MAX); /* whoever goes on sending after evhttp has let go */
         if (sweep(g) >= CONNECTIONS_MAX)
                 send_oldest_away(g);
+        else if (!evtimer_pending(g->look, NULL))
+                (void)event_add(g->look, &later);
         bufferevent_incref(bev);
         one->bev = bev;
         one->next = g->guests;
@@ -267,9 +278,9 @@ struct admin_gate *admin_gate_create(struct evhttp *http, struct event_base *bas
         if (g) {
                 g->base = base;
                 g->resume = evtimer_new(base, on_resume, g);
-                g->tidy = evtimer_new(base, on_tidy, g);
+                g->look = evtimer_new(base, on_look, g);
         }
-        if (g && g->resume && g->tidy && listen(fd, BACKLOG) == 0)
+        if (g && g->resume && g->look && listen(fd, BACKLOG) == 0)
                 bound = evhttp_accept_socket_with_handle(http, fd);
         if (!bound) {
                 (void)close(fd);
@@ -297,7 +308,7 @@ void admin_gate_destroy(struct admin_gate *g)
         }
         if (g->resume)
                 event_free(g->resume);
-        if (g->tidy)
-                event_free(g->tidy);
+        if (g->look)
+                event_free(g->look);
         free(g);
 }

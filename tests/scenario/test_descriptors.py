@@ -177,6 +177,27 @@ def test_silent_ones_do_not_keep_the_administrator_out(plain_world):
     assert len(gateway.lines) < 60, "and the log stays short"
 
 
+@pytest.mark.tsan
+def test_administrators_and_clients_take_turns(plain_world):
+    """Each has the descriptor's number of the one before, in another thread."""
+    _, gateway = plain_world.serve("alpha", admin=plain_world.admin())
+    for _ in range(50):
+        assert gateway.admin("GET", "/metrics").status == 200
+        with gateway.wire() as wire:
+            assert wire.request("GET", "/healthz").reply().status == 200
+
+
+def test_who_goes_on_sending_after_the_last_answer_is_cut_off(plain_world):
+    _, gateway = plain_world.serve("alpha", admin=plain_world.admin())
+    with Wire("127.0.0.1", gateway.admin_port) as wire:
+        assert wire.request("GET", "/healthz", headers={"Connection": "close"}).reply().status == 401
+        sent = 0
+        with pytest.raises(ConnectionError):
+            while sent < 1 << 30:
+                sent += wire.sock.send(bytes(65536))
+        assert sent < 16 << 20, "what the sockets hold, and not what the gateway would gather"
+
+
 def test_out_of_descriptors_the_administrators_listener_rests(plain_world):
     _, gateway = plain_world.serve("alpha", admin=plain_world.admin())
     gateway.admin("GET", "/metrics")

@@ -103,21 +103,26 @@ static enum next read_event(struct request *r, struct pm_str o, const char *in, 
         return GO;
 }
 
-static enum next take_event(struct request *r, const struct route *route, const struct edge *e)
+/* All of them count, or the client is told that none does: it will send them again. */
+static enum next take_events(struct request *r, const struct route *route, const struct edge *list, size_t n)
 {
         const struct feedback_settings *s = r->generation->feedback;
-        struct cache_key key;
+        struct cache_key *keys = arena_alloc(&r->arena, MAX(n, (size_t)1) * sizeof *keys);
         int w = 0;
 
-        if (s->file)
-                w = writer_add(r->worker->writer, s->file, e);
+        for (size_t i = 0; i < n; i++)
+                if (!keys || !feedback_key(r, route, list[i].user, &keys[i]))
+                        return reply_error(r, 503, NULL, NULL, "no memory for the %s", n == 1 ? "event" : "events");
+        if (s->file && n)
+                w = writer_add(r->worker->writer, s->file, list, n);
         if (w < 0 && w != -ENOSPC && w != -ENOMEM && w != -EAGAIN)
-                return reply_error(r, 503, NULL, "feedback_not_written", "the event could not be written down: feedback.file cannot be opened (%s)", ERRNO_TEXT(w));
+                return reply_error(r, 503, NULL, "feedback_not_written", "the %s could not be written down: feedback.file cannot be opened (%s)",
+                                   n == 1 ? "event" : "events", ERRNO_TEXT(w));
         if (w < 0)
-                return reply_error(r, 507, NULL, "feedback_not_written", "the event could not be written down: %s; try again later", ERRNO_TEXT(w));
-        if (!feedback_key(r, route, e->user, &key))
-                return reply_error(r, 503, NULL, NULL, "no memory for the event");
-        count(r, &key, e->item);
+                return reply_error(r, 507, NULL, "feedback_not_written", "the %s could not be written down: %s; try again later", n == 1 ? "event" : "events",
+                                   ERRNO_TEXT(w));
+        for (size_t i = 0; i < n; i++)
+                count(r, &keys[i], list[i].item);
         return GO;
 }
 
@@ -149,8 +154,8 @@ enum next feedback_parse(struct request *r)
                         (void)read_event(r, js_take(&j), "events", n, &list[n]);
                 }
         }
-        for (size_t i = 0; i < n && !r->ended; i++) /* all are good before the first counts */
-                (void)take_event(r, route, &list[i]);
+        if (!r->ended)
+                (void)take_events(r, route, list, n);
         if (r->ended)
                 return GO;
         m = snprintf(text, sizeof text, "{\"object\":\"feedback\",\"accepted\":%zu}", n);

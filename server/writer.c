@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker gathers lines and hands them to the one thread that writes, because a disk, or a server behind it, may take any time.  What does not go
- * out stays, in order, up to a limit of all workers together: then whoever adds is told.
+ * out stays, in order, up to a limit of all workers together for each file: then whoever adds is told.
  */
 #include "writer.h"
 
@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "crash.h"
@@ -18,7 +19,7 @@
 
 #include "base.h"
 
-enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000, RETRY_S = 1, END_S = 5, TAIL = 4096 };
+enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000, RETRY_S = 1, END_S = 5, TAIL = 4096, LOCK_MS = 1000, LOCK_STEP_MS = 5, OPEN_AGAIN = 3 };
 
 /* Of one worker. */
 struct writer {
@@ -32,7 +33,8 @@ struct writer {
 struct batch {
         struct batch *next;
         char *file, *text;
-        size_t n, at; /* bytes, and of these written */
+        size_t n, at; /* bytes, and of these written: whole lines */
+        bool failed;  /* under the lock: it has been tried */
         int refused;  /* under the lock: the errno of an open() that will not come right by waiting */
 };
 
@@ -59,11 +61,40 @@ static void complain(const struct batch *b, const char *what, int error)
                 atomic_load_explicit(&waiting, memory_order_relaxed));
 }
 
+static bool is_regular(const struct stat *s)
+{
+        return S_ISREG(s->st_mode);
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+        return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Other processes write to the same file: what they are in the middle of is no half line, and none of ours goes between.  1: the file is
+ * ours until it is closed; 0: there are no locks; else -errno. */
+static int lock_file(int fd)
+{
+        static const struct timespec moment = { 0, LOCK_STEP_MS * 1000000 };
+        struct stat s;
+
+        if (fstat(fd, &s) < 0 || (!is_regular(&s) && !S_ISFIFO(s.st_mode)))
+                return 0;
+        for (int ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; ms += LOCK_STEP_MS) {
+                if (errno != EWOULDBLOCK && errno != EINTR)
+                        return 0;
+                if (ms >= LOCK_MS)
+                        return -EWOULDBLOCK;
+                (void)nanosleep(&moment, NULL);
+        }
+        return 1;
+}
+
 /*
  * Half a line at the end is what a process left that ended on a full disk: what is appended behind it would become a line of somebody else's.  A
- * file that cannot be read, or is a pipe, is taken as it is.
+ * file that cannot be read, or is a pipe, is taken as it is.  Where there are no locks nothing is cut: it may be the beginning of another's line.
  */
-static void cut_half_line(int fd, const char *file)
+static void cut_half_line(int fd, const char *file, bool locked)
 {
         CLEANUP(close_p) int in = -1;
         char tail[TAIL];
@@ -72,17 +103,17 @@ static void cut_half_line(int fd, const char *file)
         off_t from;
         ssize_t n;
 
-        if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode) || s.st_size == 0)
+        if (fstat(fd, &s) < 0 || !is_regular(&s) || s.st_size == 0)
                 return;
         in = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (in < 0 || fstat(in, &same) < 0 || same.st_dev != s.st_dev || same.st_ino != s.st_ino) /* moved away just now */
+        if (in < 0 || fstat(in, &same) < 0 || !is_same(&s, &same)) /* moved away just now */
                 return;
         from = MAX(s.st_size - TAIL, 0);
         n = pread(in, tail, sizeof tail, from);
         if (n <= 0 || from + n != s.st_size || tail[n - 1] == '\n')
                 return;
         end = memrchr(tail, '\n', (size_t)n);
-        if (!end && from > 0) { /* no line of ours is that long */
+        if (!locked || (!end && from > 0)) { /* no line of ours is that long */
                 log_msg(NULL, PM_WARN, "feedback.file '%s' ends without a newline, using a new line", file);
                 (void)!write(fd, "\n", 1);
                 return;
@@ -110,33 +141,67 @@ static int name_columns(int fd)
         return -ENOSPC;
 }
 
-static int open_file(const char *file)
+static int open_path(const char *file)
 {
-        int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0640), r;
+        int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 
-        if (fd < 0 && errno == EEXIST)
-                fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
-        if (fd < 0)
-                return -1;
-        cut_half_line(fd, file);
-        r = name_columns(fd);
-        if (r == 0)
-                return fd;
+        return fd < 0 && errno == EEXIST ? open(file, O_WRONLY | O_APPEND | O_CLOEXEC) : fd;
+}
+
+/* The file, ready for a whole line; or -1, errno and what could not be done. */
+static int open_file(const char *file, const char **ret_what, bool *ret_locked)
+{
+        struct stat s, named;
+        int fd, r;
+
+        for (int again = 0;; again++) {
+                *ret_what = "open";
+                fd = open_path(file);
+                if (fd < 0)
+                        return -1;
+                r = lock_file(fd);
+                if (r != 1 || again == OPEN_AGAIN || (fstat(fd, &s) == 0 && stat(file, &named) == 0 && is_same(&s, &named)))
+                        break;
+                (void)close(fd); /* it was moved away while we waited for it */
+        }
+        *ret_locked = r == 1;
+        *ret_what = "lock";
+        if (r >= 0) {
+                *ret_what = "write to";
+                cut_half_line(fd, file, *ret_locked);
+                r = name_columns(fd);
+                if (r == 0)
+                        return fd;
+        }
         (void)close(fd);
         errno = -r;
         return -1;
 }
 
-/* Of n bytes just written, how many count: those up to the last line's end, if what is behind it could be taken back. */
-static size_t whole_lines(int fd, const char *text, size_t n)
+/* Writes what it can.  Returns how much of it counts: up to the last line's end.  What is behind that is taken back, or, where that cannot be,
+ * made an end of by whoever opens the file next. */
+static size_t write_lines(int fd, bool locked, const char *text, size_t n, int *ret_error)
 {
-        const char *end = memrchr(text, '\n', n);
-        size_t half = n - (end ? (size_t)(end + 1 - text) : 0);
-        off_t at = half ? lseek(fd, 0, SEEK_CUR) : -1;
+        size_t done = 0, half;
+        const char *end;
         struct stat s;
+        off_t at;
 
-        /* nobody else may have written behind us */
-        return at > 0 && fstat(fd, &s) == 0 && s.st_size == at && ftruncate(fd, at - (off_t)half) == 0 ? n - half : n;
+        *ret_error = 0;
+        while (done < n && !*ret_error) {
+                ssize_t m = write(fd, text + done, n - done);
+
+                if (m > 0)
+                        done += (size_t)m;
+                else if (m == 0 || errno != EINTR)
+                        *ret_error = m == 0 ? ENOSPC : errno;
+        }
+        end = done ? memrchr(text, '\n', done) : NULL;
+        half = done - (end ? (size_t)(end + 1 - text) : 0);
+        at = half && locked ? lseek(fd, 0, SEEK_CUR) : -1;
+        if (at > 0 && fstat(fd, &s) == 0 && s.st_size == at)
+                (void)!ftruncate(fd, at - (off_t)half);
+        return done - half;
 }
 
 /* Full disks and tables of files come right by themselves. */
@@ -148,24 +213,23 @@ static bool is_passing(int error)
 /* False: some of it is left.  *ret_refused is batch.refused. */
 static bool write_batch(struct batch *b, int *ret_refused)
 {
-        CLEANUP(close_p) int fd = open_file(b->file);
-        ssize_t n;
+        const char *what;
+        bool locked;
+        CLEANUP(close_p) int fd = open_file(b->file, &what, &locked);
+        size_t kept;
+        int error;
 
         *ret_refused = 0;
         if (fd < 0) {
                 *ret_refused = is_passing(errno) ? 0 : errno;
-                complain(b, "open", errno);
+                complain(b, what, errno);
                 return false;
         }
-        n = write(fd, b->text + b->at, b->n - b->at);
-        if (n < 0 || (size_t)n < b->n - b->at)
-                complain(b, "write to", n < 0 ? errno : ENOSPC);
-        if (n > 0) {
-                size_t kept = whole_lines(fd, b->text + b->at, (size_t)n);
-
-                b->at += kept;
-                atomic_fetch_sub_explicit(&waiting, kept, memory_order_relaxed);
-        }
+        kept = write_lines(fd, locked, b->text + b->at, b->n - b->at, &error);
+        if (error)
+                complain(b, "write to", error);
+        b->at += kept;
+        atomic_fetch_sub_explicit(&waiting, kept, memory_order_relaxed);
         return b->at == b->n;
 }
 
@@ -193,14 +257,14 @@ static void set_refused(struct batch *b, int refused)
         b->refused = refused;
 }
 
-/* Under the lock: what a reload has sent to another file does not wait for one that cannot be opened. */
+/* Under the lock: what a reload has sent to another file does not wait for one that takes nothing. */
 static void let_others_pass(struct batch *b)
 {
         struct batch *other = b->next;
 
         while (other && strcmp(other->file, b->file) == 0)
                 other = other->next;
-        if (!b->refused || b->at || !other)
+        if (!other)
                 return;
         first = b->next;
         b->next = NULL;
@@ -228,8 +292,9 @@ static void *writer_main(void *arg)
                 pthread_mutex_lock(&lock);
                 set_refused(b, refused);
                 if (!done && !last_try) {
+                        b->failed = true;
                         let_others_pass(b);
-                        if (!stopping && (first == b || first->refused))
+                        if (!stopping && first->failed)
                                 wait_a_while();
                         continue;
                 }
@@ -406,12 +471,28 @@ int writer_check(const char *file, char *why, size_t size)
         return -EINVAL;
 }
 
-int writer_add(struct writer *w, const char *file, const struct edge *e)
+/* Is there room for so much more of what w gathers? */
+static bool has_room(const struct writer *w, size_t need)
+{
+        size_t of_file = w->n + need;
+
+        if (LIKELY(atomic_load_explicit(&waiting, memory_order_relaxed) + of_file <= WAITING_MAX))
+                return true;
+        pthread_mutex_lock(&lock); /* a file that was left by a reload may have all of it */
+        for (const struct batch *b = first; b; b = b->next)
+                of_file += strcmp(b->file, w->file) == 0 ? b->n - b->at : 0;
+        pthread_mutex_unlock(&lock);
+        return of_file <= WAITING_MAX;
+}
+
+int writer_add(struct writer *w, const char *file, const struct edge *edges, size_t n_edges)
 {
         static const struct timeval second = { GATHER_S, 0 };
-        size_t need = e->user.n + e->item.n + 80;
         int refused = refuses(file);
+        size_t need = 0;
 
+        for (size_t i = 0; i < n_edges; i++)
+                need += edges[i].user.n + edges[i].item.n + 80;
         if (refused < 0)
                 return refused;
         if (w->file && strcmp(w->file, file) != 0) { /* a reload has named another */
@@ -423,7 +504,7 @@ int writer_add(struct writer *w, const char *file, const struct edge *e)
         }
         if (!w->file && !(w->file = strdup(file)))
                 return -ENOMEM;
-        if (atomic_load_explicit(&waiting, memory_order_relaxed) + w->n + need > WAITING_MAX)
+        if (!has_room(w, need))
                 return -ENOSPC;
         if (w->n + need > w->room) {
                 size_t room = MAX(2 * w->room, (size_t)4096) + need;
@@ -436,7 +517,8 @@ int writer_add(struct writer *w, const char *file, const struct edge *e)
         }
         if (w->n == 0)
                 (void)event_add(w->timer, &second);
-        w->n += (size_t)snprintf(w->text + w->n, w->room - w->n, "%.*s\t%.*s\t%.9g\t%" PRId64 "\n", (int)e->user.n, e->user.p, (int)e->item.n,
-                                 e->item.p, e->weight, e->time);
+        for (const struct edge *e = edges; e < edges + n_edges; e++)
+                w->n += (size_t)snprintf(w->text + w->n, w->room - w->n, "%.*s\t%.*s\t%.9g\t%" PRId64 "\n", (int)e->user.n, e->user.p, (int)e->item.n,
+                                         e->item.p, e->weight, e->time);
         return 0;
 }

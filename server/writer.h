@@ -24,10 +24,10 @@ struct edge {
 
 struct writer *writer_create(struct worker *w); /* NULL: no memory */
 /*
- * 0; -ENOSPC: more than 4 MiB of all workers wait, because the file does not take them; -ENOMEM, -EAGAIN: no thread; else what open() said of this
+ * All of them, or none.  0; -ENOSPC: more than 4 MiB of all workers wait, because the file does not take them; -ENOMEM, -EAGAIN: no thread; else what open() said of this
  * file, when lines that wait for it were to be written.
  */
-int writer_add(struct writer *w, const char *file, const struct edge *e);
+int writer_add(struct writer *w, const char *file, const struct edge *edges, size_t n);
 /* Could the file be opened, or made?  0, -ENOMEM, or -EINVAL and why.  Main thread. */
 int writer_check(const char *file, char *why, size_t size);
 void writer_destroy(struct writer *w); /* hands over what is left; NULL is fine */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * options_value.h - one scalar of a configuration file into a number, and back.  Used by the options_*.c files only.
+ * options_value.h - one scalar of a configuration file, or of a command line, into a number, and back.
  */
 #ifndef PM_OPTIONS_VALUE_H
 #define PM_OPTIONS_VALUE_H

@@ -11,8 +11,6 @@
 
 #include <stddef.h>
 
-#define GATES_FIT_L2 30.
-
 struct gates_fit {
         const float *x;        /* [n][dim] */
         size_t n, dim;

@@ -1,56 +1,80 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command lines: one loop over the options of all subcommands; the whole text of a value must be what was asked for, and a message
- * names the option.
+ * Command lines: getopt finds the options, whose values are read as strictly as those of a configuration file.  If an option is there
+ * twice, the last one counts.
  */
+#include <getopt.h>
 #include <sys/stat.h>
 
 #include "base.h"
-#include "commands.h"
+#include "arguments.h"
+#include "options_value.h"
 
-int arguments_each(int argc, char **argv, const struct option *options, int help, const char *help_text,
-                   int (*take)(void *task, int option, const char *value), void *task)
+#define ROWS_MAX 63
+#define HELP_COLUMN 25
+#define WIDTH 120
+#define HELP 256 /* what getopt says for --help; for the n-th option n more */
+
+static bool ended(const struct argument *row)
 {
-        int option;
-
-        while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-                if (option == help) {
-                        (void)fputs(help_text, stdout);
-                        return 1;
-                }
-                if (take(task, option, optarg) < 0)
-                        return 3;
-        }
-        return 0;
+        return !row->is.key && !row->is.help;
 }
 
-int argument_number(const char *option, const char *text, long min, long max, long *ret)
-{
-        char *end;
-        long n;
+/* ---- values -------------------------------------------------------------------------------------------------------------- */
 
-        errno = 0;
-        n = strtol(text, &end, 10);
-        if (end == text || *end || errno || n < min || n > max) {
-                (void)fprintf(stderr, "%s: '%s' is not a whole number in %ld..%ld\n", option, text, min, max);
+static void wrong_value(const char *option, const struct pm_option *o, const char *text)
+{
+        char range[VALUE_RANGE_MAX];
+
+        (void)value_range(o, range);
+        (void)fprintf(stderr, "%s: '%s' is not %s%s%s%s\n", option, text, o->type == PM_CHOICE ? "one of " : value_form(o->type),
+                      o->type == PM_CHOICE ? o->choices : "", *range ? " in " : "", range);
+}
+
+static int store(const struct argument *row, void *self, const char *text)
+{
+        void *field = (char *)self + row->is.offset;
+        char option[64];
+        struct value v;
+
+        if (row->take)
+                return row->take(field, text);
+        if (row->is.type == PM_BOOL) {
+                *(bool *)field = true;
+                return 0;
+        }
+        if (row->is.type == PM_STR) {
+                memcpy(field, &text, sizeof text);
+                return 0;
+        }
+        if (value_parse(&row->is, text, &v) < 0) {
+                (void)snprintf(option, sizeof option, "--%s", row->is.key);
+                wrong_value(option, &row->is, text);
                 return -EINVAL;
         }
-        *ret = n;
+        if (row->is.type == PM_REAL)
+                memcpy(field, &v.r, sizeof v.r);
+        else if (row->size == sizeof(int))
+                memcpy(field, &(int){ (int)v.i }, sizeof(int));
+        else
+                memcpy(field, &v.i, sizeof v.i);
         return 0;
 }
 
 int argument_real(const char *option, const char *text, double min, double max, double *ret)
 {
-        char *end;
-        double x = strtod(text, &end);
+        struct pm_option o = { .type = PM_REAL, .min = min, .max = max };
+        struct value v;
 
-        if (end == text || *end || !(x >= min && x <= max)) {
-                (void)fprintf(stderr, "%s: '%s' is not a number in %g..%g\n", option, text, min, max);
+        if (value_parse(&o, text, &v) < 0) {
+                wrong_value(option, &o, text);
                 return -EINVAL;
         }
-        *ret = x;
+        *ret = v.r;
         return 0;
 }
+
+/* ---- outputs ------------------------------------------------------------------------------------------------------------- */
 
 /* The folder that a path lies in is one that can be written to. */
 static bool folder_of_ok(const char *path)
@@ -69,31 +93,19 @@ static bool folder_of_ok(const char *path)
         return access(folder, W_OK | X_OK) == 0;
 }
 
-int argument_output(const char *option, const char *path, bool replaced)
+int argument_output(const char *option, const char *path, enum argument_output how)
 {
         struct stat st;
-        bool there = stat(path, &st) == 0;
+        bool there = stat(path, &st) == 0, folder = how == ARGUMENT_FOLDER, replaced = how == ARGUMENT_REPLACED;
 
-        errno = there && S_ISDIR(st.st_mode) ? EISDIR : !*path ? ENOENT : 0;
+        errno = there && S_ISDIR(st.st_mode) != folder ? (folder ? ENOTDIR : EISDIR) : !*path ? ENOENT : 0;
         if (there && errno == 0 && replaced && !S_ISREG(st.st_mode)) {
                 (void)fprintf(stderr, "%s: '%s' is not a file: what is there would be replaced\n", option, path);
                 return 3;
         }
-        if (errno == 0 && (there && !replaced ? access(path, W_OK) == 0 : folder_of_ok(path)))
+        if (errno == 0 && (there && !replaced ? access(path, folder ? W_OK | X_OK : W_OK) == 0 : folder_of_ok(path)))
                 return 0;
-        (void)fprintf(stderr, "%s: cannot write '%s': %s\n", option, path, ERRNO_TEXT(errno));
-        return 3;
-}
-
-int argument_output_folder(const char *option, const char *path)
-{
-        struct stat st;
-        bool there = stat(path, &st) == 0;
-
-        errno = there && !S_ISDIR(st.st_mode) ? ENOTDIR : !*path ? ENOENT : 0;
-        if (errno == 0 && (there ? access(path, W_OK | X_OK) == 0 : folder_of_ok(path)))
-                return 0;
-        (void)fprintf(stderr, "%s: cannot write to folder '%s': %s\n", option, path, ERRNO_TEXT(errno));
+        (void)fprintf(stderr, "%s: cannot write %s'%s': %s\n", option, folder ? "to folder " : "", path, ERRNO_TEXT(errno));
         return 3;
 }
 
@@ -101,4 +113,152 @@ int argument_missing(const char *command, const char *option)
 {
         (void)fprintf(stderr, "%s: %s is required; see pointsman-train %s --help\n", command, option, command);
         return 2;
+}
+
+static int check_filled(const struct arguments *a, const void *self)
+{
+        int r = 0;
+
+        for (const struct argument *row = a->table; r == 0 && !ended(row); row++) {
+                const char *text = NULL;
+                char option[64];
+
+                if (!(row->is.flags & PM_REQUIRED) && row->output == ARGUMENT_READ)
+                        continue;
+                (void)snprintf(option, sizeof option, "--%s", row->is.key);
+                memcpy(&text, (const char *)self + row->is.offset, sizeof text);
+                if (!text && (row->is.flags & PM_REQUIRED))
+                        return 1 + argument_missing(a->command, option);
+                if (text && row->output != ARGUMENT_READ)
+                        r = argument_output(option, text, row->output);
+        }
+        return r;
+}
+
+/* ---- help ---------------------------------------------------------------------------------------------------------------- */
+
+/* From a column on, in lines of the page's width; a line's end in the text is kept. */
+static void put_wrapped(const char *text)
+{
+        const size_t room = WIDTH - HELP_COLUMN;
+
+        while (*text) {
+                size_t n = strcspn(text, "\n");
+
+                if (n > room)
+                        for (n = room; n > 1 && text[n] != ' '; n--)
+                                ;
+                (void)printf("%.*s\n", (int)n, text);
+                text += n + (text[n] != '\0');
+                if (*text)
+                        (void)printf("%*s", HELP_COLUMN, "");
+        }
+}
+
+static void put_row(const struct argument *row)
+{
+        const char *preset = row->is.preset;
+        char text[2048], range[VALUE_RANGE_MAX];
+        int n = printf("  --%s%s%s", row->is.key, row->value ? " " : "", row->value ? row->value : "");
+        bool told = *value_range(&row->is, range) && row->is.max < INT_MAX;
+
+        if (n >= HELP_COLUMN - 1)
+                n = printf("\n") - 1;
+        (void)printf("%*s", HELP_COLUMN - n, "");
+        (void)snprintf(text, sizeof text, "%s%s%s%s%s%s", row->is.help, told ? "; " : "", told ? range : "",
+                       preset ? " (" : "", preset ? preset : "", preset ? ")" : "");
+        put_wrapped(text);
+}
+
+static void put_help(const struct arguments *a)
+{
+        if (a->forms) {
+                (void)fputs(a->forms, stdout);
+        } else {
+                (void)printf("usage: pointsman-train %s", a->command);
+                for (const struct argument *row = a->table; !ended(row); row++)
+                        if (row->is.flags & PM_REQUIRED)
+                                (void)printf(" --%s %s", row->is.key, row->value);
+                (void)puts(" [OPTION...]");
+        }
+        (void)putchar('\n');
+        for (const struct argument *row = a->table; !ended(row); row++)
+                if (row->is.key)
+                        put_row(row);
+                else
+                        (void)puts(row->is.help);
+        if (a->note)
+                (void)printf("\n%s\n", a->note);
+}
+
+/* ---- the line ------------------------------------------------------------------------------------------------------------ */
+
+static void unknown_option(const struct arguments *a, const char *word)
+{
+        const char *known[ROWS_MAX + 1], *name = word + strspn(word, "-"), *nearest;
+        size_t n = 0, length = strcspn(name, "="), begun = 0;
+        char cut[64];
+
+        for (const struct argument *row = a->table; !ended(row); row++)
+                if (row->is.key) {
+                        begun += strncmp(row->is.key, name, length) == 0;
+                        known[n++] = row->is.key;
+                }
+        (void)snprintf(cut, sizeof cut, "%.*s", (int)MIN(length, sizeof cut - 1), name);
+        nearest = begun > 1 ? NULL : options_nearest(cut, known, n);
+        if (nearest)
+                (void)fprintf(stderr, "%s: unknown option '%s' - did you mean '--%s'?\n", a->command, word, nearest);
+        else
+                (void)fprintf(stderr, "%s: %s '%s'; see pointsman-train %s --help\n", a->command,
+                              begun > 1 && length > 0 ? "several options begin with" : "unknown option", word, a->command);
+}
+
+/* What stands beside the options: the word of the command, or nothing. */
+static int check_words(const struct arguments *a, int argc, char **argv)
+{
+        const char *word = strchr(a->command, ' ');
+        int wanted = word ? 1 : 0;
+
+        if (word && (optind == argc || strcmp(argv[optind], word + 1) != 0))
+                (void)fprintf(stderr, "%s\n", a->known);
+        else if (optind + wanted < argc)
+                (void)fprintf(stderr, "%s: what is '%s'?\n", a->command, argv[optind + wanted]);
+        else
+                return 0;
+        return 3;
+}
+
+int arguments_read(const struct arguments *a, int argc, char **argv, void *self)
+{
+        struct option options[ROWS_MAX + 2] = { { "help", no_argument, NULL, HELP } };
+        const struct argument *of[ROWS_MAX + 1] = { NULL };
+        int n = 1, option, r;
+
+        for (const struct argument *row = a->table; !ended(row); row++) {
+                if (!row->is.key)
+                        continue;
+                assert(n <= ROWS_MAX);
+                of[n] = row;
+                options[n] = (struct option){ row->is.key, row->value ? required_argument : no_argument, NULL, HELP + n };
+                n++;
+                if (row->is.preset && store(row, self, row->is.preset) < 0)
+                        return 3;
+        }
+        opterr = 0;
+        while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+                if (option == HELP) {
+                        put_help(a);
+                        return 1;
+                }
+                if (option > HELP && store(of[option - HELP], self, optarg) == 0)
+                        continue;
+                if (option < HELP && optopt >= HELP)
+                        (void)fprintf(stderr, "%s: --%s %s\n", a->command, options[optopt - HELP].name,
+                                      option == ':' ? "needs a value" : "takes no value");
+                else if (option < HELP)
+                        unknown_option(a, argv[optind - 1]);
+                return 3;
+        }
+        r = check_words(a, argc, argv);
+        return r ? r : check_filled(a, self);
 }

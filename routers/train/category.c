@@ -8,9 +8,9 @@
  * 2. The model that is written is trained on everything.
  * 3. The threshold: given, or chosen on prompts with unknown ones among them, or .5, where a decision is as often wrong as right.
  */
-#include <getopt.h>
 #include <math.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "calibrate.h"
 #include "commands.h"
@@ -23,35 +23,13 @@
 #define PARTS 5
 #define WORST 8
 
-static const char help_text[] =
-        "usage: pointsman-train category --in F.jsonl[.gz] --text FIELD[,FIELD...] --label FIELD --out M.safetensors\n"
-        "\n"
-        "  --in FILE              prompts, one JSON object a line; gzip'd or plain\n"
-        "  --text FIELD,...       what the prompt is; fields are joined by newlines, a list gives a line for each item\n"
-        "  --label FIELD          its category\n"
-        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold); after --threshold-on it is\n"
-        "                         said of that file\n"
-        "  --unknown LABEL        lines of this label belong to no category: not trained on, wanted below the threshold\n"
-        "  --threshold-on FILE    choose the threshold that makes most decisions on these lines right\n"
-        "  --threshold T          or take this one (0..1).  Neither: 0.5\n"
-        "  --out FILE             the model (safetensors)\n"
-        "  --seed N               of the held-back part and the solver (0)\n"
-        "  --bits N               2^N buckets of features, 8..18 (17)\n"
-        "  --loss hinge|softmax   a linear SVM of each category against the rest, or a softmax of all (hinge; with --encoder\n"
-        "                         both are tried, and what is more often right on the held-back part is taken)\n"
-        "  --cost C               higher fits closer (3, of a softmax 10)\n"
-        "  --encoder FOLDER       a static model (configs/models/pointsman-static): look at the prompt's vector, too\n"
-        "  --dense-weight W       its length beside the features, whose length is 1 (0.4, of a softmax 1)\n"
-        "  --text-max N           bytes read of a prompt (16384)\n"
-        "  --max-bad N            so many lines may be unusable (100)\n"
-        "  --json                 print the figures as JSON\n"
-        "\n"
-        "The same input, options and build give the same bytes.\n";
+enum loss { HINGE, SOFTMAX, BOTH }; /* BOTH: none was given */
 
 struct task {
         struct rows_source in, on;
         struct fit_settings fit;
-        const char *out, *unknown, *encoder, *loss;
+        const char *out, *unknown, *encoder;
+        int loss;              /* enum loss */
         struct encoder *opened;
         double threshold;      /* below 0: not given */
         double cost, dense_weight; /* 0: not given */
@@ -64,92 +42,54 @@ struct task {
         char rule_text[128];
 };
 
-enum argument {
-        IN = 256, TEXT, LABEL, WHERE, UNKNOWN, ON, THRESHOLD, OUT, SEED, BITS, LOSS, COST, ENCODER, DENSE_WEIGHT, TEXT_MAX, MAX_BAD, JSON, HELP,
-};
-
-static const struct option long_options[] = {
-        { "in", required_argument, NULL, IN },
-        { "text", required_argument, NULL, TEXT },
-        { "label", required_argument, NULL, LABEL },
-        { "where", required_argument, NULL, WHERE },
-        { "unknown", required_argument, NULL, UNKNOWN },
-        { "threshold-on", required_argument, NULL, ON },
-        { "threshold", required_argument, NULL, THRESHOLD },
-        { "out", required_argument, NULL, OUT },
-        { "seed", required_argument, NULL, SEED },
-        { "bits", required_argument, NULL, BITS },
-        { "loss", required_argument, NULL, LOSS },
-        { "cost", required_argument, NULL, COST },
-        { "encoder", required_argument, NULL, ENCODER },
-        { "dense-weight", required_argument, NULL, DENSE_WEIGHT },
-        { "text-max", required_argument, NULL, TEXT_MAX },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "json", no_argument, NULL, JSON },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
-};
-
-static int take_option(void *task, int option, const char *value)
+static int take_where(void *task, const char *value)
 {
         struct task *t = task;
-        long n = 0;
-        int r = 0;
 
-        switch (option) {
-        case IN: t->in.path = value; break;
-        case TEXT: t->in.text = value; break;
-        case LABEL: t->in.label = value; break;
-        case WHERE: return rows_where(t->on.path ? &t->on : &t->in, value);
-        case UNKNOWN: t->unknown = value; break;
-        case ON: t->on.path = value; break;
-        case THRESHOLD: return argument_real("--threshold", value, 0, 1, &t->threshold);
-        case OUT: t->out = value; break;
-        case SEED:
-                r = argument_number("--seed", value, 0, INT_MAX, &n);
-                t->fit.seed = (unsigned)n;
-                break;
-        case BITS:
-                r = argument_number("--bits", value, NGRAMS_BITS_MIN, NGRAMS_BITS_MAX, &n);
-                t->fit.bits = (unsigned)n;
-                break;
-        case LOSS:
-                if (strcmp(value, "hinge") != 0 && strcmp(value, "softmax") != 0) {
-                        (void)fprintf(stderr, "--loss '%s': must be hinge or softmax\n", value);
-                        return -EINVAL;
-                }
-                t->loss = value;
-                break;
-        case COST: return argument_real("--cost", value, 1e-4, 1e4, &t->cost);
-        case ENCODER: t->encoder = value; break;
-        case DENSE_WEIGHT: return argument_real("--dense-weight", value, 1e-3, 1e3, &t->dense_weight);
-        case TEXT_MAX:
-                r = argument_number("--text-max", value, NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX, &n);
-                t->fit.text_max = (size_t)n;
-                break;
-        case MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                t->in.max_bad = (size_t)n;
-                break;
-        case JSON: t->json = true; break;
-        default: return -EINVAL;
-        }
-        return r;
+        return rows_where(t->on.path ? &t->on : &t->in, value);
 }
+
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, in.path, "in", "FILE", PM_REQUIRED, NULL,
+                      "prompts, one JSON object a line; gzip'd or plain"),
+        ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
+                      "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
+        ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
+        { .is = { .key = "where", .help = ROWS_WHERE_HELP "; after --threshold-on it is said of that file" },
+          .value = "FIELD=VALUE", .take = take_where },
+        ARGUMENT_TEXT(struct task, unknown, "unknown", "LABEL", 0, NULL,
+                      "lines of this label belong to no category: not trained on, wanted below the threshold"),
+        ARGUMENT_TEXT(struct task, on.path, "threshold-on", "FILE", 0, NULL,
+                      "choose the threshold that makes most decisions on these lines right"),
+        ARGUMENT_REAL(struct task, threshold, "threshold", NULL, 0, 1, "or take this one (neither: 0.5)"),
+        ARGUMENT_NUMBER(struct task, fit.seed, "seed", "0", 0, INT_MAX, "of the held-back part and the solver"),
+        ARGUMENT_NUMBER(struct task, fit.bits, "bits", "17", NGRAMS_BITS_MIN, NGRAMS_BITS_MAX, "2^N buckets of features"),
+        ARGUMENT_CHOICE(struct task, loss, "loss", NULL, "hinge|softmax",
+                        "a linear SVM of each category against the rest, or a softmax of all (hinge; with --encoder both "
+                        "are tried, and what is more often right on the held-back part is taken)"),
+        ARGUMENT_REAL(struct task, cost, "cost", NULL, 1e-4, 1e4, "higher fits closer (3, of a softmax 10)"),
+        ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
+                      "a static model (configs/models/pointsman-static): look at the prompt's vector, too"),
+        ARGUMENT_REAL(struct task, dense_weight, "dense-weight", NULL, 1e-3, 1e3,
+                      "its length beside the features, whose length is 1 (0.4, of a softmax 1)"),
+        ARGUMENT_NUMBER(struct task, fit.text_max, "text-max", "16384", NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX,
+                        "bytes read of a prompt"),
+        ROWS_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
+        ARGUMENT_FLAG(struct task, json, "json", "print the figures as JSON"),
+        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "the model (safetensors)"),
+        ARGUMENT_END,
+};
+
+static const struct arguments arguments = { .command = "category", .table = table,
+                                            .note = "The same input, options and build give the same bytes." };
 
 /* 0: go on; else the exit status plus one. */
 static int read_arguments(struct task *t, int argc, char **argv)
 {
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+        int r = arguments_read(&arguments, argc, argv, t);
 
         if (r)
                 return r;
-        if (optind < argc) {
-                (void)fprintf(stderr, "category: what is '%s'?\n", argv[optind]);
-                return 3;
-        }
-        if (!t->in.path || !t->in.text || !t->in.label || !t->out)
-                return 1 + argument_missing("category", !t->in.path ? "--in" : !t->in.text ? "--text" : !t->in.label ? "--label" : "--out");
         if (t->on.path && t->threshold >= 0) {
                 (void)fprintf(stderr, "category: --threshold and --threshold-on exclude each other\n");
                 return 3;
@@ -157,7 +97,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         t->on.text = t->in.text;
         t->on.label = t->in.label;
         t->on.max_bad = t->in.max_bad;
-        return argument_output("--out", t->out, true);
+        return 0;
 }
 
 /* Decides the held-back rows, calibrates on them, and measures with that calibration. */
@@ -196,7 +136,7 @@ static int hold_back(struct task *t)
         CLEANUP(free_p) bool *use = calloc(t->rows.n, sizeof *use), *right = calloc(t->rows.n, sizeof *right);
         CLEANUP(free_p) struct decision *d = calloc(t->rows.n, sizeof *d);
         CLEANUP(free_p) double *logit = calloc(t->rows.n, sizeof *logit);
-        bool both = t->opened && !t->loss, softmax = t->loss && strcmp(t->loss, "softmax") == 0;
+        bool both = t->opened && t->loss == BOTH, softmax = t->loss == SOFTMAX;
         struct fitted f[2] = { { 0 } };
         double hinge;
         int r;
@@ -358,8 +298,7 @@ static int open_encoder(struct task *t)
 
 int command_category(int argc, char **argv)
 {
-        struct task t = { .fit = { .bits = 17, .tolerance = .1, .text_max = 16384 }, .threshold = -1,
-                          .in = { .max_bad = 100 }, .rule = "as often wrong as right" };
+        struct task t = { .fit = { .tolerance = .1 }, .loss = BOTH, .threshold = -1, .rule = "as often wrong as right" };
         int r = read_arguments(&t, argc, argv);
 
         if (r != 0)

@@ -3,40 +3,8 @@
  * Bad lines are told with file and line, as a compiler tells them.
  */
 #include "base.h"
-#include "commands.h"
 #include "edges.h"
 #include "progress.h"
-
-int edges_option(struct edges *e, int option, const char *value)
-{
-        long n = 0;
-        int r = 0;
-
-        switch (option) {
-        case EDGES_FILE: e->source.path = value; break;
-        case EDGES_USER: e->source.user = value; break;
-        case EDGES_ITEM: e->source.item = value; break;
-        case EDGES_WEIGHT: e->source.weight = value; break;
-        case EDGES_TIME: e->source.time = value; break;
-        case EDGES_SPLIT: e->source.split = value; break;
-        case EDGES_USE: e->use = value; break;
-        case EDGES_ONE_KIND: e->source.one_kind = true; break;
-        case EDGES_WEIGHTED: e->weighted = true; break;
-        case EDGES_MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                e->source.max_bad = (size_t)n;
-                return r;
-        case EDGES_FORMAT:
-                e->source.format = strcmp(value, "tsv") == 0 ? GRAPH_TSV : strcmp(value, "csv") == 0 ? GRAPH_CSV
-                                   : strcmp(value, "jsonl") == 0 ? GRAPH_JSONL : GRAPH_AUTO;
-                if (e->source.format != GRAPH_AUTO)
-                        return 0;
-                (void)fprintf(stderr, "--format: '%s' is none of tsv, csv, jsonl\n", value);
-                return -EINVAL;
-        default: return 1;
-        }
-        return 0;
-}
 
 static void show(void *ctx, size_t lines)
 {

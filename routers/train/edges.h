@@ -5,9 +5,9 @@
 #ifndef PM_EDGES_H
 #define PM_EDGES_H
 
-#include <getopt.h>
 #include <stdbool.h>
 
+#include "arguments.h"
 #include "graph.h"
 
 struct edges {
@@ -19,30 +19,20 @@ struct edges {
         size_t used;            /* its index */
 };
 
-enum edges_argument { EDGES_FILE = 512, EDGES_FORMAT, EDGES_USER, EDGES_ITEM, EDGES_WEIGHT, EDGES_TIME, EDGES_SPLIT, EDGES_USE,
-                      EDGES_ONE_KIND, EDGES_WEIGHTED, EDGES_MAX_BAD };
-
-/* To stand among a command's options. */
-#define EDGES_OPTIONS                                                                                                \
-        { "edges", required_argument, NULL, EDGES_FILE }, { "format", required_argument, NULL, EDGES_FORMAT },       \
-        { "user-column", required_argument, NULL, EDGES_USER }, { "item-column", required_argument, NULL, EDGES_ITEM }, \
-        { "weight-column", required_argument, NULL, EDGES_WEIGHT }, { "time-column", required_argument, NULL, EDGES_TIME }, \
-        { "split-column", required_argument, NULL, EDGES_SPLIT }, { "use", required_argument, NULL, EDGES_USE },     \
-        { "one-kind", no_argument, NULL, EDGES_ONE_KIND }, { "weighted", no_argument, NULL, EDGES_WEIGHTED },        \
-        { "max-bad", required_argument, NULL, EDGES_MAX_BAD }
-
-#define EDGES_HELP                                                                                                   \
-        "  --edges FILE           lines of user, item[, weight][, time][, split]: tabs, commas or JSON; plain or gzip'd\n" \
-        "  --format F             tsv, csv or jsonl, where the first line does not show it\n"                        \
-        "  --user-column C        its title, JSON field, or number from 1; so also --item-column, --weight-column,\n" \
-        "                         --time-column, --split-column\n"                                                    \
-        "  --use SPLIT            only these edges (train, where the file has splits)\n"                              \
-        "  --one-kind             users and items are the same things with the same ids: citations, friends\n"        \
-        "  --weighted             weights count; else an edge is there or not\n"                                      \
-        "  --max-bad N            so many lines may be unusable (100)\n"
-
-/* 1: not an option of these; 0: taken; below 0 after a message. */
-int edges_option(struct edges *e, int option, const char *value);
+/* To stand among a command's options: e is a field of T. */
+#define EDGES_ARGUMENTS(T, e, required)                                                                                 \
+        ARGUMENT_TEXT(T, e.source.path, "edges", "FILE", required, NULL,                                                \
+                      "lines of user, item[, weight][, time][, split]: tabs, commas or JSON; plain or gzip'd"),         \
+        ARGUMENT_CHOICE(T, e.source.format, "format", "auto", "auto|tsv|csv|jsonl", "auto: as the first line shows"),   \
+        ARGUMENT_TEXT(T, e.source.user, "user-column", "C", 0, NULL, "its title, JSON field, or number from 1; so also the next ones"), \
+        ARGUMENT_TEXT(T, e.source.item, "item-column", "C", 0, NULL, "of the item"),                                    \
+        ARGUMENT_TEXT(T, e.source.weight, "weight-column", "C", 0, NULL, "of the weight"),                              \
+        ARGUMENT_TEXT(T, e.source.time, "time-column", "C", 0, NULL, "of the time"),                                    \
+        ARGUMENT_TEXT(T, e.source.split, "split-column", "C", 0, NULL, "of the split"),                                 \
+        ARGUMENT_TEXT(T, e.use, "use", "SPLIT", 0, NULL, "only these edges (train, where the file has splits)"),        \
+        ARGUMENT_FLAG(T, e.source.one_kind, "one-kind", "users and items are the same things with the same ids: citations, friends"), \
+        ARGUMENT_FLAG(T, e.weighted, "weighted", "weights count; else an edge is there or not"),                        \
+        ARGUMENT_MANY(T, e.source.max_bad, "max-bad", "100", 0, "so many lines may be unusable")
 
 /* Reads file and matrix; says what was read unless quiet.  0, or below 0 after a message on stderr. */
 int edges_read(struct edges *e);

@@ -2,10 +2,10 @@
 /*
  * pointsman-train embed: vectors of users and items out of edges, or out of somebody else's files.
  */
-#include <getopt.h>
 #include <math.h>
 
 #include "als.h"
+#include "arguments.h"
 #include "base.h"
 #include "commands.h"
 #include "edges.h"
@@ -14,33 +14,6 @@
 #include "progress.h"
 #include "svd.h"
 #include "vectors.h"
-
-static const char help_text[] =
-        "usage: pointsman-train embed --edges FILE --out V.safetensors [--method fastrp|svd|als] [OPTION...]\n"
-        "       pointsman-train embed --items M.npy --item-ids FILE [--users M.npy --user-ids FILE] --out V.safetensors\n"
-        "\n" EDGES_HELP
-        "  --out FILE             the vectors, with their ids (safetensors)\n"
-        "  --method M             fastrp: random projection of the graph, seconds (the preset); svd: its strongest directions;\n"
-        "                         als: factors of implicit feedback\n"
-        "  --dim N                numbers in a vector, 1..1024 (256)\n"
-        "  --seed N               (0)\n"
-        "  --threads N            (as many as there are processors)\n"
-        "fastrp:\n"
-        "  --powers W,W,...       weights of the graph's first, second, ... power (1,0.35)\n"
-        "  --beta B               what many have counts as degree^B, -2..2 (-0.4)\n"
-        "  --sparsity S           one place in S of the random matrix is used (3); 0: the square root of the nodes\n"
-        "  --standard             columns to mean 0 and deviation 1\n"
-        "svd:\n"
-        "  --user-exponent E, --item-exponent E   edges are divided by degree^E first (0.5)\n"
-        "  --spectrum P           directions are weighted by their strength^P, -1..2 (1)\n"
-        "  --rounds N             of power iteration (4)\n"
-        "als:\n"
-        "  --alpha A, --ridge R, --rounds N       confidence, shrinkage, rounds (20, 1, 10)\n"
-        "vectors from elsewhere:\n"
-        "  --items FILE, --users FILE             matrices, .npy or safetensors with one tensor\n"
-        "  --item-ids FILE, --user-ids FILE       their ids, one a line\n"
-        "\n"
-        "The same input, options and build give the same bytes; for svd and als also the same number of threads.\n";
 
 enum method { FASTRP, SVD, ALS };
 
@@ -56,47 +29,20 @@ struct task {
         size_t dim_found;
 };
 
-enum argument { OUT = 256, METHOD, DIM, SEED, THREADS, POWERS, BETA, SPARSITY, STANDARD, USER_EXPONENT, ITEM_EXPONENT, SPECTRUM, ROUNDS,
-                ALPHA, RIDGE, ITEMS, USERS, ITEM_IDS, USER_IDS, HELP };
-
-static const struct option long_options[] = {
-        EDGES_OPTIONS,
-        { "out", required_argument, NULL, OUT },
-        { "method", required_argument, NULL, METHOD },
-        { "dim", required_argument, NULL, DIM },
-        { "seed", required_argument, NULL, SEED },
-        { "threads", required_argument, NULL, THREADS },
-        { "powers", required_argument, NULL, POWERS },
-        { "beta", required_argument, NULL, BETA },
-        { "sparsity", required_argument, NULL, SPARSITY },
-        { "standard", no_argument, NULL, STANDARD },
-        { "user-exponent", required_argument, NULL, USER_EXPONENT },
-        { "item-exponent", required_argument, NULL, ITEM_EXPONENT },
-        { "spectrum", required_argument, NULL, SPECTRUM },
-        { "rounds", required_argument, NULL, ROUNDS },
-        { "alpha", required_argument, NULL, ALPHA },
-        { "ridge", required_argument, NULL, RIDGE },
-        { "items", required_argument, NULL, ITEMS },
-        { "users", required_argument, NULL, USERS },
-        { "item-ids", required_argument, NULL, ITEM_IDS },
-        { "user-ids", required_argument, NULL, USER_IDS },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
-};
-
-static int take_powers(struct task *t, const char *value)
+static int take_powers(void *fastrp, const char *value)
 {
+        struct fastrp_settings *s = fastrp;
         const char *at = value;
         bool any = false;
         char *end;
 
-        t->fastrp.n_powers = 0;
+        s->n_powers = 0;
         for (;;) {
                 double x = strtod(at, &end);
 
-                if (end == at || !isfinite(x) || t->fastrp.n_powers == FASTRP_POWERS_MAX || (*end && *end != ','))
+                if (end == at || !isfinite(x) || s->n_powers == FASTRP_POWERS_MAX || (*end && *end != ','))
                         break;
-                t->fastrp.power[t->fastrp.n_powers++] = x;
+                s->power[s->n_powers++] = x;
                 any = any || x != 0;
                 if (!*end && any)
                         return 0;
@@ -108,62 +54,58 @@ static int take_powers(struct task *t, const char *value)
         return -EINVAL;
 }
 
-static int take_method(struct task *t, const char *value)
-{
-        static const char *const names[] = { "fastrp", "svd", "als" };
+#define METHODS "fastrp|svd|als"
 
-        for (size_t i = 0; i < LENGTH_OF(names); i++)
-                if (strcmp(value, names[i]) == 0) {
-                        t->method = (enum method)i;
-                        return 0;
-                }
-        (void)fprintf(stderr, "--method: '%s' is none of fastrp, svd, als\n", value);
-        return -EINVAL;
-}
+static const struct argument table[] = {
+        EDGES_ARGUMENTS(struct task, edges, 0),
+        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED,
+                        "the vectors, with their ids (safetensors)"),
+        ARGUMENT_CHOICE(struct task, method, "method", "fastrp", METHODS,
+                        "random projection of the graph, seconds; its strongest directions; or factors of implicit "
+                        "feedback"),
+        ARGUMENT_NUMBER(struct task, dim, "dim", "256", 1, 1024, "numbers in a vector"),
+        ARGUMENT_NUMBER(struct task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+                        "that compute (as many as there are processors)"),
+        ARGUMENT_HEADING("fastrp:"),
+        ARGUMENT_TAKEN(struct task, fastrp, "powers", "W,W,...", take_powers,
+                       "weights of the graph's first, second, ... power (1,0.35)"),
+        ARGUMENT_REAL(struct task, fastrp.beta, "beta", "-0.4", -2, 2, "what many have counts as degree^X"),
+        ARGUMENT_REAL(struct task, fastrp.sparsity, "sparsity", "3", 0, 1e9,
+                      "one place in X of the random matrix is used; 0: the square root of the nodes"),
+        ARGUMENT_FLAG(struct task, fastrp.standard, "standard", "columns to mean 0 and deviation 1"),
+        ARGUMENT_HEADING("svd:"),
+        ARGUMENT_REAL(struct task, user_exponent, "user-exponent", "0.5", 0, 2,
+                      "edges are divided by their user's degree^X first"),
+        ARGUMENT_REAL(struct task, item_exponent, "item-exponent", "0.5", 0, 2, "and by their item's degree^X"),
+        ARGUMENT_REAL(struct task, spectrum, "spectrum", "1", -1, 2, "directions are weighted by their strength^X"),
+        ARGUMENT_NUMBER(struct task, rounds, "rounds", NULL, 1, 1000, "of power iteration (4), or of als (10)"),
+        ARGUMENT_HEADING("als:"),
+        ARGUMENT_REAL(struct task, alpha, "alpha", "20", 1e-6, 1e6, "confidence"),
+        ARGUMENT_REAL(struct task, ridge, "ridge", "1", 1e-6, 1e6, "shrinkage"),
+        ARGUMENT_HEADING("vectors from elsewhere:"),
+        ARGUMENT_TEXT(struct task, items, "items", "FILE", 0, NULL, "a matrix, .npy or safetensors with one tensor"),
+        ARGUMENT_TEXT(struct task, users, "users", "FILE", 0, NULL, "another"),
+        ARGUMENT_TEXT(struct task, item_ids, "item-ids", "FILE", 0, NULL, "ids of the items, one a line"),
+        ARGUMENT_TEXT(struct task, user_ids, "user-ids", "FILE", 0, NULL, "ids of the users, one a line"),
+        ARGUMENT_END,
+};
 
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        int r = edges_option(&t->edges, option, value);
-
-        if (r <= 0)
-                return r;
-        switch (option) {
-        case OUT: t->out = value; break;
-        case METHOD: return take_method(t, value);
-        case DIM: return argument_number("--dim", value, 1, 1024, &t->dim);
-        case SEED: return argument_number("--seed", value, 0, INT_MAX, &t->seed);
-        case THREADS: return argument_number("--threads", value, 1, PARALLEL_THREADS_MAX, &t->threads);
-        case POWERS: return take_powers(t, value);
-        case BETA: return argument_real("--beta", value, -2, 2, &t->fastrp.beta);
-        case SPARSITY: return argument_real("--sparsity", value, 0, 1e9, &t->fastrp.sparsity);
-        case STANDARD: t->fastrp.standard = true; break;
-        case USER_EXPONENT: return argument_real("--user-exponent", value, 0, 2, &t->user_exponent);
-        case ITEM_EXPONENT: return argument_real("--item-exponent", value, 0, 2, &t->item_exponent);
-        case SPECTRUM: return argument_real("--spectrum", value, -1, 2, &t->spectrum);
-        case ROUNDS: return argument_number("--rounds", value, 1, 1000, &t->rounds);
-        case ALPHA: return argument_real("--alpha", value, 1e-6, 1e6, &t->alpha);
-        case RIDGE: return argument_real("--ridge", value, 1e-6, 1e6, &t->ridge);
-        case ITEMS: t->items = value; break;
-        case USERS: t->users = value; break;
-        case ITEM_IDS: t->item_ids = value; break;
-        case USER_IDS: t->user_ids = value; break;
-        default: return -EINVAL;
-        }
-        return 0;
-}
+static const struct arguments arguments = {
+        .command = "embed",
+        .forms = "usage: pointsman-train embed --edges FILE --out V.safetensors [--method " METHODS "] [OPTION...]\n"
+                 "       pointsman-train embed --items M.npy --item-ids FILE [--users M.npy --user-ids FILE] --out V.safetensors\n",
+        .table = table,
+        .note = "The same input, options and build give the same bytes; for svd and als also the same number of threads.",
+};
 
 /* 0: go on; else the exit status plus one. */
 static int read_arguments(struct task *t, int argc, char **argv)
 {
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+        int r = arguments_read(&arguments, argc, argv, t);
 
         if (r)
                 return r;
-        if (optind != argc) {
-                (void)fprintf(stderr, "embed: unexpected argument '%s'\n", argv[optind]);
-                return 3;
-        }
         if (!t->edges.source.path == !t->items) {
                 (void)fprintf(stderr, "embed: either --edges or --items must say where vectors come from\n");
                 return 3;
@@ -172,9 +114,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
                 (void)fprintf(stderr, "embed: --items goes with --item-ids, --users with --user-ids and with --items\n");
                 return 3;
         }
-        if (!t->out)
-                return 1 + argument_missing("embed", "--out");
-        return argument_output("--out", t->out, true);
+        return 0;
 }
 
 /* ---- methods ------------------------------------------------------------------------------------------------------------- */
@@ -375,9 +315,7 @@ static int embed(struct task *t)
 
 int command_embed(int argc, char **argv)
 {
-        struct task t = { .edges = { .source = { .max_bad = 100 } }, .fastrp = { .power = { 1, .35 }, .n_powers = 2, .beta = -.4, .sparsity = 3 },
-                          .user_exponent = .5, .item_exponent = .5, .spectrum = 1, .alpha = 20, .ridge = 1, .dim = 256,
-                          .threads = (long)parallel_processors() };
+        struct task t = { .fastrp = { .power = { 1, .35 }, .n_powers = 2 }, .threads = (long)parallel_processors() };
         int r = read_arguments(&t, argc, argv);
 
         if (r != 0)

@@ -2,10 +2,10 @@
 /*
  * pointsman-train eval category: what a model is worth on labelled prompts, as the router would use it.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <math.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "classifier.h"
 #include "commands.h"
@@ -15,18 +15,6 @@
 #include "rows.h"
 
 #define WORST 10
-
-static const char help_text[] =
-        "usage: pointsman-train eval category --model M.safetensors --in F.jsonl[.gz] --text FIELD[,FIELD...] --label FIELD\n"
-        "\n"
-        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"
-        "  --unknown LABEL        lines of this label belong to no category and should come out below the threshold\n"
-        "  --encoder FOLDER       the one that the model was trained with, if it looks at vectors\n"
-        "  --threshold T          instead of the model's own\n"
-        "  --predictions FILE     writes id, label, category and confidence of each line, tab-separated; tabs and lines' ends in them as \\t, \\n\n"
-        "  --id FIELD             the id of a line (id)\n"
-        "  --max-bad N            so many lines may be unusable (100)\n"
-        "  --json                 one JSON object instead of the tables\n";
 
 struct task {
         struct rows_source in;
@@ -39,69 +27,30 @@ struct task {
         struct encoder *opened;
 };
 
-enum argument { MODEL = 256, IN, TEXT, LABEL, WHERE, UNKNOWN, ENCODER, THRESHOLD, PREDICTIONS, ID, MAX_BAD, JSON, HELP };
-
-static const struct option long_options[] = {
-        { "model", required_argument, NULL, MODEL },
-        { "in", required_argument, NULL, IN },
-        { "text", required_argument, NULL, TEXT },
-        { "label", required_argument, NULL, LABEL },
-        { "where", required_argument, NULL, WHERE },
-        { "unknown", required_argument, NULL, UNKNOWN },
-        { "encoder", required_argument, NULL, ENCODER },
-        { "threshold", required_argument, NULL, THRESHOLD },
-        { "predictions", required_argument, NULL, PREDICTIONS },
-        { "id", required_argument, NULL, ID },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "json", no_argument, NULL, JSON },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train category"),
+        ARGUMENT_TEXT(struct task, in.path, "in", "FILE", PM_REQUIRED, NULL,
+                      "prompts, one JSON object a line; gzip'd or plain"),
+        ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
+                      "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
+        ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
+        ROWS_ARGUMENT_WHERE(struct task, in),
+        ARGUMENT_TEXT(struct task, unknown, "unknown", "LABEL", 0, NULL,
+                      "lines of this label belong to no category and should come out below the threshold"),
+        ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
+                      "the one that the model was trained with, if it looks at vectors"),
+        ARGUMENT_REAL(struct task, threshold, "threshold", NULL, 0, 1, "instead of the model's own"),
+        ARGUMENT_OUTPUT(struct task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
+                        "writes id, label, category and confidence of each line, tab-separated; tabs and lines' ends in "
+                        "them as \\t, \\n"),
+        ARGUMENT_TEXT(struct task, id, "id", "FIELD", 0, "id", "the id of a line"),
+        ROWS_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
+        ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the tables"),
+        ARGUMENT_END,
 };
 
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        long n = 0;
-        int r;
-
-        switch (option) {
-        case MODEL: t->model = value; break;
-        case IN: t->in.path = value; break;
-        case TEXT: t->in.text = value; break;
-        case LABEL: t->in.label = value; break;
-        case WHERE: return rows_where(&t->in, value);
-        case UNKNOWN: t->unknown = value; break;
-        case ENCODER: t->encoder = value; break;
-        case THRESHOLD: return argument_real("--threshold", value, 0, 1, &t->threshold);
-        case PREDICTIONS: t->predictions = value; break;
-        case ID: t->id = value; break;
-        case MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                t->in.max_bad = (size_t)n;
-                return r;
-        case JSON: t->json = true; break;
-        default: return -EINVAL;
-        }
-        return 0;
-}
-
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
-
-        if (r)
-                return r;
-        if (optind + 1 != argc || strcmp(argv[optind], "category") != 0) {
-                (void)fprintf(stderr, "eval: what is to be measured? Known: eval category, eval interests, eval instruct\n");
-                return 3;
-        }
-        if (!t->model || !t->in.path || !t->in.text || !t->in.label)
-                return 1 + argument_missing("eval", !t->model ? "--model" : !t->in.path ? "--in" : !t->in.text ? "--text" : "--label");
-        if (t->predictions)
-                t->in.id = t->id;
-        return t->predictions ? argument_output("--predictions", t->predictions, false) : 0;
-}
+static const struct arguments arguments = { .command = "eval category", .table = table,
+                                            .known = "eval: what is to be measured? Known: eval category, eval interests, eval instruct" };
 
 /* The model's index for each label of the file; labels that neither know is said of are a mistake, not an error of the model. */
 static int match_labels(const struct task *t, size_t *index)
@@ -274,11 +223,13 @@ int command_eval(int argc, char **argv)
 #endif
         if (argc > 1 && strcmp(argv[1], "instruct") == 0)
                 return command_eval_instruct(argc, argv);
-        struct task t = { .threshold = -1, .id = "id", .in = { .max_bad = 100 } };
-        int r = read_arguments(&t, argc, argv);
+        struct task t = { .threshold = -1 };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)
                 return r - 1;
+        if (t.predictions)
+                t.in.id = t.id;
         r = evaluate(&t);
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "eval: out of memory\n");

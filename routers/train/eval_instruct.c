@@ -5,22 +5,13 @@
 #include <jansson.h>
 #include <math.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "chunks.h"
 #include "commands.h"
 #include "dot.h"
 #include "gating.h"
 #include "parallel.h"
-
-static const char help_text[] =
-        "usage: pointsman-train eval instruct --model M --encoder FOLDER --outcomes F.tsv --in F.jsonl --text FIELD --label FIELD\n"
-        "\n"
-        "  --model FILE, --encoder FOLDER\n"
-        LESSONS_HELP
-        "                         what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the prompt's own vector\n"
-        "                         stands for the sentence's\n"
-        "  --predictions FILE     id, task, cosine of the nearest instruction, and the experts chosen from near, from afar and by both\n"
-        "  --json                 one JSON object instead of the table\n";
 
 enum method { LOCAL, LOCAL_OTHER, GLOBAL, JOINED, METHODS };
 static const char *const method_names[METHODS] = { "local", "local, combined the other way", "global", "joined" };
@@ -40,52 +31,24 @@ struct task {
         FILE *out;
 };
 
-enum argument { MODEL = 256, ENCODER, PREDICTIONS, JSON, HELP };
-
-static const struct option long_options[] = {
-        LESSONS_OPTIONS,
-        { "model", required_argument, NULL, MODEL },
-        { "encoder", required_argument, NULL, ENCODER },
-        { "predictions", required_argument, NULL, PREDICTIONS },
-        { "json", no_argument, NULL, JSON },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train instruct"),
+        ARGUMENT_TEXT(struct task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
+                      "the one that it was trained with"),
+        LESSONS_ARGUMENTS(struct task, source, PM_REQUIRED, ": what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the "
+                                                            "prompt's own vector stands for the sentence's"),
+        ARGUMENT_OUTPUT(struct task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
+                        "id, task, cosine of the nearest instruction, and the experts chosen from near, from afar and by "
+                        "both"),
+        ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the table"),
+        ARGUMENT_END,
 };
 
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        int r = lessons_option(&t->source, option, value);
-
-        if (r <= 0)
-                return r;
-        switch (option) {
-        case MODEL: t->model = value; break;
-        case ENCODER: t->encoder_folder = value; break;
-        case PREDICTIONS: t->predictions = value; break;
-        case JSON: t->json = true; break;
-        default: return -EINVAL;
-        }
-        return 0;
-}
-
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
-
-        if (r)
-                return r;
-        if (optind + 1 < argc) {
-                (void)fprintf(stderr, "eval instruct: what is '%s'?\n", argv[optind + 1]);
-                return 3;
-        }
-        if (!t->model || !t->encoder_folder || !t->source.outcomes)
-                return 1 + argument_missing("eval instruct", !t->model ? "--model" : !t->encoder_folder ? "--encoder" : "--outcomes");
-        if (lessons_missing("eval instruct", &t->source))
-                return 3;
-        return t->predictions ? argument_output("--predictions", t->predictions, false) : 0;
-}
+static const struct arguments arguments = {
+        .command = "eval instruct",
+        .forms = "usage: pointsman-train eval instruct --model M --encoder FOLDER --outcomes F.tsv --in F.jsonl --text FIELD --label FIELD\n",
+        .table = table,
+};
 
 static int match(struct task *t)
 {
@@ -283,13 +246,14 @@ static int run(struct task *t)
 
 int command_eval_instruct(int argc, char **argv)
 {
-        struct task t = { .source = { .rows = { .id = "id", .max_bad = 100 } } };
-        int r;
+        struct task t = { .source = { .threads = parallel_processors() } };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
-        t.source.threads = parallel_processors();
-        r = read_arguments(&t, argc, argv);
         if (r)
                 return r - 1;
+        r = lessons_missing(arguments.command, &t.source);
+        if (r)
+                return r;
         r = run(&t);
         free(t.column);
         free(t.sentences);

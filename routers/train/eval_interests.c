@@ -5,9 +5,9 @@
  * Every user with something in its history and something held back is asked for; all items are ranked but those of the history.
  * Recall is the mean over users of hits / held-back items.
  */
-#include <getopt.h>
 #include <jansson.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "catalogue_build.h"
 #include "chart.h"
@@ -18,19 +18,11 @@
 #include "retrieve.h"
 #include "tune.h"
 
-static const char help_text[] =
-        "usage: pointsman-train eval interests --catalogue FOLDER --edges FILE --test SPLIT [OPTION...]\n"
-        "\n"
-        "  --catalogue FOLDER     of pointsman-train interests\n"
-        "  --test SPLIT           the edges that are to be found again; with a file without splits, all of it\n" EDGES_HELP
-        TUNE_HELP
-        "  --exact                every search looks at all vectors\n"
-        "  --sample N             so many users, chosen by --seed (all)\n"
-        "  --only METHOD,...      some of: popularity, user vector, history centroid, mixture, knn-embed, co-citation, blend\n"
-        "  --seed N, --threads N  (0, as many as there are processors)\n"
-        "  --save                 write settings and figures into the catalogue's manifest\n"
-        "  --json                 one JSON object instead of the table\n"
-        "  --svg FILE             a chart of the recalls\n";
+/* Settings beside the catalogue's own, which come first. */
+struct sets {
+        const char *list[64];
+        size_t n;
+};
 
 struct task {
         struct edges edges;
@@ -38,77 +30,42 @@ struct task {
         bool exact, json, save;
         long sample, seed, threads;
         struct interests_settings settings;
-        const char *set[64];
-        size_t n_set;
+        struct sets sets;
         struct retrieve_quality quality[RETRIEVE_METHODS];
 };
 
-enum argument { CATALOGUE = 256, TEST, EXACT, SAMPLE, ONLY, SEED, THREADS, SET, SAVE, JSON, SVG, HELP };
-
-static const struct option long_options[] = {
-        EDGES_OPTIONS,
-        { "catalogue", required_argument, NULL, CATALOGUE },
-        { "test", required_argument, NULL, TEST },
-        { "exact", no_argument, NULL, EXACT },
-        { "sample", required_argument, NULL, SAMPLE },
-        { "only", required_argument, NULL, ONLY },
-        { "seed", required_argument, NULL, SEED },
-        { "threads", required_argument, NULL, THREADS },
-        { "set", required_argument, NULL, SET },
-        { "save", no_argument, NULL, SAVE },
-        { "json", no_argument, NULL, JSON },
-        { "svg", required_argument, NULL, SVG },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
-};
-
-static int take_option(void *task, int option, const char *value)
+static int take_set(void *sets, const char *value)
 {
-        struct task *t = task;
-        int r = edges_option(&t->edges, option, value);
+        struct sets *s = sets;
 
-        if (r <= 0)
-                return r;
-        switch (option) {
-        case CATALOGUE: t->catalogue = value; break;
-        case TEST: t->test = value; break;
-        case EXACT: t->exact = true; break;
-        case SAMPLE: return argument_number("--sample", value, 1, LONG_MAX, &t->sample);
-        case ONLY: t->only = value; break;
-        case SEED: return argument_number("--seed", value, 0, INT_MAX, &t->seed);
-        case THREADS: return argument_number("--threads", value, 1, PARALLEL_THREADS_MAX, &t->threads);
-        case SET:
-                if (t->n_set == LENGTH_OF(t->set)) {
-                        (void)fprintf(stderr, "--set: at most %zu times\n", LENGTH_OF(t->set));
-                        return -EINVAL;
-                }
-                t->set[t->n_set++] = value;
-                return 0;
-        case SAVE: t->save = true; break;
-        case JSON: t->json = true; break;
-        case SVG: t->svg = value; break;
-        default: return -EINVAL;
+        if (s->n == LENGTH_OF(s->list)) {
+                (void)fprintf(stderr, "--set: at most %zu times\n", LENGTH_OF(s->list));
+                return -EINVAL;
         }
+        s->list[s->n++] = value;
         return 0;
 }
 
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, catalogue, "catalogue", "FOLDER", PM_REQUIRED, NULL, "of pointsman-train interests"),
+        ARGUMENT_TEXT(struct task, test, "test", "SPLIT", 0, NULL, "the edges that are to be found again; with a file "
+                      "without splits, all of it"),
+        EDGES_ARGUMENTS(struct task, edges, PM_REQUIRED),
+        ARGUMENT_TAKEN(struct task, sets, "set", "KEY=VALUE", take_set, TUNE_HELP),
+        ARGUMENT_FLAG(struct task, exact, "exact", "every search looks at all vectors"),
+        ARGUMENT_MANY(struct task, sample, "sample", NULL, 1, "so many users, chosen by --seed (all)"),
+        ARGUMENT_TEXT(struct task, only, "only", "METHOD,...", 0, NULL,
+                      "some of: popularity, user vector, history centroid, mixture, knn-embed, co-citation, blend"),
+        ARGUMENT_NUMBER(struct task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+                        "that compute (as many as there are processors)"),
+        ARGUMENT_FLAG(struct task, save, "save", "write settings and figures into the catalogue's manifest"),
+        ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the table"),
+        ARGUMENT_OUTPUT(struct task, svg, "svg", "FILE", 0, ARGUMENT_WRITTEN, "a chart of the recalls"),
+        ARGUMENT_END,
+};
 
-        if (r)
-                return r;
-        if (optind + 1 != argc) {
-                (void)fprintf(stderr, "eval interests: unexpected argument '%s'\n", argv[optind + 1]);
-                return 3;
-        }
-        if (!t->edges.source.path || !t->catalogue)
-                return 1 + argument_missing("eval", !t->catalogue ? "--catalogue" : "--edges");
-        if (t->save && (r = argument_output_folder("--save", t->catalogue)) != 0)
-                return r;
-        return t->svg ? argument_output("--svg", t->svg, false) : 0;
-}
+static const struct arguments arguments = { .command = "eval interests", .table = table };
 
 /* ---- who is asked for what ---------------------------------------------------------------------------------------------------- */
 
@@ -285,8 +242,8 @@ static int evaluate(struct task *t)
                 return r;
         }
         t->settings = c->settings;
-        for (size_t i = 0; r == 0 && i < t->n_set; i++)
-                r = tune_set(&t->settings, t->set[i]);
+        for (size_t i = 0; r == 0 && i < t->sets.n; i++)
+                r = tune_set(&t->settings, t->sets.list[i]);
         if (t->exact)
                 t->settings.budget = 0;
         t->edges.use = t->test;
@@ -317,9 +274,11 @@ static int evaluate(struct task *t)
 
 int command_eval_interests(int argc, char **argv)
 {
-        struct task t = { .edges = { .source = { .max_bad = 100 } }, .threads = (long)parallel_processors() };
-        int r = read_arguments(&t, argc, argv);
+        struct task t = { .threads = (long)parallel_processors() };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
+        if (r == 0 && t.save)
+                r = argument_output("--save", t.catalogue, ARGUMENT_FOLDER);
         if (r != 0)
                 return r - 1;
         r = evaluate(&t);

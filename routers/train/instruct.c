@@ -5,6 +5,7 @@
  */
 #include <math.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "chunks.h"
 #include "commands.h"
@@ -13,158 +14,92 @@
 #include "instructions.h"
 #include "parallel.h"
 
-static const char help_text[] =
-        "usage: pointsman-train instruct --encoder FOLDER --out model.safetensors\n"
-        "           [--experts F.jsonl] [--outcomes F.tsv --in F.jsonl --text FIELD --label FIELD --instructions F.jsonl]\n"
-        "           [--add OLD.safetensors] [--ask URL --ask-model NAME]\n"
-        "\n"
-        "Experts that are known by themselves, an object a line:\n"
-        "  --experts FILE         {\"expert\": NAME, \"instruction\": SENTENCE, \"examples\": [PROMPT, ...]}; one of both is enough\n"
-        "\n"
-        "Experts that are known by how they did on prompts of several tasks:\n"
-        LESSONS_HELP "\n"
-        "  --ask URL              an OpenAI-compatible server (http://127.0.0.1:8080/v1), asked for the sentences that are missing, from three\n"
-        "                         prompts each; its key, if it wants one, from the environment: POINTSMAN_ASK_KEY\n"
-        "  --ask-model NAME       the model that is asked\n"
-        "  --ask-out FILE         writes the sentences that came, as --instructions and --experts take them\n"
-        "  --add MODEL            take the experts into this model; its own experts stay as they are, to the bit\n"
-        "\n"
-        "  --encoder FOLDER       static encoder (Model2Vec's layout), the one that instruct.so is given\n"
-        "  --combine mean|max     of a prompt's parts (mean)\n"
-        "  --window BYTES         parts that are longer are cut (1024)\n"
-        "  --l2 L                 how much a gate is held back (30)\n"
-        "  --shrink N             prompts of overall quality that a task's strength begins with (150)\n"
-        "  --sharpness S          softmax over an expert's instructions: exp(S cos) (10)\n"
-        "  --gamma G, --beta B, --threshold T   weight of the view from afar where an instruction is at least T near, and elsewhere\n"
-        "                         (tuned by cross-validation where there are outcomes, else 100, 3 and 0.8)\n"
-        "  --seed N, --threads N  (0, as many as there are processors)\n"
-        "  --out FILE             safetensors\n";
-
 struct task {
         struct lessons_source source;
         struct gating_settings settings;
         struct instructions_ask ask;
         const char *encoder_folder, *add, *out;
-        bool shaped; /* an option was given that is the model's to say when there is one */
+        int combine;  /* COMBINE_NONE: not given */
         struct encoder *encoder;
         struct gates *old;
         struct lessons lessons;
         struct gating gating;
 };
 
-enum argument { EXPERTS = 256, ASK, ASK_MODEL, ASK_OUT, ADD, ENCODER, COMBINE, WINDOW, L2, SHRINK, SHARPNESS, GAMMA, BETA, THRESHOLD, SEED, THREADS, OUT, HELP };
+#define COMBINE_NONE (-1)
 
-static const struct option long_options[] = {
-        LESSONS_OPTIONS,
-        { "experts", required_argument, NULL, EXPERTS },
-        { "ask", required_argument, NULL, ASK },
-        { "ask-model", required_argument, NULL, ASK_MODEL },
-        { "ask-out", required_argument, NULL, ASK_OUT },
-        { "add", required_argument, NULL, ADD },
-        { "encoder", required_argument, NULL, ENCODER },
-        { "combine", required_argument, NULL, COMBINE },
-        { "window", required_argument, NULL, WINDOW },
-        { "l2", required_argument, NULL, L2 },
-        { "shrink", required_argument, NULL, SHRINK },
-        { "sharpness", required_argument, NULL, SHARPNESS },
-        { "gamma", required_argument, NULL, GAMMA },
-        { "beta", required_argument, NULL, BETA },
-        { "threshold", required_argument, NULL, THRESHOLD },
-        { "seed", required_argument, NULL, SEED },
-        { "threads", required_argument, NULL, THREADS },
-        { "out", required_argument, NULL, OUT },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        ARGUMENT_HEADING("Experts that are known by themselves, an object a line:"),
+        ARGUMENT_TEXT(struct task, source.experts, "experts", "FILE", 0, NULL,
+                      "{\"expert\": NAME, \"instruction\": SENTENCE, \"examples\": [PROMPT, ...]}; one of both is enough"),
+        ARGUMENT_HEADING("\nExperts that are known by how they did on prompts of several tasks:"),
+        LESSONS_ARGUMENTS(struct task, source, 0, ""),
+        ARGUMENT_HEADING(""),
+        ARGUMENT_TEXT(struct task, ask.url, "ask", "URL", 0, NULL, "an OpenAI-compatible server "
+                      "(http://127.0.0.1:8080/v1), asked for the sentences that are missing, from three prompts each; "
+                      "its key, if it wants one, from the environment: POINTSMAN_ASK_KEY"),
+        ARGUMENT_TEXT(struct task, ask.model, "ask-model", "NAME", 0, NULL, "the model that is asked"),
+        ARGUMENT_OUTPUT(struct task, ask.out, "ask-out", "FILE", 0, ARGUMENT_WRITTEN,
+                        "writes the sentences that came, as --instructions and --experts take them"),
+        ARGUMENT_TEXT(struct task, add, "add", "MODEL", 0, NULL, "take the experts into this model; its own experts stay "
+                      "as they are, to the bit"),
+        ARGUMENT_HEADING(""),
+        ARGUMENT_TEXT(struct task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
+                      "static encoder (Model2Vec's layout), the one that instruct.so is given"),
+        ARGUMENT_CHOICE(struct task, combine, "combine", NULL, "mean|max", "of a prompt's parts (mean)"),
+        ARGUMENT_NUMBER(struct task, source.window, "window", NULL, CHUNKS_WINDOW_MIN, 1 << 20,
+                        "bytes; parts that are longer are cut (1024)"),
+        ARGUMENT_REAL(struct task, settings.l2, "l2", "30", 1e-3, 1e6, "how much a gate is held back"),
+        ARGUMENT_REAL(struct task, settings.shrink, "shrink", "150", 0, 1e6,
+                      "prompts of overall quality that a task's strength begins with"),
+        ARGUMENT_REAL(struct task, settings.sharpness, "sharpness", NULL, 0, 1e4,
+                      "softmax over an expert's instructions: exp(X cos) (10)"),
+        ARGUMENT_REAL(struct task, settings.gamma, "gamma", NULL, 0, 1e6,
+                      "weight of the view from afar where an instruction is at least --threshold near; this and the next "
+                      "two are tuned by cross-validation where there are outcomes (else 100)"),
+        ARGUMENT_REAL(struct task, settings.beta, "beta", NULL, 0, 1e6, "and elsewhere (else 3)"),
+        ARGUMENT_REAL(struct task, settings.threshold, "threshold", NULL, -1, 2, "how near that is (else 0.8)"),
+        ARGUMENT_NUMBER(struct task, settings.seed, "seed", "0", 0, INT32_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct task, settings.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+                        "that compute (as many as there are processors)"),
+        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "safetensors"),
+        ARGUMENT_END,
 };
 
-static int take_number(struct task *t, int option, const char *value)
-{
-        static const struct { int option; const char *name; long min, max; } numbers[] = {
-                { WINDOW, "--window", CHUNKS_WINDOW_MIN, 1 << 20 },
-                { SEED, "--seed", 0, INT32_MAX }, { THREADS, "--threads", 1, PARALLEL_THREADS_MAX },
-        };
-        long n = 0;
-        int r = -EINVAL;
-
-        for (size_t i = 0; i < LENGTH_OF(numbers); i++)
-                if (numbers[i].option == option)
-                        r = argument_number(numbers[i].name, value, numbers[i].min, numbers[i].max, &n);
-        if (r < 0)
-                return r;
-        switch (option) {
-        case WINDOW: t->source.window = (size_t)n; break;
-        case SEED: t->settings.seed = (unsigned)n; break;
-        default: t->settings.threads = t->source.threads = (unsigned)n; break;
-        }
-        return 0;
-}
-
-static int take_combine(struct task *t, const char *value)
-{
-        if (strcmp(value, "mean") != 0 && strcmp(value, "max") != 0) {
-                (void)fprintf(stderr, "--combine: '%s' is neither 'mean' nor 'max'\n", value);
-                return -EINVAL;
-        }
-        t->settings.combine = value[1] == 'e' ? GATES_MEAN : GATES_MAX;
-        return 0;
-}
-
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        int r = lessons_option(&t->source, option, value);
-
-        if (r <= 0)
-                return r;
-        t->shaped = t->shaped || option == COMBINE || option == WINDOW || option == SHARPNESS;
-        switch (option) {
-        case EXPERTS: t->source.experts = value; break;
-        case ASK: t->ask.url = value; break;
-        case ASK_MODEL: t->ask.model = value; break;
-        case ASK_OUT: t->ask.out = value; break;
-        case ADD: t->add = value; break;
-        case ENCODER: t->encoder_folder = value; break;
-        case COMBINE: return take_combine(t, value);
-        case L2: return argument_real("--l2", value, 1e-3, 1e6, &t->settings.l2);
-        case SHRINK: return argument_real("--shrink", value, 0, 1e6, &t->settings.shrink);
-        case SHARPNESS: return argument_real("--sharpness", value, 0, 1e4, &t->settings.sharpness);
-        case GAMMA: return argument_real("--gamma", value, 0, 1e6, &t->settings.gamma);
-        case BETA: return argument_real("--beta", value, 0, 1e6, &t->settings.beta);
-        case THRESHOLD: return argument_real("--threshold", value, -1, 2, &t->settings.threshold);
-        case OUT: t->out = value; break;
-        default: return take_number(t, option, value);
-        }
-        return 0;
-}
+static const struct arguments arguments = {
+        .command = "instruct",
+        .forms = "usage: pointsman-train instruct --encoder FOLDER --out model.safetensors\n"
+                 "           [--experts F.jsonl] [--outcomes F.tsv --in F.jsonl --text FIELD --label FIELD --instructions F.jsonl]\n"
+                 "           [--add OLD.safetensors] [--ask URL --ask-model NAME]\n",
+        .table = table,
+};
 
 /* 0: go on; else the exit status plus one. */
 static int read_arguments(struct task *t, int argc, char **argv)
 {
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
+        int r = arguments_read(&arguments, argc, argv, t);
 
         if (r)
                 return r;
-        if (optind < argc) {
-                (void)fprintf(stderr, "instruct: what is '%s'?\n", argv[optind]);
-                return 3;
-        }
-        if (!t->encoder_folder || !t->out)
-                return 1 + argument_missing("instruct", !t->encoder_folder ? "--encoder" : "--out");
         if (!t->source.experts && !t->source.outcomes) {
                 (void)fprintf(stderr, "instruct: --experts or --outcomes must say what the experts are like\n");
                 return 3;
         }
         if (lessons_missing("instruct", &t->source))
                 return 3;
-        if (t->add && t->shaped) {
+        if (t->add && (t->combine != COMBINE_NONE || t->source.window || !isnan(t->settings.sharpness))) {
                 (void)fprintf(stderr, "instruct: --combine, --window and --sharpness are the model's: with --add they stay as they are\n");
                 return 3;
         }
         if (t->ask.url && !t->ask.model)
                 return 1 + argument_missing("instruct", "--ask-model");
-        if (t->ask.out && (r = argument_output("--ask-out", t->ask.out, false)) != 0)
-                return r;
-        return argument_output("--out", t->out, true);
+        t->settings.combine = t->combine == 1 ? GATES_MAX : GATES_MEAN;
+        if (!t->source.window)
+                t->source.window = CHUNKS_WINDOW;
+        if (isnan(t->settings.sharpness))
+                t->settings.sharpness = 10;
+        t->source.threads = t->settings.threads;
+        return 0;
 }
 
 static int check_names(const struct task *t)
@@ -265,12 +200,10 @@ static int run(struct task *t)
 
 int command_instruct(int argc, char **argv)
 {
-        struct task t = { .source = { .rows = { .id = "id", .max_bad = 100 }, .window = CHUNKS_WINDOW },
-                          .settings = { .l2 = GATES_FIT_L2, .shrink = 150, .gamma = NAN, .beta = NAN, .threshold = NAN, .sharpness = 10 } };
-        int r;
+        struct task t = { .combine = COMBINE_NONE, .settings = { .gamma = NAN, .beta = NAN, .threshold = NAN, .sharpness = NAN,
+                                                                 .threads = parallel_processors() } };
+        int r = read_arguments(&t, argc, argv);
 
-        t.source.threads = t.settings.threads = parallel_processors();
-        r = read_arguments(&t, argc, argv);
         if (r)
                 return r - 1;
         r = run(&t);

@@ -2,8 +2,8 @@
 /*
  * pointsman-train interests: edges and vectors into the folder that interests.so serves from.
  */
-#include <getopt.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "catalogue_build.h"
 #include "commands.h"
@@ -13,26 +13,6 @@
 #include "tune.h"
 
 #define TAGS_MAX 1000000
-
-static const char help_text[] =
-        "usage: pointsman-train interests --edges FILE --vectors V.safetensors --out FOLDER [OPTION...]\n"
-        "\n" EDGES_HELP
-        "  --vectors FILE         of pointsman-train embed; items and users that only it has are taken in too\n"
-        "  --out FOLDER           made if it is not there; its files are replaced, the manifest last\n"
-        "  --attributes FILE      JSON lines {\"id\": ITEM, KEY: VALUE or [VALUE, ...], ...}: what requests may filter by\n"
-        "  --cells N              clusters of items; each is an interest (about a 14th of the items, fewer of very many)\n"
-        "  --user-cells N         clusters of users, for finding users alike (2 sqrt(users))\n"
-        "  --rounds N             of k-means (12)\n"
-        "  --near N               users alike that are kept for each user, 1..1024 (20)\n"
-        "  --near-budget N        vectors looked at to find them; 0: all (8000)\n"
-        "  --also N               things taken along that are kept for each item, 0..1000 (200)\n"
-        "  --user-exponent E, --item-exponent E   what is taken along counts by 1 / (user's items^2E items' users^E) (0.4, 0.45)\n"
-        "  --index FACTORY        search a FAISS index (\"Flat\", \"HNSW32\", \"IVF4096,SQ8\", ...) in place of the cells\n"
-        "  --index-search P       its search parameters, as FAISS names them: \"nprobe=16\", \"efSearch=64\"\n"
-        "  --seed N, --threads N  (0, as many as there are processors)\n"
-        TUNE_HELP
-        "\n"
-        "The same input, options and build give the same bytes for the same number of threads.\n";
 
 struct task {
         struct edges edges;
@@ -46,96 +26,38 @@ struct task {
         char last[32];
 };
 
-enum argument { VECTORS = 256, OUT, ATTRIBUTES, CELLS, USER_CELLS, ROUNDS, NEAR, NEAR_BUDGET, ALSO, USER_EXPONENT, ITEM_EXPONENT, INDEX, INDEX_SEARCH,
-                SEED, THREADS, SET, HELP };
-
-static const struct option long_options[] = {
-        EDGES_OPTIONS,
-        { "vectors", required_argument, NULL, VECTORS },
-        { "out", required_argument, NULL, OUT },
-        { "attributes", required_argument, NULL, ATTRIBUTES },
-        { "cells", required_argument, NULL, CELLS },
-        { "user-cells", required_argument, NULL, USER_CELLS },
-        { "rounds", required_argument, NULL, ROUNDS },
-        { "near", required_argument, NULL, NEAR },
-        { "near-budget", required_argument, NULL, NEAR_BUDGET },
-        { "also", required_argument, NULL, ALSO },
-        { "user-exponent", required_argument, NULL, USER_EXPONENT },
-        { "item-exponent", required_argument, NULL, ITEM_EXPONENT },
-        { "index", required_argument, NULL, INDEX },
-        { "index-search", required_argument, NULL, INDEX_SEARCH },
-        { "seed", required_argument, NULL, SEED },
-        { "threads", required_argument, NULL, THREADS },
-        { "set", required_argument, NULL, SET },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        EDGES_ARGUMENTS(struct task, edges, PM_REQUIRED),
+        ARGUMENT_TEXT(struct task, vectors_path, "vectors", "FILE", PM_REQUIRED, NULL,
+                      "of pointsman-train embed; items and users that only it has are taken in too"),
+        ARGUMENT_OUTPUT(struct task, out, "out", "FOLDER", PM_REQUIRED, ARGUMENT_FOLDER,
+                        "made if it is not there; its files are replaced, the manifest last"),
+        ARGUMENT_TEXT(struct task, attributes, "attributes", "FILE", 0, NULL,
+                      "JSON lines {\"id\": ITEM, KEY: VALUE or [VALUE, ...], ...}: what requests may filter by"),
+        ARGUMENT_NUMBER(struct task, recipe.cells, "cells", NULL, 1, 10000000,
+                        "clusters of items; each is an interest (about a 14th of the items, fewer of very many)"),
+        ARGUMENT_NUMBER(struct task, recipe.user_cells, "user-cells", NULL, 1, 10000000,
+                        "clusters of users, for finding users alike (2 sqrt(users))"),
+        ARGUMENT_NUMBER(struct task, recipe.rounds, "rounds", "12", 1, 1000, "of k-means"),
+        ARGUMENT_NUMBER(struct task, recipe.near, "near", "20", 1, 1024, "users alike that are kept for each user"),
+        ARGUMENT_MANY(struct task, recipe.near_budget, "near-budget", "8000", 0, "vectors looked at to find them; 0: all"),
+        ARGUMENT_NUMBER(struct task, recipe.also, "also", "200", 0, 1000, "things taken along that are kept for each item"),
+        ARGUMENT_REAL(struct task, recipe.user_exponent, "user-exponent", "0.4", 0, 2,
+                      "what is taken along counts by 1 / (its user's items)^2X"),
+        ARGUMENT_REAL(struct task, recipe.item_exponent, "item-exponent", "0.45", 0, 2, "and by 1 / (both items' users)^X"),
+        ARGUMENT_TEXT(struct task, recipe.factory, "index", "FACTORY", 0, NULL,
+                      "search a FAISS index (\"Flat\", \"HNSW32\", \"IVF4096,SQ8\", ...) in place of the cells"),
+        ARGUMENT_TEXT(struct task, recipe.index_search, "index-search", "P", 0, NULL,
+                      "its search parameters, as FAISS names them: \"nprobe=16\", \"efSearch=64\""),
+        ARGUMENT_NUMBER(struct task, recipe.seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct task, recipe.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+                        "that compute (as many as there are processors)"),
+        ARGUMENT_TAKEN(struct task, recipe.settings, "set", "KEY=VALUE", tune_set, TUNE_HELP),
+        ARGUMENT_END,
 };
 
-static int take_size(const char *option, const char *value, long min, long max, size_t *ret)
-{
-        long n = 0;
-        int r = argument_number(option, value, min, max, &n);
-
-        if (r == 0)
-                *ret = (size_t)n;
-        return r;
-}
-
-static int take_unsigned(const char *option, const char *value, long min, long max, unsigned *ret)
-{
-        size_t n = 0;
-        int r = take_size(option, value, min, max, &n);
-
-        if (r == 0)
-                *ret = (unsigned)n;
-        return r;
-}
-
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        struct catalogue_recipe *p = &t->recipe;
-        int r = edges_option(&t->edges, option, value);
-
-        if (r <= 0)
-                return r;
-        switch (option) {
-        case VECTORS: t->vectors_path = value; break;
-        case OUT: t->out = value; break;
-        case ATTRIBUTES: t->attributes = value; break;
-        case CELLS: return take_size("--cells", value, 1, 10000000, &p->cells);
-        case USER_CELLS: return take_size("--user-cells", value, 1, 10000000, &p->user_cells);
-        case ROUNDS: return take_unsigned("--rounds", value, 1, 1000, &p->rounds);
-        case NEAR: return take_size("--near", value, 1, 1024, &p->near);
-        case NEAR_BUDGET: return take_size("--near-budget", value, 0, LONG_MAX, &p->near_budget);
-        case ALSO: return take_size("--also", value, 0, 1000, &p->also);
-        case USER_EXPONENT: return argument_real("--user-exponent", value, 0, 2, &p->user_exponent);
-        case ITEM_EXPONENT: return argument_real("--item-exponent", value, 0, 2, &p->item_exponent);
-        case INDEX: p->factory = value; break;
-        case INDEX_SEARCH: p->index_search = value; break;
-        case SEED: return take_unsigned("--seed", value, 0, INT_MAX, &p->seed);
-        case THREADS: return take_unsigned("--threads", value, 1, PARALLEL_THREADS_MAX, &p->threads);
-        case SET: return tune_set(&p->settings, value);
-        default: return -EINVAL;
-        }
-        return 0;
-}
-
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
-
-        if (r)
-                return r;
-        if (optind != argc) {
-                (void)fprintf(stderr, "interests: unexpected argument '%s'\n", argv[optind]);
-                return 3;
-        }
-        if (!t->edges.source.path || !t->vectors_path || !t->out)
-                return 1 + argument_missing("interests", !t->edges.source.path ? "--edges" : !t->vectors_path ? "--vectors" : "--out");
-        return argument_output_folder("--out", t->out);
-}
+static const struct arguments arguments = { .command = "interests", .table = table,
+                                            .note = "The same input, options and build give the same bytes for the same number of threads." };
 
 /* ---- attributes ------------------------------------------------------------------------------------------------------------- */
 
@@ -294,10 +216,8 @@ static int build(struct task *t)
 
 int command_interests(int argc, char **argv)
 {
-        struct task t = { .edges = { .source = { .max_bad = 100 } },
-                          .recipe = { .rounds = 12, .threads = parallel_processors(), .near = 20, .near_budget = 8000, .also = 200,
-                                      .user_exponent = .4, .item_exponent = .45, .settings = tune_preset() } };
-        int r = read_arguments(&t, argc, argv);
+        struct task t = { .recipe = { .threads = parallel_processors(), .settings = tune_preset() } };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)
                 return r - 1;

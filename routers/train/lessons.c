@@ -9,34 +9,10 @@
 
 #include "base.h"
 #include "chunks.h"
-#include "commands.h"
+#include "arguments.h"
 #include "digest.h"
 #include "parallel.h"
 #include "progress.h"
-
-int lessons_option(struct lessons_source *s, int option, const char *value)
-{
-        struct rows_source *rows = &s->rows;
-        long n = 0;
-        int r;
-
-        switch (option) {
-        case LESSONS_OUTCOMES: s->outcomes = value; break;
-        case LESSONS_COLUMNS: s->columns = value; break;
-        case LESSONS_IN: rows->path = value; break;
-        case LESSONS_TEXT: rows->text = value; break;
-        case LESSONS_LABEL: rows->label = value; break;
-        case LESSONS_ID: rows->id = value; break;
-        case LESSONS_WHERE: return rows_where(rows, value);
-        case LESSONS_MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                rows->max_bad = (size_t)n;
-                return r;
-        case LESSONS_INSTRUCTIONS: s->instructions = value; break;
-        default: return 1;
-        }
-        return 0;
-}
 
 int lessons_missing(const char *command, const struct lessons_source *s)
 {

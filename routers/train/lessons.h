@@ -8,8 +8,6 @@
 #ifndef PM_LESSONS_H
 #define PM_LESSONS_H
 
-#include <getopt.h>
-
 #include "encoder.h"
 #include "outcomes.h"
 #include "rows.h"
@@ -25,27 +23,17 @@ struct lessons_source {
         unsigned threads;
 };
 
-enum lessons_argument { LESSONS_OUTCOMES = 512, LESSONS_COLUMNS, LESSONS_IN, LESSONS_TEXT, LESSONS_LABEL, LESSONS_ID, LESSONS_WHERE, LESSONS_MAX_BAD,
-                        LESSONS_INSTRUCTIONS };
-
-/* To stand among a command's options. */
-#define LESSONS_OPTIONS                                                                                                            \
-        { "outcomes", required_argument, NULL, LESSONS_OUTCOMES }, { "columns", required_argument, NULL, LESSONS_COLUMNS },        \
-        { "in", required_argument, NULL, LESSONS_IN }, { "text", required_argument, NULL, LESSONS_TEXT },                          \
-        { "label", required_argument, NULL, LESSONS_LABEL }, { "id", required_argument, NULL, LESSONS_ID },                        \
-        { "where", required_argument, NULL, LESSONS_WHERE }, { "max-bad", required_argument, NULL, LESSONS_MAX_BAD },              \
-        { "instructions", required_argument, NULL, LESSONS_INSTRUCTIONS }
-
-#define LESSONS_HELP                                                                                                               \
-        "  --outcomes FILE        first line '#id' and a column for each expert; then a prompt a line: 0..1, or '-' for not run\n" \
-        "  --columns A,B,...      only these columns; NAME=COLUMN gives a column another name\n"                                   \
-        "  --in FILE              the prompts, one JSON object a line, plain or gzip'd\n"                                          \
-        "  --text FIELD,...       the prompt; a list field gives one line an item\n"                                               \
-        "  --label FIELD          its task\n"                                                                                      \
-        "  --id FIELD             what joins both files (id)\n"                                                                    \
-        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"                           \
-        "  --max-bad N            so many lines may be unusable (100)\n"                                                           \
-        "  --instructions FILE    {\"task\": TASK, \"instruction\": SENTENCE} a line\n"
+/* To stand among a command's options: s is a field of T. */
+#define LESSONS_ARGUMENTS(T, s, required, more_help)                                                                    \
+        ARGUMENT_TEXT(T, s.outcomes, "outcomes", "FILE", required, NULL, OUTCOMES_HELP),                                \
+        ARGUMENT_TEXT(T, s.columns, "columns", "A,B,...", 0, NULL, OUTCOMES_COLUMNS_HELP),                              \
+        ARGUMENT_TEXT(T, s.rows.path, "in", "FILE", 0, NULL, "the prompts, one JSON object a line, plain or gzip'd"),   \
+        ARGUMENT_TEXT(T, s.rows.text, "text", "FIELD,...", 0, NULL, "the prompt; a list field gives one line an item"), \
+        ARGUMENT_TEXT(T, s.rows.label, "label", "FIELD", 0, NULL, "its task"),                                          \
+        ARGUMENT_TEXT(T, s.rows.id, "id", "FIELD", 0, "id", "what joins both files"),                                   \
+        ROWS_ARGUMENT_WHERE(T, s.rows),                                                                                 \
+        ROWS_ARGUMENT_MAX_BAD(T, s.rows.max_bad, "100"),                                                                \
+        ARGUMENT_TEXT(T, s.instructions, "instructions", "FILE", 0, NULL, "{\"task\": TASK, \"instruction\": SENTENCE} a line" more_help)
 
 struct lesson_expert {
         char *name;
@@ -73,8 +61,6 @@ struct lessons {
         float *whole;                    /* [n][dim] */
 };
 
-/* 1: not an option of these; 0: taken; below 0 after a message. */
-int lessons_option(struct lessons_source *s, int option, const char *value);
 /* 0, or 2 after a message: outcomes are named, and not what else they need. */
 int lessons_missing(const char *command, const struct lessons_source *s);
 

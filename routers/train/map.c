@@ -6,28 +6,14 @@
  * quality had been seen as well: few prompts move a ranking little.  The whole ranking is kept, so that the next best expert can
  * stand in for one that is down.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <math.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "commands.h"
 #include "outcomes.h"
 #include "rows.h"
-
-static const char help_text[] =
-        "usage: pointsman-train map --outcomes F.tsv[.gz] --labels F.jsonl[.gz] --label FIELD --out map.json\n"
-        "\n"
-        "  --outcomes FILE        first line '#id' and a column for each expert; then a prompt a line: 0..1, or '-' for not run\n"
-        "  --labels FILE          the prompts' categories, one JSON object a line\n"
-        "  --label FIELD          the category\n"
-        "  --id FIELD             what joins both files (id)\n"
-        "  --where FIELD=VALUE    only such lines of --labels (also FIELD!=VALUE; may be repeated: all must hold)\n"
-        "  --experts A,B,...      only these columns; NAME=COLUMN gives a column another name\n"
-        "  --general NAME         the category for prompts of no category (general)\n"
-        "  --shrink N             prompts of overall quality that every category begins with (20)\n"
-        "  --max-bad N            so many lines may be unusable (100)\n"
-        "  --out FILE             JSON: a ranking for each category\n";
 
 struct task {
         struct rows_source labels;
@@ -37,64 +23,24 @@ struct task {
         struct outcomes table;
 };
 
-enum argument { OUTCOMES = 256, LABELS, LABEL, ID, WHERE, EXPERTS, GENERAL, SHRINK, MAX_BAD, OUT, HELP };
-
-static const struct option long_options[] = {
-        { "outcomes", required_argument, NULL, OUTCOMES },
-        { "labels", required_argument, NULL, LABELS },
-        { "label", required_argument, NULL, LABEL },
-        { "id", required_argument, NULL, ID },
-        { "where", required_argument, NULL, WHERE },
-        { "experts", required_argument, NULL, EXPERTS },
-        { "general", required_argument, NULL, GENERAL },
-        { "shrink", required_argument, NULL, SHRINK },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "out", required_argument, NULL, OUT },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, outcomes, "outcomes", "FILE", PM_REQUIRED, NULL, OUTCOMES_HELP),
+        ARGUMENT_TEXT(struct task, labels.path, "labels", "FILE", PM_REQUIRED, NULL,
+                      "the prompts' categories, one JSON object a line; gzip'd or plain"),
+        ARGUMENT_TEXT(struct task, labels.label, "label", "FIELD", PM_REQUIRED, NULL, "the category"),
+        ARGUMENT_TEXT(struct task, labels.id, "id", "FIELD", 0, "id", "what joins both files"),
+        ROWS_ARGUMENT_WHERE(struct task, labels),
+        ARGUMENT_TEXT(struct task, experts, "experts", "A,B,...", 0, NULL, OUTCOMES_COLUMNS_HELP),
+        ARGUMENT_TEXT(struct task, general, "general", "NAME", 0, "general", "the category for prompts of no category"),
+        ARGUMENT_REAL(struct task, shrink, "shrink", "20", 0, 1e6, "prompts of overall quality that every category begins "
+                      "with"),
+        ROWS_ARGUMENT_MAX_BAD(struct task, labels.max_bad, "100"),
+        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN,
+                        "JSON: a ranking for each category"),
+        ARGUMENT_END,
 };
 
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        long n = 0;
-        int r;
-
-        switch (option) {
-        case OUTCOMES: t->outcomes = value; break;
-        case LABELS: t->labels.path = value; break;
-        case LABEL: t->labels.label = t->labels.text = value; break;
-        case ID: t->labels.id = value; break;
-        case WHERE: return rows_where(&t->labels, value);
-        case EXPERTS: t->experts = value; break;
-        case GENERAL: t->general = value; break;
-        case SHRINK: return argument_real("--shrink", value, 0, 1e6, &t->shrink);
-        case MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                t->labels.max_bad = (size_t)n;
-                return r;
-        case OUT: t->out = value; break;
-        default: return -EINVAL;
-        }
-        return 0;
-}
-
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
-
-        if (r)
-                return r;
-        if (optind < argc) {
-                (void)fprintf(stderr, "map: what is '%s'?\n", argv[optind]);
-                return 3;
-        }
-        if (!t->outcomes || !t->labels.path || !t->labels.label || !t->out)
-                return 1 + argument_missing("map", !t->outcomes ? "--outcomes" : !t->labels.path ? "--labels"
-                                                   : !t->labels.label ? "--label" : "--out");
-        return argument_output("--out", t->out, false);
-}
+static const struct arguments arguments = { .command = "map", .table = table };
 
 struct standing {
         const char *expert;
@@ -228,11 +174,12 @@ static int make_map(struct task *t)
 
 int command_map(int argc, char **argv)
 {
-        struct task t = { .general = "general", .shrink = 20, .labels = { .id = "id", .max_bad = 100 } };
-        int r = read_arguments(&t, argc, argv);
+        struct task t = { 0 };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)
                 return r - 1;
+        t.labels.text = t.labels.label;
         r = make_map(&t);
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "map: out of memory\n");

@@ -5,9 +5,9 @@
  * Every category gives as many prompts as the others, spread over the file; each is a dot in its category's colour, with its text as
  * the tooltip, and a category's name stands where its dots are densest: it may have several places.
  */
-#include <getopt.h>
 #include <math.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "commands.h"
 #include "encoder.h"
@@ -23,21 +23,6 @@
 #define CATEGORIES_MAX 40
 #define NEIGHBOURS ((size_t)20) /* a name stands where so many are nearest */
 
-static const char help_text[] =
-        "usage: pointsman-train map2d --encoder FOLDER --in F.jsonl[.gz] --text FIELD[,FIELD...] --label FIELD --out map.svg\n"
-        "\n"
-        "  --encoder FOLDER       a static model (configs/models/pointsman-static)\n"
-        "  --in FILE              prompts, one JSON object a line; gzip'd or plain\n"
-        "  --text FIELD,...       what the prompt is\n"
-        "  --label FIELD          its category: at most 40 different ones\n"
-        "  --where FIELD=VALUE    only such lines (also FIELD!=VALUE; may be repeated: all must hold)\n"
-        "  --most N               prompts that are drawn, 10..4000 (1500); time grows with the square\n"
-        "  --perplexity P         how many neighbours a prompt has, 2..200 (30)\n"
-        "  --max-bad N            so many lines may be unusable (100)\n"
-        "  --out FILE             an SVG picture\n"
-        "\n"
-        "The same input gives the same picture.\n";
-
 struct task {
         struct rows_source in;
         const char *folder, *out;
@@ -50,65 +35,24 @@ struct task {
         double (*at)[2];
 };
 
-enum argument { ENCODER = 256, IN, TEXT, LABEL, WHERE, MOST, PERPLEXITY, MAX_BAD, OUT, HELP };
-
-static const struct option long_options[] = {
-        { "encoder", required_argument, NULL, ENCODER },
-        { "in", required_argument, NULL, IN },
-        { "text", required_argument, NULL, TEXT },
-        { "label", required_argument, NULL, LABEL },
-        { "where", required_argument, NULL, WHERE },
-        { "most", required_argument, NULL, MOST },
-        { "perplexity", required_argument, NULL, PERPLEXITY },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "out", required_argument, NULL, OUT },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
+                      "a static model (configs/models/pointsman-static)"),
+        ARGUMENT_TEXT(struct task, in.path, "in", "FILE", PM_REQUIRED, NULL,
+                      "prompts, one JSON object a line; gzip'd or plain"),
+        ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL, "what the prompt is"),
+        ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL,
+                      "its category: at most 40 different ones"),
+        ROWS_ARGUMENT_WHERE(struct task, in),
+        ARGUMENT_NUMBER(struct task, most, "most", "1500", 10, SPREAD_MAX,
+                        "prompts that are drawn; time grows with the square"),
+        ARGUMENT_REAL(struct task, perplexity, "perplexity", "30", 2, 200, "how many neighbours a prompt has"),
+        ROWS_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
+        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN, "an SVG picture"),
+        ARGUMENT_END,
 };
 
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        long n = 0;
-        int r = 0;
-
-        switch (option) {
-        case ENCODER: t->folder = value; break;
-        case IN: t->in.path = value; break;
-        case TEXT: t->in.text = value; break;
-        case LABEL: t->in.label = value; break;
-        case WHERE: return rows_where(&t->in, value);
-        case MOST:
-                r = argument_number("--most", value, 10, SPREAD_MAX, &n);
-                t->most = (size_t)n;
-                break;
-        case PERPLEXITY: return argument_real("--perplexity", value, 2, 200, &t->perplexity);
-        case MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                t->in.max_bad = (size_t)n;
-                break;
-        case OUT: t->out = value; break;
-        default: return -EINVAL;
-        }
-        return r;
-}
-
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
-
-        if (r)
-                return r;
-        if (optind < argc) {
-                (void)fprintf(stderr, "map2d: what is '%s'?\n", argv[optind]);
-                return 3;
-        }
-        if (!t->folder || !t->in.path || !t->in.text || !t->in.label || !t->out)
-                return 1 + argument_missing("map2d", !t->folder ? "--encoder" : !t->in.path ? "--in" : !t->in.text ? "--text"
-                                                     : !t->in.label ? "--label" : "--out");
-        return argument_output("--out", t->out, false);
-}
+static const struct arguments arguments = { .command = "map2d", .table = table, .note = "The same input gives the same picture." };
 
 /* As many of each category as of the others, evenly over the file. */
 static int choose(struct task *t)
@@ -333,8 +277,8 @@ static int make_picture(struct task *t)
 
 int command_map2d(int argc, char **argv)
 {
-        struct task t = { .most = 1500, .perplexity = 30, .in = { .max_bad = 100 } };
-        int r = read_arguments(&t, argc, argv);
+        struct task t = { 0 };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)
                 return r - 1;

@@ -14,6 +14,10 @@ struct outcome {
         float *value; /* [n_experts]; NAN: not run */
 };
 
+/* What --help says of the file, and of the columns that are taken from it. */
+#define OUTCOMES_HELP "first line '#id' and a column for each expert; then a prompt a line: 0..1, or '-' for not run"
+#define OUTCOMES_COLUMNS_HELP "only these columns; NAME=COLUMN gives a column another name"
+
 struct outcomes {
         char **experts;
         size_t n_experts;

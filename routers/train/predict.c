@@ -2,9 +2,9 @@
 /*
  * pointsman-train predict category: what a model says of prompts that nobody has labelled, a line for each, in their order.
  */
-#include <getopt.h>
 #include <jansson.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "classifier.h"
 #include "commands.h"
@@ -12,20 +12,6 @@
 #include "rows.h"
 
 #define COLUMNS_MAX 64
-
-static const char help_text[] =
-        "usage: pointsman-train predict category --model M.safetensors [--in FILE] [OPTION...]\n"
-        "\n"
-        "  --in FILE              prompts, plain or gzip'd; - is standard input (-).  A line that begins with { is a JSON object; if the first line\n"
-        "                         has tabs it names the columns of a table; else each line is a prompt\n"
-        "  --text FIELD[,FIELD]   what the prompt is, of an object or a table (text); fields are joined by newlines\n"
-        "  --id FIELD             what is said beside it (id; where there is none, the line's number)\n"
-        "  --plain                each line is a prompt, whatever it looks like\n"
-        "  --encoder FOLDER       the one that the model was trained with, if it looks at vectors\n"
-        "  --threshold T          instead of the model's own: below it a prediction is not sure\n"
-        "  --out FILE             instead of standard output\n"
-        "  --tsv                  id, category, confidence and sure, tab-separated, instead of JSON objects\n"
-        "  --max-bad N            so many lines may be unusable (0)\n";
 
 struct task {
         const char *model, *in, *text, *id, *encoder, *out_path;
@@ -40,63 +26,28 @@ struct task {
         size_t n_text;
 };
 
-enum argument { MODEL = 256, IN, TEXT, ID, PLAIN, ENCODER, THRESHOLD, OUT, TSV, MAX_BAD, HELP };
-
-static const struct option long_options[] = {
-        { "model", required_argument, NULL, MODEL },
-        { "in", required_argument, NULL, IN },
-        { "text", required_argument, NULL, TEXT },
-        { "id", required_argument, NULL, ID },
-        { "plain", no_argument, NULL, PLAIN },
-        { "encoder", required_argument, NULL, ENCODER },
-        { "threshold", required_argument, NULL, THRESHOLD },
-        { "out", required_argument, NULL, OUT },
-        { "tsv", no_argument, NULL, TSV },
-        { "max-bad", required_argument, NULL, MAX_BAD },
-        { "help", no_argument, NULL, HELP },
-        { NULL, 0, NULL, 0 },
+static const struct argument table[] = {
+        ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train category"),
+        ARGUMENT_TEXT(struct task, in, "in", "FILE", 0, "-", "prompts, plain or gzip'd; - is standard input.  A line that "
+                      "begins with { is a JSON object; if the first line has tabs it names the columns of a table; else "
+                      "each line is a prompt"),
+        ARGUMENT_TEXT(struct task, text, "text", "FIELD,...", 0, "text",
+                      "what the prompt is, of an object or a table; fields are joined by newlines"),
+        ARGUMENT_TEXT(struct task, id, "id", "FIELD", 0, "id", "what is said beside it; where there is none, the line's "
+                      "number"),
+        ARGUMENT_FLAG(struct task, plain, "plain", "each line is a prompt, whatever it looks like"),
+        ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
+                      "the one that the model was trained with, if it looks at vectors"),
+        ARGUMENT_REAL(struct task, threshold, "threshold", NULL, 0, 1,
+                      "instead of the model's own: below it a prediction is not sure"),
+        ARGUMENT_OUTPUT(struct task, out_path, "out", "FILE", 0, ARGUMENT_WRITTEN, "instead of standard output"),
+        ARGUMENT_FLAG(struct task, tsv, "tsv", "id, category, confidence and sure, tab-separated, instead of JSON objects"),
+        ROWS_ARGUMENT_MAX_BAD(struct task, max_bad, "0"),
+        ARGUMENT_END,
 };
 
-static int take_option(void *task, int option, const char *value)
-{
-        struct task *t = task;
-        long n = 0;
-        int r;
-
-        switch (option) {
-        case MODEL: t->model = value; break;
-        case IN: t->in = value; break;
-        case TEXT: t->text = value; break;
-        case ID: t->id = value; break;
-        case PLAIN: t->plain = true; break;
-        case ENCODER: t->encoder = value; break;
-        case THRESHOLD: return argument_real("--threshold", value, 0, 1, &t->threshold);
-        case OUT: t->out_path = value; break;
-        case TSV: t->tsv = true; break;
-        case MAX_BAD:
-                r = argument_number("--max-bad", value, 0, LONG_MAX, &n);
-                t->max_bad = (size_t)n;
-                return r;
-        default: return -EINVAL;
-        }
-        return 0;
-}
-
-/* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
-{
-        int r = arguments_each(argc, argv, long_options, HELP, help_text, take_option, t);
-
-        if (r)
-                return r;
-        if (optind + 1 != argc || strcmp(argv[optind], "category") != 0) {
-                (void)fprintf(stderr, "predict: with what? Known: predict category\n");
-                return 3;
-        }
-        if (!t->model)
-                return 1 + argument_missing("predict", "--model");
-        return t->out_path ? argument_output("--out", t->out_path, false) : 0;
-}
+static const struct arguments arguments = { .command = "predict category", .table = table,
+                                            .known = "predict: with what? Known: predict category" };
 
 /* ---- one prompt ----------------------------------------------------------------------------------------------------------- */
 
@@ -299,8 +250,8 @@ static int predict(struct task *t)
 
 int command_predict(int argc, char **argv)
 {
-        struct task t = { .threshold = -1, .in = "-", .text = "text", .id = "id" };
-        int r = read_arguments(&t, argc, argv);
+        struct task t = { .threshold = -1 };
+        int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)
                 return r - 1;

@@ -23,8 +23,9 @@ static void json_p(json_t **j)
         json_decref(*j);
 }
 
-int rows_where(struct rows_source *s, const char *condition)
+int rows_where(void *source, const char *condition)
 {
+        struct rows_source *s = source;
         const char *equals = strchr(condition, '=');
 
         if (!equals || equals == condition || (equals == condition + 1 && *condition == '!')) {

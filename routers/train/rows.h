@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "arguments.h"
+
 #define ROWS_WHERE_MAX 16
 #define ROWS_LINE_MAX ((size_t)16 << 20)
 #define ROWS_LABELS_MAX 1023
@@ -39,8 +41,13 @@ struct rows {
         size_t n_labels;
 };
 
-/* Adds "FIELD=VALUE" to a source; -EINVAL and a message on stderr if it is not of that form or one too many. */
-int rows_where(struct rows_source *s, const char *condition);
+/* Adds "FIELD=VALUE" to a struct rows_source; -EINVAL and a message on stderr if it is not of that form or one too many. */
+int rows_where(void *source, const char *condition);
+
+/* To stand among a command's options: T's field `source`, T's field of a number. */
+#define ROWS_WHERE_HELP "only such lines (also FIELD!=VALUE; may be repeated: all must hold)"
+#define ROWS_ARGUMENT_WHERE(T, source) ARGUMENT_TAKEN(T, source, "where", "FIELD=VALUE", rows_where, ROWS_WHERE_HELP)
+#define ROWS_ARGUMENT_MAX_BAD(T, f, preset) ARGUMENT_MANY(T, f, "max-bad", preset, 0, "so many lines may be unusable")
 
 /* 0 and the rows in the file's order, or -errno after a message on stderr.  No row at all is an error. */
 int rows_read(const struct rows_source *s, struct rows *ret);

@@ -3,7 +3,7 @@
  * One table of names and ranges; the manifest has the same names.
  */
 #include "base.h"
-#include "commands.h"
+#include "arguments.h"
 #include "tune.h"
 
 static const struct {
@@ -31,8 +31,9 @@ struct interests_settings tune_preset(void)
                                             .popular = .02, .self = 1, .sharpness = 2, .pool = 100, .budget = 1500 };
 }
 
-int tune_set(struct interests_settings *s, const char *assignment)
+int tune_set(void *settings, const char *assignment)
 {
+        struct interests_settings *s = settings;
         const char *equals = strchr(assignment, '=');
         size_t n = equals ? (size_t)(equals - assignment) : 0;
 

@@ -415,6 +415,44 @@ Test(train, wrong_arguments_are_refused)
         cr_assert_eq(run(command_category, help), 0);
 }
 
+/* Presets are read as values are: a table with one that is none would not even show its help. */
+Test(train, each_command_shows_its_table)
+{
+        static int (*const commands[])(int, char **) = { command_category, command_map, command_map2d, command_embed, command_instruct,
+                                                         command_eval, command_eval_instruct, command_predict };
+
+        for (size_t i = 0; i < LENGTH_OF(commands); i++)
+                cr_assert_eq(run(commands[i], (const char *[]){ "x", "--help", NULL }), 0, "%zu", i);
+}
+
+Test(train, a_mistake_names_the_option_and_what_would_be_right)
+{
+#define WRONG(command, ...) cr_expect_eq(run(command, (const char *[]){ "x", __VA_ARGS__, NULL }), 2)
+        WRONG(command_map, "--shrunk", "3");
+        WRONG(command_map, "--no-such-thing=1");
+        WRONG(command_instruct, "--t", "3");
+        WRONG(command_embed, "--json");
+        WRONG(command_category, "--json=1");
+        WRONG(command_category, "--seed");
+        WRONG(command_category, "--bits", "19");
+        WRONG(command_map2d, "--perplexity", "nan");
+        WRONG(command_embed, "--method", "knn");
+        WRONG(command_embed, "--edges", "e");
+        WRONG(command_map, "--outcomes", "o", "more");
+        (void)fflush(stderr);
+        cr_assert_stderr_eq_str("map: unknown option '--shrunk' - did you mean '--shrink'?\n"
+                                "map: unknown option '--no-such-thing=1'; see pointsman-train map --help\n"
+                                "instruct: several options begin with '--t'; see pointsman-train instruct --help\n"
+                                "embed: unknown option '--json'; see pointsman-train embed --help\n"
+                                "category: --json takes no value\n"
+                                "category: --seed needs a value\n"
+                                "--bits: '19' is not a whole number in 8..18\n"
+                                "--perplexity: 'nan' is not a number in 2..200\n"
+                                "--method: 'knn' is not one of fastrp|svd|als\n"
+                                "embed: --out is required; see pointsman-train embed --help\n"
+                                "map: what is 'more'?\n");
+}
+
 Test(train, map_ranks_with_shrinkage)
 {
         json_t *map, *ranking;

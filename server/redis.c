@@ -456,6 +456,11 @@ bool redis_ready(const struct redis *r)
         return r->was_ready;
 }
 
+bool redis_whole(const struct redis *r)
+{
+        return r->was_ready && (!r->cluster || redis_cluster_whole(r));
+}
+
 void redis_readiness(struct redis *r)
 {
         bool ready = r->cluster ? redis_cluster_ready(r) : r->main->state == LINK_UP;

@@ -75,6 +75,8 @@ void redis_destroy(struct redis *r);
 
 /* Would a command go out now?  (In a cluster: a command for some of the slots.) */
 bool redis_ready(const struct redis *r);
+/* And for all of the slots? */
+bool redis_whole(const struct redis *r);
 /* Smoothed time from a command to its reply; 0: none seen yet. */
 int64_t redis_rtt_us(const struct redis *r);
 
@@ -101,7 +103,8 @@ struct redis_scan {
         bool unlink; /* remove the keys (UNLINK, in a cluster each by its slot) after batch() has seen them */
         /* NULL: not told.  From the loop; the keys are gone when it returns.  redis_scan_cancel() may be called from inside. */
         void (*batch)(struct redis_scan *s, const struct pm_str *keys, size_t n);
-        /* Once, last.  0; -EAGAIN: a master cannot be reached now; -ETIMEDOUT; -EIO: the connection was lost or an error came; -ENOMEM. */
+        /* Once, last.  0; -EAGAIN: a master cannot be reached now, or slots have none; -ESTALE: slots went from one master to another, so
+         * that keys may not have been seen; -ETIMEDOUT; -EIO: the connection was lost or an error came; -ENOMEM. */
         void (*end)(struct redis_scan *s, int result);
         uint64_t seen, removed, failed; /* keys */
 

@@ -35,6 +35,7 @@ struct cluster {
         struct event sweep;            /* nodes that are nothing any more */
         int64_t read_us;
         bool down;                     /* somebody has said -CLUSTERDOWN; until the next reading */
+        uint64_t moves;
         uint16_t table[REDIS_SLOTS], fresh[REDIS_SLOTS];
 };
 
@@ -155,10 +156,19 @@ static void count_slots(struct cluster *c)
                         c->nodes[c->table[s]]->slots++;
 }
 
+/* Each slot has a node that serves. */
+static bool whole(const struct cluster *c)
+{
+        for (unsigned s = 0; s < REDIS_SLOTS; s++)
+                if (c->table[s] == NO_NODE || c->nodes[c->table[s]]->link.state != LINK_UP)
+                        return false;
+        return true;
+}
+
 static void use_fresh(struct cluster *c)
 {
         uint16_t left[NODES_MAX] = { 0 };
-        bool whole = true;
+        bool moved = false;
 
         for (unsigned i = 0; i < REDIS_SLOTS; i++)
                 if (c->table[i] != NO_NODE && c->table[i] == c->fresh[i])
@@ -168,12 +178,13 @@ static void use_fresh(struct cluster *c)
                         atomic_fetch_add_explicit(&c->r->stats->failovers, 1, memory_order_relaxed);
         /* one that has not heard yet who has a slot knows less than we do */
         for (unsigned i = 0; i < REDIS_SLOTS; i++)
-                if (c->fresh[i] != NO_NODE || (c->table[i] != NO_NODE && c->nodes[c->table[i]]->link.state != LINK_UP))
+                if (c->fresh[i] != NO_NODE || (c->table[i] != NO_NODE && c->nodes[c->table[i]]->link.state != LINK_UP)) {
+                        moved = moved || c->table[i] != c->fresh[i];
                         c->table[i] = c->fresh[i];
+                }
+        c->moves += moved;
         count_slots(c);
-        for (unsigned s = 0; s < REDIS_SLOTS && whole; s++)
-                whole = c->table[s] != NO_NODE && c->nodes[c->table[s]]->link.state == LINK_UP;
-        if (!whole)
+        if (!whole(c))
                 refresh_in(c, REFRESH_DOWN_US);
         event_active(&c->sweep, EV_TIMEOUT, 0);
 }
@@ -282,6 +293,24 @@ bool redis_cluster_ready(const struct redis *r)
         return false;
 }
 
+bool redis_cluster_complete(const struct redis *r)
+{
+        for (unsigned s = 0; s < REDIS_SLOTS; s++)
+                if (r->cluster->table[s] == NO_NODE)
+                        return false;
+        return true;
+}
+
+bool redis_cluster_whole(const struct redis *r)
+{
+        return !r->cluster->down && whole(r->cluster);
+}
+
+uint64_t redis_cluster_moves(const struct redis *r)
+{
+        return r->cluster->moves;
+}
+
 bool redis_cluster_redirect(struct redis *r, struct link *l, struct slot *s, const redisReply *reply, int64_t now)
 {
         struct cluster *c = r->cluster;
@@ -313,6 +342,7 @@ bool redis_cluster_redirect(struct redis *r, struct link *l, struct slot *s, con
                                 c->nodes[before]->slots--;
                         c->table[slot] = i;
                         c->nodes[i]->slots++;
+                        c->moves++;
                         redis_readiness(r);
                 }
                 refresh_soon(c);

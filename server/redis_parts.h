@@ -188,6 +188,10 @@ void redis_cluster_destroy(struct redis *r);
 struct link *redis_cluster_link(struct redis *r, const struct pm_str *key);
 struct link *redis_cluster_master(struct redis *r, size_t *i);
 bool redis_cluster_ready(const struct redis *r);
+bool redis_cluster_complete(const struct redis *r); /* each slot has a master, */
+bool redis_cluster_whole(const struct redis *r);    /* and it can be reached */
+/* Goes up when a slot is found to have another master than before. */
+uint64_t redis_cluster_moves(const struct redis *r);
 /* An error: true if the command goes elsewhere because of it. */
 bool redis_cluster_redirect(struct redis *r, struct link *l, struct slot *s, const redisReply *reply, int64_t now);
 /* -LOADING and others that mean: alive, and of no use now. */

@@ -26,6 +26,7 @@ struct redis_scan_state {
         size_t n_pattern;
         int64_t timeout_us, began_us;
         size_t master; /* of which it is the turn */
+        uint64_t moves; /* of slots, before the first batch */
         char cursor[24];
         struct pm_str *keys; /* of the batch; to be removed from n_sent on */
         char *bytes;
@@ -59,6 +60,19 @@ static void end(struct redis_scan_state *t, int result)
         s->end(s, result);
 }
 
+static uint64_t moves(const struct redis *r)
+{
+        return r->cluster ? redis_cluster_moves(r) : 0;
+}
+
+/* Slots without a master have keys all the same; and what went from a master that had yet to come to one that was through is missing. */
+static int all_seen(const struct redis_scan_state *t)
+{
+        const struct redis *r = t->scan->redis;
+
+        return moves(r) != t->moves ? -ESTALE : r->cluster && !redis_cluster_complete(r) ? -EAGAIN : 0;
+}
+
 static void step(struct redis_scan_state *t)
 {
         struct redis *r = t->scan->redis;
@@ -69,7 +83,7 @@ static void step(struct redis_scan_state *t)
 
         t->began_us = now_us();
         if (!l && t->master > 0) {
-                end(t, 0);
+                end(t, all_seen(t));
                 return;
         }
         rc = l && l->state == LINK_UP ? redis_send(r, l, &t->call, true, LENGTH_OF(argv), argv, n, t->timeout_us) : -EAGAIN;
@@ -221,6 +235,7 @@ int redis_scan(struct redis *r, struct redis_scan *s, struct pm_str pattern, int
         t->pattern = copy;
         t->n_pattern = pattern.n;
         t->timeout_us = timeout_us;
+        t->moves = moves(r);
         t->cursor[0] = '0';
         t->call.done = on_batch;
         for (size_t i = 0; i < REMOVALS; i++) {

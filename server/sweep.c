@@ -55,7 +55,8 @@ static void on_scanned(struct redis_scan *scan, int result)
         s->seen = scan->seen;
         s->removed = scan->removed;
         ended(s, result == 0 && scan->failed == 0 ? NULL
-                 : result == -EAGAIN      ? "a Redis master cannot be reached now"
+                 : result == -EAGAIN      ? "a Redis master cannot be reached now, or slots of the cluster have none"
+                 : result == -ESTALE      ? "slots of the cluster moved meanwhile, so that keys may have been missed: again, please"
                  : result == -ETIMEDOUT   ? "Redis did not answer in time"
                  : result == -ENOMEM      ? "no memory"
                  : result == 0            ? "Redis did not remove all of the keys"
@@ -73,11 +74,13 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
                 s->end(s, s->why);
                 return;
         }
+        /* ready is who has the first node of a cluster; whoever begins then finds the others not there yet */
+        if (!redis_whole(s->redis) && now_us() < s->until_us) {
+                (void)evtimer_add(s->timer, &look);
+                return;
+        }
         if (!redis_ready(s->redis)) {
-                if (now_us() >= s->until_us)
-                        ended(s, "Redis cannot be reached: the log says why");
-                else
-                        (void)evtimer_add(s->timer, &look);
+                ended(s, "Redis cannot be reached: the log says why");
                 return;
         }
         if (!*s->pattern) {

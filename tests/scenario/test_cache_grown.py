@@ -135,8 +135,9 @@ def test_all_of_a_cluster(plain_world):
     until("the cluster has them", lambda: len(servers.keys()) == 300)
     status, out, err = run("decisions", "export", "-c", gateway.file)
     assert status == 0 and len(out.splitlines()) == 300, err
-    removed = gateway.admin("DELETE", "/admin/decisions?prefix=*%7Cauto").json()["removed"]
-    assert removed["redis"] == 300 and servers.keys() == []
+    reply = gateway.admin("DELETE", "/admin/decisions?prefix=*%7Cauto")
+    assert reply.status == 200, reply.body
+    assert reply.json()["removed"]["redis"] == 300 and servers.keys() == []
     status, _, err = run("decisions", "import", "-c", gateway.file, stdin=out)
     assert status == 0 and "300 imported" in err and len(servers.keys()) == 300
     again = Crowd(gateway, 300, chat_of).end()

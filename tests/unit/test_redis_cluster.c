@@ -2,7 +2,11 @@
 /* The client and a real cluster, three masters with a replica each: slots that move under traffic, a master that dies. */
 #include "redis_stand.h"
 
+#include <signal.h>
+
 #include "redis_slots.h"
+#include "settings.h"
+#include "sweep.h"
 
 #define NODES 6
 
@@ -271,6 +275,76 @@ Test(redis_cluster, goes_through_all_keys_of_all_masters)
                 cr_assert_str_eq(server_say(&nodes[i], "DBSIZE"), "0");
 }
 
+Test(redis_cluster, says_when_a_slot_moved_while_it_went_through)
+{
+        struct asked a;
+        char key[32] = "";
+        int64_t until;
+
+        begin();
+        open_ready(3);
+        UNTIL(redis_whole(stand.r));
+        for (unsigned i = 0; redis_slot_of_key(str(key)) > 5460 || !*key; i++)
+                (void)snprintf(key, sizeof key, "k:%u", i);
+        announce(redis_slot_of_key(str(key)), 0, 1);
+        for (int i = 1; i >= 0; i--)
+                cr_assert_str_eq(server_say(&nodes[i], "CLUSTER SETSLOT %u NODE %s", redis_slot_of_key(str(key)), ids[1]), "OK");
+        cr_assert_eq(ask_get(&a, key, SOON), 0); /* the first master says so before it has its turn */
+        all = (struct redis_scan){ .end = on_end };
+        cr_assert_eq(redis_scan(stand.r, &all, str("*"), SOON), 0);
+        UNTIL(all_ended);
+        cr_assert_eq(all_result, -ESTALE, "%d", all_result);
+        for (until = now_us() + SOON; all_result == -ESTALE && now_us() < until;) { /* until all have heard of it */
+                all = (struct redis_scan){ .end = on_end };
+                all_ended = 0;
+                cr_assert_eq(redis_scan(stand.r, &all, str("*"), SOON), 0);
+                UNTIL(all_ended);
+        }
+        cr_assert_eq(all_result, 0, "%d", all_result);
+}
+
+static unsigned swept;
+static const char *swept_why;
+
+static void on_swept(struct sweep *s, const char *why)
+{
+        (void)s;
+        swept++;
+        swept_why = why;
+}
+
+/* The first of them can be asked some time before the last. */
+Test(redis_cluster, is_swept_when_all_masters_can_be_asked)
+{
+        const char *servers[3];
+        struct redis_settings settings = { .servers = { servers, 3 }, .mode = REDIS_CLUSTER, .connect_time = 2000, .failures = 3, .open_time = 300,
+                                           .waiting = 100, .reply = 1 << 20 };
+        struct sweep s = { .unlink = true, .end = on_swept };
+
+        begin();
+        for (int i = 0; i < 3; i++)
+                servers[i] = nodes[i].url;
+        for (unsigned i = 0; i < 60; i++) {
+                char key[32];
+                unsigned slot;
+
+                (void)snprintf(key, sizeof key, "k:%u", i);
+                slot = redis_slot_of_key(str(key));
+                cr_assert_str_eq(server_say(&nodes[slot <= 5460 ? 0 : slot <= 10922 ? 1 : 2], "SET %s 1", key), "OK");
+        }
+        cr_assert_eq(kill(nodes[1].pid, SIGSTOP), 0);
+        cr_assert_eq(sweep_begin(&s, stand.base, &settings, str("k:")), 0);
+        UNTIL(redis_ready(s.redis));
+        for (int64_t until = now_us() + 50000; now_us() < until;)
+                turn();
+        cr_assert_eq(swept, 0, "%s", swept_why);
+        cr_assert_eq(kill(nodes[1].pid, SIGCONT), 0);
+        UNTIL(swept);
+        cr_assert_null(swept_why, "%s", swept_why);
+        cr_assert_eq(s.removed, 60);
+        sweep_finish(&s);
+}
+
 Test(redis_cluster, outlives_a_master)
 {
         unsigned before, good;
@@ -382,6 +456,31 @@ Test(redis_cluster, table_that_makes_no_sense)
                 for (int64_t until = now_us() + 100000; now_us() < until; turn())
                         cr_assert_eq(ask_get(&a, "k", SOON), -EAGAIN, "%s", bad[i]);
                 cr_assert_not(redis_ready(stand.r));
+                redis_destroy(TAKE(stand.r));
+                fake_stop();
+        }
+}
+
+Test(redis_cluster, slots_without_a_master_are_not_taken_for_empty)
+{
+        static const char none[] = "*2\r\n$1\r\n0\r\n*0\r\n";
+        static const struct {
+                unsigned last;
+                int result;
+        } rows[] = { { 16383, 0 }, { 16382, -EAGAIN } };
+
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                char slots[128] = "";
+
+                open_fake(slots, none);
+                (void)snprintf(slots, sizeof slots, "*1\r\n*3\r\n:0\r\n:%u\r\n*2\r\n$0\r\n\r\n:%u\r\n", rows[i].last, fake.port);
+                UNTIL(redis_ready(stand.r));
+                cr_assert_eq(redis_whole(stand.r), rows[i].result == 0);
+                all = (struct redis_scan){ .end = on_end };
+                all_ended = 0;
+                cr_assert_eq(redis_scan(stand.r, &all, str("*"), SOON), 0);
+                UNTIL(all_ended);
+                cr_assert_eq(all_result, rows[i].result, "%d", all_result);
                 redis_destroy(TAKE(stand.r));
                 fake_stop();
         }

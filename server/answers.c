@@ -176,7 +176,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                     route_may_use(r->asked, r->tenant, r->query.api, e) && (!shared || is_answer(r, rest)))
                         how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
         }
-        metrics_recall(r->worker->metrics, CACHE_ANSWERS, how);
+        metrics_recall(r->worker->loop.metrics, CACHE_ANSWERS, how);
         if (how != RECALL_SHARED && how != RECALL_LOCAL)
                 return false;
         if (shared) {
@@ -185,7 +185,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
         }
         r->decision = (struct decision){ .how = shared ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL, .expert = e };
         r->replayed = shared ? "cached-shared" : "cached-local";
-        metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
+        metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
         tell(r, rest);
         return true;
 }

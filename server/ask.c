@@ -29,7 +29,7 @@ static void ended(struct ask *a, int status, const char *fmt, ...)
         va_start(args, fmt);
         vsnprintf(a->error, sizeof a->error, fmt, args);
         va_end(args);
-        worker_wake(a->worker, a->owner);
+        loop_wake(&a->worker->loop, a->owner);
 }
 
 /* Gives the endpoint back and lets the transfer go. */
@@ -39,7 +39,7 @@ static void give_back(struct ask *a, enum expert_verdict v, int64_t retry_us)
 
         if (a->timer)
                 event_free(TAKE(a->timer));
-        worker_unwake(a->worker, &a->wake);
+        loop_unwake(&a->worker->loop, &a->wake);
         upstream_close(t);
         if (a->endpoint)
                 expert_done(a->expert, TAKE(a->endpoint), v, 0, retry_us, now_us()); /* a whole answer has no first token */
@@ -167,7 +167,7 @@ void ask_start(struct ask *a, struct worker *w, struct arena *arena, struct wake
                 return;
         }
         /* The transfer's limits are the expert's own, so that passing them says something about it; ours is the timer. */
-        a->timer = evtimer_new(w->base, on_time, a);
+        a->timer = evtimer_new(w->loop.base, on_time, a);
         if (!a->timer || evtimer_add(a->timer, &limit) < 0) {
                 give_back(a, EXPERT_NEUTRAL, 0);
                 ended(a, PM_EBUSY, "no memory for a timer");
@@ -191,6 +191,6 @@ void ask_cancel(struct ask *a)
         if (!a->worker)
                 return;
         give_back(a, EXPERT_NEUTRAL, 0);
-        worker_unwake(a->worker, a->owner);
+        loop_unwake(&a->worker->loop, a->owner);
         a->done = true;
 }

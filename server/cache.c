@@ -16,7 +16,7 @@
 #include "redis.h"
 #include "settings.h"
 #include "tenant.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -40,7 +40,7 @@ struct retired {
 };
 
 struct cache {
-        struct worker *worker;
+        struct loop *loop;
         struct lru *decisions, *answers, *vectors;
         struct redis *redis;
         struct retired *retired;
@@ -329,14 +329,14 @@ static void retire(struct cache *c)
                 return;
         old = calloc(1, sizeof *old);
         if (!old) {
-                log_msg(c->worker->log, PM_ERROR, "no memory to replace Redis, using the old one");
+                log_msg(c->loop->log, PM_ERROR, "no memory to replace Redis, using the old one");
                 return;
         }
         *old = (struct retired){ .cache = c, .redis = TAKE(c->redis), .next = c->retired, .pprev = &c->retired };
         if (old->next)
                 old->next->pprev = &old->next;
         c->retired = old;
-        old->timer = evtimer_new(c->worker->base, on_retired, old);
+        old->timer = evtimer_new(c->loop->base, on_retired, old);
         if (old->timer)
                 (void)evtimer_add(old->timer, &later); /* without a timer it stays until the worker ends */
 }
@@ -355,7 +355,7 @@ static void take_redis(struct cache *c, const struct redis_settings *s)
         memcpy(c->redis_print, print, sizeof print);
         config = cache_redis_config(s);
         if (config.n_servers)
-                c->redis = redis_create(c->worker->base, &config, &stats);
+                c->redis = redis_create(c->loop->base, &config, &stats);
 }
 
 void cache_reload(struct cache *c, const struct generation *g)
@@ -371,13 +371,13 @@ void cache_reload(struct cache *c, const struct generation *g)
         cache_publish(c);
 }
 
-struct cache *cache_create(struct worker *w, const struct generation *g)
+struct cache *cache_create(struct loop *loop, const struct generation *g)
 {
         struct cache *c = calloc(1, sizeof *c);
 
         if (!c)
                 return NULL;
-        c->worker = w;
+        c->loop = loop;
         c->decisions = lru_create((size_t)g->cache->memory);
         c->answers = lru_create(0);
         c->vectors = lru_create(0);
@@ -432,7 +432,7 @@ void cache_publish(struct cache *c)
 {
         struct lru_counts d = lru_counts(c->decisions), a = lru_counts(c->answers), v = lru_counts(c->vectors);
 
-        metrics_cache_size(c->worker->metrics, CACHE_DECISIONS, d.entries, d.bytes, d.evicted);
-        metrics_cache_size(c->worker->metrics, CACHE_ANSWERS, a.entries, a.bytes, a.evicted);
-        metrics_cache_size(c->worker->metrics, CACHE_VECTORS, v.entries, v.bytes, v.evicted);
+        metrics_cache_size(c->loop->metrics, CACHE_DECISIONS, d.entries, d.bytes, d.evicted);
+        metrics_cache_size(c->loop->metrics, CACHE_ANSWERS, a.entries, a.bytes, a.evicted);
+        metrics_cache_size(c->loop->metrics, CACHE_VECTORS, v.entries, v.bytes, v.evicted);
 }

@@ -28,10 +28,10 @@ struct redis_config;
 struct redis_settings;
 struct route;
 struct tenant;
-struct worker;
+struct loop;
 
 /* Main thread, before the worker's thread runs.  NULL: no memory. */
-struct cache *cache_create(struct worker *w, const struct generation *g);
+struct cache *cache_create(struct loop *loop, const struct generation *g);
 void cache_destroy(struct cache *c); /* NULL is fine */
 /* The worker has taken another generation: bounds and Redis are its from now on, what is kept stays. */
 void cache_reload(struct cache *c, const struct generation *g);

@@ -14,6 +14,8 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "limit.h"
+#include "listen.h"
 #include "names.h"
 #include "options.h"
 #include "pool.h"
@@ -25,24 +27,6 @@ struct feedback_settings;
 struct settings;
 struct tenants;
 struct plugin;
-
-struct tls_files {
-        const char *certificate, *key; /* PEM; both or none */
-        const char *ciphers;           /* for TLS 1.2; NULL: the preset's */
-        bool only_13;
-};
-
-struct listener {
-        const char *address; /* host:port */
-        struct tls_files tls;
-};
-
-/* Sizes in bytes, times in milliseconds, as /limits/ in the file. */
-struct limits {
-        int64_t head, headers, body, memory, depth, messages, connections;
-        int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
-        int64_t buffer, event, ids, items;
-};
 
 /* One loaded router. */
 struct router {

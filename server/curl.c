@@ -14,7 +14,7 @@
 #include "curl_parts.h"
 #include "expert.h"
 #include "h1.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -124,7 +124,7 @@ static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *wat
                 (void)curl_multi_assign(c->multi, fd, s);
         }
         events = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0) | EV_PERSIST);
-        if (event_assign(&s->event, c->upstream->worker->base, fd, events, on_socket, s) == 0)
+        if (event_assign(&s->event, c->upstream->loop->base, fd, events, on_socket, s) == 0)
                 (void)event_add(&s->event, NULL);
         return 0;
 }
@@ -167,7 +167,7 @@ static struct curl *curl_create(struct upstream *u)
                 return NULL;
         c->upstream = u;
         c->multi = curl_multi_init();
-        if (!c->multi || evtimer_assign(&c->timer, u->worker->base, on_timer, c) < 0) {
+        if (!c->multi || evtimer_assign(&c->timer, u->loop->base, on_timer, c) < 0) {
                 (void)curl_multi_cleanup(c->multi);
                 free(c);
                 return NULL;
@@ -379,8 +379,8 @@ static void start(struct curl_passage *p)
         }
         p->run.running = true;
         p->curl->n_running++;
-        (void)worker_clock(p->a.t.worker, now_us());
-        p->run.missed_us = p->a.t.worker->missed_us;
+        (void)loop_clock(p->a.t.loop, now_us());
+        p->run.missed_us = p->a.t.loop->missed_us;
         curl_slot_of(p)->running++;
         passage_deadline(&p->a, now_us() + (call->connect_ms + call->first_ms) * 1000);
 }

@@ -236,11 +236,11 @@ static bool was_stale(const struct curl_passage *p, CURLcode r)
                (r == CURLE_SEND_ERROR || r == CURLE_RECV_ERROR || r == CURLE_GOT_NOTHING);
 }
 
-/* libcurl's timer does not know of worker_clock(): the time was over while the loop did not turn. */
+/* libcurl's timer does not know of loop_clock(): the time was over while the loop did not turn. */
 static bool was_missed(const struct curl_passage *p, CURLcode r)
 {
-        (void)worker_clock(p->a.t.worker, now_us());
-        return r == CURLE_OPERATION_TIMEDOUT && !p->run.connected && !p->run.again && p->a.t.worker->missed_us != p->run.missed_us;
+        (void)loop_clock(p->a.t.loop, now_us());
+        return r == CURLE_OPERATION_TIMEDOUT && !p->run.connected && !p->run.again && p->a.t.loop->missed_us != p->run.missed_us;
 }
 
 bool curl_ended(struct curl_passage *p, CURLcode r)

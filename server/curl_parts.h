@@ -51,7 +51,7 @@ struct curl_run {
         int fd;                 /* that it was sent on; -1: not known */
         size_t piece, at;       /* of the body: what is sent next */
         int64_t body_n, sent_us;
-        int64_t missed_us;      /* by the worker's clock when it began */
+        int64_t missed_us;      /* by the loop's clock when it began */
         size_t head_n;          /* header lines, interim answers and trailers included */
         char refused[200];      /* why the request cannot be made */
         char error[CURL_ERROR_SIZE];

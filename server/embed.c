@@ -5,16 +5,14 @@
  */
 #include "embed.h"
 
-#include <stdatomic.h>
-
 #include "base.h"
 #include "config.h"
-#include "encoder.h"
+#include "embed_model.h"
 #include "expert.h"
 #include "js.h"
 #include "settings.h"
 
-enum { REPLY_MAX = 4 << 20, DIM_MAX = 65536, WORKERS_MAX = 1024 };
+enum { REPLY_MAX = 4 << 20, DIM_MAX = 65536 };
 
 static int base64_value(unsigned char c)
 {
@@ -110,80 +108,10 @@ static int read_reply(struct pm_str reply, struct arena *a, const float **ret, s
 
 /* ---- a model in the process ---------------------------------------------------------------------------------------------- */
 
-struct embed_model {
-        struct encoder *encoder;
-        size_t text_max;
-        struct encoder_scratch *_Atomic scratch[WORKERS_MAX]; /* each worker's own, made when it first asks */
-};
-
-int embed_model_open(const char *folder, int64_t text_max, struct embed_model **ret, char *why, size_t n)
-{
-        struct embed_model *m = calloc(1, sizeof *m);
-        int e;
-
-        if (!m) {
-                (void)snprintf(why, n, "no memory");
-                return -ENOMEM;
-        }
-        m->text_max = (size_t)text_max;
-        e = encoder_open(folder, &m->encoder, why, n);
-        if (e < 0) {
-                free(m);
-                return e;
-        }
-        *ret = m;
-        return 0;
-}
-
-void embed_model_close(struct embed_model *m)
-{
-        if (!m)
-                return;
-        for (size_t i = 0; i < WORKERS_MAX; i++)
-                encoder_scratch_destroy(m->scratch[i]);
-        encoder_destroy(m->encoder);
-        free(m);
-}
-
-size_t embed_model_dim(const struct embed_model *m)
-{
-        return encoder_dim(m->encoder);
-}
-
-/* *ret NULL: it needs none. */
-static int scratch_of(const struct embed_model *m, const struct worker *w, struct encoder_scratch **ret)
-{
-        union { const struct embed_model *from; struct embed_model *to; } mine = { m }; /* this worker's place in it */
-        struct encoder_scratch *s;
-        int e;
-
-        *ret = NULL;
-        if (!encoder_needs_scratch(m->encoder))
-                return 0;
-        assert(w->id < WORKERS_MAX);
-        s = m->scratch[w->id];
-        if (!s) {
-                e = encoder_scratch_create(m->encoder, m->text_max, &s);
-                if (e < 0)
-                        return e;
-                mine.to->scratch[w->id] = s;
-        }
-        *ret = s;
-        return 0;
-}
-
-int embed_model_run(const struct embed_model *m, struct worker *w, struct pm_str text, float *out, size_t *ret_tokens)
-{
-        struct encoder_scratch *scratch;
-        int e = scratch_of(m, w, &scratch);
-
-        return e < 0 ? e : encoder_encode(m->encoder, scratch, text.n ? text.p : "", text.n, m->text_max, out, ret_tokens);
-}
-
 static void run_model(struct embed *e, struct worker *w, struct arena *a, const struct embed_model *m)
 {
         float *out = arena_alloc(a, embed_model_dim(m) * sizeof *out);
-        int r = out ? embed_model_run(m, w, e->text, out, NULL) : -ENOMEM;
+        int r = out ? embed_model_run(m, w->loop.id, e->text, out, NULL) : -ENOMEM;
 
         e->done = true;
         if (r == 0) {
@@ -266,7 +194,7 @@ static void ask_backend(struct embed *e)
         n += (size_t)snprintf(body + n, room - n, "\",\"input\":\"");
         n += js_escape(e->text, body + n);
         n += (size_t)snprintf(body + n, room - n, "\"}");
-        ask_start(&e->ask, e->lookup.worker, a, &e->wake, e->embedder->expert, e->embedder->path, (struct pm_str){ body, n }, e->timeout_ms, REPLY_MAX);
+        ask_start(&e->ask, e->worker, a, &e->wake, e->embedder->expert, e->embedder->path, (struct pm_str){ body, n }, e->timeout_ms, REPLY_MAX);
 }
 
 /* On as far as it goes now. */
@@ -293,13 +221,13 @@ static void on_news(void *arg)
                 e->done = true;
         }
         if (e->done)
-                worker_wake(e->lookup.worker, e->owner);
+                loop_wake(e->lookup.loop, e->owner);
 }
 
 /* Not the endpoint: a model that answers from another place is the same model. */
 static bool make_key(struct embed *e, const struct generation *g)
 {
-        struct cache *c = e->lookup.worker->cache;
+        struct cache *c = e->lookup.cache;
         const char *model = e->embedder->expert->model;
 
         cache_sum_begin(c);
@@ -315,7 +243,8 @@ bool embed_start(struct embed *e, struct worker *w, struct arena *arena, struct 
 {
         *e = (struct embed){ .owner = owner, .embedder = by, .text = text, .timeout_ms = timeout_ms };
         e->wake = (struct wake){ .fn = on_news, .arg = e };
-        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake, .of = CACHE_VECTORS };
+        e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = CACHE_VECTORS };
+        e->worker = w;
         if (by->model) {
                 run_model(e, w, arena, by->model);
                 return true;
@@ -330,9 +259,9 @@ bool embed_start(struct embed *e, struct worker *w, struct arena *arena, struct 
 
 void embed_cancel(struct embed *e)
 {
-        if (!e->lookup.worker)
+        if (!e->lookup.loop)
                 return;
-        worker_unwake(e->lookup.worker, e->owner);
+        loop_unwake(e->lookup.loop, e->owner);
         lookup_cancel(&e->lookup);
         ask_cancel(&e->ask); /* takes e->wake off too */
         e->done = true;

@@ -11,6 +11,7 @@
 
 #include "base.h"
 #include "embed.h"
+#include "embed_model.h"
 #include "js.h"
 #include "request_parts.h"
 
@@ -114,12 +115,12 @@ enum next embeddings_run(struct request *r)
                 size_t tokens = 0;
 
                 if (now_us() - began >= PIECE_US) {
-                        worker_wake(r->worker, &r->wake);
+                        loop_wake(&r->worker->loop, &r->wake);
                         return WAIT;
                 }
                 if (query_text_of(r->query.turns[e->at].content, &r->arena, &text) < 0)
                         return reply_error(r, 503, NULL, NULL, "no memory for the texts");
-                if (embed_model_run(e->by->model, r->worker, text, e->vector, &tokens) < 0)
+                if (embed_model_run(e->by->model, r->worker->loop.id, text, e->vector, &tokens) < 0)
                         return reply_error(r, 500, NULL, NULL, "embedder '%s' has no vector for text %zu", e->by->name, e->at);
                 if (e->dim < embed_model_dim(e->by->model))
                         shorten(e->vector, e->dim);

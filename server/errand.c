@@ -31,7 +31,7 @@ struct errands {
 
 static void count(const struct errand *e, enum metrics_call how)
 {
-        metrics_router_call(e->lookup.worker->metrics, e->call.router->metric, how);
+        metrics_router_call(e->lookup.loop->metrics, e->call.router->metric, how);
 }
 
 static void ended(struct errand *e, int status, enum metrics_call how, const char *why)
@@ -66,7 +66,7 @@ static void go_and_ask(struct errand *e)
         if (e->timer)
                 event_free(TAKE(e->timer));
         e->asked = true;
-        ask_start(&e->ask, e->lookup.worker, e->lookup.arena, &e->wake, c->expert, c->path, c->body, MAX(left, 1), c->max_reply);
+        ask_start(&e->ask, e->worker, e->lookup.arena, &e->wake, c->expert, c->path, c->body, MAX(left, 1), c->max_reply);
 }
 
 /* Of an exchange that has ended, for those that wait for it and later ones.  An empty reply is not worth keeping. */
@@ -110,10 +110,10 @@ static void tell_failure(struct errands *all, const struct errand *e)
 {
         struct log_line l;
 
-        metrics_router_sent_failed(all->worker->metrics, e->call.router->metric);
+        metrics_router_sent_failed(all->worker->loop.metrics, e->call.router->metric);
         if (!log_may_say(&all->said, e->call.router->metric))
                 return;
-        log_begin(&l, all->worker->log, PM_WARN, "what a router has sent for in the background did not come");
+        log_begin(&l, all->worker->loop.log, PM_WARN, "what a router has sent for in the background did not come");
         log_text(&l, "router", e->call.router->name);
         log_text(&l, "error", e->ask.error);
         log_end(&l);
@@ -140,14 +140,16 @@ static struct sent *sent_create(struct errands *all, const struct errand *from)
 
         if (!s)
                 return NULL;
-        arena_init(&s->arena, &all->worker->arenas, c->body.n + 2 * c->max_reply + MEMORY_BESIDE);
+        arena_init(&s->arena, &all->worker->loop.arenas, c->body.n + 2 * c->max_reply + MEMORY_BESIDE);
         e = &s->errand;
         e->call = *c;
         e->call.path = arena_strndup(&s->arena, c->path, strlen(c->path));
         e->call.body.p = arena_strndup(&s->arena, c->body.p, c->body.n);
         e->wake = (struct wake){ .fn = on_sent_news, .arg = s };
         e->until_us = now_us() + c->timeout_ms * 1000;
-        e->lookup = (struct lookup){ .worker = all->worker, .arena = &s->arena, .owner = &e->wake, .of = CACHE_REPLIES, .key = from->lookup.key };
+        e->lookup = (struct lookup){ .loop = &all->worker->loop, .cache = all->worker->cache, .arena = &s->arena,
+                                      .owner = &e->wake, .of = CACHE_REPLIES, .key = from->lookup.key };
+        e->worker = all->worker;
         e->lookup.key.shared.p = arena_strndup(&s->arena, from->lookup.key.shared.p, from->lookup.key.shared.n);
         if (!e->call.path || !e->call.body.p || !e->lookup.key.shared.p) {
                 arena_finish(&s->arena);
@@ -169,7 +171,7 @@ static struct sent *sent_create(struct errands *all, const struct errand *from)
 /* Found nowhere.  Those that wait for this errand will find the worker's in its place. */
 static void send_for(struct errand *e)
 {
-        struct errands *all = e->lookup.worker->errands;
+        struct errands *all = e->worker->errands;
         bool room = all->n < ERRANDS_MAX;
         struct sent *s;
 
@@ -198,7 +200,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
                 ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
         else
                 ended(e, PM_ETIMEOUT, ROUTER_CALL_FAILED, "the call that it waited for did not end in time");
-        worker_wake(e->lookup.worker, e->owner);
+        loop_wake(e->lookup.loop, e->owner);
 }
 
 /* For another's exchange, as long as one of its own could take; in the background only while that one looks into Redis. */
@@ -214,7 +216,7 @@ static void follow(struct errand *e, bool computes)
         }
         if (e->timer)
                 return;
-        e->timer = evtimer_new(e->lookup.worker->base, on_time, e);
+        e->timer = evtimer_new(e->lookup.loop->base, on_time, e);
         if (!e->timer || evtimer_add(e->timer, &t) < 0) {
                 lookup_cancel(&e->lookup);
                 ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "no memory for a timer");
@@ -247,14 +249,14 @@ static void on_news(void *arg)
         else if (e->ask.done)
                 read_answer(e);
         if (e->done)
-                worker_wake(e->lookup.worker, e->owner);
+                loop_wake(e->lookup.loop, e->owner);
 }
 
 /* The expert's name and model, not its endpoint: a model that answers from another place is the same model. */
 static bool make_key(struct errand *e)
 {
         const struct errand_call *c = &e->call;
-        struct cache *cache = e->lookup.worker->cache;
+        struct cache *cache = e->lookup.cache;
 
         cache_sum_begin(cache);
         cache_sum_text(cache, (struct pm_str){ c->expert->name, strlen(c->expert->name) });
@@ -268,7 +270,7 @@ static bool make_key(struct errand *e)
 static void start_anew(struct errand *e)
 {
         if (!e->call.background) {
-                e->lookup.redis = e->lookup.key.local.p ? cache_redis(e->lookup.worker->cache) : NULL;
+                e->lookup.redis = e->lookup.key.local.p ? cache_redis(e->lookup.cache) : NULL;
                 go_and_ask(e);
         } else if (e->call.wish == ERRAND_REFRESH) {
                 send_for(e);
@@ -281,7 +283,8 @@ bool errand_start(struct errand *e, struct worker *w, struct arena *arena, struc
 {
         *e = (struct errand){ .call = *call, .owner = owner, .until_us = now_us() + call->timeout_ms * 1000 };
         e->wake = (struct wake){ .fn = on_news, .arg = e };
-        e->lookup = (struct lookup){ .worker = w, .arena = arena, .owner = &e->wake, .of = CACHE_REPLIES };
+        e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = CACHE_REPLIES };
+        e->worker = w;
         e->lookup.redis_us = MIN(call->generation->cache->redis.timeout, call->timeout_ms) * 1000;
         if (call->keep_ms <= 0 || call->wish == ERRAND_OFF) {
                 start_anew(e);
@@ -304,9 +307,9 @@ void errand_shorten(struct errand *e, int64_t keep_ms)
 
 void errand_cancel(struct errand *e)
 {
-        if (!e->lookup.worker)
+        if (!e->lookup.loop)
                 return;
-        worker_unwake(e->lookup.worker, e->owner);
+        loop_unwake(e->lookup.loop, e->owner);
         lookup_cancel(&e->lookup);
         ask_cancel(&e->ask); /* takes e->wake off too */
         if (!e->done)

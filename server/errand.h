@@ -47,6 +47,7 @@ struct errand {
         struct errand_call call;
         struct ask ask;
         struct lookup lookup;
+        struct worker *worker;
         struct wake wake, *owner;
         struct event *timer; /* while it waits for another's exchange */
         int64_t until_us;

@@ -107,7 +107,7 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
 
         if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_STRING && (copy = arena_alloc(&r->arena, MAX(reply->len, (size_t)1))))
                 f->value = (struct pm_str){ memcpy(copy, reply->str, reply->len), reply->len };
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 /* For the strongest of what is named: one command is what a request may wait for. */

@@ -149,7 +149,7 @@ int forget_begin(struct gateway *g, struct event_base *base, const char *kinds, 
         }
         for (unsigned i = 0; i < n; i++) {
                 f->errands[i] = (struct visit){ .m = { .deliver = on_worker }, .f = f };
-                inbox_post(&workers[i]->inbox, &f->errands[i].m);
+                inbox_post(&workers[i]->loop.inbox, &f->errands[i].m);
         }
         *ret = f;
         sweep_next(f);

@@ -40,7 +40,7 @@ void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdic
         }
         if (r->timer)
                 event_free(TAKE(r->timer));
-        metrics_attempt(r->worker->metrics, a->expert->metric, how, first, total);
+        metrics_attempt(r->worker->loop.metrics, a->expert->metric, how, first, total);
         expert_done(a->expert, TAKE(a->endpoint), v, r->query.stream ? first : 0, retry_us, now);
         upstream_close(t);
 }
@@ -277,7 +277,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         event_free(TAKE(r->timer));
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 void forward_wake_in(struct request *r, int64_t ms)
@@ -285,13 +285,13 @@ void forward_wake_in(struct request *r, int64_t ms)
         int64_t late = ms + LATE_MS;
         struct timeval t = { late / 1000, late % 1000 * 1000 };
 
-        (void)event_base_update_cache_time(r->worker->base); /* else it would count from when the loop last woke */
-        r->timer = evtimer_new(r->worker->base, on_time, r);
+        (void)event_base_update_cache_time(r->worker->loop.base); /* else it would count from when the loop last woke */
+        r->timer = evtimer_new(r->worker->loop.base, on_time, r);
         if (r->timer && evtimer_add(r->timer, &t) == 0)
                 return;
         if (r->timer)
                 event_free(TAKE(r->timer));
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 /* The status of a failure is there, its words are not.  5xx and the like are decided without them; a 4xx's own words matter more. */

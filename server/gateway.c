@@ -29,7 +29,7 @@
 #include "signals.h"
 #include "tlsfiles.h"
 #include "watchdog.h"
-#include "worker.h"
+#include "worker_thread.h"
 #include "writer.h"
 
 #include "base.h"

@@ -12,7 +12,7 @@
 #include <openssl/evp.h>
 
 #include "config.h"
-#include "embed.h"
+#include "embed_model.h"
 #include "expert.h"
 #include "fingerprint.h"
 #include "log.h"
@@ -370,12 +370,7 @@ static void copy_plain(struct build *b)
         g->log_level = s->log.level + PM_DEBUG;
         g->log_format = s->log.format + LOG_LOGFMT;
         g->log_requests = s->log.requests;
-        g->limits = (struct limits){ .head = s->limits.head, .headers = s->limits.headers, .body = s->limits.body, .memory = s->limits.memory,
-                                     .depth = s->limits.depth, .messages = s->limits.messages, .connections = s->limits.connections,
-                                     .head_time = s->limits.head_time, .body_time = s->limits.body_time,
-                                     .idle_time = s->limits.idle_time, .write_time = s->limits.write_time,
-                                     .request_time = s->limits.request_time, .drain_time = s->limits.drain_time,
-                                     .buffer = s->limits.buffer, .event = s->limits.event, .ids = s->limits.ids, .items = s->limits.items };
+        g->limits = s->limits;
 }
 
 static void close_model(void *arg)

@@ -82,16 +82,21 @@ static int ctx_create(const struct tls_files *f, SSL_CTX **ret, const char **why
         return 0;
 }
 
-int http_reload(struct http *h, const struct generation *g, const char **why)
+void http_set_limits(struct http *h, const struct limits *l)
+{
+        h->limits = *l;
+}
+
+int http_set_certificates(struct http *h, const struct listener *ls, size_t n, const char **why)
 {
         SSL_CTX **fresh = calloc(h->n_listeners + 1, sizeof(*fresh));
         int r = fresh ? 0 : -ENOMEM;
 
         if (r < 0)
                 *why = "out of memory";
-        for (size_t i = 0; r == 0 && i < h->n_listeners && i < g->n_listeners; i++)
-                if (h->listeners[i].tls && g->listeners[i].tls.certificate)
-                        r = ctx_create(&g->listeners[i].tls, &fresh[i], why);
+        for (size_t i = 0; r == 0 && i < h->n_listeners && i < n; i++)
+                if (h->listeners[i].tls && ls[i].tls.certificate)
+                        r = ctx_create(&ls[i].tls, &fresh[i], why);
         for (size_t i = 0; fresh && i < h->n_listeners; i++) {
                 if (r == 0 && fresh[i]) {
                         SSL_CTX *old = h->listeners[i].tls;
@@ -132,7 +137,7 @@ static bool is_stuck(struct http_conn *c, int64_t now)
 
         if (n == 0 || c->queued - n != c->taken || c->stuck_at == 0) {
                 c->taken = c->queued - n;
-                c->stuck_at = n ? now + http_limits(c->http)->write_time * 1000 : 0;
+                c->stuck_at = n ? now + c->http->limits.write_time * 1000 : 0;
                 return false;
         }
         return now >= c->stuck_at;
@@ -145,7 +150,7 @@ static void sweep_one(struct http_conn *c, int64_t now)
                 conn_go(c, DROP_CLIENT_STUCK);
                 conn_settle(c);
         } else if (c->wait != WAIT_NOTHING && (c->deadline == 0 || (c->wait == WAIT_IDLE && http_backlog(c) > 0))) {
-                c->deadline = now + time_for(http_limits(c->http), c->wait) * 1000;
+                c->deadline = now + time_for(&c->http->limits, c->wait) * 1000;
         } else if (c->wait != WAIT_NOTHING && now >= c->deadline) {
                 conn_late(c);
         }
@@ -153,7 +158,7 @@ static void sweep_one(struct http_conn *c, int64_t now)
 
 static void schedule_sweep(struct http *h)
 {
-        const struct limits *l = http_limits(h);
+        const struct limits *l = &h->limits;
         int64_t least = MIN(MIN(l->head_time, l->body_time), MIN(l->idle_time, l->write_time));
         int64_t ms = MAX(MIN(least / 4, SWEEP_MS), 10);
         struct timeval t = { .tv_sec = 0, .tv_usec = ms * 1000 };
@@ -165,7 +170,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
         struct http *h = arg;
         struct http_conn *c = h->conns, *next;
-        int64_t now = worker_clock(h->worker, now_us());
+        int64_t now = loop_clock(h->loop, now_us());
 
         (void)fd, (void)what;
         h->sweeping = false;
@@ -186,7 +191,7 @@ static void complain(struct http *h, const char *what)
         if (h->complained_us && now - h->complained_us < COMPLAIN_US)
                 return;
         h->complained_us = now;
-        log_msg(h->worker->log, PM_WARN, "cannot take more connections: %s (said once a minute)", what);
+        log_msg(h->loop->log, PM_WARN, "cannot take more connections: %s (said once a minute)", what);
 }
 
 static void stop_listening(struct http *h)
@@ -260,7 +265,7 @@ void http_room(struct http *h)
 
 static bool is_full(const struct http *h)
 {
-        const uint64_t most = MIN((uint64_t)http_limits(h)->connections, h->worker->clients ? h->worker->clients : UINT_MAX);
+        const uint64_t most = MIN((uint64_t)h->limits.connections, h->clients);
 
         return h->n_conns - h->n_away >= most;
 }
@@ -268,7 +273,7 @@ static bool is_full(const struct http *h)
 /* As many are told so as there may be, and the others wait in the kernel's queue for their turn to be told. */
 static bool may_accept(struct http *h)
 {
-        return !is_full(h) || h->n_away < (h->worker->away ? h->worker->away : AWAY_MAX);
+        return !is_full(h) || h->n_away < h->away_max;
 }
 
 static void take_connection(struct http_listener *l, int fd, const struct sockaddr_storage *from)
@@ -373,7 +378,7 @@ static int listener_open(struct http_listener *l, const struct listener *from, c
                 if (r < 0)
                         return r;
         }
-        l->event = event_new(l->http->worker->base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
+        l->event = event_new(l->http->loop->base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
         if (!l->event || evutil_make_socket_nonblocking(l->fd) < 0 || event_add(l->event, NULL) < 0) {
                 *why = "cannot watch the listening socket";
                 return -ENOMEM;
@@ -381,34 +386,40 @@ static int listener_open(struct http_listener *l, const struct listener *from, c
         return 0;
 }
 
-struct http *http_create(struct worker *w, const struct generation *g, const int *fds, size_t n, const char **why)
+struct http *http_create(struct loop *loop, const struct http_setup *setup, const char **why)
 {
+        const size_t n = setup->n;
         struct http *h = calloc(1, sizeof *h);
         struct http_listener *ls = calloc(n + 1, sizeof *ls);
 
-        assert(n == g->n_listeners);
         *why = "out of memory";
         if (!h || !ls) {
                 for (size_t i = 0; i < n; i++)
-                        (void)close(fds[i]);
+                        (void)close(setup->fds[i]);
                 free(h);
                 free(ls);
                 return NULL;
         }
         pthread_mutex_init(&h->closing, NULL);
-        h->worker = w;
+        h->loop = loop;
+        h->handler = setup->handler;
+        h->owner = setup->owner;
+        h->limits = *setup->limits;
+        h->clients = setup->clients ? setup->clients : UINT_MAX;
+        h->away_max = setup->away ? setup->away : AWAY_MAX;
         h->listeners = ls;
         h->n_listeners = n;
         for (size_t i = 0; i < n; i++)
-                ls[i] = (struct http_listener){ .http = h, .fd = fds[i], .loopback = g->listeners[i].address && listen_is_loopback(g->listeners[i].address) };
-        h->sweep = event_new(w->base, -1, 0, on_sweep, h);
-        h->resume = event_new(w->base, -1, 0, on_resume, h);
+                ls[i] = (struct http_listener){ .http = h, .fd = setup->fds[i],
+                                                .loopback = setup->listeners[i].address && listen_is_loopback(setup->listeners[i].address) };
+        h->sweep = event_new(loop->base, -1, 0, on_sweep, h);
+        h->resume = event_new(loop->base, -1, 0, on_resume, h);
         if (!h->sweep || !h->resume) {
                 http_destroy(h);
                 return NULL;
         }
         for (size_t i = 0; i < n; i++)
-                if (listener_open(&ls[i], &g->listeners[i], why) < 0) {
+                if (listener_open(&ls[i], &setup->listeners[i], why) < 0) {
                         http_destroy(h);
                         return NULL;
                 }
@@ -440,7 +451,7 @@ void http_cut_short(struct http *h)
 {
         for (struct http_conn *c = h->conns; c; c = c->next)
                 if (c->request)
-                        request_cut_short(c->request);
+                        h->handler->cut_short(c->request);
 }
 
 void http_destroy(struct http *h)

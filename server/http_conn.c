@@ -50,7 +50,7 @@ static void start_message(struct http_conn *c)
         c->keep = true;
         c->sent = SENT_NOTHING;
         c->chunked = c->until_close = c->high = false;
-        c->buffer = (size_t)http_limits(c->http)->buffer;
+        c->buffer = (size_t)c->http->limits.buffer;
         conn_wait(c, WAIT_IDLE);
 }
 
@@ -63,9 +63,9 @@ static void on_head(struct http_conn *c)
         c->old = head->minor == 0;
         c->keep = head->keep_alive;
         c->owes_continue = head->expect_continue;
-        c->buffer = (size_t)http_limits(c->http)->buffer;
+        c->buffer = (size_t)c->http->limits.buffer;
         conn_wait(c, WAIT_BODY);
-        c->request = request_begin(c->http->worker, c, head);
+        c->request = c->http->handler->begin(c->http->owner, c, head);
         if (!c->request)
                 conn_go(c, DROP_CLIENT_LEFT);
 }
@@ -83,7 +83,7 @@ static void on_piece(struct http_conn *c, struct pm_str piece)
         c->body_seen += (int64_t)piece.n;
         c->owes_continue = false; /* the client did not wait */
         if (r) {
-                request_body(r, piece.p, piece.n);
+                c->http->handler->body(r, piece.p, piece.n);
         } else if (c->body_seen > HTTP_DISCARD_MAX) {
                 c->deaf = c->linger = true;
                 c->keep = false;
@@ -99,10 +99,10 @@ static void refuse(struct http_conn *c, int status, const char *why)
         conn_wait(c, WAIT_NOTHING);
         if (c->request) {
                 if (listener_of(c))
-                        request_body_failed(c->request, status, why);
+                        c->http->handler->body_failed(c->request, status, why);
         } else {
                 if (!c->begun)
-                        request_refuse(c->http->worker, c, status, why);
+                        c->http->handler->refuse(c->http->owner, c, status, why);
                 close_soon(c);
         }
 }
@@ -112,7 +112,7 @@ static bool may_parse(const struct http_conn *c)
 {
         if (c->body_end || c->deaf || c->gone || c->closing)
                 return false;
-        return c->begun || http_backlog(c) <= (size_t)http_limits(c->http)->buffer; /* a client that asks and does not read */
+        return c->begun || http_backlog(c) <= (size_t)c->http->limits.buffer; /* a client that asks and does not read */
 }
 
 static size_t take_bytes(struct http_conn *c, const char *p, size_t n)
@@ -140,7 +140,7 @@ static size_t take_bytes(struct http_conn *c, const char *p, size_t n)
                         c->body_end = true;
                         conn_wait(c, WAIT_NOTHING);
                         if (listener_of(c))
-                                request_body_end(c->request);
+                                c->http->handler->body_end(c->request);
                         else if (!c->request)
                                 conn_message_over(c);
                         break;
@@ -162,7 +162,7 @@ static void take_ahead(struct http_conn *c)
         while (c->in && may_parse(c) && evbuffer_peek(c->in, -1, NULL, &v, 1) > 0 && v.iov_len > 0) {
                 size_t used = take_bytes(c, v.iov_base, v.iov_len);
 
-                if (!progress(c->http->worker, LOOP_CONNECTION, used > 0 || !may_parse(c))) {
+                if (!progress(c->http->loop, LOOP_CONNECTION, used > 0 || !may_parse(c))) {
                         conn_go(c, DROP_CLIENT_LEFT);
                         return;
                 }
@@ -207,7 +207,7 @@ void http_request_over(struct http_conn *c)
                 c->linger = c->deaf = true;
         }
         if (c->closing || c->gone || ahead(c) > 0)
-                worker_wake(c->http->worker, &c->wake);
+                loop_wake(c->http->loop, &c->wake);
 }
 
 static void on_wake(void *arg)
@@ -327,7 +327,7 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
                 unsigned long e = bufferevent_get_openssl_error(bev);
 
                 if (c->wait == WAIT_HANDSHAKE && e)
-                        log_msg(c->http->worker->log, PM_DEBUG, "TLS handshake with %s failed: %s", c->peer, ERR_reason_error_string(e));
+                        log_msg(c->http->loop->log, PM_DEBUG, "TLS handshake with %s failed: %s", c->peer, ERR_reason_error_string(e));
                 on_eof(c, (what & BEV_EVENT_ERROR) != 0 || c->wait == WAIT_HANDSHAKE);
         }
         conn_settle(c);
@@ -341,7 +341,7 @@ static void conn_free(struct http_conn *c)
 
         assert(!c->request);
         conn_count(c, 0);
-        worker_unwake(h->worker, &c->wake);
+        loop_unwake(h->loop, &c->wake);
         if (c->reset)
                 (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
         if (c->bev) {
@@ -392,7 +392,7 @@ void conn_settle(struct http_conn *c)
         if (c->gone) {
                 c->reset |= c->until_close && c->sent == SENT_HEAD; /* or the cut would look like the answer's end */
                 if (c->request)
-                        request_drop(TAKE(c->request), c->gone_why);
+                        c->http->handler->drop(TAKE(c->request), c->gone_why);
                 conn_free(c);
                 return;
         }
@@ -409,7 +409,7 @@ void conn_settle(struct http_conn *c)
 
 static int open_plain(struct http_conn *c)
 {
-        struct event_base *base = c->http->worker->base;
+        struct event_base *base = c->http->loop->base;
 
         if (event_assign(&c->readable, base, c->fd, EV_READ | EV_PERSIST, on_readable, c) < 0 ||
             event_assign(&c->writable, base, c->fd, EV_WRITE | EV_PERSIST, conn_on_writable, c) < 0)
@@ -423,7 +423,7 @@ static int open_tls(struct http_conn *c, SSL_CTX *tls)
 
         if (!ssl)
                 return -ENOMEM;
-        c->bev = bufferevent_openssl_socket_new(c->http->worker->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
+        c->bev = bufferevent_openssl_socket_new(c->http->loop->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
         if (!c->bev) {
                 SSL_free(ssl);
                 return -ENOMEM;
@@ -431,7 +431,7 @@ static int open_tls(struct http_conn *c, SSL_CTX *tls)
         bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
         bufferevent_setcb(c->bev, on_bev_readable, conn_on_bev_written, on_bev_event, c);
         bufferevent_setwatermark(c->bev, EV_READ, 0, HTTP_AHEAD_MAX);
-        bufferevent_setwatermark(c->bev, EV_WRITE, (size_t)http_limits(c->http)->buffer / 4, 0);
+        bufferevent_setwatermark(c->bev, EV_WRITE, (size_t)c->http->limits.buffer / 4, 0);
         c->in = bufferevent_get_input(c->bev);
         c->out = bufferevent_get_output(c->bev);
         return bufferevent_enable(c->bev, EV_READ | EV_WRITE) < 0 ? -ENOMEM : 0;
@@ -449,7 +449,7 @@ struct http_conn *conn_create(struct http *h, int fd, SSL_CTX *tls, const char *
         c->fd = fd;
         c->wake = (struct wake){ .fn = on_wake, .arg = c };
         (void)snprintf(c->peer, sizeof c->peer, "%s", peer);
-        c->h1 = h1_create(H1_REQUESTS, (size_t)http_limits(h)->head, (size_t)http_limits(h)->headers);
+        c->h1 = h1_create(H1_REQUESTS, (size_t)h->limits.head, (size_t)h->limits.headers);
         if (!c->h1 || (tls ? open_tls(c, tls) : open_plain(c)) < 0) {
                 conn_free(c);
                 return NULL;

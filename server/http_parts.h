@@ -12,10 +12,10 @@
 #include <event2/event_struct.h>
 #include <openssl/ssl.h>
 
-#include "config.h"
 #include "http.h"
-#include "request.h"
-#include "worker.h"
+#include "limit.h"
+#include "listen.h"
+#include "loop.h"
 
 struct bufferevent;
 
@@ -33,7 +33,11 @@ struct http_listener {
 };
 
 struct http {
-        struct worker *worker;
+        struct loop *loop;
+        const struct http_handler *handler;
+        void *owner;              /* for the handler */
+        struct limits limits;
+        unsigned clients, away_max; /* connections at most, and how many above that are told so at once */
         struct http_listener *listeners;
         size_t n_listeners;
         pthread_mutex_t closing;  /* held while the listening sockets close, and while another thread accepts from them */
@@ -81,7 +85,7 @@ struct http_conn {
         bool chunked, until_close;
         int64_t left;         /* of Content-Length; -1: not counted */
         size_t buffer;        /* limits.buffer as the request knows it: a reload may bring another */
-        bool high;            /* the backlog has reached it: request_drained() is due */
+        bool high;            /* the backlog has reached it: drained() is due */
 
         /* what should become of the connection */
         bool writing;         /* plain: the event is armed */
@@ -104,11 +108,6 @@ struct http_conn {
         int64_t stuck_at;     /* 0: the next sweep sets it */
         char peer[INET6_ADDRSTRLEN + 10];
 };
-
-static inline const struct limits *http_limits(const struct http *h)
-{
-        return &h->worker->generation->limits;
-}
 
 /* http.c: a connection has gone, another may come. */
 void http_room(struct http *h);

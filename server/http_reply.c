@@ -29,7 +29,7 @@ size_t http_backlog(const struct http_conn *c)
 static void write_failed(struct http_conn *c)
 {
         conn_go(c, DROP_CLIENT_LEFT);
-        worker_wake(c->http->worker, &c->wake);
+        loop_wake(c->http->loop, &c->wake);
 }
 
 void conn_count(struct http_conn *c, size_t backlog)
@@ -104,10 +104,10 @@ static void backlog_fell(struct http_conn *c)
         conn_count(c, n);
         if (n <= c->buffer / 4) {
                 if (c->high && c->request && !c->gone && c->sent != SENT_ALL)
-                        request_drained(c->request);
+                        c->http->handler->drained(c->request);
                 c->high = false;
                 if (c->in && evbuffer_get_length(c->in) > 0)
-                        worker_wake(c->http->worker, &c->wake);
+                        loop_wake(c->http->loop, &c->wake);
         }
         conn_settle(c);
 }

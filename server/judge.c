@@ -61,7 +61,7 @@ static void log_attempt(struct request *r)
 {
         struct log_line l;
 
-        log_begin(&l, r->worker->log, PM_WARN, "attempt failed");
+        log_begin(&l, r->worker->loop.log, PM_WARN, "attempt failed");
         log_str(&l, "id", r->id);
         log_text(&l, "expert", r->attempt.expert->name);
         log_text(&l, "endpoint", r->attempt.endpoint ? r->attempt.endpoint->url : NULL);

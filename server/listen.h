@@ -13,6 +13,17 @@
 
 struct problems;
 
+struct tls_files {
+        const char *certificate, *key; /* PEM; both or none */
+        const char *ciphers;           /* for TLS 1.2; NULL: the preset's */
+        bool only_13;
+};
+
+struct listener {
+        const char *address; /* host:port */
+        struct tls_files tls;
+};
+
 /* Room for "[address]:port". */
 #define LISTEN_NAME_MAX 64
 

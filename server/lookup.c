@@ -17,7 +17,7 @@ enum { VERSION = 3, HEAD = 1 + 8 + 8, SET_TIMEOUT_US = 1000000 };
 static void count(struct lookup *l, enum metrics_recall how)
 {
         l->from = how;
-        metrics_recall(l->worker->metrics, l->of, how);
+        metrics_recall(l->loop->metrics, l->of, how);
 }
 
 static void put_head(char *p, int64_t ends_ms, uint64_t key)
@@ -58,8 +58,8 @@ static enum metrics_recall take(struct lookup *l, struct pm_str kept, enum metri
 
 static void keep_here(struct lookup *l, struct pm_str kept)
 {
-        (void)lru_put(cache_vectors(l->worker->cache), l->key.hash, l->key.local, kept, ends_of(kept.p), cache_now_ms());
-        cache_publish(l->worker->cache);
+        (void)lru_put(cache_vectors(l->cache), l->key.hash, l->key.local, kept, ends_of(kept.p), cache_now_ms());
+        cache_publish(l->cache);
 }
 
 static void on_landed(struct flight *f, struct pm_str value, bool failed)
@@ -69,7 +69,7 @@ static void on_landed(struct flight *f, struct pm_str value, bool failed)
         l->alone = failed; /* it would fail for us too, one after another */
         if (value.p && take(l, value, RECALL_JOINED) == RECALL_JOINED)
                 count(l, RECALL_JOINED);
-        worker_wake(l->worker, l->owner);
+        loop_wake(l->loop, l->owner);
 }
 
 static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
@@ -83,16 +83,16 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
                 count(l, how);
                 if (how == RECALL_SHARED) {
                         keep_here(l, kept);
-                        flight_end(l->worker->cache, &l->flight, kept, false);
+                        flight_end(l->cache, &l->flight, kept, false);
                 }
         }
-        worker_wake(l->worker, l->owner);
+        loop_wake(l->loop, l->owner);
 }
 
 /* The leader looks into Redis first, if there is one. */
 static enum lookup_state lead(struct lookup *l)
 {
-        l->redis = cache_redis(l->worker->cache);
+        l->redis = cache_redis(l->cache);
         l->call.done = on_fetched;
         if (l->redis && redis_get(l->redis, &l->call, l->key.shared, l->redis_us) == 0)
                 return l->state = LOOKUP_WAITS;
@@ -103,18 +103,18 @@ static enum lookup_state lead(struct lookup *l)
 static enum lookup_state join_or_lead(struct lookup *l)
 {
         l->flight.landed = on_landed;
-        if (!l->alone && !l->flight.leads && !flight_join(l->worker->cache, &l->flight, &l->key))
+        if (!l->alone && !l->flight.leads && !flight_join(l->cache, &l->flight, &l->key))
                 return l->state = LOOKUP_WAITS;
         return lead(l);
 }
 
 bool lookup_lead(struct lookup *l)
 {
-        if (!flight_join(l->worker->cache, &l->flight, &l->key)) {
-                flight_end(l->worker->cache, &l->flight, (struct pm_str){ 0 }, false);
+        if (!flight_join(l->cache, &l->flight, &l->key)) {
+                flight_end(l->cache, &l->flight, (struct pm_str){ 0 }, false);
                 return false;
         }
-        l->redis = cache_redis(l->worker->cache);
+        l->redis = cache_redis(l->cache);
         l->state = LOOKUP_COMPUTE;
         return true;
 }
@@ -133,7 +133,7 @@ static bool look_here(struct lookup *l)
 {
         struct pm_str kept;
 
-        if (!lru_get(cache_vectors(l->worker->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) ||
+        if (!lru_get(cache_vectors(l->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) ||
             take(l, kept, RECALL_LOCAL) != RECALL_LOCAL)
                 return false;
         count(l, RECALL_LOCAL);
@@ -153,7 +153,7 @@ static enum lookup_state compute(struct lookup *l)
         for (struct flight *f = l->flight.first; f; f = f->next) {
                 struct lookup *one = CONTAINER_OF(f, struct lookup, flight);
 
-                worker_wake(one->worker, one->owner);
+                loop_wake(one->loop, one->owner);
         }
         return l->state;
 }
@@ -169,8 +169,8 @@ enum lookup_state lookup_state(struct lookup *l)
 
 void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms)
 {
-        struct redis *redis = cache_redis(l->worker->cache);
-        struct lru *here = cache_vectors(l->worker->cache);
+        struct redis *redis = cache_redis(l->cache);
+        struct lru *here = cache_vectors(l->cache);
         int64_t now = cache_now_ms(), ends;
         struct pm_str kept;
         char *p;
@@ -185,7 +185,7 @@ void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms)
                 keep_here(l, kept);
         } else {
                 (void)lru_remove(here, l->key.hash, l->key.local);
-                cache_publish(l->worker->cache);
+                cache_publish(l->cache);
         }
         if (redis && p)
                 (void)redis_set(redis, NULL, l->key.shared, kept, keep_ms, SET_TIMEOUT_US);
@@ -197,7 +197,7 @@ void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
 {
         char *kept = value.p ? arena_alloc(l->arena, HEAD + value.n) : NULL;
         struct pm_str whole = { kept, HEAD + value.n };
-        struct redis *redis = l->redis ? cache_redis(l->worker->cache) : NULL; /* the one that was asked may be gone by now */
+        struct redis *redis = l->redis ? cache_redis(l->cache) : NULL; /* the one that was asked may be gone by now */
 
         if (kept) {
                 put_head(kept, cache_now_ms() + keep_ms, l->key.hash);
@@ -206,15 +206,15 @@ void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
                 if (redis)
                         (void)redis_set(redis, NULL, l->key.shared, whole, keep_ms, SET_TIMEOUT_US);
         }
-        flight_end(l->worker->cache, &l->flight, whole, true);
+        flight_end(l->cache, &l->flight, whole, true);
 }
 
 void lookup_cancel(struct lookup *l)
 {
-        if (!l->worker)
+        if (!l->loop)
                 return;
         if (l->call.ticket)
                 redis_cancel(l->redis, &l->call);
-        flight_end(l->worker->cache, &l->flight, (struct pm_str){ 0 }, false);
-        worker_unwake(l->worker, l->owner);
+        flight_end(l->cache, &l->flight, (struct pm_str){ 0 }, false);
+        loop_unwake(l->loop, l->owner);
 }

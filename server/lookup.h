@@ -15,12 +15,13 @@
 #include "cache.h"
 #include "metrics.h"
 #include "redis.h"
-#include "worker.h"
+#include "loop.h"
 
 enum lookup_state { LOOKUP_WAITS, LOOKUP_FOUND, LOOKUP_COMPUTE };
 
 struct lookup {
-        struct worker *worker;
+        struct loop *loop;
+        struct cache *cache;
         struct arena *arena;
         struct wake *owner;
         struct cache_key key;
@@ -36,7 +37,7 @@ struct lookup {
         struct flight flight;
 };
 
-/* Key, worker, arena, owner, redis_us and `of` are set, the rest is zero.  The owner is not woken from inside. */
+/* Key, loop, cache, arena, owner, redis_us and `of` are set, the rest is zero.  The owner is not woken from inside. */
 enum lookup_state lookup_begin(struct lookup *l);
 /* In place of lookup_begin(), of a key that is nowhere: true: COMPUTE.  False: another one is at it, and this one has not begun. */
 bool lookup_lead(struct lookup *l);

@@ -15,7 +15,7 @@
 #include "options.h"
 #include "query.h"
 #include "route.h"
-#include "worker.h"
+#include "worker_thread.h"
 
 #include "base.h"
 
@@ -185,7 +185,7 @@ static void ask(struct offline *o, const char *text, size_t n)
 {
         o->text = (struct pm_str){ text, n };
         o->why[0] = 0;
-        inbox_post(&o->worker->inbox, &o->ask);
+        inbox_post(&o->worker->loop.inbox, &o->ask);
         (void)event_base_dispatch(o->base);
         if (o->answer) {
                 (void)fprintf(o->out, "%s\n", o->answer);

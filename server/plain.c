@@ -16,7 +16,7 @@
 #include "expert.h"
 #include "h1.h"
 #include "plain_parts.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -380,8 +380,8 @@ struct conn *plain_conn_create(struct plain *p, const struct upstream_call *call
         c->slot = call->endpoint->state->slot;
         c->h1 = h1_create(H1_RESPONSES, call->head_max, TRANSPORT_HEADERS_MAX);
         c->head_max = call->head_max;
-        if (!c->h1 || event_assign(&c->readable, p->upstream->worker->base, fd, EV_READ | EV_PERSIST, on_readable, c) < 0 ||
-            event_assign(&c->writable, p->upstream->worker->base, fd, EV_WRITE | EV_PERSIST, on_writable, c) < 0) {
+        if (!c->h1 || event_assign(&c->readable, p->upstream->loop->base, fd, EV_READ | EV_PERSIST, on_readable, c) < 0 ||
+            event_assign(&c->writable, p->upstream->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, c) < 0) {
                 h1_destroy(c->h1);
                 free(c);
                 return NULL;

@@ -12,7 +12,7 @@
 
 #include "expert.h"
 #include "plain_parts.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -121,7 +121,7 @@ static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
 static struct evdns_base *names(struct plain *p)
 {
         if (!p->dns) {
-                p->dns = evdns_base_new(p->upstream->worker->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+                p->dns = evdns_base_new(p->upstream->loop->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
                 if (p->dns)
                         (void)evdns_base_resolv_conf_parse(p->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
         }

@@ -10,21 +10,21 @@
 
 #include "log.h"
 #include "metrics.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
 /* False: this round was in vain, and the caller ends what it works on. */
-static inline bool progress(struct worker *w, enum metrics_loop loop, bool made)
+static inline bool progress(struct loop *l, enum metrics_loop which, bool made)
 {
         if (LIKELY(made))
                 return true;
 #ifdef PM_ASSERT_PROGRESS
         assert(!"a loop goes round without progress");
 #endif
-        metrics_no_progress(w->metrics, loop);
-        log_msg(w->log, PM_ERROR, "no progress in the loop '%s', ending what it worked on; this is a mistake in pointsman, please report it",
-                metrics_loop_name(loop));
+        metrics_no_progress(l->metrics, which);
+        log_msg(l->log, PM_ERROR, "no progress in the loop '%s', ending what it worked on; this is a mistake in pointsman, please report it",
+                metrics_loop_name(which));
         return false;
 }
 #endif

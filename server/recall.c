@@ -86,7 +86,7 @@ static bool copied(struct request *r, struct pm_str *value)
 
 static void count(struct request *r, enum metrics_cache which, enum metrics_recall how)
 {
-        metrics_recall(r->worker->metrics, which, how);
+        metrics_recall(r->worker->loop.metrics, which, how);
 }
 
 /* A decision for this question.  True: r->decision is it. */
@@ -161,7 +161,7 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
         } else if (result == REDIS_SAID_ERROR && reply && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
                 count(r, of[f - r->recall.fetches], RECALL_FOREIGN);
         }
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 static void fetch(struct request *r, enum recall_what what, const struct cache_key *key, int64_t limit_us)
@@ -219,7 +219,7 @@ static void on_landed(struct flight *f, struct pm_str value, bool failed)
         k->alone = failed; /* it would fail for us too, one after another */
         if (value.p && copied(r, &value))
                 k->given = value;
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 static void on_waited(evutil_socket_t fd, short what, void *arg)
@@ -230,7 +230,7 @@ static void on_waited(evutil_socket_t fd, short what, void *arg)
         event_free(TAKE(r->recall.timer));
         flight_end(r->worker->cache, &r->recall.flight, (struct pm_str){ 0 }, false);
         r->recall.alone = true;
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 /* True: somebody is computing it, and we wait. */
@@ -245,7 +245,7 @@ static bool wait_for_other(struct request *r)
         k->flight.landed = on_landed;
         if (flight_join(r->worker->cache, &k->flight, &k->decision))
                 return false;
-        k->timer = evtimer_new(r->worker->base, on_waited, r);
+        k->timer = evtimer_new(r->worker->loop.base, on_waited, r);
         if (k->timer && evtimer_add(k->timer, &t) == 0)
                 return true;
         if (k->timer)
@@ -315,7 +315,7 @@ static bool recall_shared(struct request *r)
         struct pm_str *pin = fetched(k, FETCH_PIN), *decision = fetched(k, FETCH_DECISION);
 
         if (k->fetched_us) {
-                metrics_time(r->worker->metrics, METRICS_SHARED, now_us() - k->fetched_us);
+                metrics_time(r->worker->loop.metrics, METRICS_SHARED, now_us() - k->fetched_us);
                 k->fetched_us = 0;
         }
         if (pin && take_pin(r, *pin, RECALL_SHARED)) {

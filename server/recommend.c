@@ -330,7 +330,7 @@ static void on_recent(struct redis_call *call, enum redis_result result, const s
                 if (copy)
                         m->recent[m->n_recent++] = (struct pm_str){ copy, e->len };
         }
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 static bool ask_redis(struct request *r, struct recommend *m)

@@ -102,7 +102,7 @@ static bool scan_rest(struct request *r)
         while (x->scanned < evbuffer_get_length(in)) {
                 if (evbuffer_ptr_set(in, &at, x->scanned, EVBUFFER_PTR_SET) < 0 || evbuffer_peek(in, -1, &at, &v, 1) < 1)
                         return false;
-                if (!progress(r->worker, LOOP_STREAM, v.iov_len > 0) || !scan_feed(&x->scan, v.iov_base, v.iov_len))
+                if (!progress(&r->worker->loop, LOOP_STREAM, v.iov_len > 0) || !scan_feed(&x->scan, v.iov_base, v.iov_len))
                         return false;
                 x->scanned += v.iov_len;
         }
@@ -153,7 +153,7 @@ static enum next cut(struct request *r, const char *why)
 {
         r->end = "cut";
         r->error = arena_printf(&r->arena, "expert '%s' cut its answer: %s", r->attempt.expert->name, why);
-        metrics_stream_cut(r->worker->metrics);
+        metrics_stream_cut(r->worker->loop.metrics);
         http_stream_end(r->conn, false);
         attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
         return request_answered(r);
@@ -259,7 +259,7 @@ static enum next broken(struct request *r, enum metrics_attempt how, enum expert
         }
         r->end = "cut";
         r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why ? why : "broke its stream");
-        metrics_stream_cut(r->worker->metrics);
+        metrics_stream_cut(r->worker->loop.metrics);
         if (r->streaming) { /* a whole answer that was passing through is only cut */
                 event = reply_error_event(r, code, r->error ? r->error : "the stream broke");
                 if (event.p)
@@ -276,7 +276,7 @@ enum next relay_cut_short(struct request *r)
         struct pm_str event;
 
         r->error = why;
-        metrics_stream_cut(r->worker->metrics);
+        metrics_stream_cut(r->worker->loop.metrics);
         if (r->streaming) {
                 event = reply_error_event(r, "shutting_down", why);
                 if (event.p)
@@ -293,7 +293,7 @@ static void on_wound_up(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         event_free(TAKE(r->timer));
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
 /* The client has everything.  Most servers send the last chunk on its own, a moment later: with it the connection can be used again. */
@@ -308,7 +308,7 @@ static enum next wind_up(struct request *r)
         if (!r->winding_up) {
                 r->winding_up = true;
                 r->end = "ok";
-                r->timer = evtimer_new(r->worker->base, on_wound_up, r);
+                r->timer = evtimer_new(r->worker->loop.base, on_wound_up, r);
                 if (r->timer && evtimer_add(r->timer, &moment) == 0)
                         return WAIT;
         }
@@ -414,7 +414,7 @@ static enum next stream_failed(struct request *r, const struct sse_event *e, con
         http_stream_end(r->conn, true);
         r->end = "failed";
         r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why ? why : "failed");
-        metrics_stream_cut(r->worker->metrics);
+        metrics_stream_cut(r->worker->loop.metrics);
         attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
         return request_answered(r);
 }
@@ -517,7 +517,7 @@ static enum next relay_stream(struct request *r)
                         return WAIT;
                 }
                 used = e.raw.n;
-                if (!progress(r->worker, LOOP_STREAM, used > 0 && used <= before))
+                if (!progress(&r->worker->loop, LOOP_STREAM, used > 0 && used <= before))
                         return broken(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, "internal_error", "its stream could not be read");
                 n = relay_event(r, &e, &over);
                 if (over)

@@ -32,6 +32,7 @@ static enum next request_admit(struct request *r);
 static enum next request_parse(struct request *r);
 static enum next request_route(struct request *r);
 static void request_free(struct request *r);
+static void request_drop(struct request *r, enum request_drop_why why);
 static void request_release(struct request *r);
 
 static const struct {
@@ -60,11 +61,11 @@ static enum next cut_short(struct request *r)
 /* The gateway's limit does not run while the gateway does not; the client's does. */
 static void take_missed(struct request *r)
 {
-        (void)worker_clock(r->worker, r->ran);
-        if (r->missed_us == r->worker->missed_us)
+        (void)loop_clock(&r->worker->loop, r->ran);
+        if (r->missed_us == r->worker->loop.missed_us)
                 return;
-        r->deadline += r->worker->missed_us - r->missed_us;
-        r->missed_us = r->worker->missed_us;
+        r->deadline += r->worker->loop.missed_us - r->missed_us;
+        r->missed_us = r->worker->loop.missed_us;
 }
 
 /* The loop acts: called by the worker when something woke us. */
@@ -88,7 +89,7 @@ static void request_run(void *arg)
                         r->entered = now;
                         if (r->at == at)
                                 r->at++;
-                        if (!progress(r->worker, LOOP_STEPS, distance(r) > before)) {
+                        if (!progress(&r->worker->loop, LOOP_STEPS, distance(r) > before)) {
                                 request_drop(r, DROP_NO_PROGRESS);
                                 http_request_over(c);
                                 return;
@@ -134,12 +135,12 @@ static enum next check_key(struct request *r)
         if (!t)
                 return reply_error(r, 401, NULL, "invalid_api_key", "the API key is missing or not valid");
         if (!tenant_enter(t)) {
-                metrics_tenant(r->worker->metrics, t->metric, 1);
+                metrics_tenant(r->worker->loop.metrics, t->metric, 1);
                 r->limited = t;
                 return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
                                    t->name, t->max_in_flight);
         }
-        metrics_tenant(r->worker->metrics, t->metric, 0);
+        metrics_tenant(r->worker->loop.metrics, t->metric, 0);
         r->tenant = t;
         return GO;
 }
@@ -340,7 +341,7 @@ static enum next ask_routers(struct request *r)
         if (!r->asked)
                 return GO; /* an expert was named */
         if (r->decision.expert && !insisting) { /* recalled */
-                metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
+                metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
                 return GO;
         }
         if (!r->routing) {
@@ -362,7 +363,7 @@ static enum next ask_routers(struct request *r)
                 return WAIT;
         if (!insisting || r->routing->decision.only)
                 r->decision = r->routing->decision;
-        metrics_route(r->worker->metrics, r->asked->metric, (int)r->decision.how);
+        metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
         if (r->recommend)
                 (void)recommend_answer(r, r->routing); /* the items are the routing's */
         else if (!insisting)
@@ -418,20 +419,21 @@ static struct pm_str new_id(struct worker *w, struct arena *a)
         memcpy(p, "req_", 4);
         for (int i = 0; i < 8; i++)
                 p[4 + i] = digits[prefix >> (28 - 4 * i) & 15];
-        p[12] = digits[w->id >> 4 & 15];
-        p[13] = digits[w->id & 15];
+        p[12] = digits[w->loop.id >> 4 & 15];
+        p[13] = digits[w->loop.id & 15];
         for (int i = 0; i < 10; i++)
                 p[14 + i] = digits[n >> (36 - 4 * i) & 15];
         return (struct pm_str){ p, 24 };
 }
 
-struct request *request_begin(struct worker *w, struct http_conn *c, const struct h1_head *head)
+static struct request *request_begin(void *owner, struct http_conn *c, const struct h1_head *head)
 {
+        struct worker *w = owner;
         struct generation *g = w->generation;
         struct arena arena;
         struct request *r;
 
-        arena_init(&arena, &w->arenas, (size_t)(4 * g->limits.body) + MEMORY_BESIDE_BODY);
+        arena_init(&arena, &w->loop.arenas, (size_t)(4 * g->limits.body) + MEMORY_BESIDE_BODY);
         r = arena_zalloc(&arena, sizeof *r);
         if (!r) {
                 arena_finish(&arena);
@@ -446,10 +448,10 @@ struct request *request_begin(struct worker *w, struct http_conn *c, const struc
         r->tokens_in = r->tokens_out = r->least_tokens = -1;
         r->began = r->entered = now_us();
         r->deadline = r->began + g->limits.request_time * 1000;
-        (void)worker_clock(w, r->began);
-        r->missed_us = w->missed_us;
+        (void)loop_clock(&w->loop, r->began);
+        r->missed_us = w->loop.missed_us;
         r->id = new_id(w, &r->arena);
-        worker_wake(w, &r->wake);
+        loop_wake(&w->loop, &r->wake);
         return r;
 }
 
@@ -484,7 +486,7 @@ static bool body_grow(struct request *r, size_t need)
         return true;
 }
 
-void request_body(struct request *r, const char *p, size_t n)
+static void request_body(struct request *r, const char *p, size_t n)
 {
         if (r->ended || r->body_status || n == 0)
                 return;
@@ -498,41 +500,41 @@ void request_body(struct request *r, const char *p, size_t n)
         if (r->body_status) {
                 if (!r->body_why)
                         r->body_why = "the body is too large";
-                worker_wake(r->worker, &r->wake);
+                loop_wake(&r->worker->loop, &r->wake);
                 return;
         }
         memcpy(r->body + r->body_n, p, n);
         r->body_n += n;
 }
 
-void request_body_end(struct request *r)
+static void request_body_end(struct request *r)
 {
         r->body_end = true;
         r->body_us = now_us() - r->began;
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
-void request_body_failed(struct request *r, int status, const char *why)
+static void request_body_failed(struct request *r, int status, const char *why)
 {
         if (r->ended || r->body_status)
                 return;
         r->body_status = status;
         r->body_why = why;
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
-void request_cut_short(struct request *r)
+static void request_cut_short(struct request *r)
 {
         r->cut_short = true;
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
-void request_drained(struct request *r)
+static void request_drained(struct request *r)
 {
-        worker_wake(r->worker, &r->wake);
+        loop_wake(&r->worker->loop, &r->wake);
 }
 
-void request_drop(struct request *r, enum request_drop_why why)
+static void request_drop(struct request *r, enum request_drop_why why)
 {
         static const char *const ends[] = { [DROP_CLIENT_LEFT] = "client_left", [DROP_DEADLINE] = "deadline",
                                             [DROP_SHUTDOWN] = "shutdown", [DROP_CLIENT_STUCK] = "client_stuck", [DROP_NO_PROGRESS] = "no_progress" };
@@ -545,7 +547,7 @@ void request_drop(struct request *r, enum request_drop_why why)
         if (!whole && (!r->end || strcmp(r->end, "ok") == 0))
                 r->end = ends[why];
         if (!whole && why == DROP_CLIENT_LEFT)
-                metrics_client_left(r->worker->metrics);
+                metrics_client_left(r->worker->loop.metrics);
         if (!r->status)
                 r->status = 499;
         attempt_end(r, whole ? ATTEMPT_OK : ATTEMPT_CANCELLED, whole ? EXPERT_GOOD : EXPERT_NEUTRAL, 0);
@@ -581,28 +583,29 @@ static void request_free(struct request *r)
         recall_finish(r);
         follow_finish(r);
         recommend_finish(r);
-        worker_unwake(r->worker, &r->wake);
+        loop_unwake(&r->worker->loop, &r->wake);
         end_routing(r);
         r->over = true;
         if (r->orphans == 0)
                 request_release(r);
 }
 
-void request_refuse(struct worker *w, struct http_conn *c, int status, const char *why)
+static void request_refuse(void *owner, struct http_conn *c, int status, const char *why)
 {
+        struct worker *w = owner;
         struct arena a;
         struct pm_str body, id;
         struct log_line l;
         char *line;
 
-        arena_init(&a, &w->arenas, 65536);
+        arena_init(&a, &w->loop.arenas, 65536);
         body = reply_error_body(&a, status, NULL, NULL, why);
         id = new_id(w, &a);
         line = arena_printf(&a, "x-request-id: %.*s\r\n%s", (int)id.n, id.p, status == 503 ? "retry-after: 1\r\n" : "");
         http_reply(c, &(struct http_reply){ .status = status, .content_type = "application/json", .close = true,
                                             .headers = { line, line ? strlen(line) : 0 } }, body);
-        metrics_request(w->metrics, METRICS_OTHER, status);
-        log_begin(&l, w->log, PM_INFO, "request");
+        metrics_request(w->loop.metrics, METRICS_OTHER, status);
+        log_begin(&l, w->loop.log, PM_INFO, "request");
         log_str(&l, "id", id);
         log_int(&l, "status", status);
         log_text(&l, "client", http_peer(c));
@@ -611,3 +614,6 @@ void request_refuse(struct worker *w, struct http_conn *c, int status, const cha
         log_end(&l);
         arena_finish(&a);
 }
+
+const struct http_handler request_handler = { .begin = request_begin, .body = request_body, .body_end = request_body_end, .body_failed = request_body_failed,
+                                              .drained = request_drained, .cut_short = request_cut_short, .drop = request_drop, .refuse = request_refuse };

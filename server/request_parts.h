@@ -133,7 +133,7 @@ struct request {
 
         /* when: now_us() */
         int64_t began, entered, ran, deadline; /* ran: the steps were last woken */
-        int64_t missed_us;                     /* by worker_clock(), as far as `deadline` has been moved */
+        int64_t missed_us;                     /* by loop_clock(), as far as `deadline` has been moved */
         int64_t patience;            /* so long the client waits for an answer to begin; 0: as long as it takes */
         int64_t spent[STEPS];
         int64_t waited_us;           /* for experts, so far */

@@ -64,17 +64,17 @@ static void step_ends(struct routing *x, int64_t began)
         waited = watchdog_waited_us();
         if (took - waited < STALL_US)
                 return;
-        metrics_stall(x->call.worker->metrics, x->router->metric);
+        metrics_stall(x->call.worker->loop.metrics, x->router->metric);
         if (!log_may_say(&said, x->router->metric)) /* which it keeps over reloads */
                 return;
         snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms%s; longer work belongs in pm_offload",
-                 x->router->name, x->call.worker->id, (double)(took - waited) / 1000, waited > took / 4 ? " at least (the machine is busy)" : "");
+                 x->router->name, x->call.worker->loop.id, (double)(took - waited) / 1000, waited > took / 4 ? " at least (the machine is busy)" : "");
         route_say(x, PM_WARN, text);
 }
 
 static void end_router(struct routing *x, enum metrics_decision how)
 {
-        metrics_router(x->call.worker->metrics, x->router->metric, how, now_us() - x->asked_us);
+        metrics_router(x->call.worker->loop.metrics, x->router->metric, how, now_us() - x->asked_us);
 }
 
 const char *decision_how_name(enum decision_how how)
@@ -120,7 +120,7 @@ static void finished(struct routing *x)
         if (x->timer)
                 event_free(TAKE(x->timer));
         if (!x->starting)
-                worker_wake(x->call.worker, x->call.owner);
+                loop_wake(&x->call.worker->loop, x->call.owner);
 }
 
 static void decide_default(struct routing *x, const char *reason)
@@ -250,10 +250,10 @@ static void operation_done(void *arg)
  * read first. */
 static bool put_off(struct routing *x)
 {
-        int64_t now = now_us(), left = MIN(x->call.route->deadline_ms * 1000, WORKER_TURN_US);
+        int64_t now = now_us(), left = MIN(x->call.route->deadline_ms * 1000, LOOP_TURN_US);
         struct timeval t = { left / 1000000, left % 1000000 };
 
-        if (now - x->deadline_us < WORKER_TURN_US || evtimer_add(x->timer, &t) < 0)
+        if (now - x->deadline_us < LOOP_TURN_US || evtimer_add(x->timer, &t) < 0)
                 return false;
         x->deadline_us = now + left;
         return true;
@@ -287,7 +287,7 @@ static bool arm_deadline(struct routing *x)
 
         if (x->timer)
                 return true;
-        x->timer = evtimer_new(x->call.worker->base, on_deadline, x);
+        x->timer = evtimer_new(x->call.worker->loop.base, on_deadline, x);
         if (x->timer && evtimer_add(x->timer, &t) == 0)
                 return true;
         if (x->timer)
@@ -356,7 +356,7 @@ static int start_offload(struct routing *x)
         j->work = job_work;
         j->done = job_done;
         j->arg = x;
-        j->inbox = &x->call.worker->inbox;
+        j->inbox = &x->call.worker->loop.inbox;
         j->customer = &router.to->pool;
         if (pool_submit(x->call.worker->pool, j) < 0)
                 return PM_EBUSY;
@@ -563,8 +563,8 @@ bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg)
 {
         if (!x->call.worker)
                 return true;
-        worker_unwake(x->call.worker, &x->wake);
-        worker_unwake(x->call.worker, x->call.owner);
+        loop_unwake(&x->call.worker->loop, &x->wake);
+        loop_unwake(&x->call.worker->loop, x->call.owner);
         if (x->timer)
                 event_free(TAKE(x->timer));
         if (!x->done && x->router)

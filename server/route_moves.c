@@ -280,7 +280,7 @@ void route_say(struct routing *x, enum pm_level level, const char *what)
 {
         struct log_line l;
 
-        log_begin(&l, x->call.worker->log, level, what);
+        log_begin(&l, x->call.worker->loop.log, level, what);
         log_str(&l, "id", x->call.id);
         log_text(&l, "router", x->router ? x->router->name : NULL);
         log_end(&l);

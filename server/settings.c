@@ -48,9 +48,9 @@ static const struct pm_option cors_table[] = {
         PM_END_OPTION
 };
 
-#define LIMIT_SIZE(field, preset, lo, hi, help) PM_SIZE_OPTION(struct limits_settings, field, #field, preset, lo, hi, help)
-#define LIMIT_INT(field, preset, lo, hi, help) PM_INT_OPTION(struct limits_settings, field, #field, preset, lo, hi, help)
-#define LIMIT_TIME(field, preset, lo, hi, help) PM_TIME_OPTION(struct limits_settings, field, #field, preset, lo, hi, help)
+#define LIMIT_SIZE(field, preset, lo, hi, help) PM_SIZE_OPTION(struct limits, field, #field, preset, lo, hi, help)
+#define LIMIT_INT(field, preset, lo, hi, help) PM_INT_OPTION(struct limits, field, #field, preset, lo, hi, help)
+#define LIMIT_TIME(field, preset, lo, hi, help) PM_TIME_OPTION(struct limits, field, #field, preset, lo, hi, help)
 #define HOUR 3600000.0
 #define MIB 1048576.0
 
@@ -262,7 +262,7 @@ const struct pm_option settings_table[] = {
                        "the process ends, for its supervisor to start it anew, when an event loop or all threads of the pool have hung for so long; at least "
                        "2s; who hangs for a second is in the log and fails /readyz; 0s: it never ends so"),
         PM_TABLE_OPTION(struct settings, pool, struct pool_settings, "pool", pool_table, "threads for work of routers that takes long"),
-        PM_TABLE_OPTION(struct settings, limits, struct limits_settings, "limits", limits_table, "what a client may ask of the gateway"),
+        PM_TABLE_OPTION(struct settings, limits, struct limits, "limits", limits_table, "what a client may ask of the gateway"),
         PM_TABLE_OPTION(struct settings, log, struct log_settings, "log", log_table, "what is written to standard error"),
         PM_TABLES_OPTION(struct settings, experts, struct expert_settings, "experts", PM_REQUIRED, 1, 4096, expert_table,
                          "the servers behind; clients may use an expert's name as `model`"),

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "limit.h"
 #include "arena.h"
 #include "options.h"
 
@@ -29,12 +30,6 @@ struct admin_settings {
 
 struct pool_settings {
         int64_t threads, queue;
-};
-
-struct limits_settings {
-        int64_t head, headers, body, memory, depth, messages, connections;
-        int64_t head_time, body_time, idle_time, write_time, request_time, drain_time;
-        int64_t buffer, event, ids, items;
 };
 
 struct log_settings {
@@ -124,7 +119,7 @@ struct settings {
         struct cors_settings cors;
         int64_t workers, watchdog;
         struct pool_settings pool;
-        struct limits_settings limits;
+        struct limits limits;
         struct log_settings log;
         struct pm_tables experts;   /* struct expert_settings */
         struct pm_tables routers;   /* struct router_settings */

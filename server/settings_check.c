@@ -254,7 +254,7 @@ static void check_listeners(struct check *c)
 
 static void check_memory(struct check *c)
 {
-        const struct limits_settings *l = &c->s->limits;
+        const struct limits *l = &c->s->limits;
 
         if (l->memory < l->body)
                 problems_add(c->problems, settings_place(c->s, "limits", "memory", NULL), "limits.memory",

@@ -50,7 +50,7 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
         struct pm_str client_id = h1_header(r->head, "x-client-request-id");
         struct log_line l;
 
-        log_begin(&l, r->worker->log, PM_INFO, "request");
+        log_begin(&l, r->worker->loop.log, PM_INFO, "request");
         log_str(&l, "id", r->id);
         log_str(&l, "client_id", client_id);
         log_text(&l, "tenant", r->tenant ? r->tenant->name : r->limited ? r->limited->name : NULL);
@@ -98,7 +98,7 @@ enum next request_settle(struct request *r)
                 REQUEST_STEPS(X)
 #undef X
         };
-        struct metrics_shard *m = r->worker->metrics;
+        struct metrics_shard *m = r->worker->loop.metrics;
         const struct expert *e = r->attempt.expert ? r->attempt.expert : r->attempts ? r->decision.expert : NULL;
         int64_t total = now_us() - r->began;
         double cost;

@@ -12,7 +12,7 @@
 #include <event2/event_struct.h>
 
 #include "upstream.h"
-#include "worker.h"
+#include "loop.h"
 
 #define DEADLINE_NONE INT64_MAX
 #define TRANSPORT_IDLE_US 55000000  /* a kept connection that nobody used for so long is closed: below what servers allow */
@@ -23,7 +23,7 @@ struct passage {
         struct upstream *upstream;
         const struct transport *transport;
         struct upstream_call call;
-        int64_t deadline_us;           /* by worker_clock() */
+        int64_t deadline_us;           /* by loop_clock() */
         int64_t content_by;            /* and no later than this: call.by_content; DEADLINE_NONE: it has come, or nobody waits for it */
         uint64_t body_got;             /* bytes of the answer's body in all */
         size_t counted;                /* bytes of `in` that limits.memory knows of */
@@ -34,7 +34,7 @@ struct plain;
 struct curl;
 
 struct upstream {
-        struct worker *worker;
+        struct loop *loop;
         struct passage *open;
         struct event tick;
         int64_t tick_at;     /* when it fires, by now_us(); DEADLINE_NONE: not set */
@@ -67,7 +67,7 @@ void upstream_tick_by(struct upstream *u, int64_t at);
 /* at: by now_us(). */
 static inline void passage_deadline(struct passage *a, int64_t at)
 {
-        int64_t missed = a->upstream->worker->missed_us;
+        int64_t missed = a->upstream->loop->missed_us;
 
         if (at != DEADLINE_NONE)
                 at -= missed;

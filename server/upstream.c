@@ -10,7 +10,7 @@
 #include "expert.h"
 #include "memory.h"
 #include "transport.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -62,7 +62,7 @@ void upstream_tick_by(struct upstream *u, int64_t at)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
         struct upstream *u = arg;
-        int64_t now = now_us(), clock = worker_clock(u->worker, now), soonest = DEADLINE_NONE;
+        int64_t now = now_us(), clock = loop_clock(u->loop, now), soonest = DEADLINE_NONE;
 
         (void)fd, (void)what;
         u->tick_at = 0; /* deadlines that move meanwhile are seen below */
@@ -92,7 +92,7 @@ bool passage_init(struct passage *a, struct upstream *u, const struct transport 
 
         if (!in)
                 return false;
-        a->t.worker = u->worker;
+        a->t.loop = u->loop;
         a->t.wake = wake;
         a->t.state = TRANSFER_OPENING;
         a->t.error = TRANSFER_OK;
@@ -131,7 +131,7 @@ void passage_finish(struct passage *a)
         *a->pprev = a->next;
         if (a->next)
                 a->next->pprev = a->pprev;
-        worker_unwake(a->t.worker, a->t.wake);
+        loop_unwake(a->t.loop, a->t.wake);
         passage_count(a, 0);
         if (evbuffer_get_length(a->t.in) > 0)
                 (void)evbuffer_drain(a->t.in, evbuffer_get_length(a->t.in));
@@ -139,7 +139,7 @@ void passage_finish(struct passage *a)
 
 void passage_wake(struct passage *a)
 {
-        worker_wake(a->t.worker, a->t.wake);
+        loop_wake(a->t.loop, a->t.wake);
 }
 
 void passage_head(struct passage *a, int64_t now)
@@ -191,7 +191,7 @@ void passage_fail_late(struct passage *a)
 {
         if (a->t.state == TRANSFER_OPENING)
                 passage_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
-        else if (a->t.first_byte_us && a->content_by <= worker_clock(a->t.worker, now_us()))
+        else if (a->t.first_byte_us && a->content_by <= loop_clock(a->t.loop, now_us()))
                 passage_fail(a, TRANSFER_FIRST_TIME, "%" PRIu64 " bytes, but no first token within %" PRId64 " ms", a->body_got, a->call.first_ms);
         else if (a->t.first_byte_us == 0)
                 passage_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
@@ -224,15 +224,15 @@ const char *errno_clause(int error, char *buf, size_t n)
 }
 
 /* ---- the header's functions --------------------------------------------------------------------------------------------- */
-struct upstream *upstream_create(struct worker *w)
+struct upstream *upstream_create(struct loop *loop)
 {
         struct upstream *u = calloc(1, sizeof *u);
 
         if (!u)
                 return NULL;
-        u->worker = w;
+        u->loop = loop;
         u->tick_at = DEADLINE_NONE;
-        if (evtimer_assign(&u->tick, w->base, on_tick, u) < 0) {
+        if (evtimer_assign(&u->tick, loop->base, on_tick, u) < 0) {
                 free(u);
                 return NULL;
         }

@@ -17,7 +17,7 @@
 #include "h1.h"
 #include "pm_router.h"
 
-struct worker;
+struct loop;
 struct wake;
 struct endpoint;
 struct evbuffer;
@@ -64,7 +64,7 @@ static inline bool transfer_error_is_ours(enum transfer_error e)
 }
 
 struct transfer {
-        struct worker *worker;
+        struct loop *loop;
         struct wake *wake;             /* the owner's; woken on every change */
         enum transfer_state state;
         enum transfer_error error;
@@ -79,7 +79,7 @@ struct transfer {
         int64_t opened_us, head_us, first_byte_us; /* by now_us(); 0: not yet */
 };
 
-struct upstream *upstream_create(struct worker *w); /* NULL: no memory */
+struct upstream *upstream_create(struct loop *loop); /* NULL: no memory */
 void upstream_destroy(struct upstream *u);          /* no transfer may be open */
 
 /* What goes wrong at once is reported by a wake and TRANSFER_FAILED; NULL: no memory, no wake comes.  The call is copied.  A request

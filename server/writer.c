@@ -15,7 +15,6 @@
 
 #include "crash.h"
 #include "log.h"
-#include "worker.h"
 
 #include "base.h"
 
@@ -403,13 +402,13 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
                 (void)event_add(w->timer, &second);
 }
 
-struct writer *writer_create(struct worker *worker)
+struct writer *writer_create(struct event_base *base)
 {
         struct writer *w = calloc(1, sizeof *w);
 
         if (!w)
                 return NULL;
-        w->timer = evtimer_new(worker->base, on_time, w);
+        w->timer = evtimer_new(base, on_time, w);
         if (w->timer)
                 return w;
         free(w);

@@ -12,7 +12,7 @@
 
 #include "pm_router.h"
 
-struct worker;
+struct event_base;
 struct writer;
 
 /* Ids without control characters. */
@@ -22,7 +22,7 @@ struct edge {
         int64_t time; /* seconds since 1970 */
 };
 
-struct writer *writer_create(struct worker *w); /* NULL: no memory */
+struct writer *writer_create(struct event_base *base); /* NULL: no memory */
 /*
  * All of them, or none.  0; -ENOSPC: more than 4 MiB of all workers wait, because the file does not take them; -ENOMEM, -EAGAIN: no thread; else what open() said of this
  * file, when lines that wait for it were to be written.

@@ -14,6 +14,7 @@
 #include "js.h"
 #include "log.h"
 #include "request_parts.h"
+#include "worker_thread.h"
 #include "settings.h"
 
 #include "base.h"
@@ -107,7 +108,7 @@ static void begin(struct bench *b)
         struct arena arena;
         struct request *r;
 
-        arena_init(&arena, &b->worker->arenas, 64 << 20);
+        arena_init(&arena, &b->worker->loop.arenas, 64 << 20);
         r = b->r = arena_zalloc(&arena, sizeof *r);
         assert(r);
         r->arena = arena;
@@ -123,7 +124,7 @@ static void begin(struct bench *b)
                 abort();
         }
         r->entered = now_us();
-        worker_wake(b->worker, &r->wake);
+        loop_wake(&b->worker->loop, &r->wake);
 }
 
 static void on_go(struct message *m, void *owner)
@@ -233,7 +234,7 @@ int main(int argc, char **argv)
                 (void)fprintf(stderr, "no route '%s', no text, or no Redis: %s\n", argv[2], why);
                 return 1;
         }
-        inbox_post(&b.worker->inbox, &b.go);
+        inbox_post(&b.worker->loop.inbox, &b.go);
         (void)event_base_dispatch(b.base);
         report(&b, argv[2], length);
         worker_stop(b.worker);

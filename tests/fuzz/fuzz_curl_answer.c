@@ -11,7 +11,7 @@
 #include "curl_parts.h"
 #include "expert.h"
 #include "h1.h"
-#include "worker.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 /* All that a passage stands on, and nothing that runs. */
 static struct {
-        struct worker worker;
+        struct loop loop;
         struct upstream upstream;
         struct curl curl;
         struct curl_slot slot;
@@ -41,7 +41,7 @@ static void begin(struct curl_passage *p, bool h2)
         x.slot = (struct curl_slot){ .open = 1, .running = 1 };
         x.curl.slots = &x.slot;
         x.curl.n_slots = 1;
-        x.upstream.worker = &x.worker;
+        x.upstream.loop = &x.loop;
         x.wake = (struct wake){ .pprev = &x.awake }; /* it is on the list already: nobody is woken */
         *p = (struct curl_passage){ .curl = &x.curl, .easy = x.easy, .head_max = HEAD_MAX, .run = { .running = true, .connected = true, .h2 = h2, .fd = -1 } };
         p->h1 = h1_create(H1_RESPONSES, HEAD_MAX, TRANSPORT_HEADERS_MAX);

@@ -14,7 +14,7 @@
 #include "log.h"
 #include "pool.h"
 #include "options.h"
-#include "worker.h"
+#include "worker_thread.h"
 #include "writer.h"
 
 #include "base.h"

@@ -15,10 +15,10 @@
 #include <signal.h>
 #include <sys/socket.h>
 
-#include "config.h"
 #include "http.h"
-#include "request.h"
-#include "worker.h"
+#include "limit.h"
+#include "listen.h"
+#include "loop.h"
 
 #include "base.h"
 
@@ -27,7 +27,6 @@
 /* ---- the request --------------------------------------------------------------------------------------------------------- */
 
 struct request {
-        struct worker *w;
         struct http_conn *conn;
         struct wake wake;
         char path[64];
@@ -37,7 +36,10 @@ struct request {
         int failed;
 };
 
+static struct loop loop;
+static struct http *front;
 static struct request *held; /* the newest one that the test answers itself */
+static uint16_t port;
 static unsigned begun, over, in_flight, most_in_flight, drained, dropped, refused;
 static enum request_drop_why drop_why;
 static int refused_status;
@@ -48,7 +50,7 @@ UNUSED static void request_finish(struct request *r)
 {
         struct http_conn *c = r->conn;
 
-        worker_unwake(r->w, &r->wake);
+        loop_unwake(&loop, &r->wake);
         if (held == r)
                 held = NULL;
         free(r);
@@ -95,12 +97,12 @@ UNUSED static void request_act(void *arg)
         }
 }
 
-struct request *request_begin(struct worker *w, struct http_conn *c, const struct h1_head *head)
+static struct request *request_begin(void *owner, struct http_conn *c, const struct h1_head *head)
 {
         struct request *r = calloc(1, sizeof *r);
 
         cr_assert(r);
-        r->w = w;
+        cr_assert_eq(owner, &port);
         r->conn = c;
         r->wake = (struct wake){ .fn = request_act, .arg = r };
         (void)snprintf(r->path, sizeof r->path, "%.*s", (int)head->path.n, head->path.p);
@@ -109,11 +111,11 @@ struct request *request_begin(struct worker *w, struct http_conn *c, const struc
         most_in_flight = MAX(most_in_flight, in_flight);
         if (strcmp(r->path, "/hold") == 0)
                 held = r;
-        worker_wake(w, &r->wake);
+        loop_wake(&loop, &r->wake);
         return r;
 }
 
-void request_body(struct request *r, const char *p, size_t n)
+static void request_body(struct request *r, const char *p, size_t n)
 {
         if (r->body_n + n > sizeof r->body)
                 n = sizeof r->body - r->body_n;
@@ -121,35 +123,30 @@ void request_body(struct request *r, const char *p, size_t n)
         r->body_n += n;
 }
 
-void request_body_end(struct request *r)
+static void request_body_end(struct request *r)
 {
         cr_assert_not(r->body_end);
         r->body_end = true;
-        worker_wake(r->w, &r->wake);
+        loop_wake(&loop, &r->wake);
 }
 
-void request_body_failed(struct request *r, int status, const char *why)
+static void request_body_failed(struct request *r, int status, const char *why)
 {
         cr_assert(why && *why);
         r->failed = status;
-        worker_wake(r->w, &r->wake);
+        loop_wake(&loop, &r->wake);
 }
 
-void request_drained(struct request *r)
+static void request_drained(struct request *r)
 {
         cr_assert(r);
         drained++;
 }
 
-void request_cut_short(struct request *r)
-{
-        request_drop(r, DROP_SHUTDOWN);
-}
-
-void request_drop(struct request *r, enum request_drop_why why)
+static void request_drop(struct request *r, enum request_drop_why why)
 {
         cr_assert(strncmp(http_peer(r->conn), "127.0.0.1:", 10) == 0);
-        worker_unwake(r->w, &r->wake);
+        loop_unwake(&loop, &r->wake);
         if (held == r)
                 held = NULL;
         free(r);
@@ -158,20 +155,26 @@ void request_drop(struct request *r, enum request_drop_why why)
         drop_why = why;
 }
 
-void request_refuse(struct worker *w, struct http_conn *c, int status, const char *why)
+static void request_cut_short(struct request *r)
 {
-        cr_assert(w);
+        request_drop(r, DROP_SHUTDOWN);
+}
+
+static void request_refuse(void *owner, struct http_conn *c, int status, const char *why)
+{
+        cr_assert_eq(owner, &port);
         refused++;
         refused_status = status;
         http_reply(c, &(struct http_reply){ .status = status, .close = true }, (struct pm_str){ why, strlen(why) });
 }
 
+static const struct http_handler handler = { .begin = request_begin, .body = request_body, .body_end = request_body_end, .body_failed = request_body_failed,
+                                             .drained = request_drained, .cut_short = request_cut_short, .drop = request_drop, .refuse = request_refuse };
+
 /* ---- the server ---------------------------------------------------------------------------------------------------------- */
 
-static struct generation generation;
+static struct limits limits;
 static struct listener listener;
-static struct worker worker;
-static uint16_t port;
 
 static int listen_somewhere(void)
 {
@@ -185,51 +188,32 @@ static int listen_somewhere(void)
         return fd;
 }
 
-static void run_woken(evutil_socket_t fd, short what, void *arg)
-{
-        struct worker *w = arg;
-
-        (void)fd, (void)what;
-        while (w->ready) {
-                struct wake *k = w->ready;
-
-                worker_unwake(w, k);
-                k->fn(k->arg);
-        }
-}
-
 UNUSED static void start(void)
 {
+        const struct http_setup setup = { .handler = &handler, .owner = &port, .limits = &limits, .listeners = &listener, .fds = (int[]){ listen_somewhere() }, .n = 1 };
         const char *why = NULL;
-        int fd = listen_somewhere();
 
         (void)signal(SIGPIPE, SIG_IGN);
-        generation.listeners = &listener;
-        generation.n_listeners = 1;
-        if (generation.limits.head == 0)
-                generation.limits = (struct limits){ .head = 8192, .headers = 20, .connections = 20, .head_time = 5000, .body_time = 5000,
-                                                     .idle_time = 5000, .write_time = 5000, .buffer = 65536 };
-        worker = (struct worker){ .generation = &generation };
-        worker.ready_last = &worker.ready;
-        worker.base = event_base_new();
-        worker.run = worker.base ? event_new(worker.base, -1, 0, run_woken, &worker) : NULL;
-        cr_assert(worker.run);
-        worker.http = http_create(&worker, &generation, &fd, 1, &why);
-        cr_assert(worker.http, "%s", why);
+        if (limits.head == 0)
+                limits = (struct limits){ .head = 8192, .headers = 20, .connections = 20, .head_time = 5000, .body_time = 5000,
+                                          .idle_time = 5000, .write_time = 5000, .buffer = 65536 };
+        cr_assert_eq(loop_init(&loop, 0, NULL, NULL), 0);
+        front = http_create(&loop, &setup, &why);
+        cr_assert(front, "%s", why);
 }
 
 UNUSED static void stop(void)
 {
-        http_destroy(TAKE(worker.http));
-        cr_assert_null(worker.ready);
-        event_free(worker.run);
-        event_base_free(worker.base);
+        http_destroy(TAKE(front));
+        cr_assert_null(loop.ready);
+        loop_finish_inbox(&loop);
+        loop_finish(&loop);
         cr_assert_eq(in_flight, 0);
 }
 
 UNUSED static void turn(void)
 {
-        (void)event_base_loop(worker.base, EVLOOP_NONBLOCK);
+        (void)event_base_loop(loop.base, EVLOOP_NONBLOCK);
 }
 
 UNUSED static void turn_for(int ms)

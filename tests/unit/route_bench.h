@@ -24,7 +24,7 @@
 #include "route.h"
 #include "settings.h"
 #include "tenant.h"
-#include "worker.h"
+#include "worker_thread.h"
 
 #include "base.h"
 
@@ -166,7 +166,7 @@ HELPER void trial_over(void *arg)
 {
         struct trial *t = arg;
 
-        worker_unwake(bench.w, &t->owner);
+        loop_unwake(&bench.w->loop, &t->owner);
         arena_finish(&t->arena);
         (void)sem_post(&t->over);
 }
@@ -240,13 +240,13 @@ HELPER void trial_go(struct trial *t)
         t->drop.deliver = on_drop;
         t->owner = (struct wake){ .fn = on_owner, .arg = t };
         (void)sem_init(&t->over, 0, 0);
-        inbox_post(&bench.w->inbox, &t->go);
+        inbox_post(&bench.w->loop.inbox, &t->go);
 }
 
 /* The client leaves. */
 HELPER void trial_drop(struct trial *t)
 {
-        inbox_post(&bench.w->inbox, &t->drop);
+        inbox_post(&bench.w->loop.inbox, &t->drop);
 }
 
 HELPER void trial_wait(struct trial *t)

@@ -29,7 +29,7 @@ Test(http, keep_alive)
         cr_assert_eq(c->error, 0);
         cr_assert_eq(begun, 5);
         cr_assert_eq(over, 5);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 Test(http, old_clients)
@@ -92,7 +92,7 @@ Test(http, pipelining_has_a_bound)
                 expect_text(c, "\r\n\r\nabcd");
         cr_assert_eq(most_in_flight, 1);
         hang_up(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 Test(http, slow_writer)
@@ -117,7 +117,7 @@ Test(http, client_leaves)
         hang_up(c);
         TURN_UNTIL(dropped == 1);
         cr_assert_eq(drop_why, DROP_CLIENT_LEFT);
-        cr_assert_eq(http_connections(worker.http), 0);
+        cr_assert_eq(http_connections(front), 0);
 
         dial(c); /* in the middle of a body */
         say(c, "POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhe");
@@ -139,7 +139,7 @@ Test(http, client_leaves)
         say(c, "GET /echo HT");
         turn_for(5);
         hang_up(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
         cr_assert_eq(begun, 3);
         cr_assert_eq(refused, 0);
 }
@@ -160,7 +160,7 @@ Test(http, write_fails)
                 http_stream_data(held->conn, text, sizeof text);
         cr_assert_eq(dropped, 0, "not inside the call");
         TURN_UNTIL(dropped == 1);
-        cr_assert_eq(http_connections(worker.http), 0);
+        cr_assert_eq(http_connections(front), 0);
 }
 
 Test(http, early_answer_short_body)
@@ -173,7 +173,7 @@ Test(http, early_answer_short_body)
                 say(c, "0123456789");
         say(c, "POST /echo HTTP/1.1\r\n" H "Content-Length: 1\r\n\r\nx");
         expect_text(c, "\r\n\r\nx");
-        cr_assert_eq(http_connections(worker.http), 1);
+        cr_assert_eq(http_connections(front), 1);
 }
 
 Test(http, early_answer_long_body)
@@ -187,13 +187,13 @@ Test(http, early_answer_long_body)
         expect_eof(c);
         cr_assert_eq(c->error, 0, "the client can read the answer");
         hang_up(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 
         dial(c); /* one that never stops is cut */
         say(c, "POST /early HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n");
         expect_text(c, "Connection: close\r\n\r\nearly");
         expect_eof(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 Test(http, expect_continue)
@@ -356,7 +356,7 @@ Test(http, refusals)
         cr_assert_eq(refused, LENGTH_OF(cases) + 1);
         cr_assert_eq(begun, 1);
         hang_up(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 /* The reply is out, the request is not over, and the client closes: not a client that left. */
@@ -370,7 +370,7 @@ Test(http, close_after_reply)
         turn_for(10);
         cr_assert_eq(dropped, 0);
         request_finish(held);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 Test(http, drain)
@@ -378,15 +378,15 @@ Test(http, drain)
         struct client *c = dial(&the_client), *resting = dial(&another);
 
         say(c, "GET /hold HTTP/1.1\r\n" H "\r\n");
-        TURN_UNTIL(held && http_connections(worker.http) == 2);
-        http_drain(worker.http);
-        http_drain(worker.http);
+        TURN_UNTIL(held && http_connections(front) == 2);
+        http_drain(front);
+        http_drain(front);
         expect_eof(resting);
-        cr_assert_eq(http_connections(worker.http), 1);
+        cr_assert_eq(http_connections(front), 1);
         answer(held, "last");
         expect_text(c, "Connection: close\r\n\r\nlast");
         expect_eof(c);
-        cr_assert_eq(http_connections(worker.http), 0);
+        cr_assert_eq(http_connections(front), 0);
         hang_up(c);
         c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         cr_assert_lt(connect(c->fd, (struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port),
@@ -400,7 +400,7 @@ Test(http, destroy_drops)
 
         say(c, "GET /hold HTTP/1.1\r\n" H "\r\n");
         TURN_UNTIL(held);
-        http_destroy(TAKE(worker.http));
+        http_destroy(TAKE(front));
         cr_assert_eq(dropped, 1);
         cr_assert_eq(drop_why, DROP_SHUTDOWN);
         expect_eof(c);

@@ -8,7 +8,7 @@
 
 static void short_times(void)
 {
-        generation.limits = (struct limits){ .head = 8192, .headers = 20, .connections = 2, .head_time = 300, .body_time = 300,
+        limits = (struct limits){ .head = 8192, .headers = 20, .connections = 2, .head_time = 300, .body_time = 300,
                                              .idle_time = 300, .write_time = 300, .buffer = 65536 };
         start();
 }
@@ -27,7 +27,7 @@ Test(http_limits, stuck_client)
         cr_assert_eq(dropped, 0);
         TURN_UNTIL(dropped == 1);
         cr_assert_eq(drop_why, DROP_CLIENT_STUCK);
-        cr_assert_eq(http_connections(worker.http), 0);
+        cr_assert_eq(http_connections(front), 0);
 }
 
 Test(http_limits, slow_head)
@@ -62,7 +62,7 @@ Test(http_limits, slow_body)
         expect_text(c, "\r\n\r\nearly");
         expect_eof(c);
         hang_up(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 Test(http_limits, idle)
@@ -100,7 +100,7 @@ Test(http_limits, connections)
 
         dial(&the_client);
         dial(&another);
-        TURN_UNTIL(http_connections(worker.http) == 2);
+        TURN_UNTIL(http_connections(front) == 2);
         dial(&third);
         expect_text(&third, "HTTP/1.1 503 Service Unavailable\r\n");
         expect_text(&third, "retry-after: 1\r\n");
@@ -108,7 +108,7 @@ Test(http_limits, connections)
         expect_eof(&third);
         hang_up(&third);
         hang_up(&another);
-        TURN_UNTIL(http_connections(worker.http) == 1);
+        TURN_UNTIL(http_connections(front) == 1);
         dial(&third);
         say(&third, "GET /echo HTTP/1.1\r\n" H "\r\n");
         expect_text(&third, "HTTP/1.1 200 OK");
@@ -123,7 +123,7 @@ Test(http_limits, out_of_descriptors)
         none = (struct rlimit){ .rlim_cur = (rlim_t)the_client.fd + 1, .rlim_max = before.rlim_max };
         cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
         turn_for(150);
-        cr_assert_eq(http_connections(worker.http), 0);
+        cr_assert_eq(http_connections(front), 0);
         cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
         say(&the_client, "GET /echo HTTP/1.1\r\n" H "\r\n");
         expect_text(&the_client, "HTTP/1.1 200 OK");

@@ -155,7 +155,7 @@ Test(http_tls, requests)
         tls_expect(&s, "Connection: close\r\n\r\n");
         cr_assert(tls_end(&s), "close_notify before the end");
         tls_hang_up(&s);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
 }
 
 Test(http_tls, streams_and_backlog)
@@ -188,7 +188,7 @@ Test(http_tls, streams_and_backlog)
         tls_hang_up(&s);
         TURN_UNTIL(dropped == 1);
         cr_assert_eq(drop_why, DROP_CLIENT_LEFT);
-        cr_assert_eq(http_connections(worker.http), 0);
+        cr_assert_eq(http_connections(front), 0);
 }
 
 Test(http_tls, cut_of_an_old_stream_has_no_close_notify)
@@ -221,7 +221,7 @@ Test(http_tls, early_answer_and_garbage)
         say(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         expect_eof(c);
         hang_up(c);
-        TURN_UNTIL(http_connections(worker.http) == 0);
+        TURN_UNTIL(http_connections(front) == 0);
         cr_assert_eq(begun, 1);
         cr_assert_eq(refused, 0);
 }
@@ -246,10 +246,10 @@ Test(http_tls, reload)
 
         expect_name("first");
         make_certificate("second");
-        cr_assert_eq(http_reload(worker.http, &generation, &why), 0);
+        cr_assert_eq(http_set_certificates(front, &listener, 1, &why), 0);
         expect_name("second");
         cr_assert_eq(truncate(certificate_file, 10), 0);
-        cr_assert_lt(http_reload(worker.http, &generation, &why), 0);
+        cr_assert_lt(http_set_certificates(front, &listener, 1, &why), 0);
         cr_assert(strstr(why, certificate_file), "%s", why);
         expect_name("second");
 }

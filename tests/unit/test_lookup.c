@@ -152,7 +152,7 @@ static void begins(struct message *m, void *owner)
 
         arena_init(&k->arena, NULL, 1 << 20);
         k->wake = (struct wake){ .fn = on_woken, .arg = k };
-        k->l = (struct lookup){ .worker = w, .arena = &k->arena, .owner = &k->wake, .of = CACHE_REPLIES, .redis_us = 10000000 };
+        k->l = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = &k->arena, .owner = &k->wake, .of = CACHE_REPLIES, .redis_us = 10000000 };
         cache_sum_begin(w->cache);
         cache_sum_text(w->cache, (struct pm_str){ "text", 4 });
         if (!cache_sum_key(w->cache, &bench.generation, CACHE_KEY_REPLY, NULL, &bench.route, &k->arena, &k->l.key))
@@ -183,7 +183,7 @@ static void goes(struct message *m, void *owner)
 static void tell(struct look *k, struct message *m, void (*deliver)(struct message *m, void *owner))
 {
         m->deliver = deliver;
-        inbox_post(&bench.w->inbox, m);
+        inbox_post(&bench.w->loop.inbox, m);
         while (sem_wait(&k->ran) < 0 && errno == EINTR)
                 ;
 }

@@ -224,13 +224,13 @@ Test(metrics, scraping_while_workers_count, .timeout = 60)
 /* As a release is built: the loop is ended, counted and named. */
 Test(metrics, a_loop_without_progress_is_counted)
 {
-        struct worker w = { .metrics = metrics_shard_create() };
+        struct loop loop = { .metrics = metrics_shard_create() };
 
-        cr_assert(progress(&w, LOOP_STREAM, true));
+        cr_assert(progress(&loop, LOOP_STREAM, true));
         expect("pointsman_no_progress_total{loop=\"stream\"} 0");
-        cr_assert(!progress(&w, LOOP_STREAM, false));
-        cr_assert(!progress(&w, LOOP_STREAM, false));
+        cr_assert(!progress(&loop, LOOP_STREAM, false));
+        cr_assert(!progress(&loop, LOOP_STREAM, false));
         expect("pointsman_no_progress_total{loop=\"stream\"} 2");
         expect("pointsman_no_progress_total{loop=\"steps\"} 0");
-        metrics_shard_destroy(w.metrics);
+        metrics_shard_destroy(loop.metrics);
 }

@@ -566,9 +566,9 @@ Test(upstream, closed_with_a_wake_pending)
                 call = call_of(&b);
                 call.path = "bad path";
                 open_with(&b, &o, &call);
-                cr_assert(b.w.ready == &o.wake && o.t->state == TRANSFER_FAILED);
+                cr_assert(b.loop.ready == &o.wake && o.t->state == TRANSFER_FAILED);
                 upstream_close(o.t);
-                cr_assert_null(b.w.ready);
+                cr_assert_null(b.loop.ready);
                 run_ms(&b, 10);
                 cr_assert_eq(o.woken, 0u);
         }

@@ -8,7 +8,7 @@
 #include "config.h"
 #include "pool.h"
 #include "settings.h"
-#include "worker.h"
+#include "worker_thread.h"
 
 #include "base.h"
 
@@ -79,7 +79,7 @@ static void run_there(void (*fn)(struct worker *w))
 
         e = (struct errand){ .m = { .deliver = on_errand }, .fn = fn };
         atomic_store(&finished, 0);
-        inbox_post(&bench.w->inbox, &e.m);
+        inbox_post(&bench.w->loop.inbox, &e.m);
         while (!atomic_load(&finished))
                 (void)usleep(200);
 }
@@ -111,19 +111,21 @@ static void set(struct wake *k, void (*fn)(void *), const char *name)
 
 static void in_order(struct worker *w)
 {
-        cr_assert(pthread_equal(pthread_self(), w->thread));
+        char name[16];
+
+        cr_assert(pthread_getname_np(pthread_self(), name, sizeof name) == 0 && strcmp(name, "worker/3") == 0, "%s", name);
         set(&a, note, "a");
         set(&b, note, "b");
         set(&c, note, "c");
         set(&last, finish, "d");
-        worker_wake(w, &a);
-        worker_wake(w, &b);
-        worker_wake(w, &a); /* once is enough */
-        worker_wake(w, &c);
-        worker_unwake(w, &b);
-        worker_unwake(w, &b);
-        worker_wake(w, &last);
-        cr_assert_eq(traced, 0, "nothing runs inside worker_wake()");
+        loop_wake(&w->loop, &a);
+        loop_wake(&w->loop, &b);
+        loop_wake(&w->loop, &a); /* once is enough */
+        loop_wake(&w->loop, &c);
+        loop_unwake(&w->loop, &b);
+        loop_unwake(&w->loop, &b);
+        loop_wake(&w->loop, &last);
+        cr_assert_eq(traced, 0, "nothing runs inside loop_wake()");
 }
 
 Test(worker, runs_what_is_woken_once_and_in_order, .timeout = 20)
@@ -137,11 +139,11 @@ Test(worker, runs_what_is_woken_once_and_in_order, .timeout = 20)
 static void wakes_others(void *arg)
 {
         note(arg);
-        worker_wake(there, &b);
-        worker_wake(there, &a); /* itself: in a later pass */
+        loop_wake(&there->loop, &b);
+        loop_wake(&there->loop, &a); /* itself: in a later pass */
         if (traced > 5) {
-                worker_unwake(there, &a);
-                worker_wake(there, &last);
+                loop_unwake(&there->loop, &a);
+                loop_wake(&there->loop, &last);
         }
 }
 
@@ -151,7 +153,7 @@ static void chain(struct worker *w)
         set(&a, wakes_others, "a");
         set(&b, note, "b");
         set(&last, finish, "d");
-        worker_wake(w, &a);
+        loop_wake(&w->loop, &a);
 }
 
 Test(worker, a_wake_may_wake_others_and_itself, .timeout = 20)
@@ -165,10 +167,10 @@ Test(worker, a_wake_may_wake_others_and_itself, .timeout = 20)
 static void kills_the_next(void *arg)
 {
         note(arg);
-        worker_unwake(there, &b);
-        worker_unwake(there, &c);
-        worker_wake(there, &c);
-        worker_wake(there, &last);
+        loop_unwake(&there->loop, &b);
+        loop_unwake(&there->loop, &c);
+        loop_wake(&there->loop, &c);
+        loop_wake(&there->loop, &last);
 }
 
 static void killing(struct worker *w)
@@ -178,9 +180,9 @@ static void killing(struct worker *w)
         set(&b, note, "b");
         set(&c, note, "c");
         set(&last, finish, "d");
-        worker_wake(w, &a);
-        worker_wake(w, &b);
-        worker_wake(w, &c);
+        loop_wake(&w->loop, &a);
+        loop_wake(&w->loop, &b);
+        loop_wake(&w->loop, &c);
 }
 
 Test(worker, a_wake_may_take_others_off_the_running_pass, .timeout = 20)
@@ -197,13 +199,13 @@ static struct event *timer;
 static void for_ever(void *arg)
 {
         (void)arg;
-        worker_wake(there, &a);
+        loop_wake(&there->loop, &a);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd, (void)what, (void)arg;
-        worker_unwake(there, &a);
+        loop_unwake(&there->loop, &a);
         event_free(timer);
         atomic_store(&finished, 1);
 }
@@ -212,9 +214,9 @@ static void greedy(struct worker *w)
 {
         there = w;
         set(&a, for_ever, "a");
-        timer = event_new(w->base, -1, 0, on_timer, NULL);
+        timer = event_new(w->loop.base, -1, 0, on_timer, NULL);
         (void)event_add(timer, &(struct timeval){ 0, 20000 });
-        worker_wake(w, &a);
+        loop_wake(&w->loop, &a);
 }
 
 Test(worker, a_wake_that_never_rests_does_not_starve_the_loop, .timeout = 20)
@@ -273,13 +275,13 @@ static void done(struct pool_job *j)
 {
         (void)j;
         note(&(char){ 'h' });
-        worker_wake(bench.w, &last);
+        loop_wake(&bench.w->loop, &last);
 }
 
 static void submits(struct worker *w)
 {
         set(&last, note, "d");
-        job = (struct pool_job){ .work = work, .done = done, .inbox = &w->inbox, .customer = &customer };
+        job = (struct pool_job){ .work = work, .done = done, .inbox = &w->loop.inbox, .customer = &customer };
         if (pool_submit(w->pool, &job) == 0)
                 atomic_store(&finished, 1);
 }

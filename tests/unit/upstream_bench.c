@@ -10,7 +10,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd, (void)what;
         if (arg)
-                (void)worker_clock(arg, now_us());
+                (void)loop_clock(arg, now_us());
 }
 
 static void on_wake(void *arg)
@@ -25,11 +25,11 @@ void bench_init(struct bench *b)
         static const struct timeval often = { 0, 5000 };
 
         memset(b, 0, sizeof *b);
-        b->w.base = event_base_new();
-        b->w.ready_last = &b->w.ready;
-        b->u = upstream_create(&b->w);
-        b->w.run = event_new(b->w.base, -1, 0, on_beat, NULL); /* turn() runs what is ready */
-        b->beat = event_new(b->w.base, -1, EV_PERSIST, on_beat, &b->w);
+        b->loop.base = event_base_new();
+        b->loop.ready_last = &b->loop.ready;
+        b->u = upstream_create(&b->loop);
+        b->loop.run = event_new(b->loop.base, -1, 0, on_beat, NULL); /* turn() runs what is ready */
+        b->beat = event_new(b->loop.base, -1, EV_PERSIST, on_beat, &b->loop);
         event_add(b->beat, &often);
         arena_init(&b->a, NULL, 1 << 20);
 }
@@ -38,8 +38,8 @@ void bench_finish(struct bench *b)
 {
         upstream_destroy(b->u);
         event_free(b->beat);
-        event_free(b->w.run);
-        event_base_free(b->w.base);
+        event_free(b->loop.run);
+        event_base_free(b->loop.base);
         arena_finish(&b->a);
 }
 
@@ -74,9 +74,9 @@ void turn(struct bench *b)
 {
         struct wake *k;
 
-        event_base_loop(b->w.base, EVLOOP_ONCE);
-        while ((k = b->w.ready)) {
-                worker_unwake(&b->w, k);
+        event_base_loop(b->loop.base, EVLOOP_ONCE);
+        while ((k = b->loop.ready)) {
+                loop_unwake(&b->loop, k);
                 k->fn(k->arg);
         }
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* upstream_bench.h - what tests of the client side share: a worker without a thread, an owner that counts its wakes, and the ways
+/* upstream_bench.h - what tests of the client side share: a loop without a thread, an owner that counts its wakes, and the ways
  * to a peer. */
 #ifndef PM_UPSTREAM_BENCH_H
 #define PM_UPSTREAM_BENCH_H
 
 #include "arena.h"
 #include "expert.h"
+#include "loop.h"
 #include "peer.h"
 #include "upstream.h"
-#include "worker.h"
 
 struct bench {
-        struct worker w;
+        struct loop loop;
         struct upstream *u;
         struct arena a;
         struct event *beat;

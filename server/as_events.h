@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "expert.h"
+#include "expert_api.h"
 #include "pm_router.h"
 
 struct evbuffer;

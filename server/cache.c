@@ -11,12 +11,12 @@
 
 #include "config.h"
 #include "log.h"
+#include "loop.h"
 #include "lru.h"
 #include "metrics.h"
 #include "redis.h"
 #include "settings.h"
 #include "tenant.h"
-#include "loop.h"
 
 #include "base.h"
 
@@ -271,18 +271,6 @@ void cache_computed(struct cache *c, const struct route *r, int64_t us)
 
 /* ---- life ---------------------------------------------------------------------------------------------------------------- */
 
-struct redis_config cache_redis_config(const struct redis_settings *s)
-{
-        return (struct redis_config){
-                .mode = (enum redis_mode)s->mode, .servers = s->servers.items, .n_servers = s->servers.n, .master = s->master,
-                .user = s->user && *s->user ? s->user : NULL, .password = s->password && *s->password ? s->password : NULL,
-                .sentinel_user = s->sentinel_user && *s->sentinel_user ? s->sentinel_user : NULL,
-                .sentinel_password = s->sentinel_password && *s->sentinel_password ? s->sentinel_password : NULL, .database = s->database,
-                .connect_ms = s->connect_time, .failures = s->failures, .open_ms = s->open_time, .waiting_max = (size_t)s->waiting,
-                .reply_max = (size_t)s->reply,
-        };
-}
-
 static void sum_word(struct cache *c, const char *word)
 {
         cache_sum_text(c, (struct pm_str){ word ? word : "\1", word ? strlen(word) : 1 });
@@ -353,7 +341,7 @@ static void take_redis(struct cache *c, const struct redis_settings *s)
         if (c->redis)
                 return;
         memcpy(c->redis_print, print, sizeof print);
-        config = cache_redis_config(s);
+        config = settings_redis(s);
         if (config.n_servers)
                 c->redis = redis_create(c->loop->base, &config, &stats);
 }

@@ -94,8 +94,6 @@ void flight_end(struct cache *c, struct flight *f, struct pm_str value, bool fai
 
 /* Milliseconds since 1970. */
 int64_t cache_now_ms(void);
-/* The settings as redis.h wants them; pointers go into s. */
-struct redis_config cache_redis_config(const struct redis_settings *s);
 /* The numbers of all workers' Redis; any thread. */
 struct redis_stats *cache_redis_stats(void);
 #endif

@@ -12,6 +12,7 @@
 #include "curl_parts.h"
 #include "expert.h"
 #include "h1.h"
+#include "text.h"
 
 #include "base.h"
 

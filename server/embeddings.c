@@ -9,13 +9,15 @@
 #include <math.h>
 #include <openssl/evp.h>
 
+#include "apis.h"
 #include "base.h"
-#include "embed.h"
 #include "embed_model.h"
 #include "js.h"
 #include "request_parts.h"
 
 enum { PIECE_US = 1000 };
+
+static const struct request_kind in_process;
 
 struct embeddings {
         const struct embedder *by;
@@ -26,8 +28,7 @@ struct embeddings {
         size_t tokens;
 };
 
-/* GO with r->embeddings, or r is answered. */
-enum next embeddings_parse(struct request *r, const struct embedder *by)
+static enum next prepare(struct request *r, const struct embedder *by)
 {
         struct pm_str body = js_trim(r->query.body), format = js_member(body, "encoding_format"), dim = js_member(body, "dimensions");
         struct pm_str input = js_member(body, "input"), key;
@@ -54,11 +55,12 @@ enum next embeddings_parse(struct request *r, const struct embedder *by)
                 *e = (struct embeddings){ .by = by, .dim = (size_t)wanted, .base64 = js_string_is(format, "base64"),
                                           .vector = arena_alloc(&r->arena, whole * sizeof(float)),
                                           .text = arena_alloc(&r->arena, 4 * (whole * sizeof(float) / 3 + 2)) };
-                r->routed = evbuffer_new();
+                r->out = evbuffer_new();
         }
-        if (!e || !e->vector || !e->text || !r->routed)
+        if (!e || !e->vector || !e->text || !r->out)
                 return reply_error(r, 503, NULL, NULL, "no memory for the vectors");
-        r->embeddings = e;
+        r->own = e;
+        r->kind = &in_process;
         return GO;
 }
 
@@ -98,18 +100,18 @@ static void put_end(struct request *r, const struct embeddings *e)
         char *quoted = arena_alloc(&r->arena, 6 * name.n + 1);
         size_t n = quoted ? js_escape(name, quoted) : 0;
 
-        (void)evbuffer_add_printf(r->routed, "],\"model\":\"%.*s\",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", (int)n, quoted ? quoted : "",
+        (void)evbuffer_add_printf(r->out, "],\"model\":\"%.*s\",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", (int)n, quoted ? quoted : "",
                                   e->tokens, e->tokens);
 }
 
 /* WAIT: there is more to do, and the loop has its turn first. */
-enum next embeddings_run(struct request *r)
+static enum next embeddings_run(struct request *r)
 {
-        struct embeddings *e = r->embeddings;
+        struct embeddings *e = r->own;
         const int64_t began = now_us();
 
         if (e->at == 0)
-                (void)evbuffer_add_printf(r->routed, "{\"object\":\"list\",\"data\":[");
+                (void)evbuffer_add_printf(r->out, "{\"object\":\"list\",\"data\":[");
         for (; e->at < r->query.n_turns; e->at++) {
                 struct pm_str text;
                 size_t tokens = 0;
@@ -124,10 +126,33 @@ enum next embeddings_run(struct request *r)
                         return reply_error(r, 500, NULL, NULL, "embedder '%s' has no vector for text %zu", e->by->name, e->at);
                 if (e->dim < embed_model_dim(e->by->model))
                         shorten(e->vector, e->dim);
-                put_vector(e, r->routed, e->at);
+                put_vector(e, r->out, e->at);
                 e->tokens += tokens;
         }
         put_end(r, e);
         r->tokens_in = (int64_t)e->tokens;
-        return reply_buffer(r, 200, "application/json", r->routed);
+        return reply_buffer(r, 200, "application/json", r->out);
 }
+
+static const struct request_kind in_process = { .route = embeddings_run };
+
+static enum next embeddings_parse(struct request *r)
+{
+        const struct generation *g = r->generation;
+        const struct embedder *by;
+
+        (void)request_read(r);
+        if (r->ended)
+                return GO;
+        by = generation_embedder_named(g, r->query.model);
+        if (by && by->model && !generation_expert(g, r->query.model) && !generation_route(g, r->query.model))
+                return prepare(r, by);
+        return request_resolve(r);
+}
+
+static enum next embeddings_route(struct request *r)
+{
+        return request_chat.route(r);
+}
+
+const struct request_kind embeddings_kind = { .parse = embeddings_parse, .recall = recall_step, .route = embeddings_route, .forwards = true };

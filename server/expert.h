@@ -24,10 +24,10 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "expert_api.h"
 #include "pm_router.h"
 
 enum expert_usage { USAGE_AUTO, USAGE_ALWAYS, USAGE_NEVER };
-enum expert_api { EXPERT_CHAT = 1, EXPERT_COMPLETIONS = 2, EXPERT_RESPONSES = 4, EXPERT_EMBEDDINGS = 8 };
 
 #define EXPERT_ENDPOINTS_MAX 64 /* of one expert: the bits of expert_pick()'s `tried` */
 
@@ -84,12 +84,6 @@ struct expert_state {
         _Atomic int64_t first_us;      /* smoothed time to the first byte; 0: none yet */
         _Atomic int64_t down;          /* set by the administrator */
         _Atomic uint64_t turn;         /* which endpoint is next */
-};
-
-/* Members of bodies that do not reach an expert: as the inside of JSON strings. */
-struct expert_drop {
-        const struct pm_str *names;
-        size_t n;
 };
 
 struct expert {

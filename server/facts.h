@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "expert.h"
+#include "expert_api.h"
 #include "pm_router.h"
 #include "sse.h"
 

@@ -126,7 +126,7 @@ static enum next take_events(struct request *r, const struct route *route, const
         return GO;
 }
 
-enum next feedback_parse(struct request *r)
+static enum next feedback_parse(struct request *r)
 {
         struct pm_str body = js_trim((struct pm_str){ r->body, r->body_n }), events, key;
         const struct route *route = recommend_route_of(r, body);
@@ -161,3 +161,5 @@ enum next feedback_parse(struct request *r)
         m = snprintf(text, sizeof text, "{\"object\":\"feedback\",\"accepted\":%zu}", n);
         return reply_json(r, 200, (struct pm_str){ text, (size_t)m });
 }
+
+const struct request_kind feedback_kind = { .parse = feedback_parse };

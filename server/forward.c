@@ -64,7 +64,7 @@ void forward_skip(struct request *r)
 
 const char *forward_path(const struct request *r)
 {
-        return r->ours->path + sizeof "/v1" - 1;
+        return r->api->path + sizeof "/v1" - 1;
 }
 
 static void add_line(char *out, size_t room, size_t *n, const char *name, struct pm_str value)
@@ -109,7 +109,7 @@ enum next forward_may(struct request *r)
                 return GO;
         if (!(d->expert->apis & r->query.api))
                 return reply_error(r, 400, "model", "unsupported_api", "this request may go to expert '%s' only, which does not offer %s", d->expert->name,
-                                   r->ours->path);
+                                   r->api->path);
         return reply_error(r, 403, "model", "expert_not_allowed", "this request may go to expert '%s' only, which %s", d->expert->name,
                            tenant_may_use(r->tenant, d->expert) ? "its route does not ask" : "this key may not use");
 }
@@ -147,7 +147,7 @@ static enum next nobody(struct request *r)
         }
         if (n == 0 && r->asked)
                 return reply_error(r, 400, "model", "unsupported_api", "no expert of '%s' that this key may use offers %s; GET /v1/models lists the models",
-                                   r->asked->name, r->ours->path);
+                                   r->asked->name, r->api->path);
         if (soonest != INT64_MAX)
                 r->retry_after_ms = MAX((soonest + 999) / 1000, 1);
         if (n && limited)

@@ -15,8 +15,9 @@
 
 #include "expert.h"
 #include "h1.h"
-#include "plain_parts.h"
 #include "loop.h"
+#include "plain_parts.h"
+#include "text.h"
 
 #include "base.h"
 

@@ -11,8 +11,9 @@
 #include <sys/socket.h>
 
 #include "expert.h"
-#include "plain_parts.h"
 #include "loop.h"
+#include "plain_parts.h"
+#include "text.h"
 
 #include "base.h"
 

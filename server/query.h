@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 
 #include "arena.h"
-#include "expert.h"
+#include "expert_api.h"
 #include "pm_router.h"
 
 struct query_limits {

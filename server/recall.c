@@ -272,7 +272,7 @@ static enum next begin(struct request *r)
                                    (int)MIN(wish.n, 40), wish.p);
         if (k->off)
                 return GO;
-        if (rc->answers_ms && !r->queries)
+        if (rc->answers_ms && r->kind->forwards)
                 answers_key(r);
         if (rc->pin_ms && r->query.api != EXPERT_EMBEDDINGS)
                 (void)recall_pin_key(r); /* a conversation without a user's words has none */
@@ -380,11 +380,11 @@ static void count_misses(struct request *r)
                 count(r, CACHE_DECISIONS, RECALL_MISS);
 }
 
-enum next request_recall(struct request *r)
+enum next recall_step(struct request *r)
 {
-        enum next next = r->recommend ? recommend_recall(r) : recall(r);
+        enum next next = recall(r);
 
-        if (next == GO && !r->recommend)
+        if (next == GO)
                 count_misses(r);
         return next;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * POST /v1/recommend: a body into queries, what the user has taken lately (recall), the candidates of the routers that recommend (route) as JSON.
+ *
  * {"user" or "users", "history", "n", "exclude", "deny", "allow", "filter", "seen", "explain", "model"}: read once, here, and shown to the
  * routers as fields of the query.  What else stands in the body is their business (they see all of it).  A member of ours that comes twice, or
  * in other letters ("Deny"), is refused: a list of what must not be recommended is not to be lost over its spelling.
@@ -10,15 +12,34 @@
 #include <hiredis/hiredis.h>
 
 #include "alike.h"
+#include "apis.h"
 #include "base.h"
+#include "cache.h"
 #include "commons.h"
 #include "feedback.h"
 #include "js.h"
+#include "redis.h"
 #include "request_parts.h"
 #include "settings.h"
 #include "tenant.h"
 
 enum { N_PRESET = 20, USERS_MAX = 256, ID_MAX = 512, FILTERS_MAX = 64, VALUES_MAX = 10000 };
+
+/* What is particular to a request that recommends. */
+struct recommend {
+        struct recommend_query *queries; /* one for each user */
+        size_t n;
+        bool list;                       /* `users` was given: the answer is a list */
+        bool explain;
+
+        struct request *request;
+        bool asked;                      /* for the history of the user whose turn it is */
+        struct redis_call call;
+        struct redis *redis;
+        struct pm_str *recent;           /* newest first */
+        size_t n_recent;
+        struct cache_key key;
+};
 
 /* ---- the body ------------------------------------------------------------------------------------------------------------ */
 
@@ -266,7 +287,7 @@ static struct pm_str user_of(struct request *r, struct pm_str v, const char *nam
         return user;
 }
 
-enum next recommend_parse(struct request *r)
+static enum next recommend_parse(struct request *r)
 {
         struct pm_str body = js_trim((struct pm_str){ r->body, r->body_n }), users, n;
         const struct pm_str *const *ids = NULL;
@@ -310,7 +331,7 @@ enum next recommend_parse(struct request *r)
         m->explain = js_type(given(body, "explain")) == JS_TRUE;
         r->query.model = (struct pm_str){ r->asked->name, strlen(r->asked->name) };
         m->request = r;
-        r->recommend = m;
+        r->own = m;
         return GO;
 }
 
@@ -348,7 +369,7 @@ static bool ask_redis(struct request *r, struct recommend *m)
 /* The client's own list, then what came in since, the oldest first. */
 static bool add_recent(struct request *r, struct recommend *m)
 {
-        struct recommend_query *q = &m->queries[m->at];
+        struct recommend_query *q = &m->queries[r->round];
         const struct pm_str **all = arena_alloc(&r->arena, (q->n_history + m->n_recent + 1) * sizeof *all);
         size_t n = 0;
 
@@ -363,11 +384,11 @@ static bool add_recent(struct request *r, struct recommend *m)
         return true;
 }
 
-enum next recommend_recall(struct request *r)
+static enum next recommend_recall(struct request *r)
 {
         const struct feedback_settings *s = r->generation->feedback;
-        struct recommend *m = r->recommend;
-        const struct recommend_query *q = &m->queries[m->at];
+        struct recommend *m = r->own;
+        const struct recommend_query *q = &m->queries[r->round];
         struct pm_str value;
 
         if (m->call.ticket)
@@ -392,9 +413,9 @@ enum next recommend_recall(struct request *r)
         return GO;
 }
 
-void recommend_finish(struct request *r)
+static void recommend_finish(struct request *r)
 {
-        struct recommend *m = r->recommend;
+        struct recommend *m = r->own;
 
         if (m && m->call.ticket)
                 redis_cancel(m->redis, &m->call);
@@ -440,9 +461,9 @@ static void put_explained(struct evbuffer *out, const char *json)
 
 static void put_answer(struct request *r, const struct routing *x)
 {
-        const struct recommend *m = r->recommend;
-        const struct recommend_query *q = &m->queries[m->at];
-        struct evbuffer *out = r->routed;
+        const struct recommend *m = r->own;
+        const struct recommend_query *q = &m->queries[r->round];
+        struct evbuffer *out = r->out;
         char number[40];
 
         put(out, "{\"object\":\"recommendation\",\"model\":");
@@ -470,27 +491,45 @@ static void put_answer(struct request *r, const struct routing *x)
         put(out, "}");
 }
 
-enum next recommend_answer(struct request *r, const struct routing *x)
+static enum next answer(struct request *r, const struct routing *x)
 {
-        struct recommend *m = r->recommend;
+        struct recommend *m = r->own;
 
         if (x->rejected)
                 return reply_error(r, 400, x->param, NULL, "%s", x->text ? x->text : "a router of this route cannot answer such a request");
         if (x->decision.how != DECISION_COMPUTED)
                 return reply_error(r, 503, NULL, "not_recommended", "route '%s' has no recommendation: %s", r->asked->name,
                                    x->decision.reason ? x->decision.reason : "its routers gave none");
-        if (!r->routed && !(r->routed = evbuffer_new()))
+        if (!r->out && !(r->out = evbuffer_new()))
                 return reply_error(r, 503, NULL, NULL, "no memory for the answer");
         if (m->list)
-                put(r->routed, m->at ? "," : "{\"object\":\"list\",\"data\":[");
+                put(r->out, r->round ? "," : "{\"object\":\"list\",\"data\":[");
         put_answer(r, x);
         m->asked = false;
         m->key = (struct cache_key){ .hash = 0 };
-        if (++m->at < m->n) {
-                r->at = STEP_recall;
-                return GO;
-        }
+        if (r->round + 1 < m->n)
+                return request_next_round(r);
         if (m->list)
-                put(r->routed, "]}");
-        return reply_buffer(r, 200, "application/json", r->routed);
+                put(r->out, "]}");
+        return reply_buffer(r, 200, "application/json", r->out);
 }
+
+static enum next recommend_route(struct request *r)
+{
+        const struct recommend *m = r->own;
+        struct routing_call call = request_call(r);
+
+        call.recommend = &m->queries[r->round];
+        call.explain = m->explain;
+        if (request_ask(r, &call) == WAIT)
+                return WAIT;
+        if (r->ended)
+                return GO;
+        r->decision = r->routing->decision;
+        metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
+        (void)answer(r, r->routing); /* the items are the routing's */
+        request_asked(r);
+        return GO;
+}
+
+const struct request_kind recommend_kind = { .parse = recommend_parse, .recall = recommend_recall, .route = recommend_route, .finish = recommend_finish };

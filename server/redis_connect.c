@@ -11,7 +11,7 @@
 #include <sys/un.h>
 
 #include "redis_parts.h"
-#include "transport.h"
+#include "text.h"
 
 #include "base.h"
 

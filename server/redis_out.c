@@ -4,7 +4,7 @@
  * their tickets in the same order, in which the replies will come.
  */
 #include "redis_parts.h"
-#include "transport.h"
+#include "text.h"
 
 #include "base.h"
 

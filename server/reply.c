@@ -288,9 +288,9 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
                 put_retry(r, &lines, status);
                 if (status == 401)
                         PUT(&lines, "www-authenticate: Bearer\r\n");
-                if (status == 405 && r->ours) {
+                if (status == 405 && r->api) {
                         PUT(&lines, "allow: ");
-                        if (r->ours->method == H1_GET)
+                        if (r->api->method == H1_GET)
                                 PUT(&lines, "GET, HEAD\r\n");
                         else
                                 PUT(&lines, "POST\r\n");
@@ -327,9 +327,9 @@ enum next reply_preflight(struct request *r)
         t.p = arena_alloc(&r->arena, t.room);
         if (t.p) {
                 put(&t, common.p, common.n);
-                if (!r->ours) /* the page gets to read the 404 */
+                if (!r->api) /* the page gets to read the 404 */
                         PUT(&t, "access-control-allow-methods: GET, HEAD, POST\r\n");
-                else if (r->ours->method == H1_GET)
+                else if (r->api->method == H1_GET)
                         PUT(&t, "access-control-allow-methods: GET, HEAD\r\n");
                 else
                         PUT(&t, "access-control-allow-methods: POST\r\n");

@@ -10,13 +10,11 @@
 
 #include <event2/buffer.h>
 #include <event2/event.h>
-#include <jansson.h>
 #include <sys/random.h>
 
 #include "base.h"
 #include "browser.h"
 #include "hops.h"
-#include "js.h"
 #include "log.h"
 #include "memory.h"
 #include "progress.h"
@@ -30,6 +28,7 @@ enum {
 
 static enum next request_admit(struct request *r);
 static enum next request_parse(struct request *r);
+static enum next request_recall(struct request *r);
 static enum next request_route(struct request *r);
 static void request_free(struct request *r);
 static void request_drop(struct request *r, enum request_drop_why why);
@@ -46,7 +45,7 @@ static const struct {
 /* How far it has come: steps go back only for another attempt, another text of /v1/route or another user of /v1/recommend. */
 static uint64_t distance(const struct request *r)
 {
-        return ((uint64_t)r->attempts + r->query_at + (r->recommend ? r->recommend->at : 0)) * STEPS + r->at;
+        return ((uint64_t)r->attempts + r->round) * STEPS + r->at;
 }
 
 /* The gateway ends, and this request has not come to its own end in time. */
@@ -112,10 +111,10 @@ enum next request_answered(struct request *r)
 
 /* ---- 1. admit: key, quota, size ---- */
 
-static const struct endpoint_of_ours *find_ours(struct pm_str path)
+static const struct api *find_api(const struct worker *w, struct pm_str path)
 {
-        for (size_t i = 0; i < n_our_endpoints; i++) {
-                const struct endpoint_of_ours *o = &our_endpoints[i];
+        for (size_t i = 0; i < w->n_apis; i++) {
+                const struct api *o = &w->apis[i];
                 size_t n = strlen(o->path);
 
                 if (path.n >= n && memcmp(path.p, o->path, n) == 0 && (o->prefix ? path.n > n : path.n == n))
@@ -129,7 +128,7 @@ static enum next check_key(struct request *r)
         const struct tenants *all = r->generation->tenants;
         struct tenant *t;
 
-        if (!all || r->ours->open)
+        if (!all || r->api->open)
                 return GO;
         t = tenants_find(all, h1_header(r->head, "authorization"));
         if (!t)
@@ -179,71 +178,33 @@ static enum next request_admit(struct request *r)
         const char *why;
 
         r->cors = h->origin.n && browser_allowed(h->origin, &r->generation->settings->cors.origins); /* it may read every answer, errors too */
-        r->ours = find_ours(h->path);
-        if (!r->ours && r->cors && is_preflight(h))
+        r->api = find_api(r->worker, h->path);
+        if (!r->api && r->cors && is_preflight(h))
                 return reply_preflight(r);
-        if (!r->ours)
+        if (!r->api)
                 return reply_error(r, 404, NULL, "unknown_url", "there is nothing at %.*s", (int)MIN(h->path.n, 200), h->path.p);
         if (page_check(r) == GO && r->ended)
                 return GO; /* refused */
         if (r->cors && is_preflight(h))
                 return reply_preflight(r);
-        if (method != r->ours->method)
-                return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->ours->path,
-                                   r->ours->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);
+        if (method != r->api->method)
+                return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->api->path,
+                                   r->api->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);
         if ((why = hops_end(h->hops))) {
                 r->no_retry = true;
                 return reply_error(r, 508, NULL, "loop_detected", "the request goes round: %s", why);
         }
         if (check_key(r) == GO && r->ended)
                 return GO; /* refused */
-        return r->ours->local ? r->ours->local(r) : check_body(r);
+        r->kind = r->api->kind;
+        return r->api->answer ? r->api->answer(r) : check_body(r);
 }
 
 /* ---- 2. parse: the body, then who is meant by `model` ---- */
 
-static enum next bad_body(struct request *r, const struct query_error *why)
-{
-        return reply_error(r, 400, why->param, why->code, "%s", why->message ? why->message : "the request is invalid");
-}
-
-static enum next no_such_model(struct request *r)
-{
-        struct pm_str m = r->query.model;
-
-        return reply_error(r, 404, "model", "model_not_found", "there is no model '%.*s' here, or not for this key; GET /v1/models lists them",
-                           (int)MIN(m.n, 200), m.p);
-}
-
-/* An expert's name goes straight there, a route's name asks the routers. */
-static enum next resolve_model(struct request *r)
-{
-        const struct generation *g = r->generation;
-        struct expert *e = generation_expert(g, r->query.model);
-        const struct route *route = e ? NULL : generation_route(g, r->query.model);
-        const struct embedder *by = e || route ? NULL : generation_embedder_named(g, r->query.model);
-
-        if (by && by->model && r->ours->api == EXPERT_EMBEDDINGS)
-                return embeddings_parse(r, by);
-        if (by && by->model)
-                return reply_error(r, 404, "model", "model_not_found", "'%s' is a model for embeddings only: POST /v1/embeddings", by->name);
-        if (e ? !tenant_may_use(r->tenant, e) : !route || !tenant_may_ask(r->tenant, route))
-                return no_such_model(r);
-        if (e && r->ours->api && !(e->apis & r->ours->api))
-                return reply_error(r, 400, "model", "unsupported_api", "expert '%s' does not offer %s", e->name, r->ours->path);
-        r->asked = route;
-        if (e)
-                r->decision = (struct decision){ .how = DECISION_NAMED, .expert = e };
-        return GO;
-}
-
 static enum next request_parse(struct request *r)
 {
-        const struct limits *l = &r->generation->limits;
-        struct query_limits limits = { .depth = (size_t)l->depth, .messages = (size_t)l->messages };
         static char empty[1];
-        struct pm_str body;
-        struct query_error why;
 
         if (r->body_status) {
                 r->body_us = r->ran - r->began;
@@ -255,65 +216,71 @@ static enum next request_parse(struct request *r)
         r->entered = MAX(r->entered, r->began + r->body_us); /* waiting for the client is not parsing */
         if (!r->body)
                 r->body = empty;
-        if (r->ours->parse)
-                return r->ours->parse(r);
-        body = (struct pm_str){ r->body, r->body_n };
-        return query_parse(body, r->ours->api, &limits, &r->arena, &r->query, &why) < 0 ? bad_body(r, &why) : resolve_model(r);
+        return r->kind->parse(r);
 }
 
-enum next route_parse(struct request *r)
+enum next request_bad_body(struct request *r, const struct query_error *why)
+{
+        return reply_error(r, 400, why->param, why->code, "%s", why->message ? why->message : "the request is invalid");
+}
+
+enum next request_read(struct request *r)
 {
         const struct limits *l = &r->generation->limits;
         struct query_limits limits = { .depth = (size_t)l->depth, .messages = (size_t)l->messages };
         struct query_error why;
 
-        if (query_parse_route((struct pm_str){ r->body, r->body_n }, &limits, &r->arena, &r->queries, &r->n_queries, &r->query_list, &why) < 0)
-                return bad_body(r, &why);
-        r->query = r->queries[0];
-        return resolve_model(r);
+        if (query_parse((struct pm_str){ r->body, r->body_n }, r->api->wire, &limits, &r->arena, &r->query, &why) < 0)
+                return request_bad_body(r, &why);
+        return GO;
+}
+
+static enum next no_such_model(struct request *r)
+{
+        struct pm_str m = r->query.model;
+
+        return reply_error(r, 404, "model", "model_not_found", "there is no model '%.*s' here, or not for this key; GET /v1/models lists them",
+                           (int)MIN(m.n, 200), m.p);
+}
+
+/* An expert's name goes straight there, a route's name asks the routers. */
+enum next request_resolve(struct request *r)
+{
+        const struct generation *g = r->generation;
+        struct expert *e = generation_expert(g, r->query.model);
+        const struct route *route = e ? NULL : generation_route(g, r->query.model);
+        const struct embedder *by = e || route ? NULL : generation_embedder_named(g, r->query.model);
+
+        if (by && by->model)
+                return reply_error(r, 404, "model", "model_not_found", "'%s' is a model for embeddings only: POST /v1/embeddings", by->name);
+        if (e ? !tenant_may_use(r->tenant, e) : !route || !tenant_may_ask(r->tenant, route))
+                return no_such_model(r);
+        if (e && r->api->wire && !(e->apis & r->api->wire))
+                return reply_error(r, 400, "model", "unsupported_api", "expert '%s' does not offer %s", e->name, r->api->path);
+        r->asked = route;
+        if (e)
+                r->decision = (struct decision){ .how = DECISION_NAMED, .expert = e };
+        return GO;
+}
+
+static enum next chat_parse(struct request *r)
+{
+        (void)request_read(r);
+        return r->ended ? GO : request_resolve(r);
 }
 
 /* ---- 3. recall: recall.c ---- */
 
+static enum next request_recall(struct request *r)
+{
+        return r->kind->recall ? r->kind->recall(r) : GO;
+}
+
 /* ---- 4. route: ask the routers ---- */
 
-/* /v1/route: the decision and why, without calling an expert. */
-static bool explain(struct request *r)
+static enum next request_route(struct request *r)
 {
-        const struct decision *d = &r->decision;
-        json_t *o, *fallbacks = json_array(), *explained;
-        char *text;
-
-        for (size_t i = 0; i < d->n_fallbacks; i++)
-                json_array_append_new(fallbacks, json_string(d->fallbacks[i]->name));
-        explained = d->explained ? json_loads(d->explained, 0, NULL) : NULL;
-        o = json_pack("{s:s, s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:{s:I, s:I}}", "object", "route", "model", r->query.model.p,
-                      r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
-                      d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
-                      "decision", decision_how_name(d->how), "steps_us",
-                      "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
-        if (o && d->provisional)
-                (void)json_object_set_new(o, "provisional", json_true());
-        if (o && d->unsure)
-                (void)json_object_set_new(o, "unsure", json_true());
-        if (o && d->only)
-                (void)json_object_set_new(o, "only", json_true());
-        if (o && explained)
-                (void)json_object_set(o, "explanation", explained);
-        json_decref(explained);
-        text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-        json_decref(o);
-        if (!r->routed)
-                r->routed = evbuffer_new();
-        if (!text || !r->routed) {
-                free(text);
-                return false;
-        }
-        if (r->query_list)
-                evbuffer_add_printf(r->routed, "%s", r->query_at ? "," : "{\"object\":\"list\",\"data\":[");
-        evbuffer_add(r->routed, text, strlen(text));
-        free(text);
-        return true;
+        return r->kind->route(r);
 }
 
 /* A pool job that had outlived its request's need is back. */
@@ -326,17 +293,38 @@ static void orphan_back(void *arg)
                 request_release(r);
 }
 
-static void end_routing(struct request *r)
+void request_asked(struct request *r)
 {
         if (r->routing && !routing_finish(r->routing, orphan_back, r))
                 r->orphans++;
         r->routing = NULL;
 }
 
-/* GO with r->decision, or WAIT.  Where a conversation stays gives way only to a decision for one expert and no other. */
-static enum next ask_routers(struct request *r)
+struct routing_call request_call(struct request *r)
+{
+        return (struct routing_call){
+                .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head, .tenant = r->tenant, .route = r->asked,
+                .id = r->id, .owner = &r->wake, .deadline_us = r->recall.deadline_us,
+                .wish = r->recall.off ? ERRAND_OFF : r->recall.refresh ? ERRAND_REFRESH : ERRAND_ANY,
+        };
+}
+
+enum next request_ask(struct request *r, const struct routing_call *call)
+{
+        if (!r->routing) {
+                r->routing = arena_alloc(&r->arena, sizeof *r->routing);
+                if (!r->routing)
+                        return reply_error(r, 503, NULL, NULL, "no memory for routing");
+                routing_start(r->routing, call);
+        }
+        return r->routing->done ? GO : WAIT;
+}
+
+/* Where a conversation stays gives way only to a decision for one expert and no other. */
+enum next request_decide(struct request *r, bool explain)
 {
         bool insisting = r->asked && r->asked->insists && r->decision.expert && r->decision.how == DECISION_PINNED;
+        struct routing_call call;
 
         if (!r->asked)
                 return GO; /* an expert was named */
@@ -344,58 +332,39 @@ static enum next ask_routers(struct request *r)
                 metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
                 return GO;
         }
-        if (!r->routing) {
-                struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
-                                             .tenant = r->tenant, .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake, .insisting = insisting, .explain = r->queries || (r->recommend && r->recommend->explain),
-                                             .deadline_us = r->recall.deadline_us,
-                                             .wish = r->recall.off ? ERRAND_OFF : r->recall.refresh ? ERRAND_REFRESH : ERRAND_ANY };
-
-                if (r->recommend) {
-                        call.query = NULL;
-                        call.recommend = &r->recommend->queries[r->recommend->at];
-                }
-                r->routing = arena_alloc(&r->arena, sizeof *r->routing);
-                if (!r->routing)
-                        return reply_error(r, 503, NULL, NULL, "no memory for routing");
-                routing_start(r->routing, &call);
-        }
-        if (!r->routing->done)
+        call = request_call(r);
+        call.query = &r->query;
+        call.insisting = insisting;
+        call.explain = explain;
+        if (request_ask(r, &call) == WAIT)
                 return WAIT;
+        if (r->ended)
+                return GO;
         if (!insisting || r->routing->decision.only)
                 r->decision = r->routing->decision;
         metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
-        if (r->recommend)
-                (void)recommend_answer(r, r->routing); /* the items are the routing's */
-        else if (!insisting)
+        if (!insisting)
                 recall_decided(r, r->routing);
-        end_routing(r);
+        request_asked(r);
         return GO;
 }
 
-static enum next request_route(struct request *r)
+enum next request_next_round(struct request *r)
 {
-        if (r->embeddings)
-                return embeddings_run(r);
-        if (ask_routers(r) == WAIT)
-                return WAIT;
-        if (r->ended || !r->queries)
-                return r->ended ? GO : forward_may(r); /* on to the expert; or the next user's turn */
-        if (!explain(r))
-                return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
-        if (++r->query_at < r->n_queries) {
-                recall_settle(r);
-                recall_finish(r);
-                follow_finish(r);
-                r->query = r->queries[r->query_at];
-                r->least_tokens = -1;
-                r->decision = (struct decision){ 0 };
-                r->at = STEP_recall;
-                return GO;
-        }
-        if (r->query_list)
-                evbuffer_add(r->routed, "]}", 2);
-        return reply_buffer(r, 200, "application/json", r->routed);
+        r->round++;
+        r->decision = (struct decision){ 0 };
+        r->at = STEP_recall;
+        return GO;
 }
+
+static enum next chat_route(struct request *r)
+{
+        if (request_decide(r, false) == WAIT)
+                return WAIT;
+        return r->ended ? GO : forward_may(r);
+}
+
+const struct request_kind request_chat = { .parse = chat_parse, .recall = recall_step, .route = chat_route, .forwards = true };
 
 /* ---- 5. forward: forward.c    6. relay: relay.c ---- */
 
@@ -564,8 +533,8 @@ static void request_release(struct request *r)
         if (r->body_heap)
                 free(r->body);
         memory_held(-r->body_counted);
-        if (r->routed)
-                evbuffer_free(r->routed);
+        if (r->out)
+                evbuffer_free(r->out);
         if (r->recorded)
                 evbuffer_free(r->recorded);
         arena = r->arena; /* it holds the request itself */
@@ -582,9 +551,10 @@ static void request_free(struct request *r)
                 tenant_leave(TAKE(r->tenant));
         recall_finish(r);
         follow_finish(r);
-        recommend_finish(r);
+        if (r->kind && r->kind->finish)
+                r->kind->finish(r);
         loop_unwake(&r->worker->loop, &r->wake);
-        end_routing(r);
+        request_asked(r);
         r->over = true;
         if (r->orphans == 0)
                 request_release(r);

@@ -3,7 +3,7 @@
  * request_parts.h - struct request, for the files that carry its steps.
  *
  * request.c has the steps and reads from top to bottom; forward.c chooses attempts, judge.c judges them, relay.c passes the answer on,
- * reply.c writes heads and errors, local.c answers what needs no expert.  Nobody else includes this.
+ * reply.c writes heads and errors; kinds of requests that are no chats have files of their own (apis.h).
  */
 #ifndef PM_REQUEST_PARTS_H
 #define PM_REQUEST_PARTS_H
@@ -20,7 +20,6 @@
 #include "query.h"
 #include "reading.h"
 #include "recall.h"
-#include "recommend.h"
 #include "request.h"
 #include "route.h"
 #include "upstream.h"
@@ -65,7 +64,9 @@ struct request {
 
         /* what was asked */
         const struct h1_head *head;
-        const struct endpoint_of_ours *ours; /* which of our paths */
+        const struct api *api;       /* which of our paths; NULL: none, or not yet known */
+        const struct request_kind *kind;
+        void *own;                   /* of its kind; in the arena */
         struct pm_str id;
         struct tenant *tenant;
         bool cors;                   /* the page that asks may read the answer */
@@ -78,14 +79,8 @@ struct request {
         struct query query;
         int64_t least_tokens;        /* of the prompt; -1: not counted yet */
 
-        /* /v1/route: many texts, one answer */
-        struct query *queries;
-        size_t n_queries, query_at;
-        bool query_list;
-        struct evbuffer *routed;
-
-        struct recommend *recommend; /* NULL: a chat, or one of our own paths */
-        struct embeddings *embeddings; /* NULL: an expert answers, not a model in the process */
+        size_t round;                /* of a body with several texts or users: which of them */
+        struct evbuffer *out;        /* the answer, where it is ours */
 
         /* where it goes */
         const struct route *asked;   /* NULL: the client named an expert */
@@ -142,37 +137,51 @@ struct request {
         int64_t first_token;
 };
 
+/* What a kind of request does in the steps that are not the same for all. */
+struct request_kind {
+        enum next (*parse)(struct request *r);  /* the whole body is there */
+        enum next (*recall)(struct request *r); /* NULL: nothing */
+        enum next (*route)(struct request *r);  /* answers, or finds the expert that is to */
+        void (*finish)(struct request *r);      /* at its end; NULL: nothing.  r->own may be NULL still */
+        bool forwards;                          /* an expert's answer is the answer */
+};
+extern const struct request_kind request_chat; /* chat and its relatives */
+
 /* One of our own paths. */
-struct endpoint_of_ours {
+struct api {
         const char *path;
         bool prefix;                 /* the path goes on: /v1/models/{id} */
         enum h1_method method;
-        enum expert_api api;         /* of those that are forwarded; 0: answered by us */
+        enum expert_api wire;        /* of those that are forwarded; 0: answered by us */
         enum metrics_api metric;
         bool open;                   /* needs no key */
-        enum next (*local)(struct request *r); /* answered at once, without a body */
-        enum next (*parse)(struct request *r); /* the whole body is there; NULL: a chat or its relatives */
+        enum next (*answer)(struct request *r); /* at once, without a body; NULL: see kind */
+        const struct request_kind *kind;
 };
-extern const struct endpoint_of_ours our_endpoints[];
-extern const size_t n_our_endpoints;
 
-/* What is done with the bodies of our own paths: request.c, recommend.c, feedback.c. */
-enum next route_parse(struct request *r);
-enum next recommend_parse(struct request *r);
-enum next feedback_parse(struct request *r);
-/* The steps of a request that recommends. */
-enum next recommend_recall(struct request *r);
-enum next recommend_answer(struct request *r, const struct routing *x);
+/* ---- request.c, for kinds ---- */
 
-/* A model in the process answers /v1/embeddings: at the end of parse, and in place of route.  embeddings.c */
-enum next embeddings_parse(struct request *r, const struct embedder *by);
-enum next embeddings_run(struct request *r);
+/* The body as a query of this path: GO, or r is answered. */
+enum next request_read(struct request *r);
+enum next request_bad_body(struct request *r, const struct query_error *why);
+/* Whom r->query.model means: an expert, or a route of which the routers are asked.  GO, or r is answered. */
+enum next request_resolve(struct request *r);
+/* The routers of r->asked as `call` wants it, begun from request_call() with what is particular: WAIT, or GO: done, or r is answered. */
+struct routing_call request_call(struct request *r);
+enum next request_ask(struct request *r, const struct routing_call *call);
+/* The decision for r->query, recalled or asked for: WAIT; or GO with it, or r is answered. */
+enum next request_decide(struct request *r, bool explain);
+/* What request_ask() has brought is not looked at any more. */
+void request_asked(struct request *r);
+/* The next text or user of the same body: from recall on. */
+enum next request_next_round(struct request *r);
 
 /* page.c.  Answered, if it comes from a page in a browser that may not ask. */
 enum next page_check(struct request *r);
 
 /* Steps that have files of their own. */
-enum next request_recall(struct request *r);
+/* Has r->query been decided before?  GO: it has, or not. */
+enum next recall_step(struct request *r);
 enum next request_forward(struct request *r);
 enum next request_relay(struct request *r);
 enum next request_settle(struct request *r);

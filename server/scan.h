@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "expert.h"
+#include "expert_api.h"
 
 enum { SCAN_DEPTH = 512, SCAN_NAME = 12 };
 

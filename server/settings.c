@@ -6,6 +6,7 @@
 #include "settings.h"
 
 #include "base.h"
+#include "redis.h"
 
 #define ROUTERS_MAX 256
 
@@ -473,4 +474,16 @@ const struct node *settings_item(const struct settings *s, const char *section, 
         if (list && list->kind == NODE_LIST && i < list->n)
                 return list->items[i];
         return settings_place(s, section, name, key);
+}
+
+struct redis_config settings_redis(const struct redis_settings *s)
+{
+        return (struct redis_config){
+                .mode = (enum redis_mode)s->mode, .servers = s->servers.items, .n_servers = s->servers.n, .master = s->master,
+                .user = s->user && *s->user ? s->user : NULL, .password = s->password && *s->password ? s->password : NULL,
+                .sentinel_user = s->sentinel_user && *s->sentinel_user ? s->sentinel_user : NULL,
+                .sentinel_password = s->sentinel_password && *s->sentinel_password ? s->sentinel_password : NULL, .database = s->database,
+                .connect_ms = s->connect_time, .failures = s->failures, .open_ms = s->open_time, .waiting_max = (size_t)s->waiting,
+                .reply_max = (size_t)s->reply,
+        };
 }

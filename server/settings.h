@@ -10,9 +10,11 @@
 
 #include <stdio.h>
 
-#include "limit.h"
 #include "arena.h"
+#include "limit.h"
 #include "options.h"
+
+struct redis_config;
 
 struct tls_settings {
         const char *certificate, *key, *ciphers;
@@ -151,6 +153,9 @@ struct settings *settings_fill(struct node *tree, const char *base, struct arena
 const struct node *settings_place(const struct settings *s, const char *section, const char *name, const char *key);
 /* The same for the i-th text of a list; a text alone is its own first. */
 const struct node *settings_item(const struct settings *s, const char *section, const char *name, const char *key, size_t i);
+
+/* As redis.h wants them; pointers go into s. */
+struct redis_config settings_redis(const struct redis_settings *s);
 
 /* Everything that can be found wrong without opening a router: names, references, addresses, URLs, files.  settings_check.c */
 void settings_check(const struct settings *s, struct arena *a, struct problems *p);

@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 
 #include "browser.h"
-#include "cache.h"
 #include "expert.h"
 #include "listen.h"
 #include "log.h"
@@ -14,7 +13,7 @@
 #include "redis.h"
 #include "settings.h"
 #include "tlsfiles.h"
-#include "writer.h"
+#include "writable.h"
 
 #include "base.h"
 
@@ -265,7 +264,7 @@ static void check_feedback(struct check *c)
 {
         char why[512];
 
-        if (c->s->feedback.file && writer_check(c->s->feedback.file, why, sizeof why) == -EINVAL)
+        if (c->s->feedback.file && writable_check(c->s->feedback.file, why, sizeof why) == -EINVAL)
                 problems_add(c->problems, settings_place(c->s, "feedback", "file", NULL), "feedback.file", "%s", why);
 }
 
@@ -525,7 +524,7 @@ static void check_cache(struct check *c)
 {
         const struct redis_settings *s = &c->s->cache.redis;
         const struct node *at = settings_place(c->s, "cache", "redis", NULL);
-        struct redis_config config = cache_redis_config(s);
+        struct redis_config config = settings_redis(s);
         char why[512];
 
         if (s->servers.n == 0) {

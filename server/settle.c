@@ -115,7 +115,7 @@ enum next request_settle(struct request *r)
         metrics_time(m, METRICS_OVERHEAD, MAX(r->begun ? r->overhead_us : total - r->waited_us - r->body_us, 0));
         if (first_token_us(r))
                 metrics_time(m, METRICS_FIRST_TOKEN, first_token_us(r));
-        metrics_request(m, r->ours ? r->ours->metric : METRICS_OTHER, r->status);
+        metrics_request(m, r->api ? r->api->metric : METRICS_OTHER, r->status);
         if (e) {
                 cost = cost_of(e, r->tokens_in, r->tokens_out);
                 if (r->tokens_in >= 0 || r->tokens_out >= 0)

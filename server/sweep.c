@@ -95,7 +95,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 static int connect_to(struct sweep *s, struct event_base *base, const struct redis_settings *settings)
 {
         static const struct timeval soon = { 0, 0 };
-        struct redis_config config = cache_redis_config(settings);
+        struct redis_config config = settings_redis(settings);
 
         if (config.n_servers == 0)
                 return -ENOENT;

@@ -97,6 +97,4 @@ bool upstream_socket_spoke(int fd);
 bool upstream_errno_is_local(int error);
 /* EMFILE or ENFILE while no descriptor can be had, else 0: for libraries that do not say why they failed. */
 int upstream_descriptors_short(void);
-/* "connection refused": strerror() as a clause. */
-const char *errno_clause(int error, char *buf, size_t n);
 #endif

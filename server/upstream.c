@@ -213,16 +213,6 @@ bool passage_path_ok(struct passage *a)
         return ok && n <= PATH_MAX_BYTES;
 }
 
-const char *errno_clause(int error, char *buf, size_t n)
-{
-        char text[64];
-
-        (void)snprintf(buf, n, "%s", strerror_r(error, text, sizeof text));
-        if (n > 1 && isupper((unsigned char)buf[0]) && islower((unsigned char)buf[1]))
-                buf[0] = (char)tolower((unsigned char)buf[0]);
-        return buf;
-}
-
 /* ---- the header's functions --------------------------------------------------------------------------------------------- */
 struct upstream *upstream_create(struct loop *loop)
 {

@@ -8,8 +8,11 @@
 #ifndef PM_WORKER_H
 #define PM_WORKER_H
 
+#include <stddef.h>
+
 #include "loop.h"
 
+struct api;
 struct cache;
 struct errands;
 struct gateway;
@@ -27,6 +30,8 @@ struct worker {
         struct writer *writer;         /* of feedback */
         struct pool *pool;             /* shared by all */
         struct gateway *gateway;
+        const struct api *apis;        /* our paths, n_apis of them */
+        size_t n_apis;
         uint64_t requests;             /* numbered, for ids */
 };
 #endif

@@ -15,6 +15,7 @@
 #include "http.h"
 #include "log.h"
 #include "metrics.h"
+#include "paths.h"
 #include "pool.h"
 #include "request.h"
 #include "upstream.h"
@@ -273,6 +274,7 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
 
                 w->gateway = s->gateway;
                 w->pool = s->pool;
+                w->apis = paths_all(&w->n_apis);
                 t->home = s->home;
                 t->stop.deliver = on_stop;
                 t->drain.deliver = on_drain;

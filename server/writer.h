@@ -28,8 +28,6 @@ struct writer *writer_create(struct event_base *base); /* NULL: no memory */
  * file, when lines that wait for it were to be written.
  */
 int writer_add(struct writer *w, const char *file, const struct edge *edges, size_t n);
-/* Could the file be opened, or made?  0, -ENOMEM, or -EINVAL and why.  Main thread. */
-int writer_check(const char *file, char *why, size_t size);
 void writer_destroy(struct writer *w); /* hands over what is left; NULL is fine */
 /* Main thread, after all writers: waits until all is written, or lost, but a few seconds at most. */
 void writer_end(void);

@@ -81,7 +81,7 @@ static void step(void *arg)
         } else {
                 if (!r->recall.begun)
                         b->began = now_ns();
-                if (request_recall(r) == WAIT)
+                if (recall_step(r) == WAIT)
                         return;
                 if (!r->decision.expert) {
                         struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The only characters beyond ASCII whose simple folding is an ASCII letter are the long s and the Kelvin sign. */
 #include "alike.h"
 
 #include "base.h"
@@ -7,22 +6,46 @@
 
 enum { NAMES_MAX = 64 };
 
+/* The character of that many bytes is taken for these letters, which are no more bytes. */
+static const struct {
+        char bytes[4], letters[4];
+} beyond[] = {
+        { "\xC5\xBF", "s" },      { "\xE2\x84\xAA", "k" },  { "\xC3\x9F", "ss" },     { "\xE1\xBA\x9E", "ss" },  { "\xC4\xB0", "i" },      { "\xC4\xB1", "i" },
+        { "\xEF\xAC\x80", "ff" }, { "\xEF\xAC\x81", "fi" }, { "\xEF\xAC\x82", "fl" }, { "\xEF\xAC\x83", "ffi" }, { "\xEF\xAC\x84", "ffl" }, { "\xEF\xAC\x85", "st" },
+        { "\xEF\xAC\x86", "st" },
+};
+
+/* Their place, or LENGTH_OF(beyond). */
+static size_t beyond_at(const char *p, size_t n)
+{
+        size_t i = 0;
+
+        if (n < 2 || !alike_begins((unsigned char)p[0], (unsigned char)p[1]))
+                return LENGTH_OF(beyond);
+        while (i < LENGTH_OF(beyond) && (strlen(beyond[i].bytes) > n || memcmp(p, beyond[i].bytes, strlen(beyond[i].bytes)) != 0))
+                i++;
+        return i;
+}
+
 size_t alike_fold(struct pm_str raw, char *out)
 {
         size_t n = js_unescape((struct pm_str){ raw.p - 1, raw.n + 2 }, out), to = 0;
 
         for (size_t i = 0; i < n; i++) {
-                if (out[i] >= 'A' && out[i] <= 'Z') {
-                        out[to++] = (char)(out[i] | 0x20);
-                } else if (n - i >= 2 && memcmp(out + i, "\xC5\xBF", 2) == 0) {
-                        out[to++] = 's';
-                        i++;
-                } else if (n - i >= 3 && memcmp(out + i, "\xE2\x84\xAA", 3) == 0) {
-                        out[to++] = 'k';
-                        i += 2;
-                } else {
-                        out[to++] = out[i];
+                size_t at;
+
+                if (LIKELY((unsigned char)out[i] < 0x80)) {
+                        out[to++] = (char)(out[i] >= 'A' && out[i] <= 'Z' ? out[i] | 0x20 : out[i]);
+                        continue;
                 }
+                at = beyond_at(out + i, n - i);
+                if (at == LENGTH_OF(beyond)) {
+                        out[to++] = out[i];
+                        continue;
+                }
+                for (const char *l = beyond[at].letters; *l; l++)
+                        out[to++] = *l;
+                i += strlen(beyond[at].bytes) - 1;
         }
         return to;
 }

@@ -16,8 +16,8 @@
 
 enum { ALIKE_NAME_MAX = 64, ALIKE_ESCAPE = 6, ALIKE_ROOM = ALIKE_ESCAPE * ALIKE_NAME_MAX + 2 };
 
-/* May this raw name (without its quotes) be another spelling of a name in small ASCII letters?  False for almost all there are. */
-static inline bool alike_odd(struct pm_str raw)
+/* Does alike_fold() change this raw name (without its quotes)?  True also for all that goes beyond ASCII. */
+static inline bool alike_folds(struct pm_str raw)
 {
         for (size_t i = 0; i < raw.n; i++)
                 if ((unsigned char)raw.p[i] >= 0x80 || raw.p[i] == '\\' || (raw.p[i] >= 'A' && raw.p[i] <= 'Z'))
@@ -25,8 +25,33 @@ static inline bool alike_odd(struct pm_str raw)
         return false;
 }
 
-/* A raw name with its escapes resolved and its ASCII letters folded, by Unicode's simple case folding (which takes U+017F for s and U+212A
- * for k), into out, which has room for raw.n + 2 bytes.  Returns its length. */
+/* Do these first two bytes of a character that is not ASCII begin one that alike_fold() takes for ASCII letters? */
+static inline bool alike_begins(unsigned char one, unsigned char two)
+{
+        return one == 0xC5 ? two == 0xBF : one == 0xE2 ? two == 0x84 : one == 0xC3 ? two == 0x9F : one == 0xC4 ? (two | 1) == 0xB1 : one == 0xE1 ? two == 0xBA :
+               one == 0xEF && two == 0xAC;
+}
+
+/* May this raw name of a proved text be another spelling of a name in small ASCII letters?  False for almost all there are: also for those with a
+ * character that no letter of ours may be written as, whatever comes behind it. */
+static inline bool alike_odd(struct pm_str raw)
+{
+        for (size_t i = 0; i < raw.n; i++) {
+                unsigned char c = (unsigned char)raw.p[i];
+
+                if (c >= 0x80)
+                        return i + 1 < raw.n && alike_begins(c, (unsigned char)raw.p[i + 1]);
+                if (c == '\\' || (c >= 'A' && c <= 'Z'))
+                        return true;
+        }
+        return false;
+}
+
+/*
+ * A raw name with its escapes resolved and its letters folded to small ASCII ones, into out, which has room for raw.n + 2 bytes.  Returns its length.
+ * Beyond ASCII it is what any way of comparing without regard to case takes for ASCII letters: simple folding (U+017F is s, U+212A is k), full folding
+ * (U+00DF and U+1E9E are ss, the ligatures U+FB00 to U+FB06), and the capital's way (U+0131 and U+0130 are i).
+ */
 size_t alike_fold(struct pm_str raw, char *out);
 
 /*

@@ -182,7 +182,7 @@ static struct change *change_of(struct changes *c, struct pm_str key, char *scra
 
         if (key.n > 6 * c->longest)
                 return NULL;
-        if (alike_odd(key))
+        if (alike_folds(key))
                 folded = (struct pm_str){ scratch, alike_fold(key, scratch) };
         while (from < to) {
                 size_t middle = from + (to - from) / 2;

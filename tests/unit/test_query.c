@@ -424,6 +424,8 @@ Test(query, changes_only_what_must_change)
                 { EXPERT_CHAT, "{\"model\":\"m\",\"Top_P\" : 1," HI "}", "m", "{\"top_p\":9}", "{\"model\":\"m\",\"top_p\":9," HI "}" },
                 { EXPERT_CHAT, "{\"\xC5\xBF" "eed\":1,\"model\":\"m\"," HI ",\"\\u212Aey\":5}", "m", "{\"seed\":9,\"key\":7}",
                   "{\"seed\":9,\"model\":\"m\"," HI ",\"key\":7}" },
+                { EXPERT_CHAT, "{\"\xC3\xA9TAT\":1,\"model\":\"m\"," HI ",\"e\xEF\xAC\x83\":5}", "m", "{\"\\u00e9tat\":9,\"effi\":7}",
+                  "{\"\\u00e9tat\":9,\"model\":\"m\"," HI ",\"effi\":7}" },
                 { EXPERT_CHAT, "{\"model\":\"m\",\"x\":{\"a\":1}," HI "}", "m", "{\"a\":3}", "{\"a\":3,\"model\":\"m\",\"x\":{\"a\":1}," HI "}" },
                 { EXPERT_CHAT, "{\"model\":\"m\"," HI "}", "m", "{\"model\":\"evil\",\"mod\\u0065l\":1,\"stream\":true,\"stream_options\":null,\"s\":1}",
                   "{\"s\":1,\"model\":\"m\"," HI "}" },

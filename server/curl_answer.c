@@ -230,11 +230,18 @@ void curl_fail(struct curl_passage *p, CURLcode r)
         }
 }
 
+/* The connection is at its end, whatever libcurl calls it: over HTTP/2 it takes no further stream (GOAWAY), was ended for what came on another, or
+ * was closed. */
+static bool connection_ended(const struct curl_passage *p, CURLcode r)
+{
+        return r == CURLE_SEND_ERROR || r == CURLE_RECV_ERROR || r == CURLE_GOT_NOTHING || r == CURLE_HTTP2 ||
+               strstr(p->run.error, "end of the underlying stream");
+}
+
 /* A kept connection was closed before any byte of an answer came, as the plain transport sees it. */
 static bool was_stale(const struct curl_passage *p, CURLcode r)
 {
-        return p->a.t.reused && p->run.connected && !p->run.again && p->run.head_n == 0 && p->a.t.state == TRANSFER_OPENING &&
-               (r == CURLE_SEND_ERROR || r == CURLE_RECV_ERROR || r == CURLE_GOT_NOTHING);
+        return p->a.t.reused && p->run.connected && !p->run.again && p->run.head_n == 0 && p->a.t.state == TRANSFER_OPENING && connection_ended(p, r);
 }
 
 /* libcurl's timer does not know of loop_clock(): the time was over while the loop did not turn. */

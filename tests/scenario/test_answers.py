@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -484,6 +485,45 @@ def test_goaway_is_followed(plain_world):
     server, gateway = over_h2(plain_world, says)
     assert [gateway.chat("bad").status for _ in range(8)] == [200] * 8
     assert server.connections >= 3
+
+
+@pytest.mark.parametrize("how", ["refused", "cut", "cut beside one that runs"])
+def test_requests_that_a_connection_did_not_take_are_sent_again(plain_world, how):
+    """GOAWAY says which streams were never looked at; a kept connection that ends before an answer's first byte is tried once more, as by HTTP/1.1."""
+    together, lock, held = [], threading.Lock(), threading.Event()
+
+    def says(c, stream, body):
+        text = body["messages"][0]["content"]
+        if c.number > 1 or stream == 1:
+            return c.answer(stream, BODY)
+        if text == "hold":
+            c.headers(stream, [(":status", "200"), ("content-type", "text/event-stream")])
+            c.data(stream, b"data: %s\n\n" % json.dumps(CHUNKS[0]).encode())
+            held.wait(30)
+            return c.data(stream, b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(CHUNKS[1]).encode(), end=True)
+        with lock:
+            together.append(stream)
+            if len(together) < 6:
+                return
+        if how == "refused":
+            c.goaway(3)
+            held.set()
+        else:
+            c.cut()
+
+    server, gateway = over_h2(plain_world, says, retries=0)
+    assert gateway.chat("bad").status == 200
+    wire = gateway.wire()
+    if how != "cut":
+        wire.request("POST", "/v1/chat/completions", chat("bad", "hold", stream=True))
+        reply = wire.head()
+    with ThreadPoolExecutor(6) as pool:
+        got = [(r.status, r.body[:300] if r.status != 200 else b"") for r in pool.map(lambda i: gateway.chat("bad", "x"), range(6))]
+    assert got == [(200, b"")] * 6
+    if how == "refused":
+        assert b"".join(wire.pieces(reply)).endswith(b"data: [DONE]\n\n"), "what was taken goes on"
+    wire.close()
+    assert gateway.chat("bad").status == 200
 
 
 def test_a_name_that_does_not_resolve_spoils_nothing(plain_world):

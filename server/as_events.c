@@ -13,14 +13,21 @@
 
 #define DEPTH 512 /* as facts.c reads */
 
+/* Each chunk repeats what the answer has beside its choices: an answer of many choices and much beside them must not become gigabytes. */
+#define CHUNKS_MAX ((size_t)32 << 20)
+
 struct telling {
         struct evbuffer *out;
-        bool no_memory;
+        struct pm_str beside; /* the members that all chunks have */
+        size_t n;
+        bool no_memory, too_long;
 };
 
 static void put(struct telling *t, struct pm_str s)
 {
-        t->no_memory |= evbuffer_add(t->out, s.p, s.n) < 0;
+        t->n += s.n;
+        t->too_long |= t->n > CHUNKS_MAX;
+        t->no_memory |= !t->too_long && evbuffer_add(t->out, s.p, s.n) < 0;
 }
 
 static void put_text(struct telling *t, const char *s)
@@ -30,7 +37,10 @@ static void put_text(struct telling *t, const char *s)
 
 static void put_number(struct telling *t, size_t n)
 {
-        t->no_memory |= evbuffer_add_printf(t->out, "%zu", n) < 0;
+        char text[24];
+
+        (void)snprintf(text, sizeof text, "%zu", n);
+        put_text(t, text);
 }
 
 /* JSON without the space between its parts, so that it is one line. */
@@ -75,13 +85,24 @@ static void put_members(struct telling *t, struct pm_str object, const char *con
         }
 }
 
-/* One chunk, up to its choices. */
-static void begin(struct telling *t, struct pm_str answer, enum expert_api api)
+/* Reads them once for all chunks, into the buffer given; -ENOMEM. */
+static int read_beside(struct telling *t, struct pm_str answer, struct evbuffer *to)
 {
         static const char *const own[] = { "choices", "usage", "object", NULL };
+        struct telling beside = { .out = to };
+        size_t n;
 
+        put_members(&beside, answer, own);
+        n = evbuffer_get_length(to);
+        t->beside = (struct pm_str){ n ? (const char *)evbuffer_pullup(to, -1) : "", n };
+        return beside.no_memory || !t->beside.p ? -ENOMEM : 0;
+}
+
+/* One chunk, up to its choices. */
+static void begin(struct telling *t, enum expert_api api)
+{
         put_text(t, "data: {");
-        put_members(t, answer, own);
+        put(t, t->beside);
         put_text(t, api == EXPERT_CHAT ? "\"object\":\"chat.completion.chunk\",\"choices\":[" : "\"object\":\"text_completion\",\"choices\":[");
 }
 
@@ -129,22 +150,25 @@ static void put_index(struct telling *t, struct pm_str index, size_t nth)
 }
 
 /* Two chunks: all of the message, and the finish reason. */
-static int put_chat(struct telling *t, struct pm_str answer, struct pm_str choice, size_t nth)
+static int put_chat(struct telling *t, struct pm_str choice, size_t nth)
 {
         static const char *const own[] = { "message", "delta", "index", "finish_reason", NULL };
         struct pm_str message = js_member(choice, "message"), index = js_member(choice, "index"), finish = js_member(choice, "finish_reason");
         size_t calls;
 
-        if (!message.p || js_type(message) != JS_OBJECT)
-                return -EINVAL;
-        begin(t, answer, EXPERT_CHAT);
+        if (!message.p || js_type(message) != JS_OBJECT) { /* facts.c takes one that was filtered for an answer, too */
+                if (!finish.p || !js_string_is(finish, "content_filter"))
+                        return -EINVAL;
+                message = (struct pm_str){ "{}", 2 };
+        }
+        begin(t, EXPERT_CHAT);
         put_text(t, "{");
         put_members(t, choice, own);
         put_index(t, index, nth);
         put_text(t, "null,\"delta\":");
         calls = put_message(t, message);
         put_text(t, "}]}\n\n");
-        begin(t, answer, EXPERT_CHAT);
+        begin(t, EXPERT_CHAT);
         put_text(t, "{\"delta\":{},");
         put_index(t, index, nth);
         if (finish.p && js_type(finish) != JS_NULL)
@@ -169,30 +193,34 @@ static int put_answer(struct telling *t, struct pm_str answer, enum expert_api a
                 choice = js_take(&j);
                 if (js_type(choice) != JS_OBJECT)
                         return -EINVAL;
+                if (t->too_long)
+                        return -E2BIG;
                 if (api == EXPERT_CHAT) {
-                        r = put_chat(t, answer, choice, n);
+                        r = put_chat(t, choice, n);
                         if (r < 0)
                                 return r;
                         continue;
                 }
-                begin(t, answer, api);
+                begin(t, api);
                 put(t, choice);
                 put_text(t, "]}\n\n");
         }
         if (n == 0)
                 return -EINVAL;
         if (usage && said.p && js_type(said) == JS_OBJECT) {
-                begin(t, answer, api);
+                begin(t, api);
                 put_text(t, "],\"usage\":");
                 put(t, said);
                 put_text(t, "}\n\n");
         }
-        return t->no_memory ? -ENOMEM : 0;
+        return t->no_memory ? -ENOMEM : t->too_long ? -E2BIG : 0;
 }
 
 int as_events(struct pm_str answer, enum expert_api api, bool usage, struct evbuffer *out)
 {
         struct telling t = { .out = out };
+        struct evbuffer *beside;
+        struct pm_str compacted;
         char *line;
         int r;
 
@@ -201,9 +229,16 @@ int as_events(struct pm_str answer, enum expert_api api, bool usage, struct evbu
         if (js_check(answer, DEPTH, NULL, NULL) < 0)
                 return -EINVAL;
         line = malloc(answer.n + 1);
-        if (!line)
-                return -ENOMEM;
-        r = put_answer(&t, (struct pm_str){ line, compact(answer, line) }, api, usage);
+        beside = evbuffer_new();
+        r = line && beside ? 0 : -ENOMEM;
+        if (r == 0) {
+                compacted = (struct pm_str){ line, compact(answer, line) };
+                r = read_beside(&t, compacted, beside);
+                if (r == 0)
+                        r = put_answer(&t, compacted, api, usage);
+        }
+        if (beside)
+                evbuffer_free(beside);
         free(line);
         return r;
 }

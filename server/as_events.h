@@ -14,7 +14,8 @@ struct evbuffer;
 
 /*
  * An answer of /chat/completions or /completions as events: for each choice one with all of its message and one with its finish
- * reason, then the usage if that was asked for; without [DONE].  0; -EINVAL: no such answer; -ENOTSUP: no such API; -ENOMEM.
+ * reason, then the usage if that was asked for; without [DONE].  0; -EINVAL: no such answer; -ENOTSUP: no such API; -E2BIG: more than 32 MiB of
+ * events; -ENOMEM.
  */
 int as_events(struct pm_str answer, enum expert_api api, bool usage, struct evbuffer *out);
 #endif

@@ -311,3 +311,38 @@ Test(as_events, as_they_lie)
              "{\"content\":\"a \\\" \\\\\",\"x\":1e999,\"tool_calls\":[{\"index\":0},{\"index\":7}]}}]}\n\n"
              "data: {\"seed\":123456789012345678901234567890,\"cost\":0.10,\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{},\"index\":0,\"finish_reason\":\"tool_calls\"}]}\n\n");
 }
+
+Test(as_events, one_that_was_filtered)
+{
+        told("{\"choices\":[{\"finish_reason\":\"content_filter\"}]}", EXPERT_CHAT, false, 0,
+             "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"finish_reason\":null,\"delta\":{}}]}\n\n"
+             "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{},\"index\":0,\"finish_reason\":\"content_filter\"}]}\n\n");
+        told("{\"choices\":[{\"finish_reason\":\"stop\"}]}", EXPERT_CHAT, false, -EINVAL, NULL);
+}
+
+/* What stands beside the choices is in each chunk: a megabyte of an answer becomes no gigabytes, and no minutes. */
+Test(as_events, many_choices_and_much_beside, .timeout = 10)
+{
+        enum { BESIDE = 400000, CHOICES = 30000 };
+        static const char choice[] = "{\"message\":{}},";
+        struct evbuffer *answer = evbuffer_new(), *out = evbuffer_new();
+        char *text = malloc(BESIDE);
+
+        memset(text, 'x', BESIDE);
+        for (int much = 0; much < 2; much++) {
+                struct pm_str whole;
+
+                evbuffer_add_printf(answer, "{\"more\":\"%.*s\",\"choices\":[", much ? BESIDE : 10, text);
+                for (int i = 0; i < CHOICES; i++)
+                        evbuffer_add(answer, choice, sizeof choice - (i < CHOICES - 1 ? 1 : 2));
+                evbuffer_add(answer, "]}", 2);
+                whole = (struct pm_str){ (const char *)evbuffer_pullup(answer, -1), evbuffer_get_length(answer) };
+                cr_assert_eq(as_events(whole, EXPERT_CHAT, false, out), much ? -E2BIG : 0);
+                cr_assert(evbuffer_get_length(out) <= 32 << 20);
+                evbuffer_drain(out, evbuffer_get_length(out));
+                evbuffer_drain(answer, whole.n);
+        }
+        free(text);
+        evbuffer_free(answer);
+        evbuffer_free(out);
+}

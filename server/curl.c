@@ -72,6 +72,49 @@ int64_t curl_sweep(struct curl *c, int64_t now)
 }
 
 /* ---- the loop ----------------------------------------------------------------------------------------------------------- */
+/* libcurl looks at it on its next turn. */
+static void nudge(struct curl_passage *p)
+{
+        (void)curl_easy_pause(p->easy, CURLPAUSE_SEND);
+        (void)curl_easy_pause(p->easy, CURLPAUSE_CONT);
+}
+
+/* A stream on that HTTP/2 connection, rather one that is not paused.  NULL: nobody. */
+static struct curl_passage *stream_on(const struct curl *c, int fd, const struct curl_passage *but)
+{
+        struct curl_passage *paused = NULL;
+
+        for (struct passage *a = c->upstream->open; a; a = a->next) {
+                struct curl_passage *p = of(a);
+
+                if (a->transport != &curl_transport || p == but || !p->run.running || p->run.over || !p->run.h2 || p->run.fd != fd)
+                        continue;
+                if (!p->run.paused)
+                        return p;
+                paused = p;
+        }
+        return paused;
+}
+
+/* That a connection is at its end libcurl 7.88 tells the one transfer that has read so; the next one looks now, and so on, instead of waiting for
+ * its deadline.  One that is paused looks when it goes on. */
+static void tell_next(struct curl *c)
+{
+        struct curl_passage *p = c->left ? stream_on(c, c->left_fd, NULL) : NULL;
+
+        c->left = false;
+        if (p && !p->run.paused)
+                nudge(p);
+}
+
+void curl_left(const struct curl_passage *p)
+{
+        if (!p->run.h2 || p->run.fd < 0)
+                return;
+        p->curl->left = true;
+        p->curl->left_fd = p->run.fd;
+}
+
 static void collect(struct curl *c)
 {
         CURLMsg *m;
@@ -87,6 +130,7 @@ static void collect(struct curl *c)
                 else
                         broom_destroy(c);
         }
+        tell_next(c);
 }
 
 static void on_socket(evutil_socket_t fd, short what, void *arg)
@@ -294,35 +338,16 @@ static void resume(struct curl_passage *p)
                 curl_fail(p, r);
 }
 
-/* Another one on the same HTTP/2 connection, rather one that is not paused.  NULL: nobody. */
-static struct curl_passage *neighbour(const struct curl_passage *p)
-{
-        struct curl_passage *paused = NULL;
-
-        for (struct passage *a = p->a.upstream->open; a; a = a->next) {
-                struct curl_passage *other = of(a);
-
-                if (a->transport != &curl_transport || other == p || !other->run.running || other->run.over || !other->run.h2 || other->run.fd != p->run.fd)
-                        continue;
-                if (!other->run.paused)
-                        return other;
-                paused = other;
-        }
-        return paused;
-}
-
 /* libcurl 7.88 leaves the RST_STREAM of a stream that is given up in a buffer until another stream sends or receives.  To go on after
  * a pause is to send: the window. */
 void curl_flush(const struct curl_passage *p)
 {
-        struct curl_passage *other = p->run.h2 && p->run.fd >= 0 ? neighbour(p) : NULL;
+        struct curl_passage *other = p->run.h2 && p->run.fd >= 0 ? stream_on(p->curl, p->run.fd, p) : NULL;
 
-        if (other && other->run.paused) {
+        if (other && other->run.paused)
                 resume(other);
-        } else if (other) {
-                (void)curl_easy_pause(other->easy, CURLPAUSE_SEND);
-                (void)curl_easy_pause(other->easy, CURLPAUSE_CONT);
-        }
+        else if (other)
+                nudge(other);
 }
 
 /* An unfinished answer is cancelled at the expert: by the end of its connection, or by RST_STREAM if others use that. */

@@ -254,6 +254,8 @@ static bool was_missed(const struct curl_passage *p, CURLcode r)
 bool curl_ended(struct curl_passage *p, CURLcode r)
 {
         p->run.over = true;
+        if (connection_ended(p, r))
+                curl_left(p);
         if (p->a.t.state == TRANSFER_FAILED) { /* a callback has said why */
                 curl_flush(p);
                 return true;

@@ -32,6 +32,8 @@ struct curl {
         unsigned n_slots;
         struct curl_socket **by_fd;            /* all that libcurl has opened */
         unsigned n_fds, n_open, n_running;     /* places; sockets; handles in the multi */
+        bool left;                             /* an HTTP/2 connection was: its other streams are to be told */
+        int left_fd;
         int64_t used_us;                       /* when a request last ended */
         struct curl_socket *by_port[CURL_PORTS]; /* the same, by local port once that is known */
 };
@@ -74,6 +76,8 @@ void curl_again(struct curl_passage *p);
 struct curl_slot *curl_slot_of(struct curl_passage *p);
 /* What libcurl holds back on that HTTP/2 connection leaves, if anybody else uses it. */
 void curl_flush(const struct curl_passage *p);
+/* The connection that p was on is no longer good for it, perhaps for nobody. */
+void curl_left(const struct curl_passage *p);
 
 /* curl_request.c: tells p->easy what to do.  False: run.refused says what it did not take; or there is no memory, and it is empty. */
 bool curl_request_set(struct curl_passage *p);

@@ -123,6 +123,9 @@ curl_socket_t curl_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr
         struct curl_socket *s;
 
         (void)purpose; /* there is one */
+        curl_left(p); /* libcurl sends it again of itself */
+        p->run.fd = -1;
+        p->run.unproved = false;
         p->run.fresh = true;
         p->run.connected = false;
         if (fd < 0) {
@@ -239,6 +242,7 @@ int curl_on_connected(void *arg, char *ip, char *local_ip, int port, int local_p
         int64_t now = now_us();
 
         (void)ip, (void)local_ip, (void)port;
+        curl_left(p);
         p->run.h2 = speaks_h2(ssl);
         p->run.connected = true;
         p->run.fd = s ? s->fd : -1;

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from h2_server import CONTINUATION, END_HEADERS, H2Server, HEADERS, PING, PUSH_PROMISE, SETTINGS, block
+from h2_server import CONTINUATION, DATA, END_HEADERS, H2Server, HEADERS, PING, PUSH_PROMISE, SETTINGS, block
 from harness import chat, free_port, until
 from scripted import CHUNKS, GOOD, Scripted, answer, good
 
@@ -487,7 +487,7 @@ def test_goaway_is_followed(plain_world):
     assert server.connections >= 3
 
 
-@pytest.mark.parametrize("how", ["refused", "cut", "cut beside one that runs"])
+@pytest.mark.parametrize("how", ["refused", "cut", "cut beside one that runs", "broken", "broken beside one that runs"])
 def test_requests_that_a_connection_did_not_take_are_sent_again(plain_world, how):
     """GOAWAY says which streams were never looked at; a kept connection that ends before an answer's first byte is tried once more, as by HTTP/1.1."""
     together, lock, held = [], threading.Lock(), threading.Event()
@@ -508,13 +508,15 @@ def test_requests_that_a_connection_did_not_take_are_sent_again(plain_world, how
         if how == "refused":
             c.goaway(3)
             held.set()
-        else:
+        elif how.startswith("cut"):
             c.cut()
+        else:
+            c.frame(DATA, 0, 0, b"on no stream")
 
     server, gateway = over_h2(plain_world, says, retries=0)
     assert gateway.chat("bad").status == 200
     wire = gateway.wire()
-    if how != "cut":
+    if how not in ("cut", "broken"):
         wire.request("POST", "/v1/chat/completions", chat("bad", "hold", stream=True))
         reply = wire.head()
     with ThreadPoolExecutor(6) as pool:
@@ -522,6 +524,8 @@ def test_requests_that_a_connection_did_not_take_are_sent_again(plain_world, how
     assert got == [(200, b"")] * 6
     if how == "refused":
         assert b"".join(wire.pieces(reply)).endswith(b"data: [DONE]\n\n"), "what was taken goes on"
+    elif how not in ("cut", "broken"):
+        assert b"stream_cut" in b"".join(wire.pieces(reply)) and not reply.complete, "and who has its beginning is told at once"
     wire.close()
     assert gateway.chat("bad").status == 200
 

@@ -13,9 +13,9 @@
 
 #include "arena.h"
 #include "cache.h"
+#include "loop.h"
 #include "metrics.h"
 #include "redis.h"
-#include "loop.h"
 
 enum lookup_state { LOOKUP_WAITS, LOOKUP_FOUND, LOOKUP_COMPUTE };
 

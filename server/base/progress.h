@@ -9,8 +9,8 @@
 #define PM_PROGRESS_H
 
 #include "log.h"
-#include "metrics.h"
 #include "loop.h"
+#include "metrics.h"
 
 #include "base.h"
 

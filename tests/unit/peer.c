@@ -192,6 +192,7 @@ out:
         close(c->fd);
         c->fd = -1;
         pthread_mutex_unlock(&lock);
+        atomic_fetch_add(&c->peer->closed, 1);
         return NULL;
 }
 

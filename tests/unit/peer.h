@@ -24,6 +24,7 @@ struct peer {
         char path[64]; /* PEER_UNIX: the socket; PEER_TLS: the authority's certificate, PEM */
         void *tls;
         atomic_uint connections, requests, ends; /* ends: connections that the client closed or reset first */
+        atomic_uint closed;                      /* that are closed here, whoever was first */
         char head[8192];                         /* of the last request */
         uint64_t body_n, body_sum;
         pthread_t thread;

@@ -256,6 +256,31 @@ HELPER void trial_wait(struct trial *t)
         (void)sem_destroy(&t->over);
 }
 
+struct behind {
+        struct message m;
+        sem_t over;
+};
+
+HELPER void on_behind(struct message *m, void *owner)
+{
+        struct behind *b = CONTAINER_OF(m, struct behind, m);
+
+        log_buffer_flush(((struct worker *)owner)->loop.log);
+        (void)sem_post(&b->over);
+}
+
+/* The worker has done what it was told before, and what it has logged is out. */
+HELPER void worker_caught_up(void)
+{
+        struct behind b = { .m.deliver = on_behind };
+
+        (void)sem_init(&b.over, 0, 0);
+        inbox_post(&bench.w->loop.inbox, &b.m);
+        while (sem_wait(&b.over) < 0 && errno == EINTR)
+                ;
+        (void)sem_destroy(&b.over);
+}
+
 /* From beginning to end. */
 HELPER struct trial ask_routers(const struct pm_router *a, const struct pm_router *b)
 {
@@ -282,7 +307,7 @@ HELPER struct trial ask_and_read_log(const struct pm_router *a, const struct pm_
         (void)unlink(name);
         (void)dup2(file, STDERR_FILENO);
         t = ask_routers(a, b);
-        (void)usleep(150000); /* gathered lines go out */
+        worker_caught_up();
         (void)dup2(before, STDERR_FILENO);
         got = pread(file, text, n - 1, 0);
         text[MAX(got, 0)] = 0;

@@ -37,6 +37,8 @@ static void says_close(struct peer_conn *c)
                 (void)peer_say(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
 }
 
+static atomic_uint strays; /* that are in the client's socket */
+
 /* More than was asked for: in the same packet, behind each kind of body, and after it. */
 static void says_too_much(struct peer_conn *c)
 {
@@ -57,6 +59,7 @@ static void says_too_much(struct peer_conn *c)
                 (void)(peer_say(c, answers[kind]) && peer_say(c, ends[kind]));
                 peer_sleep(30);
                 (void)peer_say(c, stray);
+                atomic_fetch_add(&strays, 1);
         } else { /* at once; the last two kinds with the head, or a chunk, in a read of its own */
                 snprintf(text, sizeof text, "%s%s", kind < 2 ? answers[kind] : ends[kind], stray);
                 if (kind >= 2) {
@@ -64,6 +67,7 @@ static void says_too_much(struct peer_conn *c)
                         peer_sleep(30);
                 }
                 (void)peer_say(c, text);
+                atomic_fetch_add(&strays, 1);
         }
         peer_wait_end(c);
 }
@@ -87,11 +91,13 @@ Test(upstream, connections_that_must_not_be_kept)
                 exchange(&b, false);
                 exchange(&b, false);
                 cr_assert_eq(p->connections, 2u);
+                strays = 0;
                 cr_assert((q = peer_start(ways[i].kind, says_too_much)));
                 aim_at(&b, &ways[i], q);
                 for (unsigned k = 0; k < 8; k++) {
                         exchange(&b, false);
-                        run_ms(&b, 60);
+                        WAIT(&b, strays == k + 1);
+                        run_ms(&b, 20);
                         cr_assert_eq(q->connections, k + 1, "%s: a spoilt connection was used again after answer %u", ways[i].name, k);
                 }
                 WAIT(&b, q->ends >= 7); /* libcurl closes a resting one when it comes across it */
@@ -116,12 +122,15 @@ Test(upstream, stray_bytes_and_a_request_in_one_turn)
                 struct bench b;
 
                 bench_init(&b);
+                strays = 0;
                 cr_assert((p = peer_start(ways[i].kind, says_too_much)));
                 aim_at(&b, &ways[i], p);
                 exchange(&b, false);
-                peer_sleep(60); /* nobody turns the loop */
+                while (strays == 0)
+                        peer_sleep(1); /* nobody turns the loop */
                 exchange(&b, false);
                 cr_assert_eq(p->connections, 2u, "%s", ways[i].name);
+                WAIT(&b, strays == 2);
                 bench_finish(&b);
         }
 }
@@ -161,9 +170,10 @@ Test(upstream, stale_connections)
                 bench_init(&b);
                 cr_assert((p = peer_start(ways[i].kind, closes_idle)));
                 aim_at(&b, &ways[i], p);
-                for (int k = 0; k < 3; k++) {
+                for (unsigned k = 0; k < 3; k++) {
                         exchange(&b, false);
-                        run_ms(&b, 30);
+                        WAIT(&b, p->closed == k + 1);
+                        run_ms(&b, 20);
                 }
                 cr_assert(p->connections == 3 && p->requests == 3);
 
@@ -249,6 +259,7 @@ Test(upstream, what_was_closed_at_rest_is_closed_here)
                 cr_assert((p = peer_start(ways[i].kind, closes_idle)));
                 aim_at(&b, &ways[i], p);
                 exchange(&b, false);
+                WAIT(&b, p->closed == 1);
                 run_ms(&b, 1200); /* libcurl looks once in a second */
                 before = descriptors();
                 cr_assert_neq(curl_sweep(b.u->curl, now_us()), DEADLINE_NONE);
@@ -258,6 +269,7 @@ Test(upstream, what_was_closed_at_rest_is_closed_here)
                 WAIT(&b, descriptors() == before - 1);
                 cr_assert_eq(curl_sweep(b.u->curl, now_us()), DEADLINE_NONE);
                 exchange(&b, false);
+                WAIT(&b, p->closed == 2); /* it is a descriptor of ours as well */
                 bench_finish(&b);
         }
 }
@@ -341,7 +353,7 @@ Test(upstream, connect_takes_too_long)
                 call = call_of(&b);
                 call.connect_ms = 200;
                 expect_failure(&b, &call, TRANSFER_CONNECT_TIME, "within 200 ms");
-                cr_assert(now_us() - from >= 200000 && now_us() - from < 1200000);
+                cr_assert(now_us() - from >= 200000 && now_us() - from < 5000000);
         }
         bench_finish(&b);
 }
@@ -469,14 +481,14 @@ Test(upstream, pauses_and_goes_on)
                 cr_assert((p = peer_start(ways[i].kind, large)));
                 aim_at(&b, &ways[i], p);
                 call = call_of(&b);
-                call.idle_ms = 200;
+                call.idle_ms = 800; /* a peer on a busy machine is slow as well */
                 for (int again = 0; again < 2; again++) {
                         size_t got = 0, most = 0, n;
                         struct owner o;
 
                         open_with(&b, &o, &call);
                         WAIT(&b, evbuffer_get_length(o.t->in) >= call.high_water);
-                        run_ms(&b, 500); /* the owner is slow: not the expert's silence */
+                        run_ms(&b, 1000); /* the owner is slow: not the expert's silence */
                         cr_assert_eq(o.t->state, TRANSFER_HEAD, "%s", o.t->error_text);
                         upstream_consumed(o.t); /* nothing was drained: nothing changes */
                         while (o.t->state != TRANSFER_DONE || evbuffer_get_length(o.t->in) > 0) {

@@ -53,7 +53,7 @@ void serves(struct peer_conn *c);
 
 #define WAIT(b, condition)                                                                                                      \
         do {                                                                                                                     \
-                int64_t limit_ = now_us() + 5000000;                                                                             \
+                int64_t limit_ = now_us() + 20000000;                                                                            \
                 while (!(condition)) {                                                                                           \
                         if (now_us() >= limit_)                                                                                  \
                                 cr_assert_fail("waited for " #condition);                                                        \

@@ -358,6 +358,23 @@ Test(upstream, connect_takes_too_long)
         bench_finish(&b);
 }
 
+/* A peer at ::1 whose port nobody has at 127.0.0.1, where it is kept from others.  NULL: there is no IPv6. */
+static struct peer *start_six(void)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        struct peer *six;
+
+        while ((six = peer_start(PEER_TCP6, serves))) {
+                int fd = socket(AF_INET, SOCK_STREAM, 0); /* bound, it refuses; it lives as long as the test */
+
+                a.sin_port = htons((uint16_t)six->port);
+                if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0)
+                        break;
+                (void)close(fd);
+        }
+        return six;
+}
+
 Test(upstream, names)
 {
         struct upstream_call call;
@@ -373,8 +390,8 @@ Test(upstream, names)
         exchange(&b, false);
         aim(&b, url, false);
         exchange(&b, false);
-        if ((six = peer_start(PEER_TCP6, serves))) {
-                snprintf(url, sizeof url, "http://localhost:%u", six->port); /* nobody is at 127.0.0.1 */
+        if ((six = start_six())) {
+                snprintf(url, sizeof url, "http://localhost:%u", six->port);
                 aim(&b, url, true);
                 exchange(&b, false);
                 snprintf(url, sizeof url, "http://[::1]:%u", six->port);

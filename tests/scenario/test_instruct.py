@@ -166,7 +166,7 @@ def test_a_gateway_that_stops_does_not_wait_for_it(plain_world):
     timed(gateway)
     gateway.stop()
 
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 45, "which is not what a call may take"
 
 
 def test_adapters_on_the_wire(plain_world):

@@ -2,11 +2,10 @@
 """An HTTP/2 server of raw frames, for experts that behave as no library would let them."""
 import json
 import socket
-import ssl
 import struct
 import threading
 
-from harness import CERTS
+from listening import Listening
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -103,45 +102,22 @@ class Conn:
             pass  # the gateway has had enough
 
 
-class H2Server:
+class H2Server(Listening):
     """`says(conn, stream, body)` answers one request, on a thread of its own."""
 
     def __init__(self, says, streams=100):
         self.says, self.streams = says, streams
         self.seen, self.connections = [], 0
         self.gone = []  # (connection, stream) that was reset, (connection, None) that ended
-        self.over = threading.Event()
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.tls.load_cert_chain(CERTS / "server.pem", CERTS / "server.key")
-        self.tls.set_alpn_protocols(["h2"])
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(tls=True, alpn=["h2"])
 
     def entry(self, **more):
-        """An expert's configuration."""
-        return {"endpoints": [f"https://127.0.0.1:{self.port}/v1"], "ca": str(CERTS / "ca.pem"), "retries": 0, **more}
+        return super().entry(retries=0, **more)
 
-    def stop(self):
-        self.over.set()
-        self.listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                raw = self.listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
-
-    def _serve(self, raw):
+    def serve(self, s):
+        self.connections += 1
+        number = self.connections
         try:
-            with self.tls.wrap_socket(raw, server_side=True) as s:
-                self.connections += 1
-                number = self.connections
-                try:
-                    Conn(self, s, number).run()
-                finally:
-                    self.gone.append((number, None))
-        except OSError:
-            pass
+            Conn(self, s, number).run()
+        finally:
+            self.gone.append((number, None))

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """An expert that a scenario writes in Python: it sees the request and gives the bytes, for what the mock expert cannot say."""
 import json
-import socket
-import ssl
-import threading
 import time
 
-from harness import CERTS, free_port
+from harness import free_port
+from listening import Listening, request
 
 GOOD = {"id": "c1", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "OK"}, "finish_reason": "stop"}],
@@ -36,7 +34,7 @@ def good(body):
     return events(*CHUNKS, "[DONE]") if body.get("stream") else answer(GOOD)
 
 
-class Scripted:
+class Scripted(Listening):
     """`says(body, headers)` gives the answer's bytes, or a list of bytes and seconds to wait between them; None: no answer.
 
     What can be called in a list is called when all before it has been sent.  A list may end in ... (Ellipsis): then the connection
@@ -45,58 +43,22 @@ class Scripted:
     def __init__(self, says, tls=False):
         self.says = says
         self.seen = []
-        self.over = threading.Event()
-        self.tls = None
-        if tls:
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.load_cert_chain(CERTS / "server.pem", CERTS / "server.key")
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.scheme = "https" if tls else "http"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"{self.scheme}://127.0.0.1:{self.port}/v1"
-
-    def entry(self, **more):
-        """An expert's configuration."""
-        return {"endpoints": [self.url], **({"ca": str(CERTS / "ca.pem")} if self.tls else {}), **more}
+        super().__init__(tls)
 
     def count(self, model=None):
         return sum(model in (None, body.get("model")) for body, _ in self.seen)
 
-    def stop(self):
-        self.over.set()
-        self.listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                raw = self.listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
-
-    def _serve(self, raw):
-        try:
-            with self.tls.wrap_socket(raw, server_side=True) if self.tls else raw as s:
-                file = s.makefile("rb")
-                while self._one(s, file):
-                    pass
-        except OSError:
-            pass  # the gateway has had enough
+    def serve(self, s):
+        file = s.makefile("rb")
+        while self._one(s, file):
+            pass
 
     def _one(self, s, file):
-        line = file.readline()
-        headers = {}
-        while line not in (b"\r\n", b""):
-            name, _, value = line.decode("latin-1").partition(":")
-            headers[name.lower()] = value.strip()
-            line = file.readline()
-        if not line:
+        asked = request(file)
+        if not asked:
             return False
-        body = json.loads(file.read(int(headers.get("content-length", 0))) or b"{}")
+        _, headers, body = asked
+        body = json.loads(body or b"{}")
         self.seen.append((body, headers))
         said = self.says(body, headers)
         for piece in said if isinstance(said, list) else [said]:

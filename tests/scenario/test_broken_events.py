@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream that breaks at any byte of its first events: the next expert answers, or the client sees the cut. Nothing hangs."""
-import contextlib
 import random
 import socket
 import struct
@@ -9,6 +8,7 @@ import threading
 import pytest
 
 from harness import PATIENCE, World, free_port, until
+from listening import Listening, request
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
@@ -23,50 +23,28 @@ SAY = event('"content":"half"')
 WHOLE = ROLE + event('"content":"other"') + event("", '"stop"') + b"data: [DONE]\n\n"
 
 
-class Raw:
+class Raw(Listening):
     """An expert whose answer to the request numbered n (from 0) is `play(n)`: bytes, and how the connection ends."""
 
     def __init__(self, play):
         self.play = play
         self.asked = 0
-        self.done = threading.Event()
-        self.lock = threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1"
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                connection = self.listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        got = b""
-        with connection, contextlib.suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while b"\r\n\r\n" not in got:
-                piece = connection.recv(65536)
-                if not piece:
-                    return
-                got += piece
-            with self.lock:
-                n, self.asked = self.asked, self.asked + 1
-            bytes_, end = self.play(n)
-            connection.sendall(bytes_)
-            if end == "reset":
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            elif end == "stall":
-                self.done.wait(PATIENCE)
-            else:
-                connection.shutdown(socket.SHUT_WR)
-                connection.recv(65536)
-
-    def stop(self):
-        self.done.set()
-        self.listener.close()
+    def serve(self, s):
+        if not request(s.makefile("rb")):
+            return
+        with self.lock:
+            n, self.asked = self.asked, self.asked + 1
+        said, end = self.play(n)
+        s.sendall(said)
+        if end == "reset":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif end == "stall":
+            self.over.wait(PATIENCE)
+        else:
+            s.shutdown(socket.SHUT_WR)
+            s.recv(65536)
 
 
 def serve(world, play, stalls=False, **limits):

@@ -1,77 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes on from an answer of /v1/responses goes to the expert that gave it, which alone knows it."""
 import json
-import socket
-import ssl
-import threading
 
 import pytest
 
-from harness import CERTS, free_port, until
+from harness import free_port, until
 from kept import how, redis_settings, redis_up, reloaded
 from redis_servers import Redis
+from scripted import Scripted, answer
 
 KEYS = {"acme": "sk-acme-0123456789abcdef", "globex": "sk-globex-0123456789abcdef"}
 RULES = {"r": {"plugin": "rules", "rules": [{"keywords": ["bee"], "expert": "bee"}, {"keywords": ["elk"], "expert": "elk"}, {"expert": "elk"}]}}
 
 
-class Expert:
+class Expert(Scripted):
     """Answers /v1/responses with ids of its own, whole or as events, and keeps what it was sent."""
 
     def __init__(self, name, tls):
-        self.name, self.got, self.n = name, [], 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.scheme = "https" if tls else "http"
-        self.url = f"{self.scheme}://127.0.0.1:{self.listener.getsockname()[1]}/v1"
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-        if tls:
-            self.context.load_cert_chain(CERTS / "server.pem", CERTS / "server.key")
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.name = name
+        super().__init__(self._says, tls)
 
-    def _accept(self):
-        while True:
-            try:
-                connection = self.listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    @property
+    def got(self):
+        return [body for body, _ in self.seen]
 
     def response(self):
-        n = self.n
+        n = len(self.seen)
         return {"id": f"resp_{self.name}_{n}", "object": "response", "status": "completed", "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
                 "output": [{"type": "reasoning", "id": f"rs_{self.name}_{n}", "encrypted_content": f"sealed by {self.name}, {n}", "summary": []},
                            {"type": "message", "id": f"msg_{self.name}_{n}", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]}]}
 
-    def _serve(self, connection):
-        try:
-            if self.context:
-                connection = self.context.wrap_socket(connection, server_side=True)
-            file = connection.makefile("rb")
-            while line := file.readline():
-                length = 0
-                while (line := file.readline().strip()):
-                    name, _, value = line.partition(b":")
-                    length = int(value) if name.lower() == b"content-length" else length
-                body = json.loads(file.read(length))
-                self.got.append(body)
-                self.n += 1
-                response = self.response()
-                if body.get("stream"):
-                    events = [{"type": "response.created", "response": {**response, "status": "in_progress", "output": []}},
-                              *({"type": "response.output_item.done", "output_index": i, "item": item} for i, item in enumerate(response["output"])),
-                              {"type": "response.completed", "response": response}]
-                    data = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events).encode()
-                    kind = "text/event-stream"
-                else:
-                    data, kind = json.dumps(response).encode(), "application/json"
-                connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
-        except (OSError, ssl.SSLError):
-            pass
-        finally:
-            connection.close()
-
-    def stop(self):
-        self.listener.close()
+    def _says(self, body, _):
+        response = self.response()
+        if not body.get("stream"):
+            return answer(response)
+        events = [{"type": "response.created", "response": {**response, "status": "in_progress", "output": []}},
+                  *({"type": "response.output_item.done", "output_index": i, "item": item} for i, item in enumerate(response["output"])),
+                  {"type": "response.completed", "response": response}]
+        return answer("".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events), content_type="text/event-stream")
 
 
 @pytest.fixture
@@ -80,9 +46,8 @@ def experts(upstream_world):
 
 
 def config(world, experts, **sections):
-    tls = {"ca": str(CERTS / "ca.pem")} if world.mode == "curl" else {}
     return {"listen": {"address": f"127.0.0.1:{free_port()}"}, "workers": 2, "admin": world.admin(), "routers": RULES,
-            "experts": {name: {"endpoints": [e.url], "retries": 0, **tls} for name, e in experts.items()}, **sections}
+            "experts": {name: e.entry(retries=0) for name, e in experts.items()}, **sections}
 
 
 def respond(gateway, input, key=None, headers=(), **members):

@@ -7,51 +7,36 @@ import threading
 import pytest
 
 from harness import free_port, run
+from listening import Listening
 from scripted import Scripted, good
 
 pytestmark = pytest.mark.tsan
 
 
-class Proxy:
+class Proxy(Listening):
     """CONNECT and absolute-form POST, as an HTTP proxy has them; keeps what was asked."""
 
     def __init__(self):
         self.asked = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def stop(self):
-        self.listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                s = self.listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(s,), daemon=True).start()
-
-    def _serve(self, s):
+    def serve(self, s):
         head = b""
-        try:
-            while b"\r\n\r\n" not in head:
-                got = s.recv(65536)
-                if not got:
-                    return
-                head += got
-            method, target = head.split(b" ", 2)[:2]
-            self.asked.append((method.decode(), target.decode()))
-            host, _, port = (target if method == b"CONNECT" else target.split(b"/")[2]).rpartition(b":")
-            to = socket.create_connection((host, int(port)))
-            if method == b"CONNECT":
-                s.sendall(b"HTTP/1.1 200 Fine\r\n\r\n")
-            else:
-                to.sendall(head)
-            threading.Thread(target=self._copy, args=(s, to), daemon=True).start()
-            self._copy(to, s)
-        except OSError:
-            pass
+        while b"\r\n\r\n" not in head:
+            got = s.recv(65536)
+            if not got:
+                return
+            head += got
+        method, target = head.split(b" ", 2)[:2]
+        self.asked.append((method.decode(), target.decode()))
+        host, _, port = (target if method == b"CONNECT" else target.split(b"/")[2]).rpartition(b":")
+        to = socket.create_connection((host, int(port)))
+        if method == b"CONNECT":
+            s.sendall(b"HTTP/1.1 200 Fine\r\n\r\n")
+        else:
+            to.sendall(head)
+        threading.Thread(target=self._copy, args=(s, to), daemon=True).start()
+        self._copy(to, s)
 
     @staticmethod
     def _copy(from_, to):

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits that meet: buffers and reloads, large events and error bodies, experts that trickle, clients that leave at the last moment."""
 import signal
-import socket
-import struct
-import threading
 import time
 
 import pytest
 
 from harness import free_port, until
+from listening import Listening, request
 
 OK = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n"
 ONE_CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":%s}]}\n\n'
@@ -18,52 +16,21 @@ def chunk(text):
     return f"{len(text):x}\r\n{text}\r\n".encode()
 
 
-class Expert:
+class Expert(Listening):
     """An expert that answers each request with what `answer` writes to the socket."""
 
     def __init__(self, answer, path=None):
         self.answer = answer
-        self.stopped = threading.Event()
-        self.path = path
-        if path:
-            self.listener = socket.create_server(str(path), family=socket.AF_UNIX)
-        else:
-            self.listener = socket.create_server(("127.0.0.1", 0))
-            self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(path=path)
 
-    def _accept(self):
-        while True:
-            try:
-                connection = self.listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        got = b""
-        with connection:
-            try:
-                while b"\r\n\r\n" not in got:
-                    piece = connection.recv(65536)
-                    if not piece:
-                        return
-                    got += piece
-                self.answer(self, connection)
-            except OSError:
-                pass  # the gateway has had enough
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.listener.close()
+    def serve(self, s):
+        if request(s.makefile("rb")):
+            self.answer(self, s)
 
 
 def config(world, experts, expert=(), **sections):
     made = {"listen": {"address": f"127.0.0.1:{free_port()}"}, "workers": 1,
-            "experts": {name: {"endpoints": [f"http://127.0.0.1:{e.port}/v1"], "retries": 0, **dict(expert)} for name, e in experts.items()}}
+            "experts": {name: world.own(e).entry(retries=0, **dict(expert)) for name, e in experts.items()}}
     made.update(sections)
     return made
 
@@ -91,13 +58,13 @@ def test_an_error_body_above_the_buffer(plain_world):
     def answer(self, connection):
         body = '{"error":{"message":"' + "x" * 20000 + '","type":"server_error","param":null,"code":null}}'
         connection.sendall(f"HTTP/1.1 500 No\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        self.stopped.wait(20)
+        self.over.wait(20)
 
-    with Expert(answer) as expert:
-        gateway = plain_world.gateway(config(plain_world, {"alpha": expert}, limits={"buffer": "4KiB"}))
-        began = time.monotonic()
-        assert gateway.chat("alpha").status == 502
-        assert time.monotonic() - began < 5
+    expert = Expert(answer)
+    gateway = plain_world.gateway(config(plain_world, {"alpha": expert}, limits={"buffer": "4KiB"}))
+    began = time.monotonic()
+    assert gateway.chat("alpha").status == 502
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("what", ["error", "whole answer", "stream"])
@@ -106,31 +73,31 @@ def test_an_expert_that_trickles_meets_the_deadline(plain_world, what):
         status = "500 No" if what == "error" else "200 OK"
         kind = "text/event-stream" if what == "stream" else "application/json"
         connection.sendall(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
-        while not self.stopped.wait(0.1):
+        while not self.over.wait(0.1):
             connection.sendall(chunk(": wait\n\n" if what == "stream" else " "))
 
-    with Expert(answer) as expert:
-        gateway = plain_world.gateway(config(plain_world, {"alpha": expert}, limits={"request_time": "1s"}))
-        began = time.monotonic()
-        reply = gateway.chat("alpha", stream=what == "stream")
-        assert reply.status == 504 and time.monotonic() - began < 5, reply.body
-        assert len(gateway.request_lines(1)) == 1
+    expert = Expert(answer)
+    gateway = plain_world.gateway(config(plain_world, {"alpha": expert}, limits={"request_time": "1s"}))
+    began = time.monotonic()
+    reply = gateway.chat("alpha", stream=what == "stream")
+    assert reply.status == 504 and time.monotonic() - began < 5, reply.body
+    assert len(gateway.request_lines(1)) == 1
 
 
 def test_comments_are_no_first_token(plain_world):
     def comments(self, connection):
         connection.sendall(OK.format("text/event-stream").encode())
-        while not self.stopped.wait(0.1):
+        while not self.over.wait(0.1):
             connection.sendall(chunk(": wait\n\n"))
 
     def good(self, connection):
         connection.sendall(OK.format("text/event-stream").encode() + chunk(ONE_CHUNK % '"stop"') + chunk("data: [DONE]\n\n") + b"0\r\n\r\n")
 
-    with Expert(comments) as slow, Expert(good) as fast:
-        gateway = plain_world.gateway(config(plain_world, {"slow": slow, "fast": fast}, expert={"first_token_time": "500ms"},
-                                             routes={"auto": {"experts": ["slow", "fast"], "default": "slow", "fallbacks": 1}}))
-        reply = gateway.chat("auto", stream=True)
-        assert reply.done and reply.text == "Hello" and reply.headers["x-pointsman-expert"] == "fast"
+    slow, fast = Expert(comments), Expert(good)
+    gateway = plain_world.gateway(config(plain_world, {"slow": slow, "fast": fast}, expert={"first_token_time": "500ms"},
+                                         routes={"auto": {"experts": ["slow", "fast"], "default": "slow", "fallbacks": 1}}))
+    reply = gateway.chat("auto", stream=True)
+    assert reply.done and reply.text == "Hello" and reply.headers["x-pointsman-expert"] == "fast"
 
 
 def test_http_1_0_sees_that_a_stop_cut_its_stream(plain_world):
@@ -164,11 +131,11 @@ def test_overhead_is_what_the_head_says(plain_world):
         (line,) = [m for m in gateway.get("/metrics").body.decode().split("\n") if m.startswith("pointsman_overhead_seconds_sum")]
         return float(line.split()[-1])
 
-    with Expert(answer) as expert:
-        gateway = plain_world.gateway(config(plain_world, {"alpha": expert}))
-        before = overhead()
-        said = sum(int(gateway.chat("alpha").headers["x-pointsman-overhead-us"]) for _ in range(10)) / 1e6
-        assert said <= overhead() - before < said + 0.1
+    expert = Expert(answer)
+    gateway = plain_world.gateway(config(plain_world, {"alpha": expert}))
+    before = overhead()
+    said = sum(int(gateway.chat("alpha").headers["x-pointsman-overhead-us"]) for _ in range(10)) / 1e6
+    assert said <= overhead() - before < said + 0.1
 
 
 def test_an_endpoint_that_is_busy_is_not_its_expert(upstream_world):
@@ -190,18 +157,18 @@ def test_an_experts_head_adds_no_line_to_ours(plain_world, tmp_path):
         body = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}'
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\rX-Evil: yes\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
-    with Expert(answer, tmp_path / "expert.sock") as by_curl, Expert(answer) as plain:
-        made = config(plain_world, {"plain": plain, "curl": plain})
-        made["experts"]["curl"]["endpoints"] = [f"unix:{by_curl.path}:/v1"]
-        gateway = plain_world.gateway(made)
-        for model in ("plain", "curl"):
-            with gateway.wire() as wire:
-                wire.request("POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "x"}]},
-                             {"Connection": "close"})
-                got = b""
-                while piece := wire.sock.recv(65536):
-                    got += piece
-            assert got.startswith(b"HTTP/1.1 502 ") and b"\rX" not in got, model
+    plain, by_curl = Expert(answer), plain_world.own(Expert(answer, tmp_path / "expert.sock"))
+    made = config(plain_world, {"plain": plain, "curl": plain})
+    made["experts"]["curl"]["endpoints"] = [by_curl.url]
+    gateway = plain_world.gateway(made)
+    for model in ("plain", "curl"):
+        with gateway.wire() as wire:
+            wire.request("POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "x"}]},
+                         {"Connection": "close"})
+            got = b""
+            while piece := wire.sock.recv(65536):
+                got += piece
+        assert got.startswith(b"HTTP/1.1 502 ") and b"\rX" not in got, model
 
 
 def test_bad_grammar_has_an_id_too(client_world):

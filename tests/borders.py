@@ -36,12 +36,12 @@ def table():
     return rows
 
 
-def sources(folder):
+def sources(folder, endings=('.c', '.h')):
     for base, _, files in os.walk(os.path.join(ROOT, folder)):
         if 'example' in os.path.relpath(base, ROOT).split(os.sep):
             continue
         for name in sorted(files):
-            if name.endswith(('.c', '.h')):
+            if name.endswith(endings):
                 yield os.path.relpath(os.path.join(base, name), ROOT)
 
 
@@ -124,8 +124,8 @@ def main():
     results.append((f'the map names every module: {len(stems)}', bad))
 
     bad = []
-    for folder in FOLDERS:
-        for path in sources(folder):
+    for folder in [*FOLDERS, 'tests', 'deploy']:
+        for path in sources(folder, ('.c', '.h', '.py', '.sh')):
             with open(os.path.join(ROOT, path), encoding='utf-8') as f:
                 n = sum(1 for _ in f)
             if n >= LONGEST:

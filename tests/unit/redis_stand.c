@@ -410,3 +410,15 @@ void fake_stop(void)
                         event_free(fake.reads[i]);
                 }
 }
+
+void stand_ready(const char *url)
+{
+        stand_open(fake.fd > 0 ? fake.url : url);
+        UNTIL(redis_ready(stand.r));
+}
+
+void stand_close_clean(void)
+{
+        redis_destroy(TAKE(stand.r));
+        cr_assert_eq(STAT(up), 0);
+}

@@ -85,6 +85,10 @@ extern struct stand {
 
 /* Connects with stand.config, where what is 0 is filled in: the address, 1 s to connect, 3 failures, 300 ms. */
 void stand_open(const char *url);
+/* The same, until it is ready: the fake, if there is one. */
+void stand_ready(const char *url);
+/* Nothing is left behind: the gauge, the counters of what was sent. */
+void stand_close_clean(void);
 void stand_begin(void);
 void stand_end(void);
 void turn(void); /* of the loop, 5 ms at most */

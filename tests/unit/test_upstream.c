@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One table of answers, good and bad, over both transports, and what they send. */
+/* One table of answers, good and bad, over both transports; what they send, how they pause, and that they close in any state. */
 #include <criterion/criterion.h>
 #include <event2/buffer.h>
 
@@ -312,5 +312,149 @@ Test(upstream, paths_cannot_add_lines)
                         upstream_close(o.t);
                 }
         }
+        bench_finish(&b);
+}
+
+/* ---- back-pressure ------------------------------------------------------------------------------------------------------ */
+#define LARGE (10 << 20)
+
+static void large(struct peer_conn *c)
+{
+        char *body = malloc(LARGE);
+
+        for (size_t i = 0; i < LARGE; i++)
+                body[i] = (char)(i * 31 >> 3);
+        while (peer_take(c)) {
+                if (c->requests % 2) {
+                        char head[80];
+
+                        snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LARGE);
+                        (void)(peer_say(c, head) && peer_send(c, body, LARGE));
+                        continue;
+                }
+                (void)peer_say(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                for (size_t at = 0; at < LARGE; at += 8192)
+                        if (!peer_say(c, "2000\r\n") || !peer_send(c, body + at, 8192) || !peer_say(c, "\r\n"))
+                                break;
+                (void)peer_say(c, "0\r\n\r\n");
+        }
+        free(body);
+}
+
+Test(upstream, pauses_and_goes_on)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                struct upstream_call call;
+                struct peer *p;
+                struct bench b;
+
+                bench_init(&b);
+                cr_assert((p = peer_start(ways[i].kind, large)));
+                aim_at(&b, &ways[i], p);
+                call = call_of(&b);
+                call.idle_ms = 800; /* a peer on a busy machine is slow as well */
+                for (int again = 0; again < 2; again++) {
+                        size_t got = 0, most = 0, n;
+                        struct owner o;
+
+                        open_with(&b, &o, &call);
+                        WAIT(&b, evbuffer_get_length(o.t->in) >= call.high_water);
+                        run_ms(&b, 1000); /* the owner is slow: not the expert's silence */
+                        cr_assert_eq(o.t->state, TRANSFER_HEAD, "%s", o.t->error_text);
+                        upstream_consumed(o.t); /* nothing was drained: nothing changes */
+                        while (o.t->state != TRANSFER_DONE || evbuffer_get_length(o.t->in) > 0) {
+                                char piece[30000];
+
+                                cr_assert_neq(o.t->state, TRANSFER_FAILED, "%s", o.t->error_text);
+                                n = evbuffer_get_length(o.t->in);
+                                most = MAX(most, n);
+                                n = (size_t)evbuffer_remove(o.t->in, piece, sizeof piece);
+                                for (size_t k = 0; k < n; k++)
+                                        if (piece[k] != (char)((got + k) * 31 >> 3))
+                                                cr_assert(false, "%s: byte %zu is wrong", ways[i].name, got + k);
+                                got += n;
+                                upstream_consumed(o.t);
+                                if (n < sizeof piece)
+                                        turn(&b);
+                        }
+                        cr_assert_eq(got, (size_t)LARGE);
+                        cr_assert_leq(most, call.high_water + 16384, "%s: %zu bytes waiting", ways[i].name, most);
+                        upstream_close(o.t);
+                }
+                cr_assert_eq(p->connections, 1u);
+                bench_finish(&b);
+        }
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+static void slow(struct peer_conn *c)
+{
+        if (!peer_take(c))
+                return;
+        peer_sleep(100);
+        if (peer_say(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) {
+                peer_sleep(100);
+                (void)peer_say(c, "5\r\nhello\r\n");
+        }
+        peer_wait_end(c);
+}
+
+static void close_when(const struct way *w, void (*play)(struct peer_conn *c), int turns, enum transfer_state s, bool body)
+{
+        struct peer *p;
+        struct bench b;
+        struct owner o;
+        unsigned woken;
+
+        bench_init(&b);
+        cr_assert((p = peer_start(w->kind, play)));
+        aim_at(&b, w, p);
+        open_one(&b, &o);
+        for (int i = 0; i < turns; i++)
+                turn(&b);
+        WAIT(&b, o.t->state >= s && (!body || evbuffer_get_length(o.t->in) > 0));
+        if (s == TRANSFER_OPENING && turns > 5)
+                WAIT(&b, p->requests == 1);
+        woken = o.woken;
+        upstream_close(o.t);
+        if (p->connections == 1)
+                WAIT(&b, p->ends == 1); /* the upstream sees it at once */
+        run_ms(&b, 30);
+        cr_assert_eq(o.woken, woken, "woken after it was closed");
+        bench_finish(&b);
+}
+
+Test(upstream, closed_in_every_state)
+{
+        for (size_t i = 0; i < WAYS; i++) {
+                for (int turns = 0; turns < 10; turns++)
+                        close_when(&ways[i], slow, turns, TRANSFER_OPENING, false);
+                close_when(&ways[i], slow, 1, TRANSFER_HEAD, false);
+                close_when(&ways[i], slow, 1, TRANSFER_HEAD, true);
+                close_when(&ways[i], large, 1, TRANSFER_HEAD, true); /* paused, or about to be */
+        }
+}
+
+/* The wake is pending when the owner closes: it does not come. */
+Test(upstream, closed_with_a_wake_pending)
+{
+        struct bench b;
+        struct owner o;
+
+        bench_init(&b);
+        for (size_t i = 0; i < 2; i++) {
+                struct upstream_call call;
+
+                aim(&b, "http://127.0.0.1:1", ways[i].plain);
+                call = call_of(&b);
+                call.path = "bad path";
+                open_with(&b, &o, &call);
+                cr_assert(b.loop.ready == &o.wake && o.t->state == TRANSFER_FAILED);
+                upstream_close(o.t);
+                cr_assert_null(b.loop.ready);
+                run_ms(&b, 10);
+                cr_assert_eq(o.woken, 0u);
+        }
+        upstream_close(NULL);
         bench_finish(&b);
 }

@@ -4,7 +4,6 @@
 
 #include "../unit/small_catalogue.h"
 
-static char folder[64];
 static struct on o;
 
 static void open_it(const char *more)
@@ -17,7 +16,6 @@ static void open_it(const char *more)
 
 static void begin(void)
 {
-        (void)snprintf(folder, sizeof folder, "/tmp/test-interests-XXXXXX");
         small_catalogue(folder, NULL);
         open_it("");
 }
@@ -25,7 +23,7 @@ static void begin(void)
 static void end(void)
 {
         on_close(&o);
-        small_remove(folder);
+        folder_end();
 }
 
 TestSuite(interests, .init = begin, .fini = end);
@@ -287,7 +285,7 @@ Test(interests, open_says_what_it_found)
         cr_assert_neq(on_open(&other, "PM_ROUTERS", "interests", path, NULL), 0);
         cr_assert(strstr(other.why, "cut, or of another training?"), "%s", other.why);
         on_close(&other);
-        small_remove(folder);
+        folder_end();
         begin();
 }
 
@@ -421,5 +419,5 @@ Test(interests, a_folder_that_is_replaced)
         r = ask(&(struct mock_ask){ .user = "u5", .wanted = 10 });
         is_good(&r, 10);
         mock_result_finish(&r);
-        small_remove(again);
+        folder_remove(again);
 }

@@ -11,31 +11,15 @@
 #define TESTS_SMALL_CATALOGUE_H
 
 #include <criterion/criterion.h>
-#include <dirent.h>
 
 #include "base.h"
 #include "catalogue_build.h"
 #include "fastrp.h"
+#include "folder.h"
 #include "noise.h"
 
 #define SMALL_USERS 120
 #define SMALL_ITEMS 80
-
-static inline void small_remove(const char *folder)
-{
-        DIR *d = opendir(folder);
-        const struct dirent *e;
-
-        while (d && (e = readdir(d)) != NULL) {
-                char path[PATH_MAX];
-
-                if (snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path)
-                        (void)unlink(path);
-        }
-        if (d)
-                (void)closedir(d);
-        (void)rmdir(folder);
-}
 
 static inline void small_edges(FILE *f)
 {
@@ -80,8 +64,8 @@ static inline unsigned small_number(const char *id, size_t n)
         return number;
 }
 
-/* Makes the folder that `folder` (a template for mkdtemp) becomes, with a FAISS index if there is a factory string. */
-static inline void small_catalogue(char *folder, const char *factory)
+/* Makes the folder that `at` (a template for mkdtemp) becomes, with a FAISS index if there is a factory string. */
+static inline void small_catalogue(char *at, const char *factory)
 {
         struct catalogue_recipe p = { .cells = 8, .user_cells = 4, .rounds = 10, .threads = 1, .near = 10, .also = 20, .user_exponent = .5,
                                       .item_exponent = .5, .factory = factory,
@@ -96,15 +80,15 @@ static inline void small_catalogue(char *folder, const char *factory)
         uint32_t number;
         FILE *f;
 
-        cr_assert(mkdtemp(folder));
-        (void)snprintf(path, sizeof path, "%s/edges", folder);
+        cr_assert(mkdtemp(at));
+        (void)snprintf(path, sizeof path, "%s/edges", at);
         f = fopen(path, "we");
         small_edges(f);
         (void)fclose(f);
         cr_assert_eq(graph_read(&(struct graph_source){ .path = path }, &g, why, sizeof why), 0, "%s", why);
         (void)unlink(path);
         cr_assert_eq(graph_matrix(&g, graph_split(&g, "train"), false, &m), 0);
-        (void)snprintf(path, sizeof path, "%s/vectors", folder);
+        (void)snprintf(path, sizeof path, "%s/vectors", at);
         small_vectors(&g, &m, path);
         cr_assert_eq(vectors_open(path, &vectors, why, sizeof why), 0, "%s", why);
         cr_assert_eq(ids_create(&tags), 0);
@@ -134,7 +118,7 @@ static inline void small_catalogue(char *folder, const char *factory)
         p.tags = tags;
         p.tagged = tagged;
         p.n_tagged = LENGTH_OF(tagged);
-        cr_assert_eq(catalogue_build(&p, folder, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(catalogue_build(&p, at, why, sizeof why), 0, "%s", why);
         vectors_close(&vectors);
         (void)unlink(path);
         ids_destroy(tags);

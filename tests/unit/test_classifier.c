@@ -5,28 +5,23 @@
 
 #include "base.h"
 #include "classifier.h"
+#include "folder.h"
 #include "ngrams.h"
 #include "tensors.h"
 
 #define BITS 10
 #define BUCKETS ((size_t)1 << BITS)
 
-static char folder[] = "/tmp/test-classifier-XXXXXX";
-static char path[64], why[256];
+static const char *path;
+static char why[256];
 
-static void make_folder(void)
+static void begin(void)
 {
-        cr_assert(mkdtemp(folder));
-        (void)snprintf(path, sizeof path, "%s/m.safetensors", folder);
+        folder_begin();
+        path = in_folder("m.safetensors");
 }
 
-static void remove_folder(void)
-{
-        (void)unlink(path);
-        (void)rmdir(folder);
-}
-
-TestSuite(classifier, .init = make_folder, .fini = remove_folder);
+TestSuite(classifier, .init = begin, .fini = folder_end);
 
 /* A model of n categories with weights from a generator; all of it static. */
 static struct classifier_parts invented(size_t n)

@@ -6,11 +6,11 @@
 
 #include "base.h"
 #include "encoder.h"
+#include "folder.h"
 
 #define TOKENS 5
 #define DIM 40
 
-static char folder[] = "/tmp/test-encoder-XXXXXX";
 static char why[256];
 
 static const char tokenizer_json[] =
@@ -18,44 +18,19 @@ static const char tokenizer_json[] =
         "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\",\"max_input_chars_per_word\":100,"
         "\"vocab\":{\"[UNK]\":0,\"a\":1,\"b\":2,\"c\":3,\".\":4}}}";
 
-static void put(const char *name, const char *text)
-{
-        char path[128];
-        FILE *f;
-
-        (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-        f = fopen(path, "we");
-        cr_assert(f && fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
 static void put_tensors(const struct tensor *list, size_t n)
 {
-        char path[128];
-
-        (void)snprintf(path, sizeof path, "%s/model.safetensors", folder);
-        cr_assert_eq(tensors_write(path, list, n, NULL, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(tensors_write(in_folder("model.safetensors"), list, n, NULL, why, sizeof why), 0, "%s", why);
 }
 
-static void make_folder(void)
+static void begin(void)
 {
-        cr_assert(mkdtemp(folder));
+        folder_begin();
         put("tokenizer.json", tokenizer_json);
         put("config.json", "{\"normalize\": false, \"max_length\": null}");
 }
 
-static void remove_folder(void)
-{
-        static const char *const names[] = { "tokenizer.json", "config.json", "model.safetensors" };
-        char path[128];
-
-        for (size_t i = 0; i < LENGTH_OF(names); i++) {
-                (void)snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-                (void)unlink(path);
-        }
-        (void)rmdir(folder);
-}
-
-TestSuite(encoder, .init = make_folder, .fini = remove_folder);
+TestSuite(encoder, .init = begin, .fini = folder_end);
 
 static struct encoder *opened(void)
 {

@@ -7,55 +7,21 @@
 #include "config.h"
 #include "expert.h"
 #include "fingerprint.h"
+#include "folder.h"
 #include "tenant.h"
 
 #include "base.h"
 
 #define SIZE FINGERPRINT_SIZE
 
-static char folder[64];
-
-static void setup(void)
-{
-        (void)snprintf(folder, sizeof folder, "/tmp/test_fingerprint.XXXXXX");
-        cr_assert_not_null(mkdtemp(folder));
-}
-
-static void teardown(void)
-{
-        char command[128];
-
-        (void)snprintf(command, sizeof command, "rm -r '%s'", folder);
-        cr_assert_eq(system(command), 0);
-}
-
-TestSuite(fingerprint, .init = setup, .fini = teardown);
-
-static const char *path_of(const char *name)
-{
-        static char path[64][128]; /* more than one test asks for */
-        static unsigned turn;
-        char *p = path[turn++ % 64];
-
-        (void)snprintf(p, sizeof path[0], "%s/%s", folder, name);
-        return p;
-}
-
-static void file(const char *name, const char *text)
-{
-        FILE *f = fopen(path_of(name), "we");
-
-        cr_assert_not_null(f);
-        cr_assert(fputs(text, f) >= 0);
-        cr_assert_eq(fclose(f), 0);
-}
+TestSuite(fingerprint, .init = folder_begin, .fini = folder_end);
 
 static bool same_files(const char *a, const char *b)
 {
         unsigned char x[SIZE], y[SIZE];
 
-        fingerprint_file(path_of(a), x);
-        fingerprint_file(path_of(b), y);
+        fingerprint_file(in_folder(a), x);
+        fingerprint_file(in_folder(b), y);
         return memcmp(x, y, SIZE) == 0;
 }
 
@@ -64,16 +30,16 @@ Test(fingerprint, of_files_is_of_their_contents)
         struct timespec times[2];
         struct stat st;
 
-        file("a", "text");
-        file("b", "text");
-        file("c", "texT");
+        put("a", "text");
+        put("b", "text");
+        put("c", "texT");
         cr_expect(same_files("a", "b"), "the name does not count");
         cr_expect_not(same_files("a", "c"));
-        cr_assert_eq(stat(path_of("b"), &st), 0);
-        file("b", "tExt"); /* of the same length, with the same times as far as anybody can set them */
+        cr_assert_eq(stat(in_folder("b"), &st), 0);
+        put("b", "tExt"); /* of the same length, with the same times as far as anybody can set them */
         times[0] = st.st_atim;
         times[1] = st.st_mtim;
-        cr_assert_eq(utimensat(AT_FDCWD, path_of("b"), times, 0), 0);
+        cr_assert_eq(utimensat(AT_FDCWD, in_folder("b"), times, 0), 0);
         cr_expect_not(same_files("a", "b"), "what is remembered goes by more than length and time");
         cr_expect_not(same_files("a", "absent"));
         cr_expect(same_files("absent", "absent too"));
@@ -81,20 +47,20 @@ Test(fingerprint, of_files_is_of_their_contents)
 
 Test(fingerprint, of_folders_is_of_all_files_in_them)
 {
-        cr_assert_eq(mkdir(path_of("x"), 0700), 0);
-        cr_assert_eq(mkdir(path_of("y"), 0700), 0);
-        cr_assert_eq(mkdir(path_of("x/sub"), 0700), 0);
-        cr_assert_eq(mkdir(path_of("y/sub"), 0700), 0);
-        file("x/1", "one");
-        file("x/sub/2", "two");
-        file("y/1", "one");
-        file("y/sub/2", "two");
+        cr_assert_eq(mkdir(in_folder("x"), 0700), 0);
+        cr_assert_eq(mkdir(in_folder("y"), 0700), 0);
+        cr_assert_eq(mkdir(in_folder("x/sub"), 0700), 0);
+        cr_assert_eq(mkdir(in_folder("y/sub"), 0700), 0);
+        put("x/1", "one");
+        put("x/sub/2", "two");
+        put("y/1", "one");
+        put("y/sub/2", "two");
         cr_expect(same_files("x", "y"));
-        file("y/sub/2", "twO");
+        put("y/sub/2", "twO");
         cr_expect_not(same_files("x", "y"));
-        file("y/sub/2", "two");
+        put("y/sub/2", "two");
         cr_expect(same_files("x", "y"));
-        cr_assert_eq(rename(path_of("y/1"), path_of("y/one")), 0);
+        cr_assert_eq(rename(in_folder("y/1"), in_folder("y/one")), 0);
         cr_expect_not(same_files("x", "y"), "inside a folder the name counts");
 }
 
@@ -147,7 +113,7 @@ static struct print print_of(const struct pm_router *t, const struct self *s)
         struct arena a;
 
         arena_init(&a, NULL, 1 << 20);
-        cr_assert_eq(fingerprint_router(path_of("plugin.so"), t, s, &a, p.of, &files), 0);
+        cr_assert_eq(fingerprint_router(in_folder("plugin.so"), t, s, &a, p.of, &files), 0);
         arena_finish(&a);
         return p;
 }
@@ -170,14 +136,14 @@ Test(fingerprint, of_a_router_is_of_all_that_it_is_made_of)
         struct self base, again;
         struct print first, p;
 
-        file("plugin.so", "code");
-        file("model", "weights");
-        file("copy", "weights");
-        base = (struct self){ .k = 3, .share = .5, .on = 1, .text = "t", .model = path_of("model"), .words = { words, 2 },
+        put("plugin.so", "code");
+        put("model", "weights");
+        put("copy", "weights");
+        base = (struct self){ .k = 3, .share = .5, .on = 1, .text = "t", .model = in_folder("model"), .words = { words, 2 },
                               .part = { "p", 1 }, .parts = { parts, 2 } };
         first = print_of(&table, &base);
         again = base;
-        again.model = path_of("copy");
+        again.model = in_folder("copy");
         p = print_of(&table, &again);
         cr_expect_eq(memcmp(p.of, first.of, SIZE), 0, "another file with the same contents");
         EXPECT_OTHER(s_.k = 4, "a number");
@@ -193,12 +159,12 @@ Test(fingerprint, of_a_router_is_of_all_that_it_is_made_of)
         newer.version = "2";
         p = print_of(&newer, &base);
         cr_expect_neq(memcmp(p.of, first.of, SIZE), 0, "another version");
-        file("model", "Weights");
+        put("model", "Weights");
         EXPECT_OTHER((void)s_, "another model");
-        file("model", "weights");
+        put("model", "weights");
         p = print_of(&table, &base);
         cr_expect_eq(memcmp(p.of, first.of, SIZE), 0, "the model as it was");
-        file("plugin.so", "other code");
+        put("plugin.so", "other code");
         EXPECT_OTHER((void)s_, "other code");
 }
 
@@ -210,14 +176,14 @@ Test(fingerprint, a_file_that_changes_while_it_is_opened_is_nobodys)
         struct arena a;
 
         arena_init(&a, NULL, 1 << 20);
-        file("plugin.so", "code");
-        file("model", "weights");
-        base = (struct self){ .model = path_of("model") };
-        cr_assert_eq(fingerprint_router(path_of("plugin.so"), &table, &base, &a, one, &files), 0);
+        put("plugin.so", "code");
+        put("model", "weights");
+        base = (struct self){ .model = in_folder("model") };
+        cr_assert_eq(fingerprint_router(in_folder("plugin.so"), &table, &base, &a, one, &files), 0);
         memcpy(two, one, SIZE);
         fingerprint_settle(&files, two);
         cr_expect_eq(memcmp(one, two, SIZE), 0, "nothing has changed");
-        file("model", "others");
+        put("model", "others");
         fingerprint_settle(&files, two);
         cr_expect_neq(memcmp(one, two, SIZE), 0);
         fingerprint_settle(&files, one);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base.h"
+#include "folder.h"
 #include "gates.h"
 #include "gates_fit.h"
 #include "noise.h"
@@ -15,8 +16,8 @@
 #define PARTS 3
 #define NEAR(a, b) cr_assert_float_eq((double)(a), (double)(b), 1e-5, "%g, %g", (double)(a), (double)(b))
 
-static char folder[] = "/tmp/test-gates-XXXXXX";
-static char path[64], why[256];
+static const char *path;
+static char why[256];
 static float centre[DIM], gate[EXPERTS][DIM], vector[TASKS][DIM], strength[EXPERTS][TASKS], expected[TASKS], reference[DIM + 1], background[2][DIM];
 static const char *names[EXPERTS] = { "a", "b", "c", "d", "e" }, *texts[TASKS] = { "One.", "Two.", "Three.", "Vier \xC3\xA4." };
 static const char digest[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -46,8 +47,8 @@ static struct gates_parts parts_of(void)
 
 static void begin(void)
 {
-        cr_assert(mkdtemp(folder));
-        (void)snprintf(path, sizeof path, "%s/m.safetensors", folder);
+        folder_begin();
+        path = in_folder("m.safetensors");
         for (size_t i = 0; i < DIM; i++) {
                 centre[i] = any(0, i) / 4;
                 reference[i] = any(50, i);
@@ -72,13 +73,7 @@ static void begin(void)
         }
 }
 
-static void end(void)
-{
-        (void)unlink(path);
-        (void)rmdir(folder);
-}
-
-TestSuite(gates, .init = begin, .fini = end);
+TestSuite(gates, .init = begin, .fini = folder_end);
 
 Test(gates, layer_norm)
 {

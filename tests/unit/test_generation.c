@@ -11,47 +11,22 @@
 #include "tenant.h"
 
 #include "config_stand.h"
+#include "folder.h"
 
 /* ---- folders and files --------------------------------------------------------------------------------------------------- */
 
-static char folder[64];
-
 static void make_folder(void)
 {
-        (void)snprintf(folder, sizeof folder, "/tmp/pm_config_XXXXXX");
-        cr_assert_not_null(mkdtemp(folder));
+        folder_begin();
         log_setup(PM_ERROR, LOG_LOGFMT);
-}
-
-static void remove_folder(void)
-{
-        static const char *const files[] = { "c.yaml", "server.pem", "server.key", "other.key", "locked.key", "closed" };
-        char path[128];
-
-        for (size_t i = 0; i < LENGTH_OF(files); i++) {
-                (void)snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-                (void)unlink(path);
-        }
-        (void)rmdir(folder);
 }
 
 static FILE *open_in_folder(const char *name, const char *mode)
 {
-        char path[128];
-        FILE *f;
+        FILE *f = fopen(in_folder(name), mode);
 
-        (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-        f = fopen(path, mode);
-        cr_assert_not_null(f, "%s", path);
+        cr_assert_not_null(f, "%s", name);
         return f;
-}
-
-static void write_file(const char *name, const char *text)
-{
-        FILE *f = open_in_folder(name, "we");
-
-        (void)fputs(text, f);
-        cr_assert_eq(fclose(f), 0);
 }
 
 static EVP_PKEY *write_key(const char *name, const char *passphrase)
@@ -79,7 +54,7 @@ static void write_certificate(const char *name, EVP_PKEY *key)
         X509_free(x);
 }
 
-Test(generation, tls_files, .init = make_folder, .fini = remove_folder)
+Test(generation, tls_files, .init = make_folder, .fini = folder_end)
 {
         EVP_PKEY *key = write_key("server.key", NULL);
         char wanted[1024];
@@ -113,13 +88,10 @@ Test(generation, tls_files, .init = make_folder, .fini = remove_folder)
 
 static int load(const char *text, struct problems **ret_p, struct generation **ret)
 {
-        char path[128];
-
-        write_file("c.yaml", text);
-        (void)snprintf(path, sizeof path, "%s/c.yaml", folder);
+        put("c.yaml", text);
         *ret = NULL;
         *ret_p = problems_create(50);
-        return generation_load(path, 7, *ret_p, ret);
+        return generation_load(in_folder("c.yaml"), 7, *ret_p, ret);
 }
 
 static struct generation *load_good(const char *text)
@@ -167,7 +139,7 @@ static struct pm_str str(const char *text)
         return (struct pm_str){ text, strlen(text) };
 }
 
-Test(generation, the_smallest_file, .init = make_folder, .fini = remove_folder)
+Test(generation, the_smallest_file, .init = make_folder, .fini = folder_end)
 {
         struct generation *g = load_good("experts: {llama: {endpoints: [\"http://127.0.0.1:8000/v1\"]}}\n");
         const struct route *r = generation_route(g, str("auto"));
@@ -212,7 +184,7 @@ Test(generation, the_smallest_file, .init = make_folder, .fini = remove_folder)
         generation_release(g);
 }
 
-Test(generation, what_a_file_becomes, .init = make_folder, .fini = remove_folder)
+Test(generation, what_a_file_becomes, .init = make_folder, .fini = folder_end)
 {
         char text[2 * PATH_MAX];
         const struct expert *big;
@@ -315,7 +287,7 @@ static void on_retired(struct generation *g, void *arg)
         retired++;
 }
 
-Test(generation, the_last_one_out, .init = make_folder, .fini = remove_folder)
+Test(generation, the_last_one_out, .init = make_folder, .fini = folder_end)
 {
         struct generation *g = load_good(E "routers: {x: {plugin: uses_defer, file: closed}, y: {plugin: uses_defer, file: closed}}\n");
 
@@ -336,7 +308,7 @@ Test(generation, the_last_one_out, .init = make_folder, .fini = remove_folder)
         cr_expect_str_eq(closed(), "closed\nclosed\nclosed\n");
 }
 
-Test(generation, what_was_opened_is_closed_when_another_refuses, .init = make_folder, .fini = remove_folder)
+Test(generation, what_was_opened_is_closed_when_another_refuses, .init = make_folder, .fini = folder_end)
 {
         load_bad(E "routers:\n  x: {plugin: uses_defer, file: closed}\n  y:\n    plugin: bad_open_refuse\n",
                  "c.yaml:4:3: routers.y: no model in 'models', 0 files seen\n");
@@ -351,20 +323,20 @@ Test(generation, what_was_opened_is_closed_when_another_refuses, .init = make_fo
         cr_expect_str_eq(closed(), "closed\nclosed\nclosed\n");
 }
 
-Test(generation, plugins_that_are_not_there, .init = make_folder, .fini = remove_folder)
+Test(generation, plugins_that_are_not_there, .init = make_folder, .fini = folder_end)
 {
         struct generation *g;
         struct problems *p;
 
         cr_expect_eq(load(E "plugin_dirs: here\nrouters: {x: {plugin: uses_defre}}\n", &p, &g), -EINVAL);
-        cr_expect(strstr(problems_text(p), "/c.yaml:3:23: routers.x.plugin: no plugin 'uses_defre' in /tmp/pm_config_"), "%s", problems_text(p));
+        cr_expect(strstr(problems_text(p), "/c.yaml:3:23: routers.x.plugin: no plugin 'uses_defre' in /tmp/pointsman-test-"), "%s", problems_text(p));
         cr_expect(strstr(problems_text(p), "/here, "), "%s", problems_text(p));
         cr_expect(strstr(problems_text(p), "/lib/pointsman/routers - did you mean 'uses_defer'?\n"), "%s", problems_text(p));
         problems_destroy(p);
         load_bad(E "routers: {x: {plugin: ./none.so}}\n", "c.yaml:2:23: routers.x.plugin: cannot load plugin './none.so': No such file or directory\n");
 }
 
-Test(generation, keys_of_tenants, .init = make_folder, .fini = remove_folder)
+Test(generation, keys_of_tenants, .init = make_folder, .fini = folder_end)
 {
         char hash[TENANT_HASH_TEXT], text[1024];
 
@@ -377,7 +349,7 @@ Test(generation, keys_of_tenants, .init = make_folder, .fini = remove_folder)
                        "c.yaml:3:57: tenants.t.keys[2]: the same key stands in this file before\n");
 }
 
-Test(generation, files_that_cannot_be_read, .init = make_folder, .fini = remove_folder)
+Test(generation, files_that_cannot_be_read, .init = make_folder, .fini = folder_end)
 {
         struct generation *g = NULL;
         struct problems *p = problems_create(5);
@@ -389,7 +361,7 @@ Test(generation, files_that_cannot_be_read, .init = make_folder, .fini = remove_
         problems_destroy(p);
 }
 
-Test(generation, in_force_without_secrets, .init = make_folder, .fini = remove_folder)
+Test(generation, in_force_without_secrets, .init = make_folder, .fini = folder_end)
 {
         CLEANUP(free_p) char *text = NULL;
         struct generation *g;
@@ -424,7 +396,7 @@ Test(generation, in_force_without_secrets, .init = make_folder, .fini = remove_f
 }
 
 /* What is shown, used as a file, is the same configuration. */
-Test(generation, in_force_as_a_file, .init = make_folder, .fini = remove_folder)
+Test(generation, in_force_as_a_file, .init = make_folder, .fini = folder_end)
 {
         CLEANUP(free_p) char *text = NULL, *again = NULL;
         struct generation *g = load_good("experts: {a: {endpoints: ['http://127.0.0.1:1/v1']}, b: {endpoints: ['http://127.0.0.1:2/v1'], apis: []}}\n"

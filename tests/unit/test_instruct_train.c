@@ -7,49 +7,22 @@
 #include "base.h"
 #include "commands.h"
 #include "encoder.h"
+#include "folder.h"
 #include "gates.h"
 #include "lessons.h"
 #include "noise.h"
 
-static char folder[] = "/tmp/test-instruct-train-XXXXXX", encoder_folder[PATH_MAX];
-static char names[8][96], why[256];
-
-static const char *in_folder(const char *name)
-{
-        static size_t next;
-        char *path = names[next++ % LENGTH_OF(names)];
-
-        (void)snprintf(path, sizeof names[0], "%s/%s", folder, name);
-        return path;
-}
-
-static void put(const char *name, const char *text)
-{
-        FILE *f = fopen(in_folder(name), "we");
-
-        cr_assert(f);
-        (void)fputs(text, f);
-        (void)fclose(f);
-}
+static char encoder_folder[PATH_MAX], why[256];
 
 static void begin(void)
 {
         cr_redirect_stderr();
         cr_redirect_stdout();
-        cr_assert(mkdtemp(folder));
+        folder_begin();
         (void)snprintf(encoder_folder, sizeof encoder_folder, "%s/pointsman-static", secure_getenv("PM_MODELS"));
 }
 
-static void end(void)
-{
-        static const char *const files[] = { "q.jsonl", "o.tsv", "i.jsonl", "e.jsonl", "m.safetensors", "n.safetensors", "p.tsv" };
-
-        for (size_t i = 0; i < LENGTH_OF(files); i++)
-                (void)unlink(in_folder(files[i]));
-        (void)rmdir(folder);
-}
-
-TestSuite(instruct_train, .init = begin, .fini = end);
+TestSuite(instruct_train, .init = begin, .fini = folder_end);
 
 static int train(const char *const *more)
 {

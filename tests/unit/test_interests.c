@@ -8,13 +8,12 @@
 #include "interests.h"
 #include "small_catalogue.h"
 
-static char folder[64], why[384];
+static char why[384];
 static struct catalogue *c;
 static struct interests_room *room;
 
 static void begin(void)
 {
-        (void)snprintf(folder, sizeof folder, "/tmp/test-interests-XXXXXX");
         small_catalogue(folder, NULL);
         cr_assert_eq(catalogue_open(folder, true, &c, why, sizeof why), 0, "%s", why);
         cr_assert_eq(interests_room_create(c, &room), 0);
@@ -24,7 +23,7 @@ static void end(void)
 {
         interests_room_destroy(room);
         catalogue_close(c);
-        small_remove(folder);
+        folder_end();
 }
 
 TestSuite(interests, .init = begin, .fini = end);
@@ -207,7 +206,7 @@ Test(interests, exact_and_by_bytes_agree_and_so_does_faiss)
                 struct catalogue *ours = c;
                 struct interests_room *ours_room = room;
 
-                (void)snprintf(other, sizeof other, "/tmp/test-interests-XXXXXX");
+                (void)snprintf(other, sizeof other, "/tmp/pointsman-test-XXXXXX");
                 small_catalogue(other, factories[f]);
                 cr_assert_eq(catalogue_open(other, true, &c, why, sizeof why), 0, "%s: %s", factories[f], why);
                 cr_assert(c->index);
@@ -230,7 +229,7 @@ Test(interests, exact_and_by_bytes_agree_and_so_does_faiss)
                 cr_assert_geq(same, f == 2 ? 100 : 180, "%s: %zu of 200", factories[f], same);
                 interests_room_destroy(room);
                 catalogue_close(c);
-                small_remove(other);
+                folder_remove(other);
                 c = ours;
                 room = ours_room;
         }
@@ -426,8 +425,7 @@ Test(interests, numbers_that_would_harm_are_refused)
                 spoil(cases[i].tensor, cases[i].place, cases[i].value);
                 refused(false, -EINVAL, cases[i].says);
                 refused(true, -EINVAL, "SHA-256");
-                small_remove(folder);
-                (void)snprintf(folder, sizeof folder, "/tmp/test-interests-XXXXXX");
+                folder_end();
                 small_catalogue(folder, NULL);
         }
 }
@@ -485,5 +483,5 @@ Test(interests, one_edge_is_a_catalogue)
         vectors_close(&vectors);
         ids_destroy(users);
         ids_destroy(items);
-        small_remove(other);
+        folder_remove(other);
 }

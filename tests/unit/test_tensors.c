@@ -5,25 +5,19 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "folder.h"
 #include "snapshot.h"
 #include "tensors.h"
 
-static char folder[] = "/tmp/test-tensors-XXXXXX";
-static char path[64];
+static const char *path;
 
-static void make_folder(void)
+static void begin(void)
 {
-        cr_assert(mkdtemp(folder));
-        (void)snprintf(path, sizeof path, "%s/m.safetensors", folder);
+        folder_begin();
+        path = in_folder("m.safetensors");
 }
 
-static void remove_folder(void)
-{
-        (void)unlink(path);
-        (void)rmdir(folder);
-}
-
-TestSuite(tensors, .init = make_folder, .fini = remove_folder);
+TestSuite(tensors, .init = begin, .fini = folder_end);
 
 static const float numbers[6] = { 1, 2, 3, 4, 5, -6.5f };
 static const int8_t bytes[3] = { 1, -2, 3 };

@@ -12,49 +12,19 @@
 #include "commands.h"
 #include "encoder.h"
 #include "digest.h"
+#include "folder.h"
 #include "outcomes.h"
 #include "rows.h"
 #include "softmax.h"
 
-static char folder[] = "/tmp/test-train-XXXXXX";
-static char names[8][64];
-
-/* A file's path in the folder of this test; a few at a time. */
-static const char *in_folder(const char *name)
-{
-        static size_t next;
-        char *path = names[next++ % LENGTH_OF(names)];
-
-        (void)snprintf(path, sizeof names[0], "%s/%s", folder, name);
-        return path;
-}
-
-static void make_folder(void)
+static void begin(void)
 {
         cr_redirect_stderr();
         cr_redirect_stdout();
-        cr_assert(mkdtemp(folder));
+        folder_begin();
 }
 
-static void remove_folder(void)
-{
-        static const char *const files[] = { "a.jsonl", "a.jsonl.gz", "m.safetensors", "n.safetensors", "o.tsv", "map.json", "p.tsv" };
-
-        for (size_t i = 0; i < LENGTH_OF(files); i++)
-                (void)unlink(in_folder(files[i]));
-        (void)rmdir(folder);
-}
-
-TestSuite(train, .init = make_folder, .fini = remove_folder);
-
-static void put(const char *name, const char *text)
-{
-        FILE *f = fopen(in_folder(name), "we");
-
-        cr_assert(f);
-        (void)fputs(text, f);
-        (void)fclose(f);
-}
+TestSuite(train, .init = begin, .fini = folder_end);
 
 static struct rows_source source(void)
 {

@@ -60,10 +60,31 @@ static uint64_t take_head(struct peer_conn *c, size_t n)
 
         pthread_mutex_lock(&note);
         snprintf(p->head, sizeof p->head, "%.*s", (int)n, c->kept);
+        snprintf(p->request, sizeof p->request, "%s", p->head);
         length = strcasestr(p->head, "\r\ncontent-length:");
         left = length ? strtoull(length + 17, NULL, 10) : 0;
         pthread_mutex_unlock(&note);
         return left;
+}
+
+static void note_body(struct peer *p, const char *text, size_t n)
+{
+        size_t used;
+
+        pthread_mutex_lock(&note);
+        used = strlen(p->request);
+        snprintf(p->request + used, sizeof p->request - used, "%.*s", (int)n, text);
+        pthread_mutex_unlock(&note);
+}
+
+bool peer_was_asked(const struct peer *p, const char *text)
+{
+        bool found;
+
+        pthread_mutex_lock(&note);
+        found = strstr(p->request, text) != NULL;
+        pthread_mutex_unlock(&note);
+        return found;
 }
 
 bool peer_take(struct peer_conn *c)
@@ -99,6 +120,7 @@ bool peer_take(struct peer_conn *c)
                         c->n_kept = (size_t)r;
                 }
                 take = MIN(c->n_kept, left);
+                note_body(p, c->kept, take);
                 for (size_t i = 0; i < take; i++)
                         sum = sum * 31 + (unsigned char)c->kept[i];
                 got += take;

@@ -26,6 +26,7 @@ struct peer {
         atomic_uint connections, requests, ends; /* ends: connections that the client closed or reset first */
         atomic_uint closed;                      /* that are closed here, whoever was first */
         char head[8192];                         /* of the last request */
+        char request[16384];                     /* the same with its body, as far as it fits */
         uint64_t body_n, body_sum;
         pthread_t thread;
         struct peer_conn *conns; /* the accepting thread's, until it has ended */
@@ -47,6 +48,8 @@ struct peer_conn {
 struct peer *peer_start(enum peer_kind kind, void (*play)(struct peer_conn *c));
 /* Takes a whole request; false: the client has closed. */
 bool peer_take(struct peer_conn *c);
+/* Stands that in the last request? */
+bool peer_was_asked(const struct peer *p, const char *text);
 bool peer_send(struct peer_conn *c, const void *p, size_t n);
 bool peer_say(struct peer_conn *c, const char *text);
 /* Waits until the client closes. */

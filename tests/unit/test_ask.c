@@ -2,85 +2,32 @@
 /* pm_embed and pm_call against a server in the test: what a router is told, what the expert is blamed for, what stays behind. */
 #include "route_bench.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <sys/socket.h>
+#include "peer.h"
 
-/* ---- one connection after another, one answer each ---------------------------------------------------------------------- */
-static struct server {
-        int fd;
-        unsigned port;
-        pthread_t thread;
-        pthread_mutex_t lock;
-        const char *answer; /* all of it; NULL: silence until the other side leaves */
-        size_t answer_n;
-        char request[65536];
-        size_t got;
-        _Atomic unsigned requests, left; /* complete ones; silences that the other side ended */
-} server;
+/* ---- one answer a connection -------------------------------------------------------------------------------------------- */
+static struct peer *server;
+static const char *_Atomic says; /* all of it; NULL: silence until the other side leaves */
 
-/* How many bytes the request has, or SIZE_MAX: its head is not complete. */
-static size_t whole(const char *p)
+static void play(struct peer_conn *c)
 {
-        const char *end = strstr(p, "\r\n\r\n"), *length = strcasestr(p, "\r\nContent-Length:");
+        const char *text;
 
-        return end && length && length < end ? (size_t)(end + 4 - p) + strtoul(length + 17, NULL, 10) : SIZE_MAX;
-}
-
-static void serve(int c)
-{
-        struct server *s = &server;
-        const char *answer;
-        ssize_t n = 1;
-        char byte;
-
-        pthread_mutex_lock(&s->lock);
-        for (s->got = 0, s->request[0] = 0; n > 0 && s->got < whole(s->request);) {
-                n = read(c, s->request + s->got, sizeof s->request - 1 - s->got);
-                s->got += (size_t)MAX(n, 0);
-                s->request[s->got] = 0;
-        }
-        answer = s->answer;
-        for (size_t left = s->answer_n; answer && left > 0 && (n = write(c, answer + s->answer_n - left, left)) > 0;)
-                left -= (size_t)n;
-        pthread_mutex_unlock(&s->lock);
-        atomic_fetch_add(&s->requests, 1);
-        if (answer)
+        if (!peer_take(c))
                 return;
-        while (read(c, &byte, 1) > 0)
-                ;
-        atomic_fetch_add(&s->left, 1);
-}
-
-static void *server_main(void *arg)
-{
-        int c;
-
-        (void)arg;
-        while ((c = accept(server.fd, NULL, NULL)) >= 0) {
-                serve(c);
-                (void)close(c);
-        }
-        return NULL;
+        text = atomic_load(&says);
+        if (text)
+                (void)peer_say(c, text);
+        else
+                peer_wait_end(c);
 }
 
 static void begin(void)
 {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t n = sizeof a;
         static char url[64];
 
-        (void)signal(SIGPIPE, SIG_IGN);
-        server.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        cr_assert_eq(bind(server.fd, (struct sockaddr *)&a, sizeof a), 0);
-        cr_assert_eq(listen(server.fd, 8), 0);
-        cr_assert_eq(getsockname(server.fd, (struct sockaddr *)&a, &n), 0);
-        server.port = ntohs(a.sin_port);
-        (void)pthread_mutex_init(&server.lock, NULL);
-        cr_assert_eq(pthread_create(&server.thread, NULL, server_main, NULL), 0);
+        server = peer_start(PEER_TCP, play);
         bench_begin();
-        (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/v1", server.port);
+        (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/v1", server->port);
         expert_begin(2, "code", url);
 }
 
@@ -93,44 +40,18 @@ static void all_is_given_back(void)
         }
 }
 
-static void end(void)
-{
-        bench_end();
-        (void)shutdown(server.fd, SHUT_RDWR);
-        (void)pthread_join(server.thread, NULL);
-        (void)close(server.fd);
-}
-
-TestSuite(ask, .init = begin, .fini = end, .timeout = 30);
-
-static void answers_bytes(const char *p, size_t n)
-{
-        pthread_mutex_lock(&server.lock);
-        server.answer = p;
-        server.answer_n = n;
-        pthread_mutex_unlock(&server.lock);
-}
+TestSuite(ask, .init = begin, .fini = bench_end, .timeout = 30);
 
 /* A whole answer with that body. */
 static void answers(int status, const char *body)
 {
-        static char text[4096];
+        static char texts[64][512]; /* an earlier one may still be on its way */
+        static unsigned turn;
+        char *text = texts[turn++ % LENGTH_OF(texts)];
 
-        pthread_mutex_lock(&server.lock);
-        server.answer = text;
-        server.answer_n = (size_t)snprintf(text, sizeof text, "HTTP/1.1 %d Whatever\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                                           "Content-Length: %zu\r\n\r\n%s", status, strlen(body), body);
-        pthread_mutex_unlock(&server.lock);
-}
-
-static bool was_asked(const char *text)
-{
-        bool found;
-
-        pthread_mutex_lock(&server.lock);
-        found = strstr(server.request, text) != NULL;
-        pthread_mutex_unlock(&server.lock);
-        return found;
+        (void)snprintf(text, sizeof texts[0], "HTTP/1.1 %d Whatever\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                       "Content-Length: %zu\r\n\r\n%s", status, strlen(body), body);
+        atomic_store(&says, text);
 }
 
 static int64_t failures(void)
@@ -202,15 +123,15 @@ Test(ask, embeds_a_text)
                 cr_assert(goes_to(&t, "code") && !t.at_once);
                 cr_assert_eq(result.dim, rows[i].dim);
                 cr_assert_eq(memcmp(result.vector, rows[i].v, result.dim * sizeof(float)), 0, "%s", rows[i].body);
-                cr_assert(was_asked("POST /v1/embeddings HTTP/1.1\r\n"));
-                cr_assert(was_asked("\r\n\r\n{\"encoding_format\":\"base64\",\"model\":\"e5-\\\"small\\\"\",\"input\":\"caf\xC3\xA9 \\\"quoted\\\"\\n\\u0001\xEF\xBF\xBD\"}"));
+                cr_assert(peer_was_asked(server, "POST /v1/embeddings HTTP/1.1\r\n"));
+                cr_assert(peer_was_asked(server, "\r\n\r\n{\"encoding_format\":\"base64\",\"model\":\"e5-\\\"small\\\"\",\"input\":\"caf\xC3\xA9 \\\"quoted\\\"\\n\\u0001\xEF\xBF\xBD\"}"));
         }
         to_embed = (struct pm_str){ "", 0 };
         (void)ask_routers(&embeds, NULL);
-        cr_assert(was_asked(",\"input\":\"\"}"));
+        cr_assert(peer_was_asked(server, ",\"input\":\"\"}"));
         to_embed = (struct pm_str){ 0 };
         (void)ask_routers(&embeds, NULL);
-        cr_assert(was_asked(",\"input\":\"What is 2+2?\"}"), "the query's own text");
+        cr_assert(peer_was_asked(server, ",\"input\":\"What is 2+2?\"}"), "the query's own text");
         cr_assert_eq(failures(), 0);
         cr_assert_eq(atomic_load(&bench.experts[2].state->first_us), 0, "a whole answer has no first token");
         all_is_given_back();
@@ -281,13 +202,13 @@ Test(ask, does_not_embed_for_ever)
         struct trial t;
 
         encoder = "e5";
-        answers_bytes(NULL, 0);
+        atomic_store(&says, NULL);
         bench.route.deadline_ms = 60;
         t = ask_routers(&embeds, NULL);
         cr_assert_eq(t.d.how, DECISION_DEFAULT);
         cr_assert(goes_to(&t, "law"));
         cr_assert_not(t.outlived);
-        while (!atomic_load(&server.left)) /* the connection is closed */
+        while (!atomic_load(&server->ends)) /* the connection is closed */
                 (void)usleep(500);
         cr_assert_eq(failures(), 0, "our limit, not its fault");
         cr_assert_eq(ended(0, ROUTER_DEADLINE) + ended(0, ROUTER_FAILED), 1);
@@ -344,14 +265,14 @@ Test(ask, calls_an_expert)
                 cr_assert_eq(result.http_status, rows[i].http);
                 cr_assert_str_eq(result.reply, rows[i].body);
                 cr_assert_eq(t.d.how, rows[i].status == PM_OK ? DECISION_COMPUTED : DECISION_DEFAULT);
-                cr_assert(was_asked("POST /v1/chat/completions HTTP/1.1\r\n") && was_asked("\r\n\r\n{\"model\":\"x\"}") &&
-                          was_asked("Content-Type: application/json\r\n"));
+                cr_assert(peer_was_asked(server, "POST /v1/chat/completions HTTP/1.1\r\n") && peer_was_asked(server, "\r\n\r\n{\"model\":\"x\"}") &&
+                          peer_was_asked(server, "Content-Type: application/json\r\n"));
         }
         cr_assert_eq(failures(), 1, "only the 503 is a fault");
         wanted.path = "/scores?of=1";
         answers(200, "{}");
         (void)ask_routers(&calls, NULL);
-        cr_assert(was_asked("POST /v1/scores?of=1 HTTP/1.1\r\n"));
+        cr_assert(peer_was_asked(server, "POST /v1/scores?of=1 HTTP/1.1\r\n"));
         cr_assert_eq(failures(), 0, "good again");
         all_is_given_back();
 }
@@ -372,7 +293,7 @@ Test(ask, starts_no_call_that_cannot_be)
                 cr_assert(t.at_once);
                 cr_assert_eq(result.status, PM_EINVAL, "%zu: %d", i, result.status);
         }
-        cr_assert_eq(atomic_load(&server.requests), 0);
+        cr_assert_eq(atomic_load(&server->requests), 0);
         all_is_given_back();
 }
 
@@ -402,7 +323,7 @@ Test(ask, tells_silence_from_absence)
         int64_t began = now_us();
 
         wanted = (struct pm_call){ .expert = "code", .timeout_ms = 60 };
-        answers_bytes(NULL, 0);
+        atomic_store(&says, NULL);
         t = ask_and_read_log(&calls, NULL, text, sizeof text);
         cr_assert_eq(result.status, PM_ETIMEOUT);
         cr_assert_eq(t.d.how, DECISION_DEFAULT);
@@ -413,11 +334,11 @@ Test(ask, tells_silence_from_absence)
 
         wanted.timeout_ms = 4000; /* which a busy machine needs */
         bench.experts[2].breaker_open_ms = 60000;
-        answers_bytes(cut, sizeof cut - 1);
+        atomic_store(&says, cut);
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.status, PM_EUNREACHABLE);
         cr_assert_eq(failures(), 1);
-        answers_bytes(noise, sizeof noise - 1);
+        atomic_store(&says, noise);
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.status, PM_EUNREACHABLE);
         cr_assert_eq(failures(), 2);
@@ -452,7 +373,7 @@ Test(ask, a_question_that_an_expert_cannot_take_is_counted_once)
         }
         cr_assert_eq(failures(), 1);
 
-        answers_bytes(busy, sizeof busy - 1);
+        atomic_store(&says, busy);
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.http_status, 429);
         cr_assert_eq(failures(), 0, "it is alive");
@@ -465,7 +386,7 @@ Test(ask, its_own_limit_is_an_experts_fault)
 {
         bench.experts[2].answer_ms = 60;
         wanted = (struct pm_call){ .expert = "code", .timeout_ms = 3000 };
-        answers_bytes(NULL, 0);
+        atomic_store(&says, NULL);
         (void)ask_routers(&calls, NULL);
         cr_assert_eq(result.status, PM_ETIMEOUT);
         cr_assert_eq(failures(), 1);
@@ -479,16 +400,16 @@ Test(ask, a_client_that_leaves_takes_the_call_along)
 
         wanted = (struct pm_call){ .expert = "code" };
         bench.experts[2].first_token_ms = bench.experts[2].answer_ms = bench.route.deadline_ms = 20000;
-        answers_bytes(NULL, 0);
+        atomic_store(&says, NULL);
         use(&calls, &math);
         trial_go(&t);
-        while (!atomic_load(&server.requests))
+        while (!atomic_load(&server->requests))
                 (void)usleep(500);
         cr_assert_eq(atomic_load(&bench.experts[2].state->in_flight), 1);
         began = now_us();
         trial_drop(&t);
         trial_wait(&t);
-        while (!atomic_load(&server.left))
+        while (!atomic_load(&server->ends))
                 (void)usleep(500);
         cr_assert_lt(now_us() - began, 10000000, "at once, not at a limit");
         cr_assert_not(t.decided || t.outlived);

@@ -7,7 +7,7 @@
 
 #include "config.h"
 #include "crash.h"
-#include "decisions.h"
+#include "cache_cli.h"
 #include "gateway.h"
 #include "loader.h"
 #include "log.h"

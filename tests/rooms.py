@@ -21,11 +21,11 @@ MODULES = [
     {'crash', 'log', 'log_out'},                               # the last lines of a crash are log lines
     {'http', 'http_conn', 'http_reply'},
     {'redis', 'redis_link', 'redis_out', 'redis_connect', 'redis_cluster', 'redis_sentinel'},
-    {'upstream', 'plain', 'plain_connect', 'plain_pool', 'curl', 'curl_request', 'curl_answer', 'curl_socket'},
-    {'route', 'route_moves'},
+    {'upstream', 'http1', 'http1_connect', 'http1_pool', 'curl', 'curl_request', 'curl_answer', 'curl_socket'},
+    {'routing', 'host_api'},
     {'request', 'page', 'recall', 'follow', 'answers', 'forward', 'judge', 'relay', 'settle', 'reply'},
     {'recommend', 'feedback'},
-    {'gateway', 'paths', 'worker_thread', 'admin', 'forget'},
+    {'gateway', 'paths', 'worker_thread', 'admin', 'purge'},
 ]
 
 

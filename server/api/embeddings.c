@@ -142,7 +142,7 @@ static enum next embeddings_parse(struct request *r)
         const struct embedder *by;
 
         (void)request_read(r);
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         by = generation_embedder_named(g, r->query.model);
         if (by && by->model && !generation_expert(g, r->query.model) && !generation_route(g, r->query.model))

@@ -45,7 +45,7 @@ static bool explain(struct request *r)
                       r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
                       d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
                       "decision", decision_how_name(d->how), "steps_us",
-                      "parse", (json_int_t)r->spent[STEP_parse], "route", (json_int_t)(now_us() - r->entered));
+                      "parse", (json_int_t)r->step_us[STEP_parse], "route", (json_int_t)(now_us() - r->step_started_us));
         if (o && d->provisional)
                 (void)json_object_set_new(o, "provisional", json_true());
         if (o && d->unsure)
@@ -76,7 +76,7 @@ static enum next explain_route(struct request *r)
 
         if (request_decide(r, true) == WAIT)
                 return WAIT;
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         if (!explain(r))
                 return reply_error(r, 503, NULL, NULL, "no memory for the explanation");

@@ -9,13 +9,13 @@
 
 #include "alike.h"
 #include "base.h"
-#include "commons.h"
+#include "shared_cache.h"
 #include "js.h"
 #include "recommend.h"
 #include "redis.h"
 #include "request_parts.h"
 #include "settings.h"
-#include "writer.h"
+#include "event_log.h"
 
 enum { ID_MAX = 512, EVENTS_MAX = 1000, PUSH_TIMEOUT_US = 1000000 };
 
@@ -50,7 +50,7 @@ static void count(struct request *r, const struct cache_key *key, struct pm_str 
 
         if (s->keep == 0)
                 return;
-        commons_push(COMMONS_HISTORIES, key->hash, key->local, item, (size_t)s->keep, now_ms + s->time, now_ms);
+        shared_cache_push(SHARED_CACHE_HISTORIES, key->hash, key->local, item, (size_t)s->keep, now_ms + s->time, now_ms);
         if (!redis)
                 return;
         n = snprintf(last, sizeof last, "%" PRId64, s->keep - 1);
@@ -114,7 +114,7 @@ static enum next take_events(struct request *r, const struct route *route, const
                 if (!keys || !feedback_key(r, route, list[i].user, &keys[i]))
                         return reply_error(r, 503, NULL, NULL, "no memory for the %s", n == 1 ? "event" : "events");
         if (s->file && n)
-                w = writer_add(r->worker->writer, s->file, list, n);
+                w = event_log_add(r->worker->event_log, s->file, list, n);
         if (w < 0 && w != -ENOSPC && w != -ENOMEM && w != -EAGAIN)
                 return reply_error(r, 503, NULL, "feedback_not_written", "the %s could not be written down: feedback.file cannot be opened (%s)",
                                    n == 1 ? "event" : "events", ERRNO_TEXT(w));
@@ -136,7 +136,7 @@ static enum next feedback_parse(struct request *r)
         char text[64];
         int m;
 
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         events = js_member(body, "events");
         list = arena_alloc(&r->arena, EVENTS_MAX * sizeof *list);
@@ -148,15 +148,15 @@ static enum next feedback_parse(struct request *r)
                 js_start(&j, events, 8);
                 if (js_type(events) != JS_ARRAY)
                         return reply_error(r, 400, "events", NULL, "'events' must be a list of events");
-                for (js_enter(&j); js_more(&j, &key) && !r->ended; n++) {
+                for (js_enter(&j); js_more(&j, &key) && !r->response_done; n++) {
                         if (n == EVENTS_MAX)
                                 return reply_error(r, 400, "events", NULL, "'events' has more than %d entries", EVENTS_MAX);
                         (void)read_event(r, js_take(&j), "events", n, &list[n]);
                 }
         }
-        if (!r->ended)
+        if (!r->response_done)
                 (void)take_events(r, route, list, n);
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         m = snprintf(text, sizeof text, "{\"object\":\"feedback\",\"accepted\":%zu}", n);
         return reply_json(r, 200, (struct pm_str){ text, (size_t)m });

@@ -2,8 +2,8 @@
 /*
  * feedback.h - what users have taken: it counts at once, and is written down for the next training.
  *
- * A user's last items are kept by tenant and route, in Redis where there is one, and in the process (commons.h) in any case.  Events are
- * appended to a file of edges (writer.h).
+ * A user's last items are kept by tenant and route, in Redis where there is one, and in the process (shared_cache.h) in any case.  Events are
+ * appended to a file of edges (event_log.h).
  */
 #ifndef PM_FEEDBACK_H
 #define PM_FEEDBACK_H

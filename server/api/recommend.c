@@ -15,7 +15,7 @@
 #include "apis.h"
 #include "base.h"
 #include "cache.h"
-#include "commons.h"
+#include "shared_cache.h"
 #include "feedback.h"
 #include "js.h"
 #include "redis.h"
@@ -230,12 +230,12 @@ static enum next read_filter(struct request *r, struct pm_str filter, struct rec
         if (!out || !filters)
                 return reply_error(r, 503, NULL, NULL, "no memory for the filter");
         js_start(&j, filter, 8);
-        for (js_enter(&j); js_more(&j, &key) && !r->ended; n++) {
+        for (js_enter(&j); js_more(&j, &key) && !r->response_done; n++) {
                 if (n == FILTERS_MAX)
                         return bad_filter(r, "has more than 64 attributes");
                 out[n] = &filters[n];
                 (void)read_attribute(r, key, js_take(&j), &left, &filters[n]);
-                for (size_t i = 0; i < n && !r->ended; i++)
+                for (size_t i = 0; i < n && !r->response_done; i++)
                         if (filters[i].key.n == filters[n].key.n && memcmp(filters[i].key.p, filters[n].key.p, filters[n].key.n) == 0)
                                 return bad_filter(r, "has the same attribute twice; a list is one of several values");
         }
@@ -258,13 +258,13 @@ static enum next read_limits(struct request *r, struct pm_str body, struct recom
                 return reply_error(r, 400, "explain", NULL, "'explain' must be true or false");
         q->keep_seen = js_string_is(seen, "keep");
         (void)read_filter(r, given(body, "filter"), q);
-        if (!r->ended)
+        if (!r->response_done)
                 (void)read_ids(r, allow, "allow", most, &q->allow, &q->n_allow);
-        if (!r->ended)
+        if (!r->response_done)
                 (void)read_ids(r, given(body, "exclude"), "exclude", most, &q->exclude, &q->n_exclude);
-        if (!r->ended)
+        if (!r->response_done)
                 (void)read_ids(r, given(body, "deny"), "deny", most, &deny, &n_deny);
-        if (r->ended || n_deny == 0)
+        if (r->response_done || n_deny == 0)
                 return GO;
         both = arena_alloc(&r->arena, (q->n_exclude + n_deny) * sizeof *both);
         if (!both)
@@ -295,8 +295,8 @@ static enum next recommend_parse(struct request *r)
         struct recommend_query one = { .wanted = N_PRESET };
         int64_t wanted;
 
-        r->asked = recommend_route_of(r, body);
-        if (r->ended)
+        r->route = recommend_route_of(r, body);
+        if (r->response_done)
                 return GO;
         if (!m)
                 return reply_error(r, 503, NULL, NULL, "no memory for the request");
@@ -306,19 +306,19 @@ static enum next recommend_parse(struct request *r)
         one.wanted = n.p ? (size_t)wanted : one.wanted;
         one.body = body;
         (void)read_limits(r, body, &one);
-        if (!r->ended)
+        if (!r->response_done)
                 (void)read_ids(r, given(body, "history"), "history", (size_t)r->generation->limits.ids, &one.history, &one.n_history);
         users = given(body, "users");
         m->list = users.p != NULL;
         m->n = 1;
-        if (m->list && !r->ended) {
+        if (m->list && !r->response_done) {
                 (void)read_ids(r, users, "users", USERS_MAX, &ids, &m->n);
-                if (!r->ended && (m->n == 0 || given(body, "user").p))
+                if (!r->response_done && (m->n == 0 || given(body, "user").p))
                         return reply_error(r, 400, "users", NULL, m->n ? "'user' and 'users' cannot stand together" : "'users' is empty");
-        } else if (!r->ended) {
+        } else if (!r->response_done) {
                 one.user = user_of(r, given(body, "user"), "user");
         }
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         m->queries = arena_alloc(&r->arena, m->n * sizeof *m->queries);
         if (!m->queries)
@@ -329,7 +329,7 @@ static enum next recommend_parse(struct request *r)
                         m->queries[i].user = *ids[i];
         }
         m->explain = js_type(given(body, "explain")) == JS_TRUE;
-        r->query.model = (struct pm_str){ r->asked->name, strlen(r->asked->name) };
+        r->query.model = (struct pm_str){ r->route->name, strlen(r->route->name) };
         m->request = r;
         r->own = m;
         return GO;
@@ -398,15 +398,15 @@ static enum next recommend_recall(struct request *r)
                 m->n_recent = 0;
                 if (!s->keep || !q->user.n)
                         return GO;
-                if (!feedback_key(r, r->asked, q->user, &m->key))
+                if (!feedback_key(r, r->route, q->user, &m->key))
                         return reply_error(r, 503, NULL, NULL, "no memory for the user's history");
                 if (ask_redis(r, m))
                         return WAIT;
         }
         if (m->key.local.p && m->n_recent == 0 &&
-            commons_get(COMMONS_HISTORIES, m->key.hash, m->key.local, cache_now_ms(), &r->arena, &value)) {
+            shared_cache_get(SHARED_CACHE_HISTORIES, m->key.hash, m->key.local, cache_now_ms(), &r->arena, &value)) {
                 m->recent = arena_alloc(&r->arena, (size_t)s->keep * sizeof *m->recent);
-                m->n_recent = m->recent ? commons_texts(value, m->recent, (size_t)s->keep) : 0;
+                m->n_recent = m->recent ? shared_cache_texts(value, m->recent, (size_t)s->keep) : 0;
         }
         if (m->n_recent && !add_recent(r, m))
                 return reply_error(r, 503, NULL, NULL, "no memory for the user's history");
@@ -498,7 +498,7 @@ static enum next answer(struct request *r, const struct routing *x)
         if (x->rejected)
                 return reply_error(r, 400, x->param, NULL, "%s", x->text ? x->text : "a router of this route cannot answer such a request");
         if (x->decision.how != DECISION_COMPUTED)
-                return reply_error(r, 503, NULL, "not_recommended", "route '%s' has no recommendation: %s", r->asked->name,
+                return reply_error(r, 503, NULL, "not_recommended", "route '%s' has no recommendation: %s", r->route->name,
                                    x->decision.reason ? x->decision.reason : "its routers gave none");
         if (!r->out && !(r->out = evbuffer_new()))
                 return reply_error(r, 503, NULL, NULL, "no memory for the answer");
@@ -523,10 +523,10 @@ static enum next recommend_route(struct request *r)
         call.explain = m->explain;
         if (request_ask(r, &call) == WAIT)
                 return WAIT;
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         r->decision = r->routing->decision;
-        metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
+        metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
         (void)answer(r, r->routing); /* the items are the routing's */
         request_asked(r);
         return GO;

@@ -67,7 +67,7 @@ enum metrics_call {
 };
 void metrics_router_call(struct metrics_shard *s, int router, enum metrics_call how);
 void metrics_router_sent_failed(struct metrics_shard *s, int router); /* of those in the background */
-/* Who decided: the numbers of route.h's enum decision_how. */
+/* Who decided: the numbers of routing.h's enum decision_how. */
 enum { METRICS_HOWS = 6 };
 void metrics_route(struct metrics_shard *s, int route, int how);
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused);

@@ -51,7 +51,7 @@ struct cache {
         unsigned char small[SMALL];        /* what the sum has not been given yet: few calls, not one for each length */
         size_t n_small;
         int64_t *computed_us;              /* by the route's metric, smoothed; 0: never */
-        struct flight *flights[CHAINS];
+        struct singleflight *singleflights[CHAINS];
 };
 
 static struct redis_stats stats;
@@ -184,23 +184,23 @@ bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache
         return true;
 }
 
-/* ---- flights ------------------------------------------------------------------------------------------------------------- */
+/* ---- singleflights ------------------------------------------------------------------------------------------------------------- */
 
 static bool same_key(const struct cache_key *a, const struct cache_key *b)
 {
         return a->hash == b->hash && a->local.n == b->local.n && memcmp(a->local.p, b->local.p, a->local.n) == 0;
 }
 
-bool flight_join(struct cache *c, struct flight *f, const struct cache_key *key)
+bool singleflight_join(struct cache *c, struct singleflight *f, const struct cache_key *key)
 {
-        struct flight **chain = &c->flights[key->hash % CHAINS], *leader = *chain, **last;
+        struct singleflight **chain = &c->singleflights[key->hash % CHAINS], *leader = *chain, **last;
 
-        assert(!f->leads && !f->leader);
+        assert(!f->is_leader && !f->leader);
         f->key = *key;
         while (leader && !same_key(&leader->key, key))
                 leader = leader->chain;
         if (!leader) {
-                f->leads = true;
+                f->is_leader = true;
                 f->first = NULL;
                 f->chain = *chain;
                 *chain = f;
@@ -215,7 +215,7 @@ bool flight_join(struct cache *c, struct flight *f, const struct cache_key *key)
         return false;
 }
 
-static void stop_waiting(struct flight *f)
+static void stop_waiting(struct singleflight *f)
 {
         *f->pprev = f->next;
         if (f->next)
@@ -225,23 +225,23 @@ static void stop_waiting(struct flight *f)
         f->pprev = NULL;
 }
 
-void flight_end(struct cache *c, struct flight *f, struct pm_str value, bool failed)
+void singleflight_end(struct cache *c, struct singleflight *f, struct pm_str value, bool failed)
 {
-        struct flight **p = &c->flights[f->key.hash % CHAINS];
+        struct singleflight **p = &c->singleflights[f->key.hash % CHAINS];
 
         if (f->leader)
                 stop_waiting(f);
-        if (!f->leads)
+        if (!f->is_leader)
                 return;
         while (*p != f)
                 p = &(*p)->chain;
         *p = f->chain;
-        f->leads = false;
+        f->is_leader = false;
         while (f->first) {
-                struct flight *one = f->first;
+                struct singleflight *one = f->first;
 
                 stop_waiting(one);
-                one->landed(one, value, failed);
+                one->on_result(one, value, failed);
         }
 }
 

@@ -20,7 +20,7 @@
 #include "pm_router.h"
 
 struct cache;
-struct flight;
+struct singleflight;
 struct generation;
 struct lru;
 struct redis;
@@ -76,19 +76,19 @@ bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1]);
 /* ---- one computation of each key at a time ---- */
 
 /* Lives in its owner, zeroed at first.  Either it leads (others wait for what it computes), or it waits for the one that does. */
-struct flight {
-        struct flight *chain;          /* of those that lead */
-        struct flight *leader;         /* whom it waits for */
-        struct flight *first, *next, **pprev; /* who waits, in order */
+struct singleflight {
+        struct singleflight *chain;          /* of those that lead */
+        struct singleflight *leader;         /* whom it waits for */
+        struct singleflight *first, *next, **pprev; /* who waits, in order */
         struct cache_key key;
-        bool leads;
-        void (*landed)(struct flight *f, struct pm_str value, bool failed); /* told to who waited; may not start flights from inside */
+        bool is_leader;
+        void (*on_result)(struct singleflight *f, struct pm_str value, bool failed); /* told to who waited; may not start singleflights from inside */
 };
-/* True: it leads now.  False: somebody does already, and it waits: landed() will come. */
-bool flight_join(struct cache *c, struct flight *f, const struct cache_key *key);
+/* True: it leads now.  False: somebody does already, and it waits: on_result() will come. */
+bool singleflight_join(struct cache *c, struct singleflight *f, const struct cache_key *key);
 /* Leading, or waiting, or neither: it ends.  Those that wait for it are told: a value (p not NULL), that it failed, or neither: the
  * leader has left, and somebody else should lead. */
-void flight_end(struct cache *c, struct flight *f, struct pm_str value, bool failed);
+void singleflight_end(struct cache *c, struct singleflight *f, struct pm_str value, bool failed);
 
 /* ---- for others ---- */
 

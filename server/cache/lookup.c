@@ -62,9 +62,9 @@ static void keep_here(struct lookup *l, struct pm_str kept)
         cache_publish(l->cache);
 }
 
-static void on_landed(struct flight *f, struct pm_str value, bool failed)
+static void on_landed(struct singleflight *f, struct pm_str value, bool failed)
 {
-        struct lookup *l = CONTAINER_OF(f, struct lookup, flight);
+        struct lookup *l = CONTAINER_OF(f, struct lookup, singleflight);
 
         l->alone = failed; /* it would fail for us too, one after another */
         if (value.p && take(l, value, RECALL_JOINED) == RECALL_JOINED)
@@ -83,7 +83,7 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
                 count(l, how);
                 if (how == RECALL_SHARED) {
                         keep_here(l, kept);
-                        flight_end(l->cache, &l->flight, kept, false);
+                        singleflight_end(l->cache, &l->singleflight, kept, false);
                 }
         }
         loop_wake(l->loop, l->owner);
@@ -102,16 +102,16 @@ static enum lookup_state lead(struct lookup *l)
 
 static enum lookup_state join_or_lead(struct lookup *l)
 {
-        l->flight.landed = on_landed;
-        if (!l->alone && !l->flight.leads && !flight_join(l->cache, &l->flight, &l->key))
+        l->singleflight.on_result = on_landed;
+        if (!l->alone && !l->singleflight.is_leader && !singleflight_join(l->cache, &l->singleflight, &l->key))
                 return l->state = LOOKUP_WAITS;
         return lead(l);
 }
 
 bool lookup_lead(struct lookup *l)
 {
-        if (!flight_join(l->cache, &l->flight, &l->key)) {
-                flight_end(l->cache, &l->flight, (struct pm_str){ 0 }, false);
+        if (!singleflight_join(l->cache, &l->singleflight, &l->key)) {
+                singleflight_end(l->cache, &l->singleflight, (struct pm_str){ 0 }, false);
                 return false;
         }
         l->redis = cache_redis(l->cache);
@@ -121,10 +121,10 @@ bool lookup_lead(struct lookup *l)
 
 bool lookup_follows(const struct lookup *l, bool *ret_computes)
 {
-        struct flight *leader = l->state == LOOKUP_WAITS ? l->flight.leader : NULL;
+        struct singleflight *leader = l->state == LOOKUP_WAITS ? l->singleflight.leader : NULL;
 
         if (leader)
-                *ret_computes = CONTAINER_OF(leader, struct lookup, flight)->state == LOOKUP_COMPUTE; /* keys of a kind are a lookup's or none */
+                *ret_computes = CONTAINER_OF(leader, struct lookup, singleflight)->state == LOOKUP_COMPUTE; /* keys of a kind are a lookup's or none */
         return leader != NULL;
 }
 
@@ -150,8 +150,8 @@ static enum lookup_state compute(struct lookup *l)
 {
         count(l, RECALL_MISS);
         l->state = LOOKUP_COMPUTE;
-        for (struct flight *f = l->flight.first; f; f = f->next) {
-                struct lookup *one = CONTAINER_OF(f, struct lookup, flight);
+        for (struct singleflight *f = l->singleflight.first; f; f = f->next) {
+                struct lookup *one = CONTAINER_OF(f, struct lookup, singleflight);
 
                 loop_wake(one->loop, one->owner);
         }
@@ -160,7 +160,7 @@ static enum lookup_state compute(struct lookup *l)
 
 enum lookup_state lookup_state(struct lookup *l)
 {
-        if (l->state != LOOKUP_WAITS || l->call.ticket || l->flight.leader)
+        if (l->state != LOOKUP_WAITS || l->call.ticket || l->singleflight.leader)
                 return l->state;
         if (l->redis)
                 return compute(l);
@@ -206,7 +206,7 @@ void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
                 if (redis)
                         (void)redis_set(redis, NULL, l->key.shared, whole, keep_ms, SET_TIMEOUT_US);
         }
-        flight_end(l->cache, &l->flight, whole, true);
+        singleflight_end(l->cache, &l->singleflight, whole, true);
 }
 
 void lookup_cancel(struct lookup *l)
@@ -215,6 +215,6 @@ void lookup_cancel(struct lookup *l)
                 return;
         if (l->call.ticket)
                 redis_cancel(l->redis, &l->call);
-        flight_end(l->cache, &l->flight, (struct pm_str){ 0 }, false);
+        singleflight_end(l->cache, &l->singleflight, (struct pm_str){ 0 }, false);
         loop_unwake(l->loop, l->owner);
 }

@@ -34,7 +34,7 @@ struct lookup {
 
         struct redis *redis;     /* it is asked, or has been: a reload can replace it, so that it is only good while call is under way */
         struct redis_call call;
-        struct flight flight;
+        struct singleflight singleflight;
 };
 
 /* Key, loop, cache, arena, owner, redis_us and `of` are set, the rest is zero.  The owner is not woken from inside. */

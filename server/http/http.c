@@ -147,8 +147,8 @@ static void sweep_one(struct http_conn *c, int64_t now)
 {
         if (is_stuck(c, now)) {
                 c->reset = true;
-                conn_go(c, DROP_CLIENT_STUCK);
-                conn_settle(c);
+                conn_abort(c, DROP_CLIENT_STUCK);
+                conn_update(c);
         } else if (c->wait != WAIT_NOTHING && (c->deadline == 0 || (c->wait == WAIT_IDLE && http_backlog(c) > 0))) {
                 c->deadline = now + time_for(&c->http->limits, c->wait) * 1000;
         } else if (c->wait != WAIT_NOTHING && now >= c->deadline) {
@@ -299,7 +299,7 @@ static void take_connection(struct http_listener *l, int fd, const struct sockad
                 c->away = true;
                 h->n_away++;
                 if (!l->tls)
-                        conn_turn_away(c);
+                        conn_reject(c);
         }
 }
 
@@ -442,7 +442,7 @@ void http_drain(struct http *h)
                 next = c->next;
                 if (!c->request && !c->begun && h1_idle(c->h1)) {
                         c->closing = true;
-                        conn_settle(c);
+                        conn_update(c);
                 }
         }
 }
@@ -463,8 +463,8 @@ void http_destroy(struct http *h)
         stop_listening(h);
         for (struct http_conn *c = h->conns; c; c = next) {
                 next = c->next;
-                conn_go(c, DROP_SHUTDOWN);
-                conn_settle(c);
+                conn_abort(c, DROP_SHUTDOWN);
+                conn_update(c);
         }
         for (size_t i = 0; i < h->n_listeners; i++)
                 SSL_CTX_free(h->listeners[i].tls);

@@ -21,11 +21,11 @@
 
 #include "base.h"
 
-void conn_go(struct http_conn *c, enum request_drop_why why)
+void conn_abort(struct http_conn *c, enum request_drop_why why)
 {
-        if (!c->gone)
-                c->gone_why = why;
-        c->gone = true;
+        if (!c->dead)
+                c->dead_why = why;
+        c->dead = true;
 }
 
 void conn_wait(struct http_conn *c, enum http_wait wait)
@@ -45,7 +45,7 @@ static void close_soon(struct http_conn *c)
 
 static void start_message(struct http_conn *c)
 {
-        c->begun = c->body_end = c->no_body = c->old = c->owes_continue = false;
+        c->begun = c->body_end = c->no_body = c->old = c->expects_continue = false;
         c->body_seen = 0;
         c->keep = true;
         c->sent = SENT_NOTHING;
@@ -62,12 +62,12 @@ static void on_head(struct http_conn *c)
         c->no_body = head->method == H1_HEAD_METHOD;
         c->old = head->minor == 0;
         c->keep = head->keep_alive;
-        c->owes_continue = head->expect_continue;
+        c->expects_continue = head->expect_continue;
         c->buffer = (size_t)c->http->limits.buffer;
         conn_wait(c, WAIT_BODY);
         c->request = c->http->handler->begin(c->http->owner, c, head);
         if (!c->request)
-                conn_go(c, DROP_CLIENT_LEFT);
+                conn_abort(c, DROP_CLIENT_LEFT);
 }
 
 /* The body's receiver, until the reply is out. */
@@ -81,11 +81,11 @@ static void on_piece(struct http_conn *c, struct pm_str piece)
         struct request *r = listener_of(c);
 
         c->body_seen += (int64_t)piece.n;
-        c->owes_continue = false; /* the client did not wait */
+        c->expects_continue = false; /* the client did not wait */
         if (r) {
                 c->http->handler->body(r, piece.p, piece.n);
         } else if (c->body_seen > HTTP_DISCARD_MAX) {
-                c->deaf = c->linger = true;
+                c->discards = c->linger = true;
                 c->keep = false;
                 if (!c->request)
                         close_soon(c);
@@ -94,7 +94,7 @@ static void on_piece(struct http_conn *c, struct pm_str piece)
 
 static void refuse(struct http_conn *c, int status, const char *why)
 {
-        c->deaf = c->linger = true;
+        c->discards = c->linger = true;
         c->keep = false;
         conn_wait(c, WAIT_NOTHING);
         if (c->request) {
@@ -110,7 +110,7 @@ static void refuse(struct http_conn *c, int status, const char *why)
 /* The parser stops at the end of a message that is still being answered. */
 static bool may_parse(const struct http_conn *c)
 {
-        if (c->body_end || c->deaf || c->gone || c->closing)
+        if (c->body_end || c->discards || c->dead || c->closing)
                 return false;
         return c->begun || http_backlog(c) <= (size_t)c->http->limits.buffer; /* a client that asks and does not read */
 }
@@ -163,12 +163,12 @@ static void take_ahead(struct http_conn *c)
                 size_t used = take_bytes(c, v.iov_base, v.iov_len);
 
                 if (!progress(c->http->loop, LOOP_CONNECTION, used > 0 || !may_parse(c))) {
-                        conn_go(c, DROP_CLIENT_LEFT);
+                        conn_abort(c, DROP_CLIENT_LEFT);
                         return;
                 }
                 (void)evbuffer_drain(c->in, used);
         }
-        if (c->in && c->deaf)
+        if (c->in && c->discards)
                 (void)evbuffer_drain(c->in, evbuffer_get_length(c->in));
 }
 
@@ -197,16 +197,16 @@ void http_request_over(struct http_conn *c)
         c->request = NULL;
         if (c->sent != SENT_ALL) { /* an answer that was cut, or never came */
                 close_soon(c);
-                c->deaf = true;
+                c->discards = true;
                 c->linger = !c->body_end;
                 c->keep = false;
         } else if (c->body_end) {
                 conn_message_over(c);
         } else if (!c->keep || c->eof) { /* what is left of the body is not worth reading */
                 close_soon(c);
-                c->linger = c->deaf = true;
+                c->linger = c->discards = true;
         }
-        if (c->closing || c->gone || ahead(c) > 0)
+        if (c->closing || c->dead || ahead(c) > 0)
                 loop_wake(c->http->loop, &c->wake);
 }
 
@@ -215,7 +215,7 @@ static void on_wake(void *arg)
         struct http_conn *c = arg;
 
         take_ahead(c);
-        conn_settle(c);
+        conn_update(c);
 }
 
 void conn_late(struct http_conn *c)
@@ -230,12 +230,12 @@ void conn_late(struct http_conn *c)
         case WAIT_HANDSHAKE:
         case WAIT_IDLE:
         case WAIT_LINGER:
-                conn_go(c, DROP_CLIENT_LEFT);
+                conn_abort(c, DROP_CLIENT_LEFT);
                 break;
         case WAIT_NOTHING:
                 break;
         }
-        conn_settle(c);
+        conn_update(c);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------ */
@@ -248,7 +248,7 @@ static void pause_reading(struct http_conn *c, bool pause)
         if (pause)
                 (void)event_del(&c->readable);
         else if (event_add(&c->readable, NULL) < 0)
-                conn_go(c, DROP_CLIENT_LEFT);
+                conn_abort(c, DROP_CLIENT_LEFT);
 }
 
 /* The client has closed, or only its half: who waits for an answer is taken to have left. */
@@ -260,7 +260,7 @@ static void on_eof(struct http_conn *c, bool broken)
         else
                 pause_reading(c, true);
         if (broken || c->shut || (c->request && c->sent != SENT_ALL))
-                conn_go(c, DROP_CLIENT_LEFT);
+                conn_abort(c, DROP_CLIENT_LEFT);
         else if (!c->request)
                 close_soon(c);
 }
@@ -273,14 +273,14 @@ static void on_bytes(struct http_conn *c, const char *p, size_t n)
                 used = take_bytes(c, p, n);
         if (used == n)
                 return;
-        if (c->deaf || c->closing) {
+        if (c->discards || c->closing) {
                 c->linger = true;
                 return;
         }
         if (!c->in)
                 c->in = evbuffer_new();
         if (!c->in || evbuffer_add(c->in, p + used, n - used) < 0) {
-                conn_go(c, DROP_CLIENT_LEFT);
+                conn_abort(c, DROP_CLIENT_LEFT);
                 return;
         }
         take_ahead(c);
@@ -299,7 +299,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
                 on_bytes(c, h->scratch, (size_t)n);
         else if (n == 0 || (errno != EAGAIN && errno != EINTR))
                 on_eof(c, n < 0);
-        conn_settle(c);
+        conn_update(c);
 }
 
 static void on_bev_readable(struct bufferevent *bev, void *arg)
@@ -310,7 +310,7 @@ static void on_bev_readable(struct bufferevent *bev, void *arg)
         take_ahead(c);
         if (c->closing && ahead(c) > 0)
                 (void)evbuffer_drain(c->in, ahead(c));
-        conn_settle(c);
+        conn_update(c);
 }
 
 static void on_bev_event(struct bufferevent *bev, short what, void *arg)
@@ -320,7 +320,7 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
         if (what & BEV_EVENT_CONNECTED) {
                 start_message(c);
                 if (c->away) {
-                        conn_turn_away(c);
+                        conn_reject(c);
                         return;
                 }
         } else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) {
@@ -330,7 +330,7 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
                         log_msg(c->http->loop->log, PM_DEBUG, "TLS handshake with %s failed: %s", c->peer, ERR_reason_error_string(e));
                 on_eof(c, (what & BEV_EVENT_ERROR) != 0 || c->wait == WAIT_HANDSHAKE);
         }
-        conn_settle(c);
+        conn_update(c);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------------- */
@@ -382,17 +382,17 @@ static void shut(struct http_conn *c)
                 ERR_clear_error();
         }
         (void)shutdown(c->fd, SHUT_WR);
-        c->shut = c->deaf = true;
+        c->shut = c->discards = true;
         pause_reading(c, false);
         conn_wait(c, WAIT_LINGER);
 }
 
-void conn_settle(struct http_conn *c)
+void conn_update(struct http_conn *c)
 {
-        if (c->gone) {
+        if (c->dead) {
                 c->reset |= c->until_close && c->sent == SENT_HEAD; /* or the cut would look like the answer's end */
                 if (c->request)
-                        c->http->handler->drop(TAKE(c->request), c->gone_why);
+                        c->http->handler->drop(TAKE(c->request), c->dead_why);
                 conn_free(c);
                 return;
         }

@@ -2,7 +2,7 @@
 /*
  * http_parts.h - what http.c (listeners, times), http_conn.c (bytes in) and http_reply.c (bytes out) share; for them alone.
  *
- * Nothing frees a connection but conn_settle(), the last thing that each of libevent's callbacks, each wake and each look at the
+ * Nothing frees a connection but conn_update(), the last thing that each of libevent's callbacks, each wake and each look at the
  * clock does.  All else only notes what should become of it.
  */
 #ifndef PM_HTTP_PARTS_H
@@ -78,7 +78,7 @@ struct http_conn {
         bool no_body;         /* HEAD: the reply has none */
         bool old;             /* HTTP/1.0 */
         bool keep;            /* the next message may follow */
-        bool owes_continue;   /* the client waits for 100 */
+        bool expects_continue;   /* the client waits for 100 */
 
         /* the reply */
         enum http_sent sent;
@@ -90,15 +90,15 @@ struct http_conn {
         /* what should become of the connection */
         bool writing;         /* plain: the event is armed */
         bool paused;          /* reading */
-        bool deaf;            /* what comes is thrown away */
+        bool discards;            /* what comes is thrown away */
         bool eof;
         bool closing;         /* after the backlog */
         bool linger;          /* not before the client has had time to read */
         bool shut;            /* our side is closed */
         bool reset;           /* the end must look like a failure */
         bool away;            /* above the limit of connections */
-        bool gone;            /* now */
-        enum request_drop_why gone_why;
+        bool dead;            /* now */
+        enum request_drop_why dead_why;
 
         enum http_wait wait;
         int64_t deadline;     /* 0: the next sweep sets it */
@@ -116,8 +116,8 @@ void http_room(struct http *h);
 /* Takes the socket; tls NULL: plain.  NULL: no memory, the socket is closed. */
 struct http_conn *conn_create(struct http *h, int fd, SSL_CTX *tls, const char *peer);
 /* The one place that closes and frees. */
-void conn_settle(struct http_conn *c);
-void conn_go(struct http_conn *c, enum request_drop_why why);
+void conn_update(struct http_conn *c);
+void conn_abort(struct http_conn *c, enum request_drop_why why);
 void conn_wait(struct http_conn *c, enum http_wait wait);
 /* The time that it had is over. */
 void conn_late(struct http_conn *c);
@@ -130,5 +130,5 @@ void conn_count(struct http_conn *c, size_t backlog);
 void conn_on_writable(evutil_socket_t fd, short what, void *arg);
 void conn_on_bev_written(struct bufferevent *bev, void *arg);
 /* A connection above the limit. */
-void conn_turn_away(struct http_conn *c);
+void conn_reject(struct http_conn *c);
 #endif

@@ -28,7 +28,7 @@ size_t http_backlog(const struct http_conn *c)
 
 static void write_failed(struct http_conn *c)
 {
-        conn_go(c, DROP_CLIENT_LEFT);
+        conn_abort(c, DROP_CLIENT_LEFT);
         loop_wake(c->http->loop, &c->wake);
 }
 
@@ -76,7 +76,7 @@ static size_t put_now(struct http_conn *c, struct iovec *v, int n)
         struct msghdr m = { .msg_iov = v, .msg_iovlen = (size_t)n };
         ssize_t sent;
 
-        if (c->gone || c->bev || http_backlog(c) > 0)
+        if (c->dead || c->bev || http_backlog(c) > 0)
                 return 0;
         sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN && errno != EINTR)
@@ -90,7 +90,7 @@ static void put_out(struct http_conn *c, struct iovec *v, int n)
 
         for (int i = 0; i < n; i++)
                 all += v[i].iov_len;
-        if (sent < all && !c->gone)
+        if (sent < all && !c->dead)
                 queue_up(c, v, n, sent);
 }
 
@@ -103,13 +103,13 @@ static void backlog_fell(struct http_conn *c)
 
         conn_count(c, n);
         if (n <= c->buffer / 4) {
-                if (c->high && c->request && !c->gone && c->sent != SENT_ALL)
+                if (c->high && c->request && !c->dead && c->sent != SENT_ALL)
                         c->http->handler->drained(c->request);
                 c->high = false;
                 if (c->in && evbuffer_get_length(c->in) > 0)
                         loop_wake(c->http->loop, &c->wake);
         }
-        conn_settle(c);
+        conn_update(c);
 }
 
 void conn_on_writable(evutil_socket_t fd, short what, void *arg)
@@ -118,7 +118,7 @@ void conn_on_writable(evutil_socket_t fd, short what, void *arg)
 
         (void)what;
         if (evbuffer_write(c->out, fd) < 0 && errno != EAGAIN && errno != EINTR)
-                conn_go(c, DROP_CLIENT_LEFT);
+                conn_abort(c, DROP_CLIENT_LEFT);
         if (evbuffer_get_length(c->out) == 0) {
                 (void)event_del(&c->writable);
                 c->writing = false;
@@ -200,11 +200,11 @@ static void decide_keep(struct http_conn *c, const struct http_reply *r)
 {
         const struct h1_head *head = h1_head(c->h1);
 
-        if (r->close || c->deaf || c->closing || c->eof || c->http->draining || !c->begun)
+        if (r->close || c->discards || c->closing || c->eof || c->http->draining || !c->begun)
                 c->keep = false;
-        else if (!c->body_end && (c->owes_continue || !head->has_length || head->length - c->body_seen > HTTP_DISCARD_MAX))
+        else if (!c->body_end && (c->expects_continue || !head->has_length || head->length - c->body_seen > HTTP_DISCARD_MAX))
                 c->keep = false;
-        c->owes_continue = false;
+        c->expects_continue = false;
 }
 
 /* length -1: not known. */
@@ -278,7 +278,7 @@ void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struc
         for (int i = 0; i < n; i++)
                 v[3 + i] = (struct iovec)PIECE(pieces[i].iov_base, pieces[i].iov_len);
         sent = put_now(c, v, 3 + n);
-        if (c->gone)
+        if (c->dead)
                 return;
         if (sent < head_n) { /* what is left of the head is copied, the body moves */
                 queue_up(c, v, 3, sent);
@@ -286,7 +286,7 @@ void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struc
         }
         sent -= head_n;
         (void)evbuffer_drain(body, sent);
-        if (length == sent || c->gone)
+        if (length == sent || c->dead)
                 return;
         if (!c->out)
                 c->out = evbuffer_new();
@@ -352,18 +352,18 @@ void http_stream_end(struct http_conn *c, bool clean)
 
 void http_continue(struct http_conn *c)
 {
-        if (c->owes_continue && c->sent == SENT_NOTHING)
+        if (c->expects_continue && c->sent == SENT_NOTHING)
                 put_out(c, &(struct iovec)PIECE("HTTP/1.1 100 Continue\r\n\r\n", 25), 1);
-        c->owes_continue = false;
+        c->expects_continue = false;
 }
 
-void conn_turn_away(struct http_conn *c)
+void conn_reject(struct http_conn *c)
 {
         static const char body[] = "{\"error\":{\"message\":\"too many connections (limits.connections)\",\"type\":\"server_error\","
                                    "\"param\":null,\"code\":\"overloaded\"}}";
 
         http_reply(c, &(struct http_reply){ .status = 503, .content_type = "application/json", .headers = { "retry-after: 1\r\n", 16 },
                                             .close = true }, (struct pm_str){ body, sizeof body - 1 });
-        c->closing = c->deaf = c->linger = true;
-        conn_settle(c);
+        c->closing = c->discards = c->linger = true;
+        conn_update(c);
 }

@@ -19,7 +19,7 @@
 #include "cache.h"
 #include "config.h"
 #include "expert.h"
-#include "forget.h"
+#include "purge.h"
 #include "gateway.h"
 #include "listen.h"
 #include "loader.h"
@@ -41,7 +41,7 @@ struct admin {
         struct event_base *base;
         struct evhttp_request *reloading; /* who waits for a reload's end; NULL: nobody, or left */
         struct evhttp_request *forgetter; /* who waits until decisions are forgotten */
-        struct forget *forget;            /* NULL: none is under way */
+        struct purge *forget;            /* NULL: none is under way */
 };
 
 static const char page[] =
@@ -282,7 +282,7 @@ static void do_reload(struct admin *a, struct evhttp_request *req)
         evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_reloader_left, a);
 }
 
-static void on_forgotten(void *arg, const struct forgotten *what)
+static void on_forgotten(void *arg, const struct purged *what)
 {
         struct admin *a = arg;
         struct evhttp_request *req = TAKE(a->forgetter);
@@ -353,7 +353,7 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
                 answer_error(req, 400, "kind is one of decisions, pins, answers, replies, vectors, histories, responses, or all but the last two");
         else if (user && !of_user(prefix, letters, user, whole, sizeof whole))
                 answer_error(req, 400, "user goes with kind=histories and a whole prefix: ?prefix=TENANT|ROUTE|&kind=histories&user=NAME");
-        else if ((r = forget_begin(a->gateway, a->base, letters, user ? whole : prefix, on_forgotten, a, &a->forget)) < 0)
+        else if ((r = purge_begin(a->gateway, a->base, letters, user ? whole : prefix, on_forgotten, a, &a->forget)) < 0)
                 answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "no memory");
         else {
                 a->forgetter = req;
@@ -533,6 +533,6 @@ void admin_destroy(struct admin *a)
                 evhttp_free(a->http);
         admin_gate_destroy(a->gate);
         if (a->forget)
-                forget_cancel(a->forget);
+                purge_cancel(a->forget);
         free(a);
 }

@@ -22,15 +22,15 @@
 #include "memory.h"
 #include "metrics.h"
 #include "options.h"
-#include "commons.h"
+#include "shared_cache.h"
 #include "pool.h"
-#include "precheck.h"
+#include "config_check.h"
 #include "settings.h"
 #include "signals.h"
 #include "tlsfiles.h"
 #include "watchdog.h"
 #include "worker_thread.h"
-#include "writer.h"
+#include "event_log.h"
 
 #include "base.h"
 
@@ -64,7 +64,7 @@ struct gateway {
         struct generation *current;    /* we hold it */
         uint64_t loaded;               /* number of the last that was tried */
 
-        struct precheck *checking;
+        struct config_check *checking;
         bool again;                    /* a hangup came while checking */
         gateway_reloaded *reloaded;
         void *reloaded_arg;
@@ -133,11 +133,11 @@ static int load(struct gateway *g, struct problems *p, struct generation **ret)
 static void take_into_force(struct gateway *g, struct generation *gen)
 {
         g->current = gen;
-        if (commons_bound(COMMONS_PINS, (size_t)gen->cache->pins) < 0)
+        if (shared_cache_bound(SHARED_CACHE_PINS, (size_t)gen->cache->pins) < 0)
                 log_msg(NULL, PM_ERROR, "no memory for pins, conversations stay with their experts as far as there is room");
-        if (commons_bound(COMMONS_STATES, (size_t)gen->cache->responses) < 0)
+        if (shared_cache_bound(SHARED_CACHE_STATES, (size_t)gen->cache->responses) < 0)
                 log_msg(NULL, PM_ERROR, "no memory for who gave which response");
-        if (commons_bound(COMMONS_HISTORIES, (size_t)gen->feedback->memory) < 0)
+        if (shared_cache_bound(SHARED_CACHE_HISTORIES, (size_t)gen->feedback->memory) < 0)
                 log_msg(NULL, PM_ERROR, "no memory for what users have taken lately, it counts as far as there is room");
         log_setup((enum pm_level)gen->log_level,
                   (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
@@ -237,7 +237,7 @@ int gateway_reload(struct gateway *g, gateway_reloaded *done, void *arg)
         g->reloaded = done;
         g->reloaded_arg = arg;
         log_msg(NULL, PM_INFO, "reloading %s", g->options.file);
-        r = precheck_start(g->base, g->options.file, on_checked, g, &g->checking);
+        r = config_check_start(g->base, g->options.file, on_checked, g, &g->checking);
         if (r < 0) {
                 char text[160];
 
@@ -332,7 +332,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
 {
         struct gateway *g = (struct gateway *)(uintptr_t)const_g; /* for the lock only */
         const unsigned workers = atomic_load(&g->n_workers);
-        const struct lru_counts pins = commons_counts(COMMONS_PINS);
+        const struct lru_counts pins = shared_cache_counts(SHARED_CACHE_PINS);
         int64_t holders = 0;
 
         pthread_mutex_lock(&g->lock);
@@ -535,10 +535,10 @@ static void stop(struct gateway *g)
         inbox_deliver(&g->inbox); /* what workers have posted of themselves goes with them */
         for (unsigned i = 0; i < n; i++)
                 worker_destroy(g->workers[i]);
-        writer_end();
+        event_log_end();
         atomic_store(&g->n_workers, 0);
         free(TAKE(g->workers));
-        precheck_cancel(TAKE(g->checking));
+        config_check_cancel(TAKE(g->checking));
         if (g->reloaded)
                 TAKE(g->reloaded)(g->reloaded_arg, false, g->current->number, "the gateway stops\n");
         admin_destroy(g->admin);

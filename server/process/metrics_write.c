@@ -10,7 +10,7 @@
 #include "log.h"
 #include "metrics_numbers.h"
 #include "redis.h"
-#include "route.h"
+#include "routing.h"
 
 #include "base.h"
 

@@ -14,7 +14,7 @@
 #include "log.h"
 #include "options.h"
 #include "query.h"
-#include "route.h"
+#include "routing.h"
 #include "worker_thread.h"
 
 #include "base.h"

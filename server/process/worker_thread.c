@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 #include "cache.h"
-#include "errand.h"
+#include "callout.h"
 #include "config.h"
 #include "crash.h"
 #include "http.h"
@@ -20,7 +20,7 @@
 #include "request.h"
 #include "upstream.h"
 #include "watchdog.h"
-#include "writer.h"
+#include "event_log.h"
 
 #include "base.h"
 
@@ -249,9 +249,9 @@ static int services_create(struct worker *w, const struct generation *g)
 {
         w->upstream = upstream_create(&w->loop);
         w->cache = cache_create(&w->loop, g);
-        w->writer = writer_create(w->loop.base);
-        w->errands = errands_create(w);
-        return w->upstream && w->cache && w->writer && w->errands ? 0 : -ENOMEM;
+        w->event_log = event_log_create(w->loop.base);
+        w->callouts = callouts_create(w);
+        return w->upstream && w->cache && w->event_log && w->callouts ? 0 : -ENOMEM;
 }
 
 static struct http *front_create(struct worker *w, const struct worker_setup *s, const char **why)
@@ -313,10 +313,10 @@ void worker_destroy(struct worker *w)
         t = thread_of(w);
         http_destroy(TAKE(t->http)); /* if its thread never ran */
         loop_finish_inbox(&w->loop);
-        errands_destroy(w->errands);
+        callouts_destroy(w->callouts);
         upstream_destroy(w->upstream);
         cache_destroy(w->cache);
-        writer_destroy(w->writer);
+        event_log_destroy(w->event_log);
         if (t->drain_poll)
                 event_free(t->drain_poll);
         if (t->count)

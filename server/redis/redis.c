@@ -81,8 +81,8 @@ static bool config_copy(struct redis *r, const struct redis_config *c)
         return ok;
 }
 
-/* ---- slots -------------------------------------------------------------------------------------------------------------- */
-static void put(struct slot *s, struct slot **list)
+/* ---- pending ------------------------------------------------------------------------------------------------------------ */
+static void put(struct pending *s, struct pending **list)
 {
         s->next = *list;
         s->pprev = list;
@@ -91,7 +91,7 @@ static void put(struct slot *s, struct slot **list)
         *list = s;
 }
 
-static void take_out(struct slot *s)
+static void take_out(struct pending *s)
 {
         *s->pprev = s->next;
         if (s->next)
@@ -99,7 +99,7 @@ static void take_out(struct slot *s)
 }
 
 /* Without memory it is not sent again: the redirection is the answer. */
-static void keep_bytes(struct slot *s, const char *p, size_t n)
+static void keep_bytes(struct pending *s, const char *p, size_t n)
 {
         if (n > s->bytes_size) {
                 free(s->bytes);
@@ -111,7 +111,7 @@ static void keep_bytes(struct slot *s, const char *p, size_t n)
                 memcpy(s->bytes, p, n);
 }
 
-static void drop_bytes(struct slot *s)
+static void drop_bytes(struct pending *s)
 {
         s->n_bytes = 0;
         if (s->bytes_size > KEEP_BYTES) {
@@ -120,21 +120,21 @@ static void drop_bytes(struct slot *s)
         }
 }
 
-static struct slot *slot_of(struct redis *r, uint64_t ticket)
+static struct pending *slot_of(struct redis *r, uint64_t ticket)
 {
         size_t i = (size_t)(uint32_t)ticket;
 
-        return i > 0 && i <= r->n_touched && r->slots[i - 1].ticket == ticket ? &r->slots[i - 1] : NULL;
+        return i > 0 && i <= r->n_touched && r->pending[i - 1].ticket == ticket ? &r->pending[i - 1] : NULL;
 }
 
-static struct slot *slot_take(struct redis *r)
+static struct pending *slot_take(struct redis *r)
 {
-        struct slot *s = r->free;
+        struct pending *s = r->free;
 
         if (s) {
                 take_out(s);
         } else if (r->n_touched < r->config.waiting_max) {
-                s = &r->slots[r->n_touched++];
+                s = &r->pending[r->n_touched++];
                 s->ticket = UINT64_C(1) << 32 | r->n_touched;
         } else {
                 return NULL;
@@ -144,7 +144,7 @@ static struct slot *slot_take(struct redis *r)
 }
 
 /* Its ticket is no good from here on. */
-static void slot_release(struct redis *r, struct slot *s)
+static void slot_release(struct redis *r, struct pending *s)
 {
         take_out(s);
         s->ticket += UINT64_C(1) << 32;
@@ -168,7 +168,7 @@ static void count(struct redis *r, enum redis_result result)
 }
 
 /* The owner may do anything from inside but destroy the redis. */
-static void finish(struct redis *r, struct slot *s, enum redis_result result, const redisReply *reply)
+static void finish(struct redis *r, struct pending *s, enum redis_result result, const redisReply *reply)
 {
         struct redis_call *c = s->call;
 
@@ -194,7 +194,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
         struct redis *r = arg;
         int64_t now = now_us(), soonest = NEVER_US;
-        struct slot *due = NULL, *s, *next;
+        struct pending *due = NULL, *s, *next;
 
         (void)fd, (void)what;
         r->tick_at_us = NEVER_US;
@@ -264,7 +264,7 @@ bool redis_useless(const redisReply *reply)
 
 void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const redisReply *reply, int64_t now)
 {
-        struct slot *s = slot_of(r, sent->ticket);
+        struct pending *s = slot_of(r, sent->ticket);
         int64_t took = MAX(now - sent->at_us, 1);
         char text[200];
 
@@ -304,21 +304,21 @@ void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const
 
 size_t redis_reply_limit(struct redis *r, uint64_t ticket)
 {
-        const struct slot *s = slot_of(r, ticket);
+        const struct pending *s = slot_of(r, ticket);
 
         return s && s->inner ? MAX(REDIS_INNER_MAX, r->config.reply_max) : r->config.reply_max;
 }
 
 void redis_lost(struct redis *r, uint64_t ticket)
 {
-        struct slot *s = slot_of(r, ticket);
+        struct pending *s = slot_of(r, ticket);
 
         if (s)
                 finish(r, s, REDIS_LOST, NULL);
 }
 
 /* ---- again -------------------------------------------------------------------------------------------------------------- */
-static void send_again(struct redis *r, struct slot *s, int64_t now)
+static void send_again(struct redis *r, struct pending *s, int64_t now)
 {
         const char *const asking[] = { "ASKING" };
         int rc = 0;
@@ -333,7 +333,7 @@ static void send_again(struct redis *r, struct slot *s, int64_t now)
                 finish(r, s, REDIS_LOST, NULL);
 }
 
-void redis_park(struct redis *r, struct slot *s, struct link *l, int64_t retry_us, bool asking)
+void redis_park(struct redis *r, struct pending *s, struct link *l, int64_t retry_us, bool asking)
 {
         int64_t now = now_us();
 
@@ -349,7 +349,7 @@ void redis_park(struct redis *r, struct slot *s, struct link *l, int64_t retry_u
 
 void redis_unpark(struct redis *r, struct link *l, bool up)
 {
-        struct slot *found = NULL, *s, *next;
+        struct pending *found = NULL, *s, *next;
         int64_t now = now_us();
 
         for (s = r->used; s; s = next) {
@@ -375,7 +375,7 @@ void redis_unpark(struct redis *r, struct link *l, bool up)
 int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
                int64_t timeout_us)
 {
-        struct slot *s = slot_take(r);
+        struct pending *s = slot_take(r);
         int64_t now = now_us();
         size_t n = 0;
         int rc;
@@ -439,7 +439,7 @@ int redis_set(struct redis *r, struct redis_call *c, struct pm_str key, struct p
 
 void redis_cancel(struct redis *r, struct redis_call *c)
 {
-        struct slot *s = c->ticket ? slot_of(r, c->ticket) : NULL;
+        struct pending *s = c->ticket ? slot_of(r, c->ticket) : NULL;
 
         c->ticket = 0;
         if (s && s->call == c)
@@ -529,8 +529,8 @@ struct redis *redis_create(struct event_base *base, const struct redis_config *c
         r->random |= 1;
         arena_init(&r->arena, NULL, 1 << 20);
         (void)event_assign(&r->tick, base, -1, 0, on_tick, r);
-        r->slots = calloc(c->waiting_max, sizeof *r->slots);
-        if (!r->slots || !config_copy(r, c) || mode_create(r) < 0) {
+        r->pending = calloc(c->waiting_max, sizeof *r->pending);
+        if (!r->pending || !config_copy(r, c) || mode_create(r) < 0) {
                 redis_destroy(r);
                 return NULL;
         }
@@ -554,7 +554,7 @@ void redis_destroy(struct redis *r)
                 evdns_base_free(r->dns, 1);
         arena_finish(&r->arena);
         for (size_t i = 0; i < r->n_touched; i++)
-                free(r->slots[i].bytes);
-        free(r->slots);
+                free(r->pending[i].bytes);
+        free(r->pending);
         free(r);
 }

@@ -311,7 +311,7 @@ uint64_t redis_cluster_moves(const struct redis *r)
         return r->cluster->moves;
 }
 
-bool redis_cluster_redirect(struct redis *r, struct link *l, struct slot *s, const redisReply *reply, int64_t now)
+bool redis_cluster_redirect(struct redis *r, struct link *l, struct pending *s, const redisReply *reply, int64_t now)
 {
         struct cluster *c = r->cluster;
         struct redis_address to;

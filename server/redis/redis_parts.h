@@ -3,8 +3,8 @@
  * redis_parts.h - between the files of the Redis client; nobody else's business.
  *
  * A *link* is one connection to one address: it connects, greets (AUTH, SELECT, a probe), carries commands in order, and waits after
- * a failure.  A *slot* is one command under way: its ticket stands in the link's ring until the reply comes, even when nobody waits
- * any more.  redis.c has the slots, redis_link.c and redis_connect.c the links; the other files decide which link serves what.
+ * a failure.  A *pending* is one command under way: its ticket stands in the link's ring until the reply comes, even when nobody waits
+ * any more.  redis.c has the pending commands, redis_link.c and redis_connect.c the links; the other files decide which link serves what.
  */
 #ifndef PM_REDIS_PARTS_H
 #define PM_REDIS_PARTS_H
@@ -125,9 +125,9 @@ void link_connect_next(struct link *l, int error);
 void link_connect_cancel(struct link *l);
 void link_connected(struct link *l);
 
-/* ---- slots -------------------------------------------------------------------------------------------------------------- */
-struct slot {
-        struct slot *next, **pprev; /* used, expired or free */
+/* ---- pending ------------------------------------------------------------------------------------------------------------ */
+struct pending {
+        struct pending *next, **pprev; /* used, expired or free */
         struct redis_call *call;    /* NULL: nobody waits */
         struct link *link;
         uint64_t ticket;            /* of this use */
@@ -149,8 +149,8 @@ struct redis {
         struct redis_stats *stats, own_stats;
         struct link *links;
         redisReplyObjectFunctions hiredis_makers, makers; /* of the readers' objects: theirs, and ours that count */
-        struct slot *slots, *used, *expired, *free;
-        size_t n_touched;           /* slots that were ever used */
+        struct pending *pending, *used, *expired, *free;
+        size_t n_touched;           /* entries that were ever used */
         struct event tick;
         int64_t tick_at_us;
         int64_t rtt_us;
@@ -170,7 +170,7 @@ struct link *redis_master(struct redis *r, size_t *i);
 /* The most that the reply to that may be in memory. */
 size_t redis_reply_limit(struct redis *r, uint64_t ticket);
 /* What was redirected goes to that link: at once, or when it is up, or at retry_us if that is not 0. */
-void redis_park(struct redis *r, struct slot *s, struct link *l, int64_t retry_us, bool asking);
+void redis_park(struct redis *r, struct pending *s, struct link *l, int64_t retry_us, bool asking);
 /* The link is up: what is parked for it goes out; or it is down: that is lost. */
 void redis_unpark(struct redis *r, struct link *l, bool up);
 /* The reply to what was sent. */
@@ -193,7 +193,7 @@ bool redis_cluster_whole(const struct redis *r);    /* and it can be reached */
 /* Goes up when a slot is found to have another master than before. */
 uint64_t redis_cluster_moves(const struct redis *r);
 /* An error: true if the command goes elsewhere because of it. */
-bool redis_cluster_redirect(struct redis *r, struct link *l, struct slot *s, const redisReply *reply, int64_t now);
+bool redis_cluster_redirect(struct redis *r, struct link *l, struct pending *s, const redisReply *reply, int64_t now);
 /* -LOADING and others that mean: alive, and of no use now. */
 bool redis_useless(const redisReply *reply);
 /* 0 .. n-1. */

@@ -43,7 +43,7 @@ static bool is_zero(struct pm_str number)
 void answers_key(struct request *r)
 {
         const struct query *q = &r->query;
-        const struct route_cache *rc = &r->asked->cache;
+        const struct route_cache *rc = &r->route->cache;
         struct cache *c = r->worker->cache;
         unsigned char api = (unsigned char)q->api;
 
@@ -57,11 +57,11 @@ void answers_key(struct request *r)
                 cache_sum_bytes(c, r->tenant->fingerprint, sizeof r->tenant->fingerprint);
         cache_sum_bytes(c, &api, 1);
         cache_sum_text(c, q->body);
-        if (r->tenant && (rc->reads & PM_READS_TENANT || rc->n_routers < r->asked->n_routers)) /* what the routers go by, or may */
+        if (r->tenant && (rc->reads & PM_READS_TENANT || rc->n_routers < r->route->n_routers)) /* what the routers go by, or may */
                 cache_sum_text(c, (struct pm_str){ r->tenant->name, strlen(r->tenant->name) });
         for (size_t i = 0; i < rc->n_headers; i++)
                 cache_sum_text(c, h1_header(r->head, rc->headers[i]));
-        (void)cache_sum_key(c, r->generation, CACHE_KEY_ANSWER, rc->share_all ? NULL : r->tenant, r->asked, &r->arena, &r->recall.answer);
+        (void)cache_sum_key(c, r->generation, CACHE_KEY_ANSWER, rc->share_all ? NULL : r->tenant, r->route, &r->arena, &r->recall.answer);
 }
 
 /* ---- told again ---------------------------------------------------------------------------------------------------------- */
@@ -140,7 +140,7 @@ static void tell(struct request *r, struct pm_str body)
 
         r->status = 200;
         r->end = "ok";
-        r->begun = true;
+        r->headers_sent = true;
         r->bytes_out = (int64_t)body.n;
         if (!r->query.stream) {
                 http_reply(r->conn, &head, body);
@@ -173,7 +173,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
                 if (take_text(&rest, &name) && take_text(&rest, &type) && same(type, type_of(r)) && rest.n &&
                     (e = generation_expert(r->generation, name)) &&
-                    route_may_use(r->asked, r->tenant, r->query.api, e) && (!shared || is_answer(r, rest)))
+                    route_may_use(r->route, r->tenant, r->query.api, e) && (!shared || is_answer(r, rest)))
                         how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
         }
         metrics_recall(r->worker->loop.metrics, CACHE_ANSWERS, how);
@@ -185,7 +185,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
         }
         r->decision = (struct decision){ .how = shared ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL, .expert = e };
         r->replayed = shared ? "cached-shared" : "cached-local";
-        metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
+        metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
         tell(r, rest);
         return true;
 }
@@ -198,7 +198,7 @@ void answers_record(struct request *r, struct pm_str bytes)
                 return;
         if (!r->recorded)
                 r->recorded = evbuffer_new();
-        if (!r->recorded || evbuffer_get_length(r->recorded) + bytes.n > (size_t)r->asked->cache.answer_size ||
+        if (!r->recorded || evbuffer_get_length(r->recorded) + bytes.n > (size_t)r->route->cache.answer_size ||
             evbuffer_add(r->recorded, bytes.p, bytes.n) < 0)
                 r->recall.answer = (struct cache_key){ .hash = 0 }; /* too long, or no memory: not kept */
 }
@@ -229,7 +229,7 @@ void answers_settle(struct request *r)
 
         if (!key->local.p || !whole(r))
                 return;
-        lives = r->asked->cache.answers_ms;
+        lives = r->route->cache.answers_ms;
         now_ms = cache_now_ms();
         ends_ms = now_ms + lives;
         ends = htole64((uint64_t)ends_ms);

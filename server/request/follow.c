@@ -10,9 +10,9 @@
 #include <hiredis/hiredis.h>
 
 #include "base.h"
-#include "commons.h"
+#include "shared_cache.h"
 #include "js.h"
-#include "kept.h"
+#include "decision_codec.h"
 #include "request_parts.h"
 #include "settings.h"
 #include "tenant.h"
@@ -71,19 +71,19 @@ static enum follow_result take(struct request *r, int which, struct pm_str value
 {
         struct decision d = { .how = DECISION_PINNED };
         struct expert **candidates;
-        struct kept k;
+        struct cached_decision k;
         bool all;
         size_t n;
 
-        if (kept_read(value, &k) < 0 || k.key != r->follow.keys[which].hash || k.ends_ms <= cache_now_ms())
+        if (decision_decode(value, &k) < 0 || k.key != r->follow.keys[which].hash || k.ends_ms <= cache_now_ms())
                 return FOLLOW_NOTHING;
         d.expert = generation_expert(r->generation, k.expert);
-        if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert)) {
+        if (!d.expert || !route_may_use(r->route, r->tenant, r->query.api, d.expert)) {
                 if (!kinds[which].alone)
                         return FOLLOW_NOTHING;
                 (void)reply_error(r, 400, kinds[which].param, kinds[which].code,
                                   "this %s was given by an expert that route '%s' does not ask any more, and no other one knows it", kinds[which].name,
-                                  r->asked->name);
+                                  r->route->name);
                 return FOLLOW_REFUSED;
         }
         d.reason = arena_printf(&r->arena, "it goes on from %s%s that %s gave", strchr("aeiou", *kinds[which].name) ? "an " : "a ",
@@ -91,9 +91,9 @@ static enum follow_result take(struct request *r, int which, struct pm_str value
         d.only = k.only;
         if (!kinds[which].alone && !d.only) {
                 if (!expert_available(d.expert, now_us()) ||
-                    route_candidates(r->asked, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
+                    route_candidates(r->route, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
                         return FOLLOW_NOTHING;
-                route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
+                route_complete_fallbacks(&d, r->route, candidates, n, &r->arena);
         }
         r->decision = d;
         return FOLLOW_FOUND;
@@ -139,7 +139,7 @@ enum follow_result follow_find(struct request *r)
                 f->begun = true;
                 name_all(r);
                 for (int i = 0; i < FOLLOWS && got == FOLLOW_NOTHING; i++)
-                        if (f->keys[i].local.p && commons_get(COMMONS_STATES, f->keys[i].hash, f->keys[i].local, now_ms, &r->arena, &value))
+                        if (f->keys[i].local.p && shared_cache_get(SHARED_CACHE_STATES, f->keys[i].hash, f->keys[i].local, now_ms, &r->arena, &value))
                                 got = take(r, i, value);
                 if (got != FOLLOW_NOTHING)
                         return got;
@@ -171,17 +171,17 @@ static void remember(struct request *r, struct pm_str text, bool sealed)
         struct cache_key key = { .hash = 0 };
         unsigned char *out;
         struct pm_str value;
-        struct kept k;
+        struct cached_decision k;
 
         if (!text.n || (!sealed && text.n > ID_MAX) || !key_of(r, text, sealed, &key))
                 return;
-        k = (struct kept){ .ends_ms = now_ms + s->responses_time, .key = key.hash, .only = r->decision.only, .expert = { expert, strlen(expert) } };
-        out = arena_alloc(&r->arena, kept_size(&k));
+        k = (struct cached_decision){ .ends_ms = now_ms + s->responses_time, .key = key.hash, .only = r->decision.only, .expert = { expert, strlen(expert) } };
+        out = arena_alloc(&r->arena, decision_encoded_size(&k));
         if (!out)
                 return;
-        kept_write(&k, out);
-        value = (struct pm_str){ (const char *)out, kept_size(&k) };
-        commons_put(COMMONS_STATES, key.hash, key.local, value, k.ends_ms, now_ms);
+        decision_encode(&k, out);
+        value = (struct pm_str){ (const char *)out, decision_encoded_size(&k) };
+        shared_cache_put(SHARED_CACHE_STATES, key.hash, key.local, value, k.ends_ms, now_ms);
         if (redis)
                 (void)redis_set(redis, NULL, key.shared, value, s->responses_time, SET_TIMEOUT_US);
 }

@@ -3,7 +3,7 @@
  * follow.h - state that lives at an expert: what goes on from an answer of /v1/responses goes to the expert that gave it.
  *
  * An answer has an id, by which the next request may name it (previous_response_id); its items have ids, too, and their reasoning may be
- * encrypted for the expert alone.  Whoever gave them is remembered by tenant, for all workers (commons.h) and in Redis, within a bound and for
+ * encrypted for the expert alone.  Whoever gave them is remembered by tenant, for all workers (shared_cache.h) and in Redis, within a bound and for
  * a time.  What is remembered is no cache: x-pointsman-cache does not turn it off.
  */
 #ifndef PM_FOLLOW_H
@@ -39,6 +39,6 @@ enum follow_result follow_find(struct request *r);
 void follow_answer(struct request *r, struct pm_str json);
 void follow_event(struct request *r, struct pm_str json);
 
-/* Undoes what is in flight. */
+/* Undoes what is in singleflight. */
 void follow_finish(struct request *r);
 #endif

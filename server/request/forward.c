@@ -26,7 +26,7 @@ void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdic
 
         if (!a->endpoint)
                 return;
-        if (r->begun) { /* what the client got is what counts */
+        if (r->headers_sent) { /* what the client got is what counts */
                 r->tokens_in = a->reading.tokens_in;
                 r->tokens_out = a->reading.tokens_out;
                 r->first_token = a->reading.first_token;
@@ -35,7 +35,7 @@ void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdic
         if (t) {
                 total = now - t->opened_us;
                 first = t->first_byte_us ? t->first_byte_us - t->opened_us : 0;
-                if (!r->begun)
+                if (!r->headers_sent)
                         r->waited_us += total;
         }
         if (r->timer)
@@ -56,9 +56,9 @@ struct expert *forward_expert(const struct request *r, size_t turn)
 
 void forward_skip(struct request *r)
 {
-        r->turn++;
-        r->tries = 0;
-        r->tried = 0;
+        r->expert_index++;
+        r->attempts_here = 0;
+        r->tried_mask = 0;
         r->pieces = NULL;
 }
 
@@ -105,7 +105,7 @@ enum next forward_may(struct request *r)
 {
         const struct decision *d = &r->decision;
 
-        if (!d->only || !d->expert || route_may_use(r->asked, r->tenant, r->query.api, d->expert))
+        if (!d->only || !d->expert || route_may_use(r->route, r->tenant, r->query.api, d->expert))
                 return GO;
         if (!(d->expert->apis & r->query.api))
                 return reply_error(r, 400, "model", "unsupported_api", "this request may go to expert '%s' only, which does not offer %s", d->expert->name,
@@ -119,7 +119,7 @@ enum next forward_may(struct request *r)
 /* The experts that this request could go to if they were there: of the decision, else of the route. */
 static struct expert *eligible(const struct request *r, size_t i)
 {
-        const struct route *route = r->asked;
+        const struct route *route = r->route;
 
         if (r->decision.expert)
                 return forward_expert(r, i);
@@ -145,9 +145,9 @@ static enum next nobody(struct request *r)
                 limited = limited && why == EXPERT_RATE_LIMITED;
                 soonest = MIN(soonest, rests);
         }
-        if (n == 0 && r->asked)
+        if (n == 0 && r->route)
                 return reply_error(r, 400, "model", "unsupported_api", "no expert of '%s' that this key may use offers %s; GET /v1/models lists the models",
-                                   r->asked->name, r->api->path);
+                                   r->route->name, r->api->path);
         if (soonest != INT64_MAX)
                 r->retry_after_ms = MAX((soonest + 999) / 1000, 1);
         if (n && limited)
@@ -174,7 +174,7 @@ static void take_patience(struct request *r)
 
         if (ms == 0)
                 return;
-        r->patience = MIN(r->deadline, r->began + ms * 1000);
+        r->patience = MIN(r->deadline, r->started_us + ms * 1000);
         if (!r->query.stream)
                 r->deadline = r->patience;
 }
@@ -190,7 +190,7 @@ enum next forward_late(struct request *r)
                 return reply_error(r, 504, NULL, "request_timeout", "the request has taken longer than limits.request_time");
         r->no_retry = true;
         return reply_error(r, 504, NULL, "request_timeout", "no answer within the %" PRId64 " ms that the client waits, as its headers say%s%s",
-                           (r->patience - r->began) / 1000, r->failed_why ? "; before that: " : "", r->failed_why ? r->failed_why : "");
+                           (r->patience - r->started_us) / 1000, r->failed_why ? "; before that: " : "", r->failed_why ? r->failed_why : "");
 }
 
 static int64_t first_limit(const struct request *r, const struct expert *e, int64_t now, int64_t left)
@@ -215,7 +215,7 @@ static int compose_body(struct request *r, const struct expert *e)
                 q = &as_it_is;
         }
         r->pieces_usage = usage;
-        return query_splice(q, e->model, r->turn == 0 ? r->decision.extra : NULL, &e->drop, &r->arena, &r->pieces, &r->n_pieces);
+        return query_splice(q, e->model, r->expert_index == 0 ? r->decision.extra : NULL, &e->drop, &r->arena, &r->pieces, &r->n_pieces);
 }
 
 enum next forward_next(struct request *r)
@@ -233,24 +233,24 @@ enum next forward_next(struct request *r)
         if (forward_too_late(r, now))
                 return forward_late(r);
         for (;; forward_skip(r)) {
-                e = forward_expert(r, r->turn);
+                e = forward_expert(r, r->expert_index);
                 if (!e)
                         return forward_give_up(r);
-                if (r->tries > (unsigned)e->retries || (e->context && e->context <= r->longer_than))
+                if (r->attempts_here > (unsigned)e->retries || (e->context && e->context <= r->longer_than))
                         continue;
-                if (r->turn && !query_fits(&r->query, e->context, &r->least_tokens))
+                if (r->expert_index && !query_fits(&r->query, e->context, &r->least_tokens))
                         continue;
-                a->endpoint = expert_pick(e, r->tried, now, &index);
-                if (!a->endpoint && r->tried) {
-                        r->tried = 0; /* all endpoints had their turn: again from the first */
+                a->endpoint = expert_pick(e, r->tried_mask, now, &index);
+                if (!a->endpoint && r->tried_mask) {
+                        r->tried_mask = 0; /* all endpoints had their turn: again from the first */
                         a->endpoint = expert_pick(e, 0, now, &index);
                 }
                 if (a->endpoint)
                         break;
         }
         *a = (struct attempt){ .expert = e, .endpoint = a->endpoint, .reading = READING_NONE };
-        r->tries++;
-        r->tried |= 1ull << index;
+        r->attempts_here++;
+        r->tried_mask |= 1ull << index;
         r->attempts++;
         if ((!r->upstream_headers.p && !compose_headers(r)) || compose_body(r, e) < 0) {
                 attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);

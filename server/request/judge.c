@@ -113,9 +113,9 @@ enum next judge_transfer(struct request *r)
                 if (forward_too_late(r, now_us()))
                         break;
                 remember(r, 504, "expert_timeout", who_said(r, why));
-                r->tries = UINT16_MAX; /* not again at this one */
+                r->attempts_here = UINT16_MAX; /* not again at this one */
                 if (!r->query.stream) {
-                        r->turn = r->decision.n_fallbacks; /* nor, silently, at another: it may be paid for already */
+                        r->expert_index = r->decision.n_fallbacks; /* nor, silently, at another: it may be paid for already */
                         r->no_retry = true;
                 }
                 log_attempt(r);
@@ -163,7 +163,7 @@ static enum next pass_on(struct request *r, const struct refusal *f, struct pm_s
         r->end = "refused_by_expert";
         r->error = why;
         r->no_retry = true;
-        r->waited_us += r->ran - t->opened_us;
+        r->waited_us += r->woken_us - t->opened_us;
         reply_refusal(r, t, f->status, body);
         attempt_end(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, 0);
         return request_answered(r);
@@ -173,7 +173,7 @@ static bool another_expert(const struct request *r)
 {
         int64_t now = now_us();
 
-        for (size_t turn = r->turn + 1; forward_expert(r, turn); turn++)
+        for (size_t turn = r->expert_index + 1; forward_expert(r, turn); turn++)
                 if (expert_available(forward_expert(r, turn), now))
                         return true;
         return false;
@@ -184,7 +184,7 @@ static bool longer_context(struct request *r)
 {
         int64_t had = MAX(r->attempt.expert->context, r->longer_than), now = now_us();
 
-        for (size_t turn = r->turn + 1; forward_expert(r, turn); turn++) {
+        for (size_t turn = r->expert_index + 1; forward_expert(r, turn); turn++) {
                 const struct expert *e = forward_expert(r, turn);
 
                 if ((e->context == 0 || e->context > had) && expert_available(e, now)) {
@@ -204,7 +204,7 @@ static enum next judge_busy(struct request *r, const struct refusal *f, int64_t 
         remember(r, f->status == 529 ? 503 : f->status, f->status == 429 ? "rate_limit_exceeded" : "expert_unavailable", who_said(r, answered(r, f)));
         r->retry_after_ms = wait;
         log_attempt(r);
-        if (r->tries <= (unsigned)e->retries && (size_t)__builtin_popcountll(r->tried) < e->n_endpoints)
+        if (r->attempts_here <= (unsigned)e->retries && (size_t)__builtin_popcountll(r->tried_mask) < e->n_endpoints)
                 return next_attempt(r, ATTEMPT_STATUS_429, EXPERT_BUSY, wait * 1000);
         if (another_expert(r)) {
                 attempt_end(r, ATTEMPT_STATUS_429, EXPERT_BUSY, wait * 1000);
@@ -214,8 +214,8 @@ static enum next judge_busy(struct request *r, const struct refusal *f, int64_t 
         if (!r->waited && wait <= WAIT_MAX_MS && !forward_too_late(r, now_us() + wait * 1000)) {
                 attempt_end(r, ATTEMPT_STATUS_429, EXPERT_NEUTRAL, 0); /* we wait here, so it need not be closed to us */
                 r->waited = true;
-                r->tries = 0;
-                r->tried = 0;
+                r->attempts_here = 0;
+                r->tried_mask = 0;
                 r->waits_since = now_us();
                 r->at = STEP_forward;
                 forward_wake_in(r, wait);
@@ -232,8 +232,8 @@ static bool without_our_options(struct request *r)
 
         if (!r->query.stream || r->query.stream_options.p || !r->pieces_usage || !expert_learn_no_usage(a->expert, a->endpoint, now_us()))
                 return false;
-        r->tries--; /* the same place again: it has not been asked for what the client wants */
-        r->tried = 0;
+        r->attempts_here--; /* the same place again: it has not been asked for what the client wants */
+        r->tried_mask = 0;
         return true;
 }
 
@@ -243,7 +243,7 @@ static enum next judge(struct request *r, const struct refusal *f, struct pm_str
         const char *why = answered(r, f);
 
         if (f->status == 508) { /* our own configuration: that expert leads back to us; see hops.h */
-                r->tries = UINT16_MAX;
+                r->attempts_here = UINT16_MAX;
                 return forward_failed(r, how, EXPERT_NEUTRAL, 508, "loop_detected", why);
         }
         switch (f->kind) {
@@ -252,10 +252,10 @@ static enum next judge(struct request *r, const struct refusal *f, struct pm_str
         case REFUSAL_QUOTA:
                 if (!another_expert(r))
                         return pass_on(r, f, body);
-                r->tries = UINT16_MAX;
+                r->attempts_here = UINT16_MAX;
                 return forward_failed(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, f->status, "insufficient_quota", why);
         case REFUSAL_ACCESS:
-                r->tries = UINT16_MAX;
+                r->attempts_here = UINT16_MAX;
                 remember(r, 502, "expert_misconfigured", who_said(r, why));
                 r->no_retry = true; /* it stays so until somebody changes our file */
                 log_attempt(r);
@@ -263,7 +263,7 @@ static enum next judge(struct request *r, const struct refusal *f, struct pm_str
         case REFUSAL_CONTEXT:
                 if (!longer_context(r))
                         return pass_on(r, f, body);
-                r->tries = UINT16_MAX;
+                r->attempts_here = UINT16_MAX;
                 return forward_failed(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, 400, "context_length_exceeded", why);
         case REFUSAL_OPTIONS:
                 if (without_our_options(r))
@@ -272,7 +272,7 @@ static enum next judge(struct request *r, const struct refusal *f, struct pm_str
         case REFUSAL_REQUEST:
                 if (f->json)
                         return pass_on(r, f, body);
-                r->tries = UINT16_MAX; /* a page of something before the expert, perhaps: never an empty body, never HTML */
+                r->attempts_here = UINT16_MAX; /* a page of something before the expert, perhaps: never an empty body, never HTML */
                 return forward_failed(r, ATTEMPT_STATUS_4XX, EXPERT_NEUTRAL, f->status, "expert_refused", why);
         case REFUSAL_DOUBT:
                 return forward_failed(r, how, expert_doubted(r->attempt.endpoint, conversation(r)), 502, "expert_failed", why);

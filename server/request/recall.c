@@ -14,9 +14,9 @@
 
 #include "answers.h"
 #include "base.h"
-#include "commons.h"
+#include "shared_cache.h"
 #include "js.h"
-#include "kept.h"
+#include "decision_codec.h"
 #include "lru.h"
 #include "request_parts.h"
 #include "settings.h"
@@ -35,13 +35,13 @@ static struct pm_str str(const char *text)
 /* ---- what was found ------------------------------------------------------------------------------------------------------ */
 
 /* Names into what they name.  The texts stay where k has them.  False: it names what this configuration does not have. */
-static bool look_up(struct request *r, const struct kept *k, struct decision *ret)
+static bool look_up(struct request *r, const struct cached_decision *k, struct decision *ret)
 {
         struct decision d = { .expert = generation_expert(r->generation, k->expert), .category = k->category.p, .reason = k->reason.p,
                               .extra = k->extra.p, .confidence = k->confidence, .unsure = k->unsure, .only = k->only };
         const char *why;
 
-        if (!d.expert || !route_may_use(r->asked, r->tenant, r->query.api, d.expert))
+        if (!d.expert || !route_may_use(r->route, r->tenant, r->query.api, d.expert))
                 return false;
         if (k->router.p && !(d.router = generation_router(r->generation, k->router)))
                 return false;
@@ -55,7 +55,7 @@ static bool look_up(struct request *r, const struct kept *k, struct decision *re
         for (size_t i = 0; i < k->n_fallbacks; i++) {
                 struct expert *e = generation_expert(r->generation, k->fallbacks[i]);
 
-                if (!e || !route_may_use(r->asked, r->tenant, r->query.api, e))
+                if (!e || !route_may_use(r->route, r->tenant, r->query.api, e))
                         return false;
                 d.fallbacks[d.n_fallbacks++] = e;
         }
@@ -64,10 +64,10 @@ static bool look_up(struct request *r, const struct kept *k, struct decision *re
 }
 
 /* The value must be in the arena, or copied there first: the decision's texts stay in it. */
-static enum metrics_recall understand(struct request *r, const struct cache_key *key, struct pm_str value, int64_t now_ms, struct kept *k,
+static enum metrics_recall understand(struct request *r, const struct cache_key *key, struct pm_str value, int64_t now_ms, struct cached_decision *k,
                                       struct decision *ret)
 {
-        if (kept_read(value, k) < 0 || k->key != key->hash)
+        if (decision_decode(value, k) < 0 || k->key != key->hash)
                 return RECALL_FOREIGN;
         if (k->ends_ms <= now_ms)
                 return RECALL_STALE;
@@ -94,7 +94,7 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
 {
         int64_t now_ms = cache_now_ms();
         struct decision d;
-        struct kept kept;
+        struct cached_decision kept;
         enum metrics_recall how = understand(r, &r->recall.decision, value, now_ms, &kept, &d);
 
         if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
@@ -107,7 +107,7 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
         count(r, CACHE_DECISIONS, from);
         d.how = from == RECALL_SHARED ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL;
         r->decision = d;
-        if (from == RECALL_SHARED && r->asked->cache.levels != CACHE_OFF) {
+        if (from == RECALL_SHARED && r->route->cache.levels != CACHE_OFF) {
                 (void)lru_put(cache_decisions(r->worker->cache), r->recall.decision.hash, r->recall.decision.local, value, kept.ends_ms, now_ms);
                 cache_publish(r->worker->cache);
         }
@@ -120,19 +120,19 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         struct recall *k = &r->recall;
         struct expert **candidates;
         struct decision d;
-        struct kept kept;
+        struct cached_decision kept;
         enum metrics_recall how = understand(r, &k->pin, value, cache_now_ms(), &kept, &d);
         bool all;
         size_t n;
 
         if (how == RECALL_LOCAL && !d.only && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
                 how = RECALL_STALE;
-        if (how == RECALL_LOCAL && route_candidates(r->asked, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
+        if (how == RECALL_LOCAL && route_candidates(r->route, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
                 how = RECALL_STALE;
         if (how != RECALL_LOCAL) {
                 count(r, CACHE_PINS, how);
                 k->pin_moved = true;
-                commons_remove(COMMONS_PINS, k->pin.hash, k->pin.local);
+                shared_cache_remove(SHARED_CACHE_PINS, k->pin.hash, k->pin.local);
                 return false;
         }
         count(r, CACHE_PINS, from);
@@ -140,7 +140,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         d.reason = arena_printf(&r->arena, "the conversation stays with %s, by %s", d.expert->name, k->pinned_by);
         d.n_fallbacks = 0;
         if (!d.only) /* what was said before is in each of its requests */
-                route_complete_fallbacks(&d, r->asked, candidates, n, &r->arena);
+                route_complete_fallbacks(&d, r->route, candidates, n, &r->arena);
         r->decision = d;
         k->pin_ends_ms = kept.ends_ms;
         return true;
@@ -197,7 +197,7 @@ static bool start_fetch(struct request *r)
                 fetch(r, FETCH_ANSWER, &k->answer, limit);
         if (k->pin.local.p && k->continues)
                 fetch(r, FETCH_PIN, &k->pin, limit);
-        if (k->decision.local.p && cache_shared_pays(c, r->asked))
+        if (k->decision.local.p && cache_shared_pays(c, r->route))
                 fetch(r, FETCH_DECISION, &k->decision, limit);
         return fetching(k);
 }
@@ -209,14 +209,14 @@ static struct pm_str *fetched(struct recall *k, enum recall_what what)
 
 /* ---- waiting for another's computation ----------------------------------------------------------------------------------- */
 
-static void on_landed(struct flight *f, struct pm_str value, bool failed)
+static void on_landed(struct singleflight *f, struct pm_str value, bool failed)
 {
-        struct recall *k = CONTAINER_OF(f, struct recall, flight);
+        struct recall *k = CONTAINER_OF(f, struct recall, singleflight);
         struct request *r = CONTAINER_OF(k, struct request, recall);
 
         if (k->timer)
                 event_free(TAKE(k->timer));
-        k->alone = failed; /* it would fail for us too, one after another */
+        k->no_wait = failed; /* it would fail for us too, one after another */
         if (value.p && copied(r, &value))
                 k->given = value;
         loop_wake(&r->worker->loop, &r->wake);
@@ -228,8 +228,8 @@ static void on_waited(evutil_socket_t fd, short what, void *arg)
 
         (void)fd, (void)what;
         event_free(TAKE(r->recall.timer));
-        flight_end(r->worker->cache, &r->recall.flight, (struct pm_str){ 0 }, false);
-        r->recall.alone = true;
+        singleflight_end(r->worker->cache, &r->recall.singleflight, (struct pm_str){ 0 }, false);
+        r->recall.no_wait = true;
         loop_wake(&r->worker->loop, &r->wake);
 }
 
@@ -240,18 +240,18 @@ static bool wait_for_other(struct request *r)
         int64_t left = MAX(k->deadline_us - now_us(), 0);
         struct timeval t = { left / 1000000, left % 1000000 };
 
-        if (k->alone || k->flight.leads)
+        if (k->no_wait || k->singleflight.is_leader)
                 return false;
-        k->flight.landed = on_landed;
-        if (flight_join(r->worker->cache, &k->flight, &k->decision))
+        k->singleflight.on_result = on_landed;
+        if (singleflight_join(r->worker->cache, &k->singleflight, &k->decision))
                 return false;
         k->timer = evtimer_new(r->worker->loop.base, on_waited, r);
         if (k->timer && evtimer_add(k->timer, &t) == 0)
                 return true;
         if (k->timer)
                 event_free(TAKE(k->timer));
-        flight_end(r->worker->cache, &k->flight, (struct pm_str){ 0 }, false);
-        k->alone = true;
+        singleflight_end(r->worker->cache, &k->singleflight, (struct pm_str){ 0 }, false);
+        k->no_wait = true;
         return false;
 }
 
@@ -259,12 +259,12 @@ static bool wait_for_other(struct request *r)
 
 static enum next begin(struct request *r)
 {
-        const struct route_cache *rc = &r->asked->cache;
+        const struct route_cache *rc = &r->route->cache;
         struct pm_str wish = h1_header(r->head, "x-pointsman-cache");
         struct recall *k = &r->recall;
 
         k->begun = true;
-        k->deadline_us = now_us() + r->asked->deadline_ms * 1000;
+        k->deadline_us = now_us() + r->route->deadline_ms * 1000;
         k->off = wish.n == 3 && strncasecmp(wish.p, "off", 3) == 0;
         k->refresh = wish.n == 7 && strncasecmp(wish.p, "refresh", 7) == 0;
         if (wish.n && !k->off && !k->refresh)
@@ -299,7 +299,7 @@ static bool recall_local(struct request *r)
         if (k->answer.local.p && can_ask(r))
                 return false; /* the answer may be there, and comes before all */
         if (k->pin.local.p && k->continues && !k->pin_moved) {
-                if (commons_get(COMMONS_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
+                if (shared_cache_get(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
                         return true;
                 if (can_ask(r))
                         return false; /* the pin may be there, and comes before a decision */
@@ -319,7 +319,7 @@ static bool recall_shared(struct request *r)
                 k->fetched_us = 0;
         }
         if (pin && take_pin(r, *pin, RECALL_SHARED)) {
-                commons_put(COMMONS_PINS, k->pin.hash, k->pin.local, *pin, k->pin_ends_ms, cache_now_ms());
+                shared_cache_put(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, *pin, k->pin_ends_ms, cache_now_ms());
                 return true;
         }
         if (recall_local(r)) /* what was left for the pin's sake */
@@ -331,7 +331,7 @@ static enum next recall(struct request *r)
 {
         struct recall *k = &r->recall;
 
-        if (!r->asked)
+        if (!r->route)
                 return GO; /* an expert was named */
         if (r->query.api == EXPERT_RESPONSES && !k->begun) {
                 switch (follow_find(r)) {
@@ -346,15 +346,15 @@ static enum next recall(struct request *r)
         }
         if (!k->begun) {
                 (void)begin(r);
-                if (r->ended || k->off || k->refresh || answers_recall(r, NULL) || recall_local(r))
+                if (r->response_done || k->off || k->refresh || answers_recall(r, NULL) || recall_local(r))
                         return GO;
         }
-        if (fetching(k) || k->flight.leader)
+        if (fetching(k) || k->singleflight.leader)
                 return WAIT;
         if (!k->fetched && start_fetch(r))
                 return WAIT;
-        if (!k->judged) {
-                k->judged = true;
+        if (!k->evaluated) {
+                k->evaluated = true;
                 if (answers_recall(r, fetched(k, FETCH_ANSWER)) || recall_shared(r))
                         return GO;
         }
@@ -392,22 +392,22 @@ enum next recall_step(struct request *r)
 /* ---- what is kept -------------------------------------------------------------------------------------------------------- */
 
 /* p NULL: no memory. */
-static struct pm_str kept_bytes(struct request *r, const struct kept *k)
+static struct pm_str kept_bytes(struct request *r, const struct cached_decision *k)
 {
-        size_t n = kept_size(k);
+        size_t n = decision_encoded_size(k);
         unsigned char *out = arena_alloc(&r->arena, n);
 
         if (!out)
                 return (struct pm_str){ 0 };
-        kept_write(k, out);
+        decision_encode(k, out);
         return (struct pm_str){ (const char *)out, n };
 }
 
-static struct kept kept_of(const struct decision *d, const struct cache_key *key, int64_t ends_ms)
+static struct cached_decision kept_of(const struct decision *d, const struct cache_key *key, int64_t ends_ms)
 {
-        struct kept k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .only = d->only, .key = key->hash, .expert = str(d->expert->name),
+        struct cached_decision k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .only = d->only, .key = key->hash, .expert = str(d->expert->name),
                           .router = str(d->router ? d->router->name : NULL), .category = str(d->category), .reason = str(d->reason),
-                          .extra = str(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)KEPT_FALLBACKS_MAX) };
+                          .extra = str(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)DECISION_FALLBACKS_MAX) };
 
         for (size_t i = 0; i < k.n_fallbacks; i++)
                 k.fallbacks[i] = str(d->fallbacks[i]->name);
@@ -416,15 +416,15 @@ static struct kept kept_of(const struct decision *d, const struct cache_key *key
 
 void recall_decided(struct request *r, const struct routing *x)
 {
-        const struct route_cache *rc = &r->asked->cache;
+        const struct route_cache *rc = &r->route->cache;
         const struct decision *d = &r->decision;
         struct recall *k = &r->recall;
         struct cache *c = r->worker->cache;
         int64_t now_ms = cache_now_ms();
-        struct kept kept;
+        struct cached_decision kept;
 
         if (d->how == DECISION_COMPUTED)
-                cache_computed(c, r->asked, now_us() - r->entered);
+                cache_computed(c, r->route, now_us() - r->step_started_us);
         if (d->how == DECISION_COMPUTED && x->keepable && k->decision.local.p) {
                 k->kept_ends_ms = now_ms + rc->time_ms - (int64_t)(k->decision.hash % (uint64_t)(rc->time_ms / JITTER + 1));
                 kept = kept_of(d, &k->decision, k->kept_ends_ms);
@@ -432,10 +432,10 @@ void recall_decided(struct request *r, const struct routing *x)
         }
         if (k->kept.p) {
                 (void)lru_put(cache_decisions(c), k->decision.hash, k->decision.local, k->kept, k->kept_ends_ms, now_ms);
-                k->keep_shared = cache_shared_pays(c, r->asked);
+                k->keep_shared = cache_shared_pays(c, r->route);
                 cache_publish(c);
         }
-        flight_end(c, &k->flight, k->kept, true);
+        singleflight_end(c, &k->singleflight, k->kept, true);
 }
 
 /* Written anew when a quarter of its time has gone: a busy conversation does not write with each turn. */
@@ -444,10 +444,10 @@ static void pin(struct request *r)
         const struct expert *e = r->attempt.expert;
         struct recall *k = &r->recall;
         struct decision d = r->decision;
-        int64_t now_ms = cache_now_ms(), lives = r->asked->cache.pin_ms;
+        int64_t now_ms = cache_now_ms(), lives = r->route->cache.pin_ms;
         struct redis *redis = cache_redis(r->worker->cache);
         struct pm_str value;
-        struct kept kept;
+        struct cached_decision kept;
 
         if (d.how == DECISION_PINNED && e == d.expert && k->pin_ends_ms - now_ms > lives - lives / 4)
                 return;
@@ -461,7 +461,7 @@ static void pin(struct request *r)
         value = kept_bytes(r, &kept);
         if (!value.p)
                 return;
-        commons_put(COMMONS_PINS, k->pin.hash, k->pin.local, value, kept.ends_ms, now_ms);
+        shared_cache_put(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, value, kept.ends_ms, now_ms);
         if (redis)
                 (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
 }
@@ -484,7 +484,7 @@ void recall_settle(struct request *r)
         struct recall *k = &r->recall;
         struct redis *redis = cache_redis(r->worker->cache);
 
-        if (!r->asked || !k->begun)
+        if (!r->route || !k->begun)
                 return;
         if (k->keep_shared && redis)
                 (void)redis_set(redis, NULL, k->decision.shared, k->kept, MAX(k->kept_ends_ms - cache_now_ms(), 1), SET_TIMEOUT_US);
@@ -502,6 +502,6 @@ void recall_finish(struct request *r)
                         redis_cancel(k->redis, &k->fetches[i].call);
         if (k->timer)
                 event_free(TAKE(k->timer));
-        flight_end(r->worker->cache, &k->flight, (struct pm_str){ 0 }, false);
+        singleflight_end(r->worker->cache, &k->singleflight, (struct pm_str){ 0 }, false);
         *k = (struct recall){ 0 };
 }

@@ -33,8 +33,8 @@ struct recall {
         bool begun;
         bool off, refresh;         /* x-pointsman-cache */
         bool fetched;              /* Redis was asked, with whatever result */
-        bool judged;               /* and what it said was looked at */
-        bool alone;                /* does not wait for others any more */
+        bool evaluated;               /* and what it said was looked at */
+        bool no_wait;                /* does not wait for others any more */
         bool continues;            /* the conversation has begun before, as far as one can see */
         bool keep_shared;          /* Redis is told the decision when the answer is out */
         bool pin_moved;            /* the pin that there was cannot be followed */
@@ -49,7 +49,7 @@ struct recall {
         int64_t fetched_us;        /* when Redis was asked */
         struct recall_fetch fetches[FETCHES];
         struct redis *redis;       /* whom */
-        struct flight flight;
+        struct singleflight singleflight;
         struct event *timer;       /* while it waits for another's computation */
 };
 
@@ -63,6 +63,6 @@ void recall_decided(struct request *r, const struct routing *x);
 void recall_begun(struct request *r);
 /* The answer is out: Redis is told what it is to know. */
 void recall_settle(struct request *r);
-/* Undoes what is in flight: at the request's end, or before its next query. */
+/* Undoes what is in singleflight: at the request's end, or before its next query. */
 void recall_finish(struct request *r);
 #endif

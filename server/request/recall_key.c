@@ -15,12 +15,12 @@ static struct pm_str str(const char *text)
 
 static const struct tenant *scope_of(const struct request *r)
 {
-        return r->asked->cache.share_all ? NULL : r->tenant;
+        return r->route->cache.share_all ? NULL : r->tenant;
 }
 
 static void sum_headers(struct request *r, struct cache *c)
 {
-        const struct route_cache *rc = &r->asked->cache;
+        const struct route_cache *rc = &r->route->cache;
 
         for (size_t i = 0; i < rc->n_headers; i++) {
                 uint64_t n = 0;
@@ -41,7 +41,7 @@ static void sum_headers(struct request *r, struct cache *c)
 /* All that the route's routers read, and nothing that they do not. */
 bool recall_decision_key(struct request *r)
 {
-        const struct route_cache *rc = &r->asked->cache;
+        const struct route_cache *rc = &r->route->cache;
         struct cache *c = r->worker->cache;
         unsigned char api = (unsigned char)r->query.api;
         struct pm_query q = { .n_messages = 0 };
@@ -67,7 +67,7 @@ bool recall_decision_key(struct request *r)
         if (rc->reads & PM_READS_TENANT)
                 cache_sum_text(c, str(r->tenant ? r->tenant->name : ""));
         sum_headers(r, c);
-        return cache_sum_key(c, r->generation, CACHE_KEY_DECISION, scope_of(r), r->asked, &r->arena, &r->recall.decision);
+        return cache_sum_key(c, r->generation, CACHE_KEY_DECISION, scope_of(r), r->route, &r->arena, &r->recall.decision);
 }
 
 /* The Responses API's `conversation`, a name or an object with one, or what clients put into metadata. */
@@ -142,5 +142,5 @@ bool recall_pin_key(struct request *r)
         if (strcmp(k->pinned_by, "its first messages") != 0)
                 k->continues = true; /* it may have begun with another gateway */
         sum_headers(r, c);
-        return cache_sum_key(c, r->generation, CACHE_KEY_PIN, r->tenant, r->asked, &r->arena, &k->pin);
+        return cache_sum_key(c, r->generation, CACHE_KEY_PIN, r->tenant, r->route, &r->arena, &k->pin);
 }

@@ -51,9 +51,9 @@ static struct http_reply begin(struct request *r, const char *type)
         const struct transfer *t = r->attempt.transfer;
         struct http_reply head = { .status = t->status, .content_type = type };
 
-        r->waited_us += r->ran - t->opened_us;
+        r->waited_us += r->woken_us - t->opened_us;
         head.headers = reply_headers(r, t);
-        r->begun = true;
+        r->headers_sent = true;
         r->status = t->status;
         recall_begun(r);
         return head;
@@ -168,7 +168,7 @@ static enum next pieces(struct request *r)
         size_t limit = (size_t)r->generation->limits.buffer;
         const char *fault;
 
-        if (!r->begun) {
+        if (!r->headers_sent) {
                 struct http_reply head;
 
                 fault = scan_rest(r) ? scan_fault(&x->scan, r->query.api) : "with something that is not a JSON object";
@@ -212,7 +212,7 @@ static enum next relay_answer(struct request *r)
 {
         struct transfer *t = r->attempt.transfer;
 
-        if (r->begun || evbuffer_get_length(t->in) >= (size_t)r->generation->limits.buffer)
+        if (r->headers_sent || evbuffer_get_length(t->in) >= (size_t)r->generation->limits.buffer)
                 return pieces(r);
         if (t->state == TRANSFER_DONE)
                 return whole(r);
@@ -238,7 +238,7 @@ static void send_event(struct request *r, struct pm_str bytes)
 {
         struct reading *x = &r->attempt.reading;
 
-        if (UNLIKELY(!r->begun)) {
+        if (UNLIKELY(!r->headers_sent)) {
                 reply_stream_begin(r, begin(r, "text/event-stream"));
                 r->streaming = true;
                 if (x->held_n)
@@ -253,8 +253,8 @@ static enum next broken(struct request *r, enum metrics_attempt how, enum expert
 {
         struct pm_str event;
 
-        if (!r->begun) {
-                r->tries = UINT16_MAX;
+        if (!r->headers_sent) {
+                r->attempts_here = UINT16_MAX;
                 return forward_failed(r, how, v, how == ATTEMPT_TIMEOUT ? 504 : 502, code, why ? why : "broke its stream");
         }
         r->end = "cut";
@@ -305,8 +305,8 @@ static enum next wind_up(struct request *r)
         (void)evbuffer_drain(t->in, evbuffer_get_length(t->in));
         if (t->state != TRANSFER_HEAD)
                 return complete(r);
-        if (!r->winding_up) {
-                r->winding_up = true;
+        if (!r->draining_upstream) {
+                r->draining_upstream = true;
                 r->end = "ok";
                 r->timer = evtimer_new(r->worker->loop.base, on_wound_up, r);
                 if (r->timer && evtimer_add(r->timer, &moment) == 0)
@@ -366,14 +366,14 @@ static enum next stream_over(struct request *r)
         const struct transfer *t = r->attempt.transfer;
         bool slow = t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME;
 
-        if (t->state == TRANSFER_DONE && r->begun && reading_has_all(&r->attempt.reading, ends_in_done(r) ? relay_asked_choices(r) : 0))
+        if (t->state == TRANSFER_DONE && r->headers_sent && reading_has_all(&r->attempt.reading, ends_in_done(r) ? relay_asked_choices(r) : 0))
                 return stream_complete(r);
         if (t->state == TRANSFER_DONE)
                 return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");
-        if (!r->begun && slow && forward_too_late(r, now_us()))
+        if (!r->headers_sent && slow && forward_too_late(r, now_us()))
                 return judge_transfer(r); /* the limit was the request's or the client's */
         return broken(r, slow ? ATTEMPT_TIMEOUT : ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
-                      t->error == TRANSFER_FIRST_TIME && !r->begun ? "expert_timeout" : slow ? "stream_stalled" : "stream_cut",
+                      t->error == TRANSFER_FIRST_TIME && !r->headers_sent ? "expert_timeout" : slow ? "stream_stalled" : "stream_cut",
                       arena_printf(&r->arena, "%s", t->error_text));
 }
 
@@ -402,7 +402,7 @@ static enum next stream_failed(struct request *r, const struct sse_event *e, con
 {
         const char *said, *why;
 
-        if (!r->begun)
+        if (!r->headers_sent)
                 return forward_refused(r, e->data);
         said = forward_said(r, e->data);
         why = *said ? arena_printf(&r->arena, "its stream says: %s", said) : "its stream says that it has failed";
@@ -445,7 +445,7 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
                 return stream_said_done(r);
         *ret_over = false;
         if (e->data.n == 0) { /* a comment keeps a connection alive, but promises nothing; clients take empty data for JSON */
-                if (r->begun && !e->has_data)
+                if (r->headers_sent && !e->has_data)
                         send_event(r, whole_event(r, e));
                 return GO;
         }
@@ -465,7 +465,7 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
                 follow_event(r, e->data);
         if (UNLIKELY(f.usage.n > 0) && !without_usage(r, e, &f))
                 return GO;
-        if (UNLIKELY(!x->first_token && !r->begun) && reading_hold(x, &r->arena, whole_event(r, e)))
+        if (UNLIKELY(!x->first_token && !r->headers_sent) && reading_hold(x, &r->arena, whole_event(r, e)))
                 return GO; /* another expert can still answer */
         send_event(r, whole_event(r, e));
         if (UNLIKELY(f.closes) && !ends_in_done(r)) { /* what these streams have in place of [DONE] */
@@ -551,9 +551,9 @@ enum next request_relay(struct request *r)
         const struct transfer *t = r->attempt.transfer;
         enum next n;
 
-        if (r->winding_up)
+        if (r->draining_upstream)
                 return wind_up(r);
-        if (now_us() > r->deadline && (r->begun || t->state == TRANSFER_HEAD)) /* bytes that trickle let no other limit pass */
+        if (now_us() > r->deadline && (r->headers_sent || t->state == TRANSFER_HEAD)) /* bytes that trickle let no other limit pass */
                 return broken(r, ATTEMPT_TIMEOUT, EXPERT_NEUTRAL, "request_timeout", "the request has taken longer than limits.request_time");
         if (UNLIKELY(r->attempt.reading.kind == READING_UNKNOWN)) {
                 n = look(r);

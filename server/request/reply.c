@@ -126,14 +126,14 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         struct text out = { .room = r->cors ? HEADERS_ROOM : HEADERS_ROOM / 2 };
         int64_t now = now_us();
 
-        r->overhead_us = MAX(now - r->began - r->waited_us - r->body_us, 0);
+        r->overhead_us = MAX(now - r->started_us - r->waited_us - r->body_us, 0);
         out.p = arena_alloc(&r->arena, out.room);
         if (!out.p)
                 return (struct pm_str){ 0 };
         PUT(&out, "x-request-id: "); /* made here: every byte of it may stand in a header */
         put(&out, r->id.p, r->id.n);
         PUT(&out, "\r\nopenai-processing-ms: ");
-        put_int(&out, (now - r->began) / 1000);
+        put_int(&out, (now - r->started_us) / 1000);
         PUT(&out, "\r\n");
         if (e) {
                 HEADER(&out, "x-pointsman-expert", e->name);
@@ -162,9 +162,9 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         PUT(&out, "x-pointsman-overhead-us: ");
         put_int(&out, r->overhead_us);
         PUT(&out, "\r\nserver-timing: parse;dur=");
-        put_ms(&out, r->spent[STEP_parse]);
+        put_ms(&out, r->step_us[STEP_parse]);
         PUT(&out, ", route;dur=");
-        put_ms(&out, r->spent[STEP_route]);
+        put_ms(&out, r->step_us[STEP_route]);
         PUT(&out, ", expert;dur=");
         put_ms(&out, r->waited_us);
         PUT(&out, "\r\nx-content-type-options: nosniff\r\n");
@@ -298,7 +298,7 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
         }
         http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = { lines.p, lines.n } }, body);
         r->bytes_out = (int64_t)body.n;
-        r->begun = true;
+        r->headers_sent = true;
         return request_answered(r);
 }
 
@@ -312,7 +312,7 @@ void reply_refusal(struct request *r, const struct transfer *t, int status, stru
                 put(&lines, common.p, common.n);
                 put_retry(r, &lines, status);
         }
-        r->begun = true;
+        r->headers_sent = true;
         r->status = status;
         r->bytes_out = (int64_t)body.n;
         http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = { lines.p, lines.n } }, body);
@@ -344,7 +344,7 @@ enum next reply_preflight(struct request *r)
         r->status = 204;
         r->end = "ok";
         http_reply(r->conn, &(struct http_reply){ .status = 204, .headers = { t.p, t.n } }, (struct pm_str){ "", 0 });
-        r->begun = true;
+        r->headers_sent = true;
         return request_answered(r);
 }
 
@@ -354,7 +354,7 @@ enum next reply_json(struct request *r, int status, struct pm_str body)
         r->end = "ok";
         http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = reply_headers(r, NULL) }, body);
         r->bytes_out = (int64_t)body.n;
-        r->begun = true;
+        r->headers_sent = true;
         return request_answered(r);
 }
 
@@ -364,7 +364,7 @@ enum next reply_buffer(struct request *r, int status, const char *content_type, 
         r->end = "ok";
         r->bytes_out = (int64_t)evbuffer_get_length(body);
         http_reply_buffer(r->conn, &(struct http_reply){ .status = status, .content_type = content_type, .headers = reply_headers(r, NULL) }, body);
-        r->begun = true;
+        r->headers_sent = true;
         return request_answered(r);
 }
 

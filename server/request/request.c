@@ -53,14 +53,14 @@ static enum next cut_short(struct request *r)
 {
         r->end = "shutdown";
         attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
-        return r->begun ? relay_cut_short(r)
+        return r->headers_sent ? relay_cut_short(r)
                         : reply_error(r, 503, NULL, "shutting_down", "the gateway is shutting down, and limits.drain_time has passed; ask again");
 }
 
 /* The gateway's limit does not run while the gateway does not; the client's does. */
 static void take_missed(struct request *r)
 {
-        (void)loop_clock(&r->worker->loop, r->ran);
+        (void)loop_clock(&r->worker->loop, r->woken_us);
         if (r->missed_us == r->worker->loop.missed_us)
                 return;
         r->deadline += r->worker->loop.missed_us - r->missed_us;
@@ -75,17 +75,17 @@ static void request_run(void *arg)
         struct http_conn *c = r->conn;
         enum next next = GO;
 
-        r->ran = now_us();
+        r->woken_us = now_us();
         take_missed(r);
         while (next == GO) {
                 enum step at = r->at;
 
-                next = UNLIKELY(r->cut_short && !r->ended && !r->winding_up) ? cut_short(r) : steps[at].run(r);
+                next = UNLIKELY(r->cut_short && !r->response_done && !r->draining_upstream) ? cut_short(r) : steps[at].run(r);
                 if (next == GO) {
                         int64_t now = now_us();
 
-                        r->spent[at] += now - r->entered;
-                        r->entered = now;
+                        r->step_us[at] += now - r->step_started_us;
+                        r->step_started_us = now;
                         if (r->at == at)
                                 r->at++;
                         if (!progress(&r->worker->loop, LOOP_STEPS, distance(r) > before)) {
@@ -104,7 +104,7 @@ static void request_run(void *arg)
 
 enum next request_answered(struct request *r)
 {
-        r->ended = true;
+        r->response_done = true;
         r->at = STEP_settle;
         return GO;
 }
@@ -136,7 +136,7 @@ static enum next check_key(struct request *r)
         if (!tenant_enter(t)) {
                 metrics_tenant(r->worker->loop.metrics, t->metric, 1);
                 r->limited = t;
-                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
+                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in singleflight, which is its limit",
                                    t->name, t->max_in_flight);
         }
         metrics_tenant(r->worker->loop.metrics, t->metric, 0);
@@ -183,7 +183,7 @@ static enum next request_admit(struct request *r)
                 return reply_preflight(r);
         if (!r->api)
                 return reply_error(r, 404, NULL, "unknown_url", "there is nothing at %.*s", (int)MIN(h->path.n, 200), h->path.p);
-        if (page_check(r) == GO && r->ended)
+        if (page_check(r) == GO && r->response_done)
                 return GO; /* refused */
         if (r->cors && is_preflight(h))
                 return reply_preflight(r);
@@ -194,7 +194,7 @@ static enum next request_admit(struct request *r)
                 r->no_retry = true;
                 return reply_error(r, 508, NULL, "loop_detected", "the request goes round: %s", why);
         }
-        if (check_key(r) == GO && r->ended)
+        if (check_key(r) == GO && r->response_done)
                 return GO; /* refused */
         r->kind = r->api->kind;
         return r->api->answer ? r->api->answer(r) : check_body(r);
@@ -207,13 +207,13 @@ static enum next request_parse(struct request *r)
         static char empty[1];
 
         if (r->body_status) {
-                r->body_us = r->ran - r->began;
+                r->body_us = r->woken_us - r->started_us;
                 return reply_error(r, r->body_status, NULL, r->body_status == 413 ? "body_too_large" : r->body_status == 503 ? "overloaded" : NULL, "%s",
                                    r->body_why);
         }
         if (!r->body_end)
                 return WAIT;
-        r->entered = MAX(r->entered, r->began + r->body_us); /* waiting for the client is not parsing */
+        r->step_started_us = MAX(r->step_started_us, r->started_us + r->body_us); /* waiting for the client is not parsing */
         if (!r->body)
                 r->body = empty;
         return r->kind->parse(r);
@@ -257,7 +257,7 @@ enum next request_resolve(struct request *r)
                 return no_such_model(r);
         if (e && r->api->wire && !(e->apis & r->api->wire))
                 return reply_error(r, 400, "model", "unsupported_api", "expert '%s' does not offer %s", e->name, r->api->path);
-        r->asked = route;
+        r->route = route;
         if (e)
                 r->decision = (struct decision){ .how = DECISION_NAMED, .expert = e };
         return GO;
@@ -266,7 +266,7 @@ enum next request_resolve(struct request *r)
 static enum next chat_parse(struct request *r)
 {
         (void)request_read(r);
-        return r->ended ? GO : request_resolve(r);
+        return r->response_done ? GO : request_resolve(r);
 }
 
 /* ---- 3. recall: recall.c ---- */
@@ -289,7 +289,7 @@ static void orphan_back(void *arg)
         struct request *r = arg;
 
         r->orphans--;
-        if (r->over && r->orphans == 0)
+        if (r->released && r->orphans == 0)
                 request_release(r);
 }
 
@@ -303,9 +303,9 @@ void request_asked(struct request *r)
 struct routing_call request_call(struct request *r)
 {
         return (struct routing_call){
-                .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head, .tenant = r->tenant, .route = r->asked,
+                .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head, .tenant = r->tenant, .route = r->route,
                 .id = r->id, .owner = &r->wake, .deadline_us = r->recall.deadline_us,
-                .wish = r->recall.off ? ERRAND_OFF : r->recall.refresh ? ERRAND_REFRESH : ERRAND_ANY,
+                .wish = r->recall.off ? CALLOUT_UNCACHED : r->recall.refresh ? CALLOUT_REFRESH : CALLOUT_CACHED,
         };
 }
 
@@ -323,13 +323,13 @@ enum next request_ask(struct request *r, const struct routing_call *call)
 /* Where a conversation stays gives way only to a decision for one expert and no other. */
 enum next request_decide(struct request *r, bool explain)
 {
-        bool insisting = r->asked && r->asked->insists && r->decision.expert && r->decision.how == DECISION_PINNED;
+        bool insisting = r->route && r->route->insists && r->decision.expert && r->decision.how == DECISION_PINNED;
         struct routing_call call;
 
-        if (!r->asked)
+        if (!r->route)
                 return GO; /* an expert was named */
         if (r->decision.expert && !insisting) { /* recalled */
-                metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
+                metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
                 return GO;
         }
         call = request_call(r);
@@ -338,11 +338,11 @@ enum next request_decide(struct request *r, bool explain)
         call.explain = explain;
         if (request_ask(r, &call) == WAIT)
                 return WAIT;
-        if (r->ended)
+        if (r->response_done)
                 return GO;
         if (!insisting || r->routing->decision.only)
                 r->decision = r->routing->decision;
-        metrics_route(r->worker->loop.metrics, r->asked->metric, (int)r->decision.how);
+        metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
         if (!insisting)
                 recall_decided(r, r->routing);
         request_asked(r);
@@ -361,7 +361,7 @@ static enum next chat_route(struct request *r)
 {
         if (request_decide(r, false) == WAIT)
                 return WAIT;
-        return r->ended ? GO : forward_may(r);
+        return r->response_done ? GO : forward_may(r);
 }
 
 const struct request_kind request_chat = { .parse = chat_parse, .recall = recall_step, .route = chat_route, .forwards = true };
@@ -415,9 +415,9 @@ static struct request *request_begin(void *owner, struct http_conn *c, const str
         r->head = head;
         r->wake = (struct wake){ .fn = request_run, .arg = r };
         r->tokens_in = r->tokens_out = r->least_tokens = -1;
-        r->began = r->entered = now_us();
-        r->deadline = r->began + g->limits.request_time * 1000;
-        (void)loop_clock(&w->loop, r->began);
+        r->started_us = r->step_started_us = now_us();
+        r->deadline = r->started_us + g->limits.request_time * 1000;
+        (void)loop_clock(&w->loop, r->started_us);
         r->missed_us = w->loop.missed_us;
         r->id = new_id(w, &r->arena);
         loop_wake(&w->loop, &r->wake);
@@ -457,7 +457,7 @@ static bool body_grow(struct request *r, size_t need)
 
 static void request_body(struct request *r, const char *p, size_t n)
 {
-        if (r->ended || r->body_status || n == 0)
+        if (r->response_done || r->body_status || n == 0)
                 return;
         if (r->body_n + n > (size_t)r->generation->limits.body) {
                 r->body_status = 413;
@@ -479,13 +479,13 @@ static void request_body(struct request *r, const char *p, size_t n)
 static void request_body_end(struct request *r)
 {
         r->body_end = true;
-        r->body_us = now_us() - r->began;
+        r->body_us = now_us() - r->started_us;
         loop_wake(&r->worker->loop, &r->wake);
 }
 
 static void request_body_failed(struct request *r, int status, const char *why)
 {
-        if (r->ended || r->body_status)
+        if (r->response_done || r->body_status)
                 return;
         r->body_status = status;
         r->body_why = why;
@@ -508,11 +508,11 @@ static void request_drop(struct request *r, enum request_drop_why why)
         static const char *const ends[] = { [DROP_CLIENT_LEFT] = "client_left", [DROP_DEADLINE] = "deadline",
                                             [DROP_SHUTDOWN] = "shutdown", [DROP_CLIENT_STUCK] = "client_stuck", [DROP_NO_PROGRESS] = "no_progress" };
 
-        bool whole = r->winding_up && http_backlog(r->conn) == 0; /* the client has taken all there was */
+        bool whole = r->draining_upstream && http_backlog(r->conn) == 0; /* the client has taken all there was */
 
-        r->spent[r->at] += now_us() - r->entered;
+        r->step_us[r->at] += now_us() - r->step_started_us;
         if (r->at == STEP_parse && !r->body_end)
-                r->body_us = now_us() - r->began;
+                r->body_us = now_us() - r->started_us;
         if (!whole && (!r->end || strcmp(r->end, "ok") == 0))
                 r->end = ends[why];
         if (!whole && why == DROP_CLIENT_LEFT)
@@ -555,7 +555,7 @@ static void request_free(struct request *r)
                 r->kind->finish(r);
         loop_unwake(&r->worker->loop, &r->wake);
         request_asked(r);
-        r->over = true;
+        r->released = true;
         if (r->orphans == 0)
                 request_release(r);
 }

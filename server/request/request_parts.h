@@ -21,7 +21,7 @@
 #include "reading.h"
 #include "recall.h"
 #include "request.h"
-#include "route.h"
+#include "routing.h"
 #include "upstream.h"
 #include "worker.h"
 
@@ -83,10 +83,10 @@ struct request {
         struct evbuffer *out;        /* the answer, where it is ours */
 
         /* where it goes */
-        const struct route *asked;   /* NULL: the client named an expert */
+        const struct route *route;   /* NULL: the client named an expert */
         struct routing *routing;
         unsigned orphans;            /* routings whose pool job still works on our memory */
-        bool over;                   /* only the orphans keep us */
+        bool released;                   /* only the orphans keep us */
         struct decision decision;
         struct recall recall;
         struct follow follow;
@@ -96,9 +96,9 @@ struct request {
         /* how it gets there */
         struct attempt attempt;
         unsigned attempts;
-        size_t turn;                 /* in decision.expert, fallbacks... */
-        unsigned tries;              /* at this expert */
-        uint64_t tried;              /* endpoints of this expert, a bit each */
+        size_t expert_index;                 /* in decision.expert, fallbacks... */
+        unsigned attempts_here;              /* at this expert */
+        uint64_t tried_mask;              /* endpoints of this expert, a bit each */
         bool waited;                 /* for a Retry-After, once */
         int64_t waits_since;         /* for that; 0: it does not */
         int64_t longer_than;         /* tokens: experts whose context is known to be no longer are passed over */
@@ -115,11 +115,11 @@ struct request {
         const struct tenant *limited; /* whose limit refused it: for the log, nothing to give back */
 
         /* what came back */
-        bool begun;                  /* the reply's head is out: no other expert can answer any more */
+        bool headers_sent;                  /* the reply's head is out: no other expert can answer any more */
         bool streaming;              /* begun in pieces, or server-sent events */
         bool cut_short;              /* the gateway ends: it may not run on */
-        bool winding_up;             /* the client has all, the expert's last chunk has not come */
-        bool ended;                  /* the reply is complete or cut: nothing more goes out */
+        bool draining_upstream;             /* the client has all, the expert's last chunk has not come */
+        bool response_done;                  /* the reply is complete or cut: nothing more goes out */
         int status;                  /* as answered; 0: nothing was */
         int64_t tokens_in, tokens_out;
         int64_t bytes_out;
@@ -127,10 +127,10 @@ struct request {
         const char *error;           /* for the log */
 
         /* when: now_us() */
-        int64_t began, entered, ran, deadline; /* ran: the steps were last woken */
+        int64_t started_us, step_started_us, woken_us, deadline; /* woken_us: the steps were last woken */
         int64_t missed_us;                     /* by loop_clock(), as far as `deadline` has been moved */
         int64_t patience;            /* so long the client waits for an answer to begin; 0: as long as it takes */
-        int64_t spent[STEPS];
+        int64_t step_us[STEPS];
         int64_t waited_us;           /* for experts, so far */
         int64_t body_us;             /* for the client's body */
         int64_t overhead_us;         /* ours, as the reply's head says */
@@ -166,7 +166,7 @@ enum next request_read(struct request *r);
 enum next request_bad_body(struct request *r, const struct query_error *why);
 /* Whom r->query.model means: an expert, or a route of which the routers are asked.  GO, or r is answered. */
 enum next request_resolve(struct request *r);
-/* The routers of r->asked as `call` wants it, begun from request_call() with what is particular: WAIT, or GO: done, or r is answered. */
+/* The routers of r->route as `call` wants it, begun from request_call() with what is particular: WAIT, or GO: done, or r is answered. */
 struct routing_call request_call(struct request *r);
 enum next request_ask(struct request *r, const struct routing_call *call);
 /* The decision for r->query, recalled or asked for: WAIT; or GO with it, or r is answered. */

@@ -17,7 +17,7 @@ static double cost_of(const struct expert *e, int64_t in, int64_t out)
 /* A whole answer's first byte comes when all of it is there: it is no first token. */
 static int64_t first_token_us(const struct request *r)
 {
-        return r->query.stream && r->first_token ? r->first_token - r->began : 0;
+        return r->query.stream && r->first_token ? r->first_token - r->started_us : 0;
 }
 
 static void observe(struct request *r, const struct expert *e, double cost, int64_t total_us)
@@ -57,7 +57,7 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
         log_str(&l, "method", r->head->method_text);
         log_str(&l, "path", r->head->path);
         log_str(&l, "model", r->query.model);
-        log_text(&l, "route", r->asked ? r->asked->name : NULL);
+        log_text(&l, "route", r->route ? r->route->name : NULL);
         log_text(&l, "router", d->router ? d->router->name : NULL);
         log_text(&l, "category", d->category);
         if (d->confidence > 0)
@@ -83,8 +83,8 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
                 log_int(&l, "ttft_us", first_token_us(r));
         log_int(&l, "total_us", total_us);
         for (int i = 0; i < STEP_settle; i++)
-                if (r->spent[i])
-                        log_int(&l, keys[i], r->spent[i]);
+                if (r->step_us[i])
+                        log_int(&l, keys[i], r->step_us[i]);
         log_text(&l, "client", http_peer(r->conn));
         log_text(&l, "end", r->end);
         log_text(&l, "error", r->error);
@@ -100,7 +100,7 @@ enum next request_settle(struct request *r)
         };
         struct metrics_shard *m = r->worker->loop.metrics;
         const struct expert *e = r->attempt.expert ? r->attempt.expert : r->attempts ? r->decision.expert : NULL;
-        int64_t total = now_us() - r->began;
+        int64_t total = now_us() - r->started_us;
         double cost;
 
         if (!r->end)
@@ -109,10 +109,10 @@ enum next request_settle(struct request *r)
                 r->waited_us += now_us() - r->waits_since;
         recall_settle(r);
         for (int i = 0; i < STEP_settle; i++)
-                if (r->spent[i])
-                        metrics_time(m, metric_of[i], r->spent[i]);
+                if (r->step_us[i])
+                        metrics_time(m, metric_of[i], r->step_us[i]);
         metrics_time(m, METRICS_TOTAL, total);
-        metrics_time(m, METRICS_OVERHEAD, MAX(r->begun ? r->overhead_us : total - r->waited_us - r->body_us, 0));
+        metrics_time(m, METRICS_OVERHEAD, MAX(r->headers_sent ? r->overhead_us : total - r->waited_us - r->body_us, 0));
         if (first_token_us(r))
                 metrics_time(m, METRICS_FIRST_TOKEN, first_token_us(r));
         metrics_request(m, r->api ? r->api->metric : METRICS_OTHER, r->status);

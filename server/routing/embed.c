@@ -161,7 +161,7 @@ static bool take_kept(struct embed *e, struct pm_str value)
 
 static void read_answer(struct embed *e)
 {
-        const struct ask *a = &e->ask;
+        const struct exchange *a = &e->ask;
 
         if (a->status != PM_OK)
                 failed(e, a->status, "%s", a->error);
@@ -194,7 +194,7 @@ static void ask_backend(struct embed *e)
         n += (size_t)snprintf(body + n, room - n, "\",\"input\":\"");
         n += js_escape(e->text, body + n);
         n += (size_t)snprintf(body + n, room - n, "\"}");
-        ask_start(&e->ask, e->worker, a, &e->wake, e->embedder->expert, e->embedder->path, (struct pm_str){ body, n }, e->timeout_ms, REPLY_MAX);
+        exchange_start(&e->ask, e->worker, a, &e->wake, e->embedder->expert, e->embedder->path, (struct pm_str){ body, n }, e->timeout_ms, REPLY_MAX);
 }
 
 /* On as far as it goes now. */
@@ -263,6 +263,6 @@ void embed_cancel(struct embed *e)
                 return;
         loop_unwake(e->lookup.loop, e->owner);
         lookup_cancel(&e->lookup);
-        ask_cancel(&e->ask); /* takes e->wake off too */
+        exchange_cancel(&e->ask); /* takes e->wake off too */
         e->done = true;
 }

@@ -9,7 +9,7 @@
 #ifndef PM_EMBED_H
 #define PM_EMBED_H
 
-#include "ask.h"
+#include "exchange.h"
 #include "lookup.h"
 
 struct embedder;
@@ -17,7 +17,7 @@ struct generation;
 
 /* Lives inside its owner, who is woken once, when `done` has become true. */
 struct embed {
-        struct ask ask;
+        struct exchange ask;
         struct lookup lookup;
         struct worker *worker;
         struct wake wake;

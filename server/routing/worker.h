@@ -14,20 +14,20 @@
 
 struct api;
 struct cache;
-struct errands;
+struct callouts;
 struct gateway;
 struct generation;
 struct pool;
 struct upstream;
-struct writer;
+struct event_log;
 
 struct worker {
         struct loop loop;
         struct generation *generation; /* what the next request takes; replaced by a message */
         struct upstream *upstream;     /* transfers to experts */
         struct cache *cache;           /* decisions that are kept */
-        struct errands *errands;       /* what routers have sent for in the background */
-        struct writer *writer;         /* of feedback */
+        struct callouts *callouts;       /* what routers have sent for in the background */
+        struct event_log *event_log;         /* of feedback */
         struct pool *pool;             /* shared by all */
         struct gateway *gateway;
         const struct api *apis;        /* our paths, n_apis of them */

@@ -26,9 +26,9 @@ struct socket_watch {
         struct event event;
 };
 
-static struct curl_passage *of(struct passage *a)
+static struct curl_transfer *of(struct transfer_base *a)
 {
-        return CONTAINER_OF(a, struct curl_passage, a);
+        return CONTAINER_OF(a, struct curl_transfer, a);
 }
 
 /* ---- what rests too long ------------------------------------------------------------------------------------------------ */
@@ -73,19 +73,19 @@ int64_t curl_sweep(struct curl *c, int64_t now)
 
 /* ---- the loop ----------------------------------------------------------------------------------------------------------- */
 /* libcurl looks at it on its next turn. */
-static void nudge(struct curl_passage *p)
+static void nudge(struct curl_transfer *p)
 {
         (void)curl_easy_pause(p->easy, CURLPAUSE_SEND);
         (void)curl_easy_pause(p->easy, CURLPAUSE_CONT);
 }
 
 /* A stream on that HTTP/2 connection, rather one that is not paused.  NULL: nobody. */
-static struct curl_passage *stream_on(const struct curl *c, int fd, const struct curl_passage *but)
+static struct curl_transfer *stream_on(const struct curl *c, int fd, const struct curl_transfer *but)
 {
-        struct curl_passage *paused = NULL;
+        struct curl_transfer *paused = NULL;
 
-        for (struct passage *a = c->upstream->open; a; a = a->next) {
-                struct curl_passage *p = of(a);
+        for (struct transfer_base *a = c->upstream->open; a; a = a->next) {
+                struct curl_transfer *p = of(a);
 
                 if (a->transport != &curl_transport || p == but || !p->run.running || p->run.over || !p->run.h2 || p->run.fd != fd)
                         continue;
@@ -100,14 +100,14 @@ static struct curl_passage *stream_on(const struct curl *c, int fd, const struct
  * its deadline.  One that is paused looks when it goes on. */
 static void tell_next(struct curl *c)
 {
-        struct curl_passage *p = c->left ? stream_on(c, c->left_fd, NULL) : NULL;
+        struct curl_transfer *p = c->left ? stream_on(c, c->left_fd, NULL) : NULL;
 
         c->left = false;
         if (p && !p->run.paused)
                 nudge(p);
 }
 
-void curl_left(const struct curl_passage *p)
+void curl_left(const struct curl_transfer *p)
 {
         if (!p->run.h2 || p->run.fd < 0)
                 return;
@@ -126,7 +126,7 @@ static void collect(struct curl *c)
                 if (m->msg != CURLMSG_DONE || curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) != CURLE_OK)
                         continue;
                 if (private)
-                        (void)curl_ended((struct curl_passage *)(void *)private, m->data.result);
+                        (void)curl_ended((struct curl_transfer *)(void *)private, m->data.result);
                 else
                         broom_destroy(c);
         }
@@ -225,7 +225,7 @@ static struct curl *curl_create(struct upstream *u)
 }
 
 /* ---- handles ------------------------------------------------------------------------------------------------------------ */
-static void handle_destroy(struct curl_passage *p)
+static void handle_destroy(struct curl_transfer *p)
 {
         curl_easy_cleanup(p->easy);
         curl_slist_free_all(p->lines);
@@ -238,7 +238,7 @@ static void handle_destroy(struct curl_passage *p)
 
 void curl_destroy(struct curl *c)
 {
-        struct curl_passage *p;
+        struct curl_transfer *p;
 
         if (!c)
                 return;
@@ -254,9 +254,9 @@ void curl_destroy(struct curl *c)
         free(c);
 }
 
-static struct curl_passage *handle_take(struct curl *c)
+static struct curl_transfer *handle_take(struct curl *c)
 {
-        struct curl_passage *p = c->free;
+        struct curl_transfer *p = c->free;
 
         if (p) {
                 c->free = p->free_next;
@@ -276,7 +276,7 @@ static struct curl_passage *handle_take(struct curl *c)
 }
 
 /* Only one that has done well: what libcurl left in it after anything else is not known. */
-static void handle_give_back(struct curl_passage *p)
+static void handle_give_back(struct curl_transfer *p)
 {
         struct curl *c = p->curl;
 
@@ -292,7 +292,7 @@ static void handle_give_back(struct curl_passage *p)
 }
 
 /* A reader whose next byte begins an answer. */
-static bool reader_ready(struct curl_passage *p, size_t head_max)
+static bool reader_ready(struct curl_transfer *p, size_t head_max)
 {
         if (p->h1 && p->head_max == head_max) {
                 h1_reset(p->h1);
@@ -305,7 +305,7 @@ static bool reader_ready(struct curl_passage *p, size_t head_max)
 }
 
 /* ---- requests ----------------------------------------------------------------------------------------------------------- */
-struct curl_slot *curl_slot_of(struct curl_passage *p)
+struct curl_slot *curl_slot_of(struct curl_transfer *p)
 {
         return &p->curl->slots[p->a.call.endpoint->state->slot];
 }
@@ -327,12 +327,12 @@ static bool room_for_slot(struct curl *c, unsigned slot)
 }
 
 /* Gives what was kept to curl_on_body(), which may pause again. */
-static void resume(struct curl_passage *p)
+static void resume(struct curl_transfer *p)
 {
         CURLcode r;
 
         p->run.paused = false;
-        passage_deadline(&p->a, now_us() + p->a.call.idle_ms * 1000);
+        transfer_deadline(&p->a, now_us() + p->a.call.idle_ms * 1000);
         r = curl_easy_pause(p->easy, CURLPAUSE_CONT);
         if (r != CURLE_OK && p->a.t.state != TRANSFER_FAILED)
                 curl_fail(p, r);
@@ -340,9 +340,9 @@ static void resume(struct curl_passage *p)
 
 /* libcurl 7.88 leaves the RST_STREAM of a stream that is given up in a buffer until another stream sends or receives.  To go on after
  * a pause is to send: the window. */
-void curl_flush(const struct curl_passage *p)
+void curl_flush(const struct curl_transfer *p)
 {
-        struct curl_passage *other = p->run.h2 && p->run.fd >= 0 ? stream_on(p->curl, p->run.fd, p) : NULL;
+        struct curl_transfer *other = p->run.h2 && p->run.fd >= 0 ? stream_on(p->curl, p->run.fd, p) : NULL;
 
         if (other && other->run.paused)
                 resume(other);
@@ -351,7 +351,7 @@ void curl_flush(const struct curl_passage *p)
 }
 
 /* An unfinished answer is cancelled at the expert: by the end of its connection, or by RST_STREAM if others use that. */
-static void stop(struct curl_passage *p)
+static void stop(struct curl_transfer *p)
 {
         if (!p->run.running)
                 return;
@@ -367,7 +367,7 @@ static void stop(struct curl_passage *p)
 }
 
 /* What a kept handle does not take, a new one may. */
-static bool request_set(struct curl_passage *p)
+static bool request_set(struct curl_transfer *p)
 {
         CURL *other;
 
@@ -385,21 +385,21 @@ static bool request_set(struct curl_passage *p)
         return curl_request_set(p);
 }
 
-static void start(struct curl_passage *p)
+static void start(struct curl_transfer *p)
 {
         const struct upstream_call *call = &p->a.call;
         CURLMcode r;
 
         if (!request_set(p)) {
                 p->run.failed = true;
-                passage_fail(&p->a, p->run.refused[0] ? TRANSFER_LOCAL : TRANSFER_MEMORY, "%s",
+                transfer_fail(&p->a, p->run.refused[0] ? TRANSFER_LOCAL : TRANSFER_MEMORY, "%s",
                              p->run.refused[0] ? p->run.refused : "no memory for the request");
                 return;
         }
         r = curl_multi_add_handle(p->curl->multi, p->easy);
         if (r != CURLM_OK) {
                 p->run.failed = true;
-                passage_fail(&p->a, r == CURLM_OUT_OF_MEMORY ? TRANSFER_MEMORY : TRANSFER_LOCAL, "libcurl does not begin: %s", curl_multi_strerror(r));
+                transfer_fail(&p->a, r == CURLM_OUT_OF_MEMORY ? TRANSFER_MEMORY : TRANSFER_LOCAL, "libcurl does not begin: %s", curl_multi_strerror(r));
                 return;
         }
         p->run.running = true;
@@ -407,10 +407,10 @@ static void start(struct curl_passage *p)
         (void)loop_clock(p->a.t.loop, now_us());
         p->run.missed_us = p->a.t.loop->missed_us;
         curl_slot_of(p)->running++;
-        passage_deadline(&p->a, now_us() + (call->connect_ms + call->first_ms) * 1000);
+        transfer_deadline(&p->a, now_us() + (call->connect_ms + call->first_ms) * 1000);
 }
 
-void curl_again(struct curl_passage *p)
+void curl_again(struct curl_transfer *p)
 {
         int64_t body_n = p->run.body_n;
 
@@ -421,41 +421,41 @@ void curl_again(struct curl_passage *p)
         start(p);
 }
 
-static struct passage *curl_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
+static struct transfer_base *curl_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
 {
         struct curl *c = u->curl ? u->curl : (u->curl = curl_create(u));
-        struct curl_passage *p = c && room_for_slot(c, call->endpoint->state->slot) ? handle_take(c) : NULL;
+        struct curl_transfer *p = c && room_for_slot(c, call->endpoint->state->slot) ? handle_take(c) : NULL;
 
         if (!p)
                 return NULL;
-        if (!reader_ready(p, call->head_max) || !passage_init(&p->a, u, &curl_transport, call, wake, now_us())) {
+        if (!reader_ready(p, call->head_max) || !transfer_init(&p->a, u, &curl_transport, call, wake, now_us())) {
                 handle_destroy(p);
                 return NULL;
         }
         p->run = (struct curl_run){ .fd = -1 };
         for (size_t i = 0; i < call->n_body; i++)
                 p->run.body_n += (int64_t)call->body[i].iov_len;
-        if (passage_path_ok(&p->a))
+        if (transfer_path_ok(&p->a))
                 start(p);
         return &p->a;
 }
 
-static void curl_consumed(struct passage *a)
+static void curl_consumed(struct transfer_base *a)
 {
-        struct curl_passage *p = of(a);
+        struct curl_transfer *p = of(a);
 
         if (p->run.paused && a->t.state == TRANSFER_HEAD && evbuffer_get_length(a->t.in) < a->call.high_water)
                 resume(p);
 }
 
-static void curl_expired(struct passage *a, int64_t now)
+static void curl_expired(struct transfer_base *a, int64_t now)
 {
-        struct curl_passage *p = of(a);
+        struct curl_transfer *p = of(a);
 
         if (p->run.unproved) {
                 p->run.unproved = false;
                 if (!upstream_socket_gone(p->run.fd)) {
-                        passage_deadline(a, MAX(p->run.sent_us + a->call.first_ms * 1000, now));
+                        transfer_deadline(a, MAX(p->run.sent_us + a->call.first_ms * 1000, now));
                         return;
                 }
                 (void)shutdown(p->run.fd, SHUT_RDWR); /* nor is it there for others */
@@ -465,17 +465,17 @@ static void curl_expired(struct passage *a, int64_t now)
         stop(p);
         p->run.failed = true;
         if (p->run.connected)
-                passage_fail_late(a);
+                transfer_fail_late(a);
         else
                 curl_fail(p, CURLE_OPERATION_TIMEDOUT);
 }
 
-static void curl_close(struct passage *a)
+static void curl_close(struct transfer_base *a)
 {
-        struct curl_passage *p = of(a);
+        struct curl_transfer *p = of(a);
 
         stop(p);
-        passage_finish(a);
+        transfer_finish(a);
         curl_slist_free_all(TAKE(p->lines));
         curl_slist_free_all(TAKE(p->resolve));
         p->curl->used_us = now_us();

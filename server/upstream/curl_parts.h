@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * curl_parts.h - between curl.c (the multi handle on our loop, passages), curl_request.c (what libcurl is told), curl_answer.c (what
+ * curl_parts.h - between curl.c (the multi handle on our loop, transfer_bases), curl_request.c (what libcurl is told), curl_answer.c (what
  * comes, and how it ended) and curl_socket.c (sockets, and whether a resting one is fit to be used again).
  */
 #ifndef PM_CURL_PARTS_H
@@ -17,7 +17,7 @@ struct curl_socket;
 /* What is known of an endpoint here, by its slot. */
 struct curl_slot {
         unsigned open;     /* sockets */
-        unsigned running;  /* passages whose answer is not complete */
+        unsigned running;  /* transfer_bases whose answer is not complete */
         bool moved;        /* it could not be reached: its name is to be resolved anew */
 };
 
@@ -26,7 +26,7 @@ struct curl {
         CURLM *multi;
         CURL *broom; /* sweeps away what rests too long */
         struct event timer;
-        struct curl_passage *free;
+        struct curl_transfer *free;
         unsigned n_free;
         struct curl_slot *slots;
         unsigned n_slots;
@@ -59,8 +59,8 @@ struct curl_run {
         char error[CURL_ERROR_SIZE];
 };
 
-struct curl_passage {
-        struct passage a;
+struct curl_transfer {
+        struct transfer_base a;
         struct curl *curl;
         CURL *easy;
         bool used;              /* the handle has carried a request before */
@@ -68,19 +68,19 @@ struct curl_passage {
         size_t head_max;        /* what h1 was made with */
         struct curl_slist *lines, *resolve;
         struct curl_run run;
-        struct curl_passage *free_next;
+        struct curl_transfer *free_next;
 };
 
 /* curl.c: sends the request again on a connection of its own.  Not from a callback of libcurl's. */
-void curl_again(struct curl_passage *p);
-struct curl_slot *curl_slot_of(struct curl_passage *p);
+void curl_again(struct curl_transfer *p);
+struct curl_slot *curl_slot_of(struct curl_transfer *p);
 /* What libcurl holds back on that HTTP/2 connection leaves, if anybody else uses it. */
-void curl_flush(const struct curl_passage *p);
+void curl_flush(const struct curl_transfer *p);
 /* The connection that p was on is no longer good for it, perhaps for nobody. */
-void curl_left(const struct curl_passage *p);
+void curl_left(const struct curl_transfer *p);
 
 /* curl_request.c: tells p->easy what to do.  False: run.refused says what it did not take; or there is no memory, and it is empty. */
-bool curl_request_set(struct curl_passage *p);
+bool curl_request_set(struct curl_transfer *p);
 size_t curl_on_wants_body(char *to, size_t one, size_t n, void *arg);
 int curl_on_seek(void *arg, curl_off_t to, int origin);
 
@@ -88,10 +88,10 @@ int curl_on_seek(void *arg, curl_off_t to, int origin);
 size_t curl_on_header(char *line, size_t one, size_t n, void *arg);
 size_t curl_on_body(char *data, size_t one, size_t n, void *arg);
 /* The transfer has ended.  False: it was begun again. */
-bool curl_ended(struct curl_passage *p, CURLcode r);
+bool curl_ended(struct curl_transfer *p, CURLcode r);
 /* Its connection is closed as soon as no other stream runs on it.  False: libcurl does not take that. */
-bool curl_no_reuse(struct curl_passage *p);
-void curl_fail(struct curl_passage *p, CURLcode r);
+bool curl_no_reuse(struct curl_transfer *p);
+void curl_fail(struct curl_transfer *p, CURLcode r);
 
 /* curl_socket.c: libcurl's callbacks, and: */
 curl_socket_t curl_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *to);

@@ -15,7 +15,7 @@
 /* ---- the body ----------------------------------------------------------------------------------------------------------- */
 size_t curl_on_wants_body(char *to, size_t one, size_t n, void *arg)
 {
-        struct curl_passage *p = arg;
+        struct curl_transfer *p = arg;
         size_t done = 0;
 
         (void)one; /* always 1 */
@@ -39,7 +39,7 @@ size_t curl_on_wants_body(char *to, size_t one, size_t n, void *arg)
 /* The request is sent again on another connection. */
 int curl_on_seek(void *arg, curl_off_t to, int origin)
 {
-        struct curl_passage *p = arg;
+        struct curl_transfer *p = arg;
         size_t left = (size_t)to;
 
         if (origin != SEEK_SET || to < 0 || to > p->run.body_n)
@@ -51,7 +51,7 @@ int curl_on_seek(void *arg, curl_off_t to, int origin)
 }
 
 /* ---- the options -------------------------------------------------------------------------------------------------------- */
-static bool add_line(struct curl_passage *p, const char *line)
+static bool add_line(struct curl_transfer *p, const char *line)
 {
         struct curl_slist *l = curl_slist_append(p->lines, line);
 
@@ -62,7 +62,7 @@ static bool add_line(struct curl_passage *p, const char *line)
 }
 
 /* Ready-made lines as libcurl wants them: one string each; an empty value is written with ';'. */
-static bool add_lines(struct curl_passage *p, struct pm_str lines, bool *typed)
+static bool add_lines(struct curl_transfer *p, struct pm_str lines, bool *typed)
 {
         while (lines.n > 0) {
                 const char *end = memmem(lines.p, lines.n, "\r\n", 2);
@@ -90,7 +90,7 @@ static bool add_lines(struct curl_passage *p, struct pm_str lines, bool *typed)
         return true;
 }
 
-static bool set_headers(struct curl_passage *p)
+static bool set_headers(struct curl_transfer *p)
 {
         bool typed = false;
 
@@ -99,7 +99,7 @@ static bool set_headers(struct curl_passage *p)
                add_lines(p, p->a.call.headers, &typed) && (typed || add_line(p, "Content-Type:"));
 }
 
-static bool taken(struct curl_passage *p, const char *option, CURLcode r)
+static bool taken(struct curl_transfer *p, const char *option, CURLcode r)
 {
         if (r == CURLE_OK)
                 return true;
@@ -116,7 +116,7 @@ static bool taken(struct curl_passage *p, const char *option, CURLcode r)
         } while (0)
 
 /* The environment's proxies (http_proxy, ALL_PROXY, NO_PROXY) are nobody's: keys would go where no configuration says so. */
-static bool set_proxy(struct curl_passage *p)
+static bool set_proxy(struct curl_transfer *p)
 {
         const struct endpoint *e = p->a.call.endpoint;
         const char *proxy = e->proxy && !e->unix_path ? e->proxy : "";
@@ -128,7 +128,7 @@ static bool set_proxy(struct curl_passage *p)
 }
 
 /* The name could not be reached at the address that libcurl remembers. */
-static bool set_moved(struct curl_passage *p)
+static bool set_moved(struct curl_transfer *p)
 {
         const struct endpoint *e = p->a.call.endpoint;
         struct curl_slot *slot = curl_slot_of(p);
@@ -147,7 +147,7 @@ static bool set_moved(struct curl_passage *p)
 }
 
 /* Where to, and how the connection is made. */
-static bool set_way(struct curl_passage *p)
+static bool set_way(struct curl_transfer *p)
 {
         const struct upstream_call *call = &p->a.call;
         const struct endpoint *e = call->endpoint;
@@ -181,7 +181,7 @@ static bool set_way(struct curl_passage *p)
         return set_proxy(p) && set_moved(p);
 }
 
-static bool set_request(struct curl_passage *p)
+static bool set_request(struct curl_transfer *p)
 {
         SET(CURLOPT_PRIVATE, p);
         SET(CURLOPT_ERRORBUFFER, p->run.error);
@@ -201,13 +201,13 @@ static bool set_request(struct curl_passage *p)
         SET(CURLOPT_OPENSOCKETFUNCTION, curl_on_open);
         SET(CURLOPT_OPENSOCKETDATA, p);
         SET(CURLOPT_CLOSESOCKETFUNCTION, curl_on_close);
-        SET(CURLOPT_CLOSESOCKETDATA, p->curl); /* outlives the passage */
+        SET(CURLOPT_CLOSESOCKETDATA, p->curl); /* outlives the transfer_base */
         SET(CURLOPT_PREREQFUNCTION, curl_on_connected);
         SET(CURLOPT_PREREQDATA, p);
         return true;
 }
 
-bool curl_request_set(struct curl_passage *p)
+bool curl_request_set(struct curl_transfer *p)
 {
         return set_way(p) && (p->lines || set_headers(p)) && set_request(p);
 }

@@ -118,7 +118,7 @@ static bool room_for_fd(struct curl *c, unsigned fd)
 
 curl_socket_t curl_on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 {
-        struct curl_passage *p = arg;
+        struct curl_transfer *p = arg;
         int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
         struct curl_socket *s;
 
@@ -175,8 +175,8 @@ void curl_socket_watched(struct curl *c, curl_socket_t fd, bool on)
                 c->by_fd[fd]->watched = on;
 }
 
-/* The TLS session of the passage's connection; NULL: there is none, or it is not OpenSSL's. */
-static SSL *session_of(const struct curl_passage *p)
+/* The TLS session of the transfer_base's connection; NULL: there is none, or it is not OpenSSL's. */
+static SSL *session_of(const struct curl_transfer *p)
 {
         struct curl_tlssessioninfo *info = NULL;
 
@@ -235,7 +235,7 @@ static bool end_spoilt_unix(struct curl *c)
 /* The connection stands, with TLS, and the request is about to leave.  For HTTP/2 nothing is looked at. */
 int curl_on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
-        struct curl_passage *p = arg;
+        struct curl_transfer *p = arg;
         const struct upstream_call *call = &p->a.call;
         struct curl_socket *s = local_port > 0 ? sockets_at(p->curl, (unsigned)local_port) : NULL;
         SSL *ssl = session_of(p);
@@ -255,7 +255,7 @@ int curl_on_connected(void *arg, char *ip, char *local_ip, int port, int local_p
         }
         p->run.sent_us = now;
         p->run.unproved = p->a.t.reused && p->run.fd >= 0;
-        passage_deadline(&p->a, now + (p->run.unproved ? MIN(call->connect_ms, call->first_ms) : call->first_ms) * 1000);
+        transfer_deadline(&p->a, now + (p->run.unproved ? MIN(call->connect_ms, call->first_ms) : call->first_ms) * 1000);
         return CURL_PREREQFUNC_OK;
 }
 

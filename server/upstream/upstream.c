@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upstream.c - what both transports share: which one carries a call, the list of open passages and their deadlines.
+ * upstream.c - what both transports share: which one carries a call, the list of open transfer_bases and their deadlines.
  */
 #include "upstream.h"
 
@@ -66,17 +66,17 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
         (void)fd, (void)what;
         u->tick_at = 0; /* deadlines that move meanwhile are seen below */
-        for (struct passage *a = u->open; a; a = a->next)
+        for (struct transfer_base *a = u->open; a; a = a->next)
                 if (a->deadline_us <= clock) {
                         a->deadline_us = DEADLINE_NONE;
                         a->transport->expired(a, now);
                 }
-        for (struct passage *a = u->open; a; a = a->next)
+        for (struct transfer_base *a = u->open; a; a = a->next)
                 soonest = MIN(soonest, a->deadline_us);
         if (soonest != DEADLINE_NONE)
                 soonest += now - clock;
-        if (u->plain)
-                soonest = MIN(soonest, plain_sweep(u->plain, now));
+        if (u->http1)
+                soonest = MIN(soonest, http1_sweep(u->http1, now));
         if (u->curl)
                 soonest = MIN(soonest, curl_sweep(u->curl, now));
         u->tick_at = DEADLINE_NONE;
@@ -84,8 +84,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 tick_set(u, soonest, now);
 }
 
-/* ---- passages ----------------------------------------------------------------------------------------------------------- */
-bool passage_init(struct passage *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
+/* ---- transfer_bases ----------------------------------------------------------------------------------------------------------- */
+bool transfer_init(struct transfer_base *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
                   int64_t now)
 {
         struct evbuffer *in = a->t.in ? a->t.in : evbuffer_new();
@@ -120,61 +120,61 @@ bool passage_init(struct passage *a, struct upstream *u, const struct transport 
 }
 
 /* What waits in `in` has become so much. */
-static void passage_count(struct passage *a, size_t n)
+static void transfer_count(struct transfer_base *a, size_t n)
 {
         memory_held((int64_t)n - (int64_t)a->counted);
         a->counted = n;
 }
 
-void passage_finish(struct passage *a)
+void transfer_finish(struct transfer_base *a)
 {
         *a->pprev = a->next;
         if (a->next)
                 a->next->pprev = a->pprev;
         loop_unwake(a->t.loop, a->t.wake);
-        passage_count(a, 0);
+        transfer_count(a, 0);
         if (evbuffer_get_length(a->t.in) > 0)
                 (void)evbuffer_drain(a->t.in, evbuffer_get_length(a->t.in));
 }
 
-void passage_wake(struct passage *a)
+void transfer_wake(struct transfer_base *a)
 {
         loop_wake(a->t.loop, a->t.wake);
 }
 
-void passage_head(struct passage *a, int64_t now)
+void transfer_head(struct transfer_base *a, int64_t now)
 {
         a->t.state = TRANSFER_HEAD;
         a->t.head_us = now;
         if (a->call.by_content)
                 a->content_by = a->deadline_us; /* that of the first byte */
-        passage_wake(a);
+        transfer_wake(a);
 }
 
-bool passage_body(struct passage *a, const char *p, size_t n, int64_t now)
+bool transfer_body(struct transfer_base *a, const char *p, size_t n, int64_t now)
 {
         if (n == 0)
                 return true;
         if (evbuffer_add(a->t.in, p, n) < 0) {
-                passage_fail(a, TRANSFER_MEMORY, "no memory for the answer");
+                transfer_fail(a, TRANSFER_MEMORY, "no memory for the answer");
                 return false;
         }
         if (a->t.first_byte_us == 0)
                 a->t.first_byte_us = now;
         a->body_got += n;
-        passage_count(a, evbuffer_get_length(a->t.in));
-        passage_wake(a);
+        transfer_count(a, evbuffer_get_length(a->t.in));
+        transfer_wake(a);
         return true;
 }
 
-void passage_done(struct passage *a)
+void transfer_done(struct transfer_base *a)
 {
         a->t.state = TRANSFER_DONE;
         a->deadline_us = DEADLINE_NONE;
-        passage_wake(a);
+        transfer_wake(a);
 }
 
-void passage_fail(struct passage *a, enum transfer_error e, const char *fmt, ...)
+void transfer_fail(struct transfer_base *a, enum transfer_error e, const char *fmt, ...)
 {
         va_list args;
 
@@ -184,23 +184,23 @@ void passage_fail(struct passage *a, enum transfer_error e, const char *fmt, ...
         va_start(args, fmt);
         (void)vsnprintf(a->t.error_text, sizeof a->t.error_text, fmt, args);
         va_end(args);
-        passage_wake(a);
+        transfer_wake(a);
 }
 
-void passage_fail_late(struct passage *a)
+void transfer_fail_late(struct transfer_base *a)
 {
         if (a->t.state == TRANSFER_OPENING)
-                passage_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
+                transfer_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
         else if (a->t.first_byte_us && a->content_by <= loop_clock(a->t.loop, now_us()))
-                passage_fail(a, TRANSFER_FIRST_TIME, "%" PRIu64 " bytes, but no first token within %" PRId64 " ms", a->body_got, a->call.first_ms);
+                transfer_fail(a, TRANSFER_FIRST_TIME, "%" PRIu64 " bytes, but no first token within %" PRId64 " ms", a->body_got, a->call.first_ms);
         else if (a->t.first_byte_us == 0)
-                passage_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
+                transfer_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
         else
-                passage_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
+                transfer_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
                              a->body_got);
 }
 
-bool passage_path_ok(struct passage *a)
+bool transfer_path_ok(struct transfer_base *a)
 {
         const char *path = a->call.path;
         size_t n = 0;
@@ -209,7 +209,7 @@ bool passage_path_ok(struct passage *a)
         for (; path[n]; n++)
                 ok &= (unsigned char)path[n] > ' ' && (unsigned char)path[n] < 0x7f && path[n] != '#';
         if (!ok || n > PATH_MAX_BYTES)
-                passage_fail(a, TRANSFER_PROTOCOL, "the path must begin with '/', have no spaces and no '#', and at most %d bytes", PATH_MAX_BYTES);
+                transfer_fail(a, TRANSFER_PROTOCOL, "the path must begin with '/', have no spaces and no '#', and at most %d bytes", PATH_MAX_BYTES);
         return ok && n <= PATH_MAX_BYTES;
 }
 
@@ -235,15 +235,15 @@ void upstream_destroy(struct upstream *u)
                 return;
         assert(!u->open);
         (void)evtimer_del(&u->tick);
-        plain_destroy(u->plain);
+        http1_destroy(u->http1);
         curl_destroy(u->curl);
         free(u);
 }
 
 struct transfer *upstream_open(struct upstream *u, const struct upstream_call *call, struct wake *wake)
 {
-        const struct transport *x = call->endpoint->plain ? &plain_transport : &curl_transport;
-        struct passage *a;
+        const struct transport *x = call->endpoint->plain ? &http1_transport : &curl_transport;
+        struct transfer_base *a;
 
         assert(call->high_water > 0 && call->head_max > 0);
         a = x->open(u, call, wake);
@@ -252,33 +252,33 @@ struct transfer *upstream_open(struct upstream *u, const struct upstream_call *c
 
 void upstream_consumed(struct transfer *t)
 {
-        struct passage *a = CONTAINER_OF(t, struct passage, t);
+        struct transfer_base *a = CONTAINER_OF(t, struct transfer_base, t);
 
-        passage_count(a, evbuffer_get_length(t->in));
+        transfer_count(a, evbuffer_get_length(t->in));
         a->transport->consumed(a);
 }
 
 void upstream_content(struct transfer *t)
 {
-        struct passage *a = CONTAINER_OF(t, struct passage, t);
+        struct transfer_base *a = CONTAINER_OF(t, struct transfer_base, t);
         bool waits = a->content_by != DEADLINE_NONE && a->t.state == TRANSFER_HEAD;
 
         a->content_by = DEADLINE_NONE;
         if (waits && a->deadline_us != DEADLINE_NONE)
-                passage_deadline(a, now_us() + a->call.idle_ms * 1000);
+                transfer_deadline(a, now_us() + a->call.idle_ms * 1000);
 }
 
 void upstream_room(struct transfer *t, size_t high_water)
 {
-        CONTAINER_OF(t, struct passage, t)->call.high_water = high_water;
+        CONTAINER_OF(t, struct transfer_base, t)->call.high_water = high_water;
 }
 
 void upstream_close(struct transfer *t)
 {
-        struct passage *a;
+        struct transfer_base *a;
 
         if (!t)
                 return;
-        a = CONTAINER_OF(t, struct passage, t);
+        a = CONTAINER_OF(t, struct transfer_base, t);
         a->transport->close(a);
 }

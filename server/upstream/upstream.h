@@ -2,7 +2,7 @@
 /*
  * upstream.h - one transfer to an endpoint: request out, answer in.
  *
- * Two transports stand behind it: plain.c (HTTP/1.1 on the loop with the codec of h1.h and a keep-alive pool for each worker
+ * Two transports stand behind it: http1.c (HTTP/1.1 on the loop with the codec of h1.h and a keep-alive pool for each worker
  * and endpoint) and curl.c (libcurl multi: TLS, HTTP/2, proxies, Unix sockets).  Callbacks record into struct transfer and wake
  * its owner; nothing of the owner runs inside a call.  One struct upstream a worker, all on its thread.
  */

@@ -85,7 +85,7 @@ static void step(void *arg)
                         return;
                 if (!r->decision.expert) {
                         struct routing_call call = { .worker = r->worker, .generation = r->generation, .arena = &r->arena, .head = r->head,
-                                                     .route = r->asked, .query = &r->query, .id = r->id, .owner = &r->wake };
+                                                     .route = r->route, .query = &r->query, .id = r->id, .owner = &r->wake };
 
                         routing_start(&b->routing, &call);
                         if (!b->routing.done)
@@ -115,7 +115,7 @@ static void begin(struct bench *b)
         r->worker = b->worker;
         r->generation = b->generation;
         r->head = &head;
-        r->asked = b->route;
+        r->route = b->route;
         r->id = (struct pm_str){ "bench", 5 };
         r->wake = (struct wake){ .fn = step, .arg = b };
         b->routing = (struct routing){ 0 };
@@ -123,7 +123,7 @@ static void begin(struct bench *b)
                 (void)fprintf(stderr, "a body cannot be parsed: %s\n", why.message);
                 abort();
         }
-        r->entered = now_us();
+        r->step_started_us = now_us();
         loop_wake(&b->worker->loop, &r->wake);
 }
 

@@ -4,7 +4,7 @@
  * bit: 2) and how long the pieces are.
  *
  * Nothing that comes may be taken for more than the limits allow, or for a line of its own.  For HTTP/1.1 the same bytes given to h1.c, as
- * plain.c does, must come to the same verdict: status, headers, body, and whether it is an answer at all.
+ * http1.c does, must come to the same verdict: status, headers, body, and whether it is an answer at all.
  */
 #include <event2/buffer.h>
 
@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 #define HEAD_MAX 1024
 #define BODY_MAX 4096 /* above it libcurl would be paused */
 
-/* All that a passage stands on, and nothing that runs. */
+/* All that a transfer_base stands on, and nothing that runs. */
 static struct {
         struct loop loop;
         struct upstream upstream;
@@ -32,7 +32,7 @@ static struct {
         CURL *easy;
 } x = { .slot = { .open = 1, .running = 1 }, .endpoint = { .state = &x.state } };
 
-static void begin(struct curl_passage *p, bool h2)
+static void begin(struct curl_transfer *p, bool h2)
 {
         struct upstream_call call = { .endpoint = &x.endpoint, .high_water = BODY_MAX, .head_max = HEAD_MAX, .idle_ms = 1000 };
 
@@ -43,20 +43,20 @@ static void begin(struct curl_passage *p, bool h2)
         x.curl.n_slots = 1;
         x.upstream.loop = &x.loop;
         x.wake = (struct wake){ .pprev = &x.awake }; /* it is on the list already: nobody is woken */
-        *p = (struct curl_passage){ .curl = &x.curl, .easy = x.easy, .head_max = HEAD_MAX, .run = { .running = true, .connected = true, .h2 = h2, .fd = -1 } };
+        *p = (struct curl_transfer){ .curl = &x.curl, .easy = x.easy, .head_max = HEAD_MAX, .run = { .running = true, .connected = true, .h2 = h2, .fd = -1 } };
         p->h1 = h1_create(H1_RESPONSES, HEAD_MAX, TRANSPORT_HEADERS_MAX);
-        assert(x.easy && p->h1 && passage_init(&p->a, &x.upstream, &curl_transport, &call, &x.wake, 1));
+        assert(x.easy && p->h1 && transfer_init(&p->a, &x.upstream, &curl_transport, &call, &x.wake, 1));
 }
 
-static void end(struct curl_passage *p)
+static void end(struct curl_transfer *p)
 {
-        passage_finish(&p->a);
+        transfer_finish(&p->a);
         evbuffer_free(p->a.t.in);
         h1_destroy(p->h1);
 }
 
 /* A copy of that very size each time, as what libcurl gives may end anywhere. */
-static bool give(struct curl_passage *p, size_t (*to)(char *, size_t, size_t, void *), const char *data, size_t n)
+static bool give(struct curl_transfer *p, size_t (*to)(char *, size_t, size_t, void *), const char *data, size_t n)
 {
         CLEANUP(free_p) char *copy = malloc(n);
         size_t took;
@@ -70,7 +70,7 @@ static bool give(struct curl_passage *p, size_t (*to)(char *, size_t, size_t, vo
 }
 
 /* Returns how much was given. */
-static size_t play(struct curl_passage *p, const char *data, size_t n, size_t piece)
+static size_t play(struct curl_transfer *p, const char *data, size_t n, size_t piece)
 {
         size_t at = 0;
 
@@ -94,7 +94,7 @@ static size_t play(struct curl_passage *p, const char *data, size_t n, size_t pi
         return at;
 }
 
-static void check(const struct curl_passage *p)
+static void check(const struct curl_transfer *p)
 {
         const struct transfer *t = &p->a.t;
         size_t size = 0;
@@ -122,7 +122,7 @@ static bool same(struct pm_str a, struct pm_str b)
 }
 
 /* The same bytes, all at once, to the reader of the other transport. */
-static void compare(const struct curl_passage *p, const char *data, size_t n)
+static void compare(const struct curl_transfer *p, const char *data, size_t n)
 {
         const struct transfer *t = &p->a.t;
         struct h1 *h = h1_create(H1_RESPONSES, HEAD_MAX, TRANSPORT_HEADERS_MAX);
@@ -162,16 +162,16 @@ static void compare(const struct curl_passage *p, const char *data, size_t n)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         const char *p = (const char *)data + 1;
-        struct curl_passage passage;
+        struct curl_transfer transfer_base;
         size_t given;
 
         if (n < 2 || n > BODY_MAX)
                 return 0;
-        begin(&passage, data[0] & 1);
-        given = play(&passage, p, n - 1, 1u + (data[0] >> 1));
-        check(&passage);
-        if (!passage.run.h2)
-                compare(&passage, p, given);
-        end(&passage);
+        begin(&transfer_base, data[0] & 1);
+        given = play(&transfer_base, p, n - 1, 1u + (data[0] >> 1));
+        check(&transfer_base);
+        if (!transfer_base.run.h2)
+                compare(&transfer_base, p, given);
+        end(&transfer_base);
         return 0;
 }

@@ -5,8 +5,8 @@
  */
 #include <jansson.h>
 
-#include "decisions.h"
-#include "kept.h"
+#include "cache_cli.h"
+#include "decision_codec.h"
 
 #include "base.h"
 
@@ -17,7 +17,7 @@ static bool same_text(struct pm_str a, struct pm_str b)
         return !a.p == !b.p && a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-static void same(const struct kept *a, const struct kept *b)
+static void same(const struct cached_decision *a, const struct cached_decision *b)
 {
         assert(a->ends_ms == b->ends_ms && (float)a->confidence == (float)b->confidence && a->n_fallbacks == b->n_fallbacks);
         assert(same_text(a->expert, b->expert) && same_text(a->router, b->router) && same_text(a->category, b->category));
@@ -26,12 +26,12 @@ static void same(const struct kept *a, const struct kept *b)
                 assert(same_text(a->fallbacks[i], b->fallbacks[i]));
 }
 
-static void check_line(struct pm_str key, const struct kept *k)
+static void check_line(struct pm_str key, const struct cached_decision *k)
 {
         CLEANUP(free_p) char *line = decisions_line(key, k);
         void *memory = NULL;
         struct pm_str key_again;
-        struct kept again;
+        struct cached_decision again;
         char why[200];
 
         assert(line && !strpbrk(line, "\r\n"));
@@ -45,7 +45,7 @@ static void line(const char *p, size_t n)
         CLEANUP(free_p) unsigned char *value = NULL;
         char why[200] = "";
         void *memory = NULL;
-        struct kept k, again;
+        struct cached_decision k, again;
         struct pm_str key;
         size_t size;
 
@@ -54,11 +54,11 @@ static void line(const char *p, size_t n)
                 return;
         }
         assert(key.n >= 3 && (key.p[0] == 'd' || key.p[0] == 'p') && key.p[1] == '|');
-        size = kept_size(&k);
+        size = decision_encoded_size(&k);
         value = malloc(size);
         assert(value);
-        kept_write(&k, value);
-        assert(kept_read((struct pm_str){ (char *)value, size }, &again) == 0);
+        decision_encode(&k, value);
+        assert(decision_decode((struct pm_str){ (char *)value, size }, &again) == 0);
         same(&k, &again);
         check_line(key, &k);
         json_decref(memory);

@@ -14,9 +14,9 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#include "kept.h"
-#include "stand.h"
-#include "stand_shop.h"
+#include "decision_codec.h"
+#include "fixture.h"
+#include "fixture_shop.h"
 
 #include "base.h"
 
@@ -102,7 +102,7 @@ static void say_value(int fd, struct pm_str key)
 {
         static char copy[1 << 20];
         size_t at = redis.kind == 'd' || redis.kind == 'p' ? 1 + 8 + 4 + 1 : 1 + 8, n = MIN(redis.value.n, sizeof copy);
-        uint64_t digest = kept_key_of(key);
+        uint64_t digest = decision_encoded_key(key);
 
         if (n > 0)
                 memcpy(copy, redis.value.p, n);
@@ -246,11 +246,11 @@ static bool check_decision(struct pm_str answer, struct pm_str value)
         json_t *o = json_loadb(answer.p, answer.n, JSON_REJECT_DUPLICATES, NULL);
         const char *expert = json_string_value(json_object_get(o, "expert")), *how = json_string_value(json_object_get(o, "decision"));
         bool shared = how && (strcmp(how, "cached-shared") == 0 || strcmp(how, "pinned") == 0);
-        struct kept k;
+        struct cached_decision k;
 
         assert(expert && how && (strcmp(expert, "one") == 0 || strcmp(expert, "two") == 0));
         if (shared) /* and nothing but what it says */
-                assert(kept_read(value, &k) == 0 && k.expert.n == strlen(expert) && memcmp(k.expert.p, expert, k.expert.n) == 0);
+                assert(decision_decode(value, &k) == 0 && k.expert.n == strlen(expert) && memcmp(k.expert.p, expert, k.expert.n) == 0);
         json_decref(o);
         return shared;
 }
@@ -277,15 +277,15 @@ static void begin(void)
 {
         static char text[8192];
         unsigned char value[64];
-        struct kept k = { .ends_ms = INT64_MAX, .expert = { "two", 3 } };
-        struct pm_str kept = { (char *)value, kept_size(&k) }, answer;
+        struct cached_decision k = { .ends_ms = INT64_MAX, .expert = { "two", 3 } };
+        struct pm_str kept = { (char *)value, decision_encoded_size(&k) }, answer;
         int n;
 
         shop_write();
         n = snprintf(text, sizeof text, configuration, ROUTERS, TEST_ROUTERS, stand_folder(), redis_start());
         assert(n > 0 && (size_t)n < sizeof text && kept.n <= sizeof value);
         stand_open(text);
-        kept_write(&k, value);
+        decision_encode(&k, value);
         redis_has('d', kept);
         for (int tries = 0;; tries++) {
                 assert(tries < TRIES_MAX && ask('d', &answer) == 200);

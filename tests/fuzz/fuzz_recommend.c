@@ -9,8 +9,8 @@
 
 #include "graph.h"
 #include "js.h"
-#include "stand.h"
-#include "stand_shop.h"
+#include "fixture.h"
+#include "fixture_shop.h"
 
 #include "base.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration files: every mistake with its place, word for word. */
-#include "config_stand.h"
+#include "config_fixture.h"
 
 #include "settings.h"
 

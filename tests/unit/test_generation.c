@@ -10,7 +10,7 @@
 #include "settings.h"
 #include "tenant.h"
 
-#include "config_stand.h"
+#include "config_fixture.h"
 #include "folder.h"
 
 /* ---- folders and files --------------------------------------------------------------------------------------------------- */

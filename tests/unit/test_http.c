@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The front: messages, streams, who leaves when, refusals, the end.  Times and TLS have files of their own. */
-#include "http_stand.h"
+#include "http_fixture.h"
 
 #include "base.h"
 

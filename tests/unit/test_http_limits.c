@@ -2,7 +2,7 @@
 /* The front's times and bounds: each wait has its end, and who comes too many is told so. */
 #include <sys/resource.h>
 
-#include "http_stand.h"
+#include "http_fixture.h"
 
 #include "base.h"
 

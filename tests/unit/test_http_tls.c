@@ -4,7 +4,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "http_stand.h"
+#include "http_fixture.h"
 
 #include "base.h"
 

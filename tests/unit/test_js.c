@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reader of JSON against RFC 8259 and against tables. */
-#include "js_stand.h"
+#include "js_fixture.h"
 
 Test(js, takes_what_the_grammar_has)
 {

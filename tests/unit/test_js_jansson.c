@@ -2,7 +2,7 @@
 /* The reader of JSON against Jansson, on texts at random. */
 #include <jansson.h>
 
-#include "js_stand.h"
+#include "js_fixture.h"
 
 static uint64_t seed = 0x9E3779B97F4A7C15ull;
 
@@ -14,12 +14,12 @@ static unsigned dice(unsigned sides)
         return (unsigned)((seed >> 20) % sides);
 }
 
-struct writer {
+struct event_log {
         char p[4096];
         size_t n;
 };
 
-static void put(struct writer *w, const char *s)
+static void put(struct event_log *w, const char *s)
 {
         size_t n = strlen(s);
 
@@ -29,7 +29,7 @@ static void put(struct writer *w, const char *s)
         }
 }
 
-static void put_random(struct writer *w, unsigned depth)
+static void put_random(struct event_log *w, unsigned depth)
 {
         static const char *const scalars[] = { "0", "-0", "17", "-3.25", "1e5", "2E-3", "9007199254740993", "true", "false", "null",
                                                "\"\"", "\"text\"", "\"a longer text without anything in it\"" };
@@ -65,7 +65,7 @@ static void put_random(struct writer *w, unsigned depth)
         put(w, spaces[dice(LENGTH_OF(spaces))]);
 }
 
-static void mutate(struct writer *w)
+static void mutate(struct event_log *w)
 {
         static const char likely[] = "{}[]\",:\\u0eE.-+ tfn\n\xC3\xA9\xED\xA0\x80\xF4\x7F\x1F";
         size_t at = w->n ? dice((unsigned)w->n) : 0, n;
@@ -162,7 +162,7 @@ Test(js_jansson, agrees_with_jansson, .timeout = 120)
         size_t both = 0, neither = 0, known = 0;
 
         for (unsigned round = 0; round < 60000; round++) {
-                struct writer w = { .n = 0 };
+                struct event_log w = { .n = 0 };
                 CLEANUP(free_p) char *exact = NULL;
                 json_error_t e;
                 json_t *tree;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What may be kept, looked up beside a Redis that says what it is told to, when it is let. */
-#include "route_bench.h"
+#include "routing_fixture.h"
 
 #include <event2/buffer.h>
 #include <openssl/sha.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cache against a plain list that does the same slowly; then the commons, which are sixteen of them with locks. */
+/* The cache against a plain list that does the same slowly; then the shared_cache, which are sixteen of them with locks. */
 #include <criterion/criterion.h>
 #include <pthread.h>
 
 #include "lru.h"
-#include "commons.h"
+#include "shared_cache.h"
 
 #include "base.h"
 
@@ -149,31 +149,31 @@ Test(lru, removes_by_beginning)
         lru_destroy(l);
 }
 
-/* ---- commons ---------------------------------------------------------------------------------------------------------------- */
+/* ---- shared_cache ---------------------------------------------------------------------------------------------------------------- */
 
-Test(commons, are_the_processs)
+Test(shared_cache, are_the_processs)
 {
         struct arena a;
         struct pm_str v;
 
         arena_init(&a, NULL, 1 << 20);
-        commons_put(COMMONS_PINS, 1, str("a"), str("x"), 100, 0);
-        cr_expect_not(commons_get(COMMONS_PINS, 1, str("a"), 0, &a, &v), "there is no room for any yet");
-        cr_assert_eq(commons_bound(COMMONS_PINS, 1 << 20), 0);
+        shared_cache_put(SHARED_CACHE_PINS, 1, str("a"), str("x"), 100, 0);
+        cr_expect_not(shared_cache_get(SHARED_CACHE_PINS, 1, str("a"), 0, &a, &v), "there is no room for any yet");
+        cr_assert_eq(shared_cache_bound(SHARED_CACHE_PINS, 1 << 20), 0);
         for (uint64_t i = 0; i < 16; i++)
-                commons_put(COMMONS_PINS, i << 60, str("a"), str("value"), 100, 0);
+                shared_cache_put(SHARED_CACHE_PINS, i << 60, str("a"), str("value"), 100, 0);
         for (uint64_t i = 0; i < 16; i++) {
-                cr_assert(commons_get(COMMONS_PINS, i << 60, str("a"), 99, &a, &v));
+                cr_assert(shared_cache_get(SHARED_CACHE_PINS, i << 60, str("a"), 99, &a, &v));
                 cr_expect(v.n == 5 && memcmp(v.p, "value", 5) == 0);
         }
-        cr_expect_eq(commons_counts(COMMONS_PINS).entries, 16);
-        commons_remove(COMMONS_PINS, (uint64_t)3 << 60, str("a"));
-        cr_expect_not(commons_get(COMMONS_PINS, (uint64_t)3 << 60, str("a"), 0, &a, &v));
-        cr_expect_eq(commons_remove_prefix(COMMONS_PINS, str("a")), 15);
-        cr_expect_eq(commons_counts(COMMONS_PINS).entries, 0);
-        commons_put(COMMONS_PINS, 1, str("b"), str("x"), 100, 0);
-        cr_assert_eq(commons_bound(COMMONS_PINS, 0), 0);
-        cr_expect_eq(commons_counts(COMMONS_PINS).entries, 0);
+        cr_expect_eq(shared_cache_counts(SHARED_CACHE_PINS).entries, 16);
+        shared_cache_remove(SHARED_CACHE_PINS, (uint64_t)3 << 60, str("a"));
+        cr_expect_not(shared_cache_get(SHARED_CACHE_PINS, (uint64_t)3 << 60, str("a"), 0, &a, &v));
+        cr_expect_eq(shared_cache_remove_prefix(SHARED_CACHE_PINS, str("a")), 15);
+        cr_expect_eq(shared_cache_counts(SHARED_CACHE_PINS).entries, 0);
+        shared_cache_put(SHARED_CACHE_PINS, 1, str("b"), str("x"), 100, 0);
+        cr_assert_eq(shared_cache_bound(SHARED_CACHE_PINS, 0), 0);
+        cr_expect_eq(shared_cache_counts(SHARED_CACHE_PINS).entries, 0);
         arena_finish(&a);
 }
 
@@ -191,27 +191,27 @@ static void *use_pins(void *arg)
                 (void)snprintf(key, sizeof key, "k%u", i % 64);
                 (void)snprintf(value, sizeof value, "%s:%" PRIu64, key, n);
                 if (i % 3 == n % 3)
-                        commons_put(COMMONS_PINS, h, str(key), str(value), 10, 0);
-                else if (commons_get(COMMONS_PINS, h, str(key), 0, &a, &v))
+                        shared_cache_put(SHARED_CACHE_PINS, h, str(key), str(value), 10, 0);
+                else if (shared_cache_get(SHARED_CACHE_PINS, h, str(key), 0, &a, &v))
                         cr_assert(v.n > strlen(key) && memcmp(v.p, key, strlen(key)) == 0 && v.p[strlen(key)] == ':', "whole, and this key's");
         }
         arena_finish(&a);
         return NULL;
 }
 
-Test(commons, from_many_threads)
+Test(shared_cache, from_many_threads)
 {
         pthread_t t[4];
 
-        cr_assert_eq(commons_bound(COMMONS_PINS, 1 << 14), 0); /* small: entries go all the time */
+        cr_assert_eq(shared_cache_bound(SHARED_CACHE_PINS, 1 << 14), 0); /* small: entries go all the time */
         for (uintptr_t i = 0; i < LENGTH_OF(t); i++)
                 cr_assert_eq(pthread_create(&t[i], NULL, use_pins, (void *)i), 0);
         for (size_t i = 0; i < LENGTH_OF(t); i++)
                 (void)pthread_join(t[i], NULL);
-        cr_expect_leq(commons_counts(COMMONS_PINS).bytes, 1 << 14);
+        cr_expect_leq(shared_cache_counts(SHARED_CACHE_PINS).bytes, 1 << 14);
 }
 
-Test(commons, lists_have_the_newest_first_and_an_end)
+Test(shared_cache, lists_have_the_newest_first_and_an_end)
 {
         struct pm_str texts[8], v;
         char item[16], long_item[4000];
@@ -219,21 +219,21 @@ Test(commons, lists_have_the_newest_first_and_an_end)
 
         arena_init(&a, NULL, 1 << 20);
         memset(long_item, 'i', sizeof long_item);
-        cr_assert_eq(commons_bound(COMMONS_HISTORIES, 16 << 20), 0);
+        cr_assert_eq(shared_cache_bound(SHARED_CACHE_HISTORIES, 16 << 20), 0);
         for (int i = 1; i <= 5; i++) {
                 (void)snprintf(item, sizeof item, "item-%d", i);
-                commons_push(COMMONS_HISTORIES, 7, str("u"), str(item), 3, 100, 0);
+                shared_cache_push(SHARED_CACHE_HISTORIES, 7, str("u"), str(item), 3, 100, 0);
         }
-        cr_assert(commons_get(COMMONS_HISTORIES, 7, str("u"), 0, &a, &v));
-        cr_assert_eq(commons_texts(v, texts, LENGTH_OF(texts)), 3);
+        cr_assert(shared_cache_get(SHARED_CACHE_HISTORIES, 7, str("u"), 0, &a, &v));
+        cr_assert_eq(shared_cache_texts(v, texts, LENGTH_OF(texts)), 3);
         cr_expect(memcmp(texts[0].p, "item-5", 6) == 0 && memcmp(texts[2].p, "item-3", 6) == 0);
-        cr_expect_eq(commons_texts(v, texts, 2), 2, "no more than there is room for");
-        cr_expect_eq(commons_texts((struct pm_str){ v.p, v.n - 1 }, texts, 8), 2, "a cut list ends before what is cut");
-        cr_expect_not(commons_get(COMMONS_HISTORIES, 7, str("u"), 100, &a, &v), "until it ends");
-        cr_expect_eq(commons_counts(COMMONS_PINS).entries, 0, "pins are something else");
+        cr_expect_eq(shared_cache_texts(v, texts, 2), 2, "no more than there is room for");
+        cr_expect_eq(shared_cache_texts((struct pm_str){ v.p, v.n - 1 }, texts, 8), 2, "a cut list ends before what is cut");
+        cr_expect_not(shared_cache_get(SHARED_CACHE_HISTORIES, 7, str("u"), 100, &a, &v), "until it ends");
+        cr_expect_eq(shared_cache_counts(SHARED_CACHE_PINS).entries, 0, "pins are something else");
         for (int i = 0; i < 40; i++)
-                commons_push(COMMONS_HISTORIES, 7, str("u"), (struct pm_str){ long_item, sizeof long_item }, 1000, 100, 0);
-        cr_assert(commons_get(COMMONS_HISTORIES, 7, str("u"), 0, &a, &v));
+                shared_cache_push(SHARED_CACHE_HISTORIES, 7, str("u"), (struct pm_str){ long_item, sizeof long_item }, 1000, 100, 0);
+        cr_assert(shared_cache_get(SHARED_CACHE_HISTORIES, 7, str("u"), 0, &a, &v));
         cr_expect_leq(v.n, 65536);
         cr_expect_gt(v.n, 60000);
         arena_finish(&a);

@@ -5,7 +5,7 @@
 
 #include "metrics.h"
 #include "progress.h"
-#include "route.h"
+#include "routing.h"
 
 #include "base.h"
 

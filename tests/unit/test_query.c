@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies understood, or refused with the reason. */
-#include "query_stand.h"
+#include "query_fixture.h"
 
 TestSuite(query, .init = begin, .fini = end);
 

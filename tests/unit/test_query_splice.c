@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies sent on with only the members changed that must be. */
-#include "query_stand.h"
+#include "query_fixture.h"
 
 TestSuite(query_splice, .init = begin, .fini = end);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Redis client against real servers that the test starts, and against one that lies. */
-#include "redis_stand.h"
+#include "redis_fixture.h"
 
 #include <signal.h>
 

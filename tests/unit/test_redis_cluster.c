@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client and a real cluster, three masters with a replica each: slots that move under traffic, a master that dies. */
-#include "redis_stand.h"
+#include "redis_fixture.h"
 
 #include <signal.h>
 
 #include "redis_slots.h"
 #include "settings.h"
-#include "sweep.h"
+#include "keyscan.h"
 
 #define NODES 6
 
@@ -306,7 +306,7 @@ Test(redis_cluster, says_when_a_slot_moved_while_it_went_through)
 static unsigned swept;
 static const char *swept_why;
 
-static void on_swept(struct sweep *s, const char *why)
+static void on_swept(struct keyscan *s, const char *why)
 {
         (void)s;
         swept++;
@@ -319,7 +319,7 @@ Test(redis_cluster, is_swept_when_all_masters_can_be_asked)
         const char *servers[3];
         struct redis_settings settings = { .servers = { servers, 3 }, .mode = REDIS_CLUSTER, .connect_time = 2000, .failures = 3, .open_time = 300,
                                            .waiting = 100, .reply = 1 << 20 };
-        struct sweep s = { .unlink = true, .end = on_swept };
+        struct keyscan s = { .unlink = true, .end = on_swept };
 
         begin();
         for (int i = 0; i < 3; i++)
@@ -333,7 +333,7 @@ Test(redis_cluster, is_swept_when_all_masters_can_be_asked)
                 cr_assert_str_eq(server_say(&nodes[slot <= 5460 ? 0 : slot <= 10922 ? 1 : 2], "SET %s 1", key), "OK");
         }
         cr_assert_eq(kill(nodes[1].pid, SIGSTOP), 0);
-        cr_assert_eq(sweep_begin(&s, stand.base, &settings, str("k:")), 0);
+        cr_assert_eq(keyscan_begin(&s, stand.base, &settings, str("k:")), 0);
         UNTIL(redis_ready(s.redis));
         for (int64_t until = now_us() + 50000; now_us() < until;)
                 turn();
@@ -342,7 +342,7 @@ Test(redis_cluster, is_swept_when_all_masters_can_be_asked)
         UNTIL(swept);
         cr_assert_null(swept_why, "%s", swept_why);
         cr_assert_eq(s.removed, 60);
-        sweep_finish(&s);
+        keyscan_finish(&s);
 }
 
 Test(redis_cluster, outlives_a_master)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client behind three real sentinels, a master and a replica: whoever dies, commands end in time, and the new master is found. */
-#include "redis_stand.h"
+#include "redis_fixture.h"
 
 #include <signal.h>
 

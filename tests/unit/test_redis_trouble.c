@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Redis client against servers that are killed, slow, full, closed to it, or lie. */
-#include "redis_stand.h"
+#include "redis_fixture.h"
 
 #include <signal.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a router sees of a query, and for how long: all of it, or what it says that it reads. */
-#include "route_bench.h"
+#include "routing_fixture.h"
 
 TestSuite(route_shown, .init = bench_begin, .fini = bench_end, .timeout = 30);
 

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <event2/buffer.h>
 
-#include "upstream_bench.h"
+#include "upstream_fixture.h"
 
 #include "base.h"
 

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 #include "transport.h"
-#include "upstream_bench.h"
+#include "upstream_fixture.h"
 
 #include "base.h"
 

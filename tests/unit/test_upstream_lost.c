@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "upstream_bench.h"
+#include "upstream_fixture.h"
 
 #include "base.h"
 

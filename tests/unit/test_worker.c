@@ -62,22 +62,22 @@ static void end(void)
 }
 
 /* Runs fn(w) on the worker's thread and waits until it says that it is done. */
-struct errand {
+struct callout {
         struct message m;
         void (*fn)(struct worker *w);
 };
 static _Atomic int finished;
 
-static void on_errand(struct message *m, void *owner)
+static void on_callout(struct message *m, void *owner)
 {
-        CONTAINER_OF(m, struct errand, m)->fn(owner);
+        CONTAINER_OF(m, struct callout, m)->fn(owner);
 }
 
 static void run_there(void (*fn)(struct worker *w))
 {
-        static struct errand e;
+        static struct callout e;
 
-        e = (struct errand){ .m = { .deliver = on_errand }, .fn = fn };
+        e = (struct callout){ .m = { .deliver = on_callout }, .fn = fn };
         atomic_store(&finished, 0);
         inbox_post(&bench.w->loop.inbox, &e.m);
         while (!atomic_load(&finished))

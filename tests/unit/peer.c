@@ -16,11 +16,22 @@
 static struct peer *peers;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the connections' lists and descriptors */
 
+static pthread_cond_t over_said = PTHREAD_COND_INITIALIZER;
+static bool over; /* the test is */
+
 void peer_sleep(unsigned ms)
 {
-        struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+        struct timespec until;
 
-        nanosleep(&t, NULL);
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += ms / 1000;
+        until.tv_nsec += (long)(ms % 1000) * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_mutex_lock(&lock);
+        while (!over && pthread_cond_timedwait(&over_said, &lock, &until) == 0)
+                ;
+        pthread_mutex_unlock(&lock);
 }
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------------- */
@@ -241,6 +252,10 @@ static void *accept_all(void *arg)
 /* Before OpenSSL's own end: a handshake that is under way when its tables go would leave what it has fetched. */
 static void stop_all(void)
 {
+        pthread_mutex_lock(&lock);
+        over = true;
+        pthread_cond_broadcast(&over_said);
+        pthread_mutex_unlock(&lock);
         while (peers) {
                 struct peer *p = peers;
 

@@ -56,5 +56,6 @@ bool peer_say(struct peer_conn *c, const char *text);
 void peer_wait_end(struct peer_conn *c);
 /* Closes with a reset. */
 void peer_reset(struct peer_conn *c);
+/* Or until the test is over. */
 void peer_sleep(unsigned ms);
 #endif

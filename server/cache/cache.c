@@ -184,7 +184,7 @@ bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache
         return true;
 }
 
-/* ---- singleflights ------------------------------------------------------------------------------------------------------------- */
+/* ---- single flight ------------------------------------------------------------------------------------------------------------ */
 
 static bool same_key(const struct cache_key *a, const struct cache_key *b)
 {

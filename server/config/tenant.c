@@ -38,7 +38,7 @@ struct tenants {
         unsigned char fresh[FRESH_SALT];
 };
 
-/* Requests in singleflight, by the tenant's name.  Lives as long as the process; the list is the main thread's. */
+/* Requests in flight, by the tenant's name.  Lives as long as the process; the list is the main thread's. */
 struct counter {
         _Alignas(64) _Atomic int64_t in_flight; /* its own cache line: workers write it */
         struct counter *next;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tenant.h - who may ask: keys, limits on requests in singleflight, what they may use.
+ * tenant.h - who may ask: keys, limits on requests in flight, what they may use.
  *
  * Keys are kept as salted SHA-256 only.  A lookup hashes the presented key once for each distinct salt and compares with every
  * stored hash in constant time, so that each wrong key gets the same answer in the same time.

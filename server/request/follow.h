@@ -39,6 +39,6 @@ enum follow_result follow_find(struct request *r);
 void follow_answer(struct request *r, struct pm_str json);
 void follow_event(struct request *r, struct pm_str json);
 
-/* Undoes what is in singleflight. */
+/* Undoes what is in flight. */
 void follow_finish(struct request *r);
 #endif

@@ -63,6 +63,6 @@ void recall_decided(struct request *r, const struct routing *x);
 void recall_begun(struct request *r);
 /* The answer is out: Redis is told what it is to know. */
 void recall_settle(struct request *r);
-/* Undoes what is in singleflight: at the request's end, or before its next query. */
+/* Undoes what is in flight: at the request's end, or before its next query. */
 void recall_finish(struct request *r);
 #endif

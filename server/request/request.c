@@ -136,7 +136,7 @@ static enum next check_key(struct request *r)
         if (!tenant_enter(t)) {
                 metrics_tenant(r->worker->loop.metrics, t->metric, 1);
                 r->limited = t;
-                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in singleflight, which is its limit",
+                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
                                    t->name, t->max_in_flight);
         }
         metrics_tenant(r->worker->loop.metrics, t->metric, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The host side of pm_router.h.  A move only records what the router wants (host_api.c); route_advance() carries it out when the
- * step has returned.  So a router is never entered twice at once, one operation is in singleflight, and cancelling means undoing that one.
+ * step has returned.  So a router is never entered twice at once, one operation is in flight, and cancelling means undoing that one.
  */
 #include "routing.h"
 

@@ -98,7 +98,7 @@ struct routing {
         void (*work)(void *);
         void *work_arg;
 
-        struct callout *callout; /* the one operation in singleflight */
+        struct callout *callout; /* the one operation in flight */
         struct callout *replied; /* the last one, while its reply is the query's */
         struct embed *embed;
         struct pool_job *job;
@@ -121,7 +121,7 @@ struct routing {
 /* Asks the first router.  The call's pointers must live until routing_finish() has said true (or called free_me). */
 void routing_start(struct routing *x, const struct routing_call *call);
 
-/* Undoes what is in singleflight and ends it.  True: its memory may go.  False: a pool job still works on it; free_me(arg) is called
+/* Undoes what is in flight and ends it.  True: its memory may go.  False: a pool job still works on it; free_me(arg) is called
  * on this worker, outside of anything, when it may. */
 bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg);
 

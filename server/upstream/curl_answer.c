@@ -44,14 +44,14 @@ bool curl_no_reuse(struct curl_transfer *p)
         return curl_easy_setopt(p->easy, CURLOPT_FORBID_REUSE, 1l) == CURLE_OK;
 }
 
-/* The transfer_base has failed, and libcurl resets the stream: see stop(). */
+/* The transfer has failed, and libcurl resets the stream: see stop(). */
 static size_t refuse(struct curl_transfer *p)
 {
         (void)curl_no_reuse(p); /* the expert hears of it later */
         return 0;
 }
 
-/* False: the transfer_base has failed. */
+/* False: the transfer has failed. */
 static bool feed(struct curl_transfer *p, const char *data, size_t n)
 {
         int64_t now = now_us();

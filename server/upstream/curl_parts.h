@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * curl_parts.h - between curl.c (the multi handle on our loop, transfer_bases), curl_request.c (what libcurl is told), curl_answer.c (what
+ * curl_parts.h - between curl.c (the multi handle on our loop, transfers), curl_request.c (what libcurl is told), curl_answer.c (what
  * comes, and how it ended) and curl_socket.c (sockets, and whether a resting one is fit to be used again).
  */
 #ifndef PM_CURL_PARTS_H

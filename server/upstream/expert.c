@@ -2,7 +2,7 @@
 /*
  * expert.c - where a request may go, and what its end says about the place.
  *
- * The hot path (expert_pick, expert_done) takes no lock: a closed breaker costs a few relaxed loads and the two in-singleflight
+ * The hot path (expert_pick, expert_done) takes no lock: a closed breaker costs a few relaxed loads and the two in-flight
  * counters.  The breaker's words change in an order that lets readers on other threads err only on the careful side: a probe's
  * place is given back after the new opening time is written, and whoever takes the place looks at that time again.
  */

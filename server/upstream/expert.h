@@ -2,7 +2,7 @@
 /*
  * expert.h - experts: their endpoints, health, breaker and prices.
  *
- * The description belongs to a generation and does not change.  What changes (breaker, requests in singleflight, smoothed times) is
+ * The description belongs to a generation and does not change.  What changes (breaker, requests in flight, smoothed times) is
  * in struct expert_state, struct endpoint_state and struct address_state: atomics, interned on the main thread, living as long as
  * the process, so that a reload forgets nothing.
  *

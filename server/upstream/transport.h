@@ -85,7 +85,7 @@ void transfer_done(struct transfer_base *a);
 void transfer_fail(struct transfer_base *a, enum transfer_error e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Which limit has passed after the connection stood, in words. */
 void transfer_fail_late(struct transfer_base *a);
-/* Paths come from configuration and from routers: one must not be able to add a line to the head.  False: the transfer_base has failed. */
+/* Paths come from configuration and from routers: one must not be able to add a line to the head.  False: the transfer has failed. */
 bool transfer_path_ok(struct transfer_base *a);
 /* Options of a socket to that endpoint: no delay, keep-alive probes, how long the other side may acknowledge nothing. */
 void upstream_socket_set(int fd, const struct endpoint *e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upstream.c - what both transports share: which one carries a call, the list of open transfer_bases and their deadlines.
+ * upstream.c - what both transports share: which one carries a call, the list of open transfers and their deadlines.
  */
 #include "upstream.h"
 
@@ -84,7 +84,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 tick_set(u, soonest, now);
 }
 
-/* ---- transfer_bases ----------------------------------------------------------------------------------------------------------- */
+/* ---- transfers ---------------------------------------------------------------------------------------------------------------- */
 bool transfer_init(struct transfer_base *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
                   int64_t now)
 {

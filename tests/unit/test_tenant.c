@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who a key belongs to, whatever form it was stored in, and how many requests they have in singleflight. */
+/* Who a key belongs to, whatever form it was stored in, and how many requests they have in flight. */
 #include <criterion/criterion.h>
 #include <stdatomic.h>
 

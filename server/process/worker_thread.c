@@ -12,7 +12,9 @@
 #include "callout.h"
 #include "config.h"
 #include "crash.h"
+#include "event_log.h"
 #include "http.h"
+#include "limiter.h"
 #include "log.h"
 #include "metrics.h"
 #include "paths.h"
@@ -20,7 +22,6 @@
 #include "request.h"
 #include "upstream.h"
 #include "watchdog.h"
-#include "event_log.h"
 
 #include "base.h"
 
@@ -274,6 +275,7 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
 
                 w->gateway = s->gateway;
                 w->pool = s->pool;
+                w->limiter = &limiter_in_flight;
                 w->apis = paths_all(&w->n_apis);
                 t->home = s->home;
                 t->stop.deliver = on_stop;

@@ -6,7 +6,7 @@
  * at most one thing at a time; request_drop() undoes that one thing.  What http.c, the routers and the transports tell us is
  * recorded, and the loop runs the steps.
  */
-#include "request_parts.h"
+#include "limiter.h"
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -133,13 +133,6 @@ static enum next check_key(struct request *r)
         t = tenants_find(all, h1_header(r->head, "authorization"));
         if (!t)
                 return reply_error(r, 401, NULL, "invalid_api_key", "the API key is missing or not valid");
-        if (!tenant_enter(t)) {
-                metrics_tenant(r->worker->loop.metrics, t->metric, 1);
-                r->limited = t;
-                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
-                                   t->name, t->max_in_flight);
-        }
-        metrics_tenant(r->worker->loop.metrics, t->metric, 0);
         r->tenant = t;
         return GO;
 }
@@ -171,12 +164,30 @@ static bool is_preflight(const struct h1_head *h)
         return h->method == H1_OPTIONS && h->origin.n && h1_header(h, "access-control-request-method").n;
 }
 
+/* What the limiter lets in begins with its body, or is answered at once. */
+static enum next ask_limiter(struct request *r)
+{
+        if (!r->api->open && r->worker->limiter->admit(r) == WAIT) {
+                r->admission = ADMIT_WAITS;
+                return WAIT;
+        }
+        if (r->response_done) {
+                r->admission = NOT_ADMITTED;
+                return GO;
+        }
+        r->admission = r->api->open ? NOT_ADMITTED : ADMITTED;
+        r->kind = r->api->kind;
+        return r->api->answer ? r->api->answer(r) : check_body(r);
+}
+
 static enum next request_admit(struct request *r)
 {
         const struct h1_head *h = r->head;
         enum h1_method method = h->method == H1_HEAD_METHOD ? H1_GET : h->method;
         const char *why;
 
+        if (r->admission == ADMIT_WAITS)
+                return ask_limiter(r);
         r->cors = h->origin.n && browser_allowed(h->origin, &r->generation->settings->cors.origins); /* it may read every answer, errors too */
         r->api = find_api(r->worker, h->path);
         if (!r->api && r->cors && is_preflight(h))
@@ -196,8 +207,7 @@ static enum next request_admit(struct request *r)
         }
         if (check_key(r) == GO && r->response_done)
                 return GO; /* refused */
-        r->kind = r->api->kind;
-        return r->api->answer ? r->api->answer(r) : check_body(r);
+        return ask_limiter(r);
 }
 
 /* ---- 2. parse: the body, then who is meant by `model` ---- */
@@ -547,8 +557,8 @@ static void request_free(struct request *r)
         attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
         if (r->timer)
                 event_free(TAKE(r->timer));
-        if (r->tenant)
-                tenant_leave(TAKE(r->tenant));
+        if (r->admission == ADMIT_WAITS)
+                r->worker->limiter->cancel(r);
         recall_finish(r);
         follow_finish(r);
         if (r->kind && r->kind->finish)

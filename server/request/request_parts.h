@@ -68,7 +68,8 @@ struct request {
         const struct request_kind *kind;
         void *own;                   /* of its kind; in the arena */
         struct pm_str id;
-        struct tenant *tenant;
+        struct tenant *tenant;       /* whose key it is; NULL: no keys are configured, or it needs none */
+        enum { NOT_ADMITTED, ADMIT_WAITS, ADMITTED } admission; /* by the limiter */
         bool cors;                   /* the page that asks may read the answer */
         char *body;
         size_t body_n, body_room;
@@ -112,7 +113,6 @@ struct request {
         const char *failed_code;
         int64_t retry_after_ms;      /* to tell the client; 0: unknown */
         bool no_retry;               /* to ask again does not help, or might be paid for twice */
-        const struct tenant *limited; /* whose limit refused it: for the log, nothing to give back */
 
         /* what came back */
         bool headers_sent;                  /* the reply's head is out: no other expert can answer any more */

@@ -4,9 +4,9 @@
  * line.
  */
 #include "base.h"
+#include "limiter.h"
 #include "loader.h"
 #include "log.h"
-#include "request_parts.h"
 #include "tenant.h"
 
 static double cost_of(const struct expert *e, int64_t in, int64_t out)
@@ -53,7 +53,7 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
         log_begin(&l, r->worker->loop.log, PM_INFO, "request");
         log_str(&l, "id", r->id);
         log_str(&l, "client_id", client_id);
-        log_text(&l, "tenant", r->tenant ? r->tenant->name : r->limited ? r->limited->name : NULL);
+        log_text(&l, "tenant", r->tenant ? r->tenant->name : NULL);
         log_str(&l, "method", r->head->method_text);
         log_str(&l, "path", r->head->path);
         log_str(&l, "model", r->query.model);
@@ -101,7 +101,7 @@ enum next request_settle(struct request *r)
         struct metrics_shard *m = r->worker->loop.metrics;
         const struct expert *e = r->attempt.expert ? r->attempt.expert : r->attempts ? r->decision.expert : NULL;
         int64_t total = now_us() - r->started_us;
-        double cost;
+        double cost = 0;
 
         if (!r->end)
                 r->end = "ok";
@@ -122,6 +122,8 @@ enum next request_settle(struct request *r)
                         metrics_tokens(m, e->metric, MAX(r->tokens_in, 0), MAX(r->tokens_out, 0), cost);
                 observe(r, e, cost, total);
         }
+        if (r->admission == ADMITTED)
+                r->worker->limiter->charge(r, r->tokens_in, r->tokens_out, cost);
         if (r->generation->log_requests && log_wants(PM_INFO))
                 log_request(r, e, total);
         return DONE;

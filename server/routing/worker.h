@@ -17,6 +17,7 @@ struct cache;
 struct callouts;
 struct gateway;
 struct generation;
+struct limiter;
 struct pool;
 struct upstream;
 struct event_log;
@@ -30,6 +31,7 @@ struct worker {
         struct event_log *event_log;         /* of feedback */
         struct pool *pool;             /* shared by all */
         struct gateway *gateway;
+        const struct limiter *limiter; /* of its requests */
         const struct api *apis;        /* our paths, n_apis of them */
         size_t n_apis;
         uint64_t requests;             /* numbered, for ids */

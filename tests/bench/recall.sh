@@ -45,7 +45,7 @@ config tcp 0 "redis://127.0.0.1:$port"
 
 until redis-cli -s "$work/redis.sock" ping >/dev/null 2>&1; do sleep 0.05; done
 for length in 230 1000; do
-        for turn in 1 2 3; do
+        for _ in 1 2 3; do
                 "$bench" "$work/memory.yaml" rules 40 $length <"$work/texts" | sed 's/^/computed by rules:      /'
                 "$bench" "$work/memory.yaml" kept-rules 40 $length <"$work/texts" | sed 's/^/in memory, of rules:    /'
                 "$bench" "$work/memory.yaml" category 40 $length <"$work/texts" | sed 's/^/computed by category:   /'

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by the scripts here: where the data and the built programs are, and a folder that goes away.
 #   POINTSMAN_DATA   the data sets (../shared/data beside the repository)

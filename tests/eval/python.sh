@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034
 # SPDX-License-Identifier: Apache-2.0
 # Sourced after common.sh by what compares with Python's packages: $python has them, $minilm is the folder of all-MiniLM-L6-v2.
 #   POINTSMAN_VENV  where they are or will be (eval-venv in the build folder)

@@ -4,7 +4,7 @@
  *
  * After GLIDER (Li et al., 2024): from afar a sentence that a language model has written of the prompt is compared with those of the experts,
  * from near each part of the prompt with each expert's trained gate; the view from afar counts for much where an expert's sentence is close,
- * for little where none is (retrieval/gates.h has the formula).  The model is asked once for a prompt; while its sentence is not there the
+ * for little where none is (retrieval/model/gates.h has the formula).  The model is asked once for a prompt; while its sentence is not there the
  * prompt's own vector stands for it, and the decision is provisional.
  *
  *         by_task: { plugin: instruct, model: models/instruct.safetensors, encoder: models/pointsman-static, llm: small, mode: background }

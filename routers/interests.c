@@ -4,7 +4,7 @@
  *
  * kNN-Embed (El-Kishky et al., PAKDD 2023): a user is a mixture of clusters of items, smoothed by users alike; each cluster is searched
  * with a query of its own and gives as many candidates as it weighs; then they are weighed together with what was taken along, what
- * users alike took, and what is popular.  All of it is retrieval/interests.c; here are the request and its one job on the pool.
+ * users alike took, and what is popular.  All of it is retrieval/vector/interests.c; here are the request and its one job on the pool.
  *
  *         catalogue: { plugin: interests, index: catalogue/ }        # the folder of pointsman-train interests
  *

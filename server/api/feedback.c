@@ -19,7 +19,7 @@
 
 enum { ID_MAX = 512, EVENTS_MAX = 1000, PUSH_TIMEOUT_US = 1000000 };
 
-/* What the training that reads the file can compute with: retrieval/graph_line.c. */
+/* What the training that reads the file can compute with: routers/train/learn/graph_line.c. */
 static const double weight_min = 1e-30, weight_max = 1e9;
 static const int64_t time_max = 8999999999999999;
 

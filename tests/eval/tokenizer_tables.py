@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes retrieval/tokenizer_tables.inc: what the Python package `tokenizers` says of each code point.
+"""Writes retrieval/text/tokenizer_tables.inc: what the Python package `tokenizers` says of each code point.
 
 The package's tables of categories are those of an old Unicode, for its users' models depend on them, and others of a newer one than
 ours; so both are asked and written down: whole where they are old, else as the difference to utf8proc of Unicode 15.
 
-    python3 tests/eval/tokenizer_tables.py > retrieval/tokenizer_tables.inc     (pip: tokenizers, sentencepiece; libutf8proc)
+    python3 tests/eval/tokenizer_tables.py > retrieval/text/tokenizer_tables.inc     (pip: tokenizers, sentencepiece; libutf8proc)
 """
 import ctypes
 import ctypes.util

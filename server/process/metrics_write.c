@@ -82,21 +82,21 @@ static void write_requests(struct evbuffer *out, const struct metrics_totals *t)
                                 (void)evbuffer_add_printf(out, "pointsman_requests_total{api=\"%s\",status=\"%d\"} %" PRIu64 "\n",
                                                           api_names[api], status, n);
                 }
-        gauge(out, "pointsman_client_left_total", "counter", "Requests whose client left before the answer's end.",
+        gauge(out, "pointsman_client_left_total", "counter", "Requests whose client disconnected before the end of the response.",
               (double)get(&p->client_left));
-        gauge(out, "pointsman_streams_cut_total", "counter", "Answers that did not reach their end.", (double)get(&p->stream_cut));
-        family(out, "pointsman_no_progress_total", "counter", "Loops that went round in vain and were ended: mistakes of ours.");
+        gauge(out, "pointsman_streams_cut_total", "counter", "Responses cut off before their end.", (double)get(&p->stream_cut));
+        family(out, "pointsman_no_progress_total", "counter", "Event-loop passes that made no progress and were aborted; each one is a bug in pointsman.");
         for (int i = 0; i < METRICS_LOOPS; i++)
                 (void)evbuffer_add_printf(out, "pointsman_no_progress_total{loop=\"%s\"} %" PRIu64 "\n", metrics_loop_name((enum metrics_loop)i),
                                           get(&p->no_progress[i]));
         family(out, "pointsman_step_duration_seconds", "histogram", "Time spent in each step of a request.");
         for (size_t i = 0; i < LENGTH_OF(steps); i++)
                 write_times(out, "pointsman_step_duration_seconds", steps[i], &p->times[i]);
-        family(out, "pointsman_request_duration_seconds", "histogram", "Whole requests.");
+        family(out, "pointsman_request_duration_seconds", "histogram", "Total time of a request.");
         write_times(out, "pointsman_request_duration_seconds", "", &p->times[METRICS_TOTAL]);
-        family(out, "pointsman_overhead_seconds", "histogram", "Whole requests less the waiting for experts and clients.");
+        family(out, "pointsman_overhead_seconds", "histogram", "Time that pointsman adds: the total time without the waits for experts and clients.");
         write_times(out, "pointsman_overhead_seconds", "", &p->times[METRICS_OVERHEAD]);
-        family(out, "pointsman_first_token_seconds", "histogram", "From a request's arrival to the first byte of its answer.");
+        family(out, "pointsman_first_token_seconds", "histogram", "Time to first token: from the arrival of the request to the first byte of its response.");
         write_times(out, "pointsman_first_token_seconds", "", &p->times[METRICS_FIRST_TOKEN]);
 }
 
@@ -105,7 +105,7 @@ static void write_experts(struct evbuffer *out, const struct metrics_totals *t)
         const size_t n = t->names[METRICS_EXPERT].n;
         char **const label_of = t->names[METRICS_EXPERT].escaped;
 
-        family(out, "pointsman_expert_attempts_total", "counter", "Attempts at experts, by how they ended.");
+        family(out, "pointsman_expert_attempts_total", "counter", "Upstream attempts, by expert and result.");
         for (size_t i = 0; i < n; i++) {
                 const struct expert_numbers *e = metrics_totals_of(t, METRICS_EXPERT, i);
 
@@ -113,21 +113,21 @@ static void write_experts(struct evbuffer *out, const struct metrics_totals *t)
                         (void)evbuffer_add_printf(out, "pointsman_expert_attempts_total{expert=\"%s\",result=\"%s\"} %" PRIu64 "\n",
                                                   label_of[i], metrics_attempt_name((enum metrics_attempt)k), get(&e->attempts[k]));
         }
-        family(out, "pointsman_expert_first_byte_seconds", "histogram", "From an attempt's start to the answer's first byte.");
+        family(out, "pointsman_expert_first_byte_seconds", "histogram", "Upstream time to first byte: from the start of the attempt to the first byte of the response.");
         for (size_t i = 0; i < n; i++) {
                 CLEANUP(free_p) char *l = label("expert", label_of[i]);
 
                 write_times(out, "pointsman_expert_first_byte_seconds", l ? l : "",
                             &((const struct expert_numbers *)metrics_totals_of(t, METRICS_EXPERT, i))->first);
         }
-        family(out, "gen_ai_client_operation_duration_seconds", "histogram", "Attempts at experts, whole.");
+        family(out, "gen_ai_client_operation_duration_seconds", "histogram", "Total time of an upstream attempt.");
         for (size_t i = 0; i < n; i++) {
                 CLEANUP(free_p) char *l = label("gen_ai_request_model", label_of[i]);
 
                 write_times(out, "gen_ai_client_operation_duration_seconds", l ? l : "",
                             &((const struct expert_numbers *)metrics_totals_of(t, METRICS_EXPERT, i))->total);
         }
-        family(out, "gen_ai_client_token_usage", "histogram", "Tokens of an answer, as the expert reports them.");
+        family(out, "gen_ai_client_token_usage", "histogram", "Tokens per response, as the expert reports them.");
         for (size_t i = 0; i < n; i++) {
                 const struct expert_numbers *e = metrics_totals_of(t, METRICS_EXPERT, i);
 
@@ -142,7 +142,7 @@ static void write_experts(struct evbuffer *out, const struct metrics_totals *t)
                                   METRICS_TOKEN_BOUNDS, 1, get(&k->sum));
                 }
         }
-        family(out, "pointsman_expert_tokens_total", "counter", "Tokens, as the expert reports them.");
+        family(out, "pointsman_expert_tokens_total", "counter", "Tokens in total, as the expert reports them.");
         for (size_t i = 0; i < n; i++) {
                 const struct expert_numbers *e = metrics_totals_of(t, METRICS_EXPERT, i);
 
@@ -150,7 +150,7 @@ static void write_experts(struct evbuffer *out, const struct metrics_totals *t)
                                                "pointsman_expert_tokens_total{expert=\"%s\",type=\"output\"} %" PRIu64 "\n",
                                           label_of[i], get(&e->in.sum), label_of[i], get(&e->out.sum));
         }
-        family(out, "pointsman_expert_cost_usd_total", "counter", "Cost by the configured prices, in US dollars.");
+        family(out, "pointsman_expert_cost_usd_total", "counter", "Cost at the configured prices, in US dollars.");
         for (size_t i = 0; i < n; i++)
                 (void)evbuffer_add_printf(out, "pointsman_expert_cost_usd_total{expert=\"%s\"} %.15g\n", label_of[i],
                                           (double)get(&((const struct expert_numbers *)metrics_totals_of(t, METRICS_EXPERT, i))->cost) *
@@ -162,7 +162,7 @@ static void write_routers(struct evbuffer *out, const struct metrics_totals *t)
         const size_t n = t->names[METRICS_ROUTER].n;
         char **const label_of = t->names[METRICS_ROUTER].escaped;
 
-        family(out, "pointsman_router_decisions_total", "counter", "Answers of routers, by kind.");
+        family(out, "pointsman_router_decisions_total", "counter", "Routing decisions, by router and result.");
         for (size_t i = 0; i < n; i++) {
                 const struct router_numbers *r = metrics_totals_of(t, METRICS_ROUTER, i);
 
@@ -170,18 +170,18 @@ static void write_routers(struct evbuffer *out, const struct metrics_totals *t)
                         (void)evbuffer_add_printf(out, "pointsman_router_decisions_total{router=\"%s\",result=\"%s\"} %" PRIu64 "\n",
                                                   label_of[i], metrics_decision_name((enum metrics_decision)k), get(&r->decisions[k]));
         }
-        family(out, "pointsman_router_duration_seconds", "histogram", "From asking a router to its answer.");
+        family(out, "pointsman_router_duration_seconds", "histogram", "Time that a router takes to decide.");
         for (size_t i = 0; i < n; i++) {
                 CLEANUP(free_p) char *l = label("router", label_of[i]);
 
                 write_times(out, "pointsman_router_duration_seconds", l ? l : "",
                             &((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->time);
         }
-        family(out, "pointsman_router_stalls_total", "counter", "Steps of routers that held a worker for more than 5 ms.");
+        family(out, "pointsman_router_stalls_total", "counter", "Router steps that blocked a worker's event loop for more than 5 ms.");
         for (size_t i = 0; i < n; i++)
                 (void)evbuffer_add_printf(out, "pointsman_router_stalls_total{router=\"%s\"} %" PRIu64 "\n", label_of[i],
                                           get(&((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->stalls));
-        family(out, "pointsman_router_calls_total", "counter", "Calls of routers to experts, by where the reply came from; sent and later: asked in the background.");
+        family(out, "pointsman_router_calls_total", "counter", "Callouts of routers to experts, by where the reply came from; sent and later are background callouts.");
         for (size_t i = 0; i < n; i++) {
                 const struct router_numbers *r = metrics_totals_of(t, METRICS_ROUTER, i);
 
@@ -189,7 +189,7 @@ static void write_routers(struct evbuffer *out, const struct metrics_totals *t)
                         (void)evbuffer_add_printf(out, "pointsman_router_calls_total{router=\"%s\",result=\"%s\"} %" PRIu64 "\n",
                                                   label_of[i], metrics_call_name((enum metrics_call)k), get(&r->calls[k]));
         }
-        family(out, "pointsman_router_sent_failed_total", "counter", "Calls in the background that brought nothing.");
+        family(out, "pointsman_router_sent_failed_total", "counter", "Background callouts that failed.");
         for (size_t i = 0; i < n; i++)
                 (void)evbuffer_add_printf(out, "pointsman_router_sent_failed_total{router=\"%s\"} %" PRIu64 "\n", label_of[i],
                                           get(&((const struct router_numbers *)metrics_totals_of(t, METRICS_ROUTER, i))->sent_failed));
@@ -197,7 +197,7 @@ static void write_routers(struct evbuffer *out, const struct metrics_totals *t)
 
 static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_totals *t)
 {
-        family(out, "pointsman_routes_total", "counter", "Requests routed, by route and by who decided.");
+        family(out, "pointsman_routes_total", "counter", "Routed requests, by route and by what decided.");
         for (size_t i = 0; i < t->names[METRICS_ROUTE].n; i++) {
                 const struct route_numbers *r = metrics_totals_of(t, METRICS_ROUTE, i);
 
@@ -207,7 +207,7 @@ static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_
                                                           t->names[METRICS_ROUTE].escaped[i], decision_how_name((enum decision_how)how),
                                                           get(&r->decided[how]));
         }
-        family(out, "pointsman_tenant_requests_total", "counter", "Requests of tenants, by whether they were let in.");
+        family(out, "pointsman_tenant_requests_total", "counter", "Requests of a tenant: admitted, or refused because of its in_flight limit (429).");
         for (size_t i = 0; i < t->names[METRICS_TENANT].n; i++) {
                 const struct tenant_numbers *r = metrics_totals_of(t, METRICS_TENANT, i);
                 const char *name = t->names[METRICS_TENANT].escaped[i];
@@ -234,21 +234,21 @@ static void write_caches(struct evbuffer *out, const struct metrics_totals *t, c
         entries[CACHE_PINS] = g->pins;
         bytes[CACHE_PINS] = g->pin_bytes;
         evicted[CACHE_PINS] = g->pins_evicted;
-        family(out, "pointsman_cache_lookups_total", "counter", "What was looked for among what is kept, by where it was found.");
+        family(out, "pointsman_cache_lookups_total", "counter", "Cache lookups by result: local and shared are hits in memory and in Redis, joined waited for another request's lookup (single-flight).");
         for (int c = 0; c < METRICS_CACHES; c++)
                 for (int r = 0; r < METRICS_RECALLS; r++)
                         (void)evbuffer_add_printf(out, "pointsman_cache_lookups_total{cache=\"%s\",result=\"%s\"} %" PRIu64 "\n", caches[c],
                                                   results[r], get(&t->sum->plain.recalls[c][r]));
-        family(out, "pointsman_cache_entries", "gauge", "What is kept in memory, all workers together; replies to routers are among the vectors.");
+        family(out, "pointsman_cache_entries", "gauge", "Entries in the in-memory caches of all workers; callout replies count as vectors.");
         for (int c = 0; c < CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_entries{cache=\"%s\"} %" PRIu64 "\n", caches[c], entries[c]);
-        family(out, "pointsman_cache_bytes", "gauge", "The memory that it takes.");
+        family(out, "pointsman_cache_bytes", "gauge", "Memory used by the in-memory caches.");
         for (int c = 0; c < CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_bytes{cache=\"%s\"} %" PRIu64 "\n", caches[c], bytes[c]);
-        family(out, "pointsman_cache_evictions_total", "counter", "What was given up for want of room.");
+        family(out, "pointsman_cache_evictions_total", "counter", "Cache evictions: entries removed to make room for others.");
         for (int c = 0; c < CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_evictions_total{cache=\"%s\"} %" PRIu64 "\n", caches[c], evicted[c]);
-        family(out, "pointsman_cache_shared_seconds", "histogram", "Requests' time of waiting for Redis.");
+        family(out, "pointsman_cache_shared_seconds", "histogram", "Time that requests wait for Redis.");
         write_times(out, "pointsman_cache_shared_seconds", "", &t->sum->plain.times[METRICS_SHARED]);
 }
 
@@ -260,15 +260,15 @@ static void write_redis(struct evbuffer *out, const struct redis_stats *s)
         } results[] = { { "answered", &s->answered }, { "nil", &s->nil }, { "error", &s->errors }, { "late", &s->late }, { "lost", &s->lost },
                         { "refused", &s->refused }, { "busy", &s->busy } };
 
-        family(out, "pointsman_redis_commands_total", "counter", "Commands for Redis; refused and busy ones were not sent.");
+        family(out, "pointsman_redis_commands_total", "counter", "Redis commands, by result; refused (circuit breaker open) and busy (too many pending) ones were not sent.");
         for (size_t i = 0; i < LENGTH_OF(results); i++)
                 (void)evbuffer_add_printf(out, "pointsman_redis_commands_total{result=\"%s\"} %" PRIu64 "\n", results[i].name, get(results[i].n));
-        gauge(out, "pointsman_redis_up", "gauge", "Workers that can use Redis now.", (double)atomic_load_explicit(&s->up, memory_order_relaxed));
-        gauge(out, "pointsman_redis_connects_total", "counter", "Connections that became useful.", (double)get(&s->connects));
-        gauge(out, "pointsman_redis_breaker_openings_total", "counter", "How often Redis was left alone for a while.", (double)get(&s->openings));
-        gauge(out, "pointsman_redis_redirects_total", "counter", "Commands that a cluster sent elsewhere.", (double)get(&s->redirects));
-        gauge(out, "pointsman_redis_failovers_total", "counter", "Masters that were replaced.", (double)get(&s->failovers));
-        gauge(out, "pointsman_redis_oversized_total", "counter", "Replies above cache.redis.reply.", (double)get(&s->oversized));
+        gauge(out, "pointsman_redis_up", "gauge", "Workers with a working Redis connection.", (double)atomic_load_explicit(&s->up, memory_order_relaxed));
+        gauge(out, "pointsman_redis_connects_total", "counter", "Redis connections established, handshake included.", (double)get(&s->connects));
+        gauge(out, "pointsman_redis_breaker_openings_total", "counter", "Times that the circuit breaker for Redis opened.", (double)get(&s->openings));
+        gauge(out, "pointsman_redis_redirects_total", "counter", "Commands redirected by a Redis Cluster (MOVED or ASK).", (double)get(&s->redirects));
+        gauge(out, "pointsman_redis_failovers_total", "counter", "Redis failovers: the master changed.", (double)get(&s->failovers));
+        gauge(out, "pointsman_redis_oversized_total", "counter", "Redis replies that exceeded cache.redis.reply.", (double)get(&s->oversized));
 }
 
 static size_t read_small(const char *path, char *out, size_t size)
@@ -315,11 +315,11 @@ static void write_process(struct evbuffer *out)
         (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
         gauge(out, "process_resident_memory_bytes", "gauge", "Resident memory.", pages[1] * page);
         gauge(out, "process_virtual_memory_bytes", "gauge", "Virtual memory.", pages[0] * page);
-        gauge(out, "pointsman_memory_private_bytes", "gauge", "Resident memory that belongs to no file and to nobody else.",
+        gauge(out, "pointsman_memory_private_bytes", "gauge", "Private resident memory: not backed by a file and not shared.",
               (pages[1] - pages[2]) * page);
         gauge(out, "process_cpu_seconds_total", "counter", "CPU time, user and system.",
               (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9);
-        gauge(out, "process_start_time_seconds", "gauge", "Start of the process, seconds since 1970.", start_time());
+        gauge(out, "process_start_time_seconds", "gauge", "Start time of the process since the Unix epoch, in seconds.", start_time());
 }
 
 void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
@@ -336,19 +336,19 @@ void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
         if (g->redis)
                 write_redis(out, g->redis);
         metrics_totals_finish(&t);
-        gauge(out, "pointsman_in_flight", "gauge", "Requests running.", g->in_flight);
-        gauge(out, "pointsman_request_memory_bytes", "gauge", "What requests hold of limits.memory: bodies, what was read from them, answers on their way.",
+        gauge(out, "pointsman_in_flight", "gauge", "Requests in flight.", g->in_flight);
+        gauge(out, "pointsman_request_memory_bytes", "gauge", "Memory that requests hold, counted against limits.memory: bodies, parsed queries and buffered responses.",
               (double)g->memory);
-        gauge(out, "pointsman_connections", "gauge", "Client connections open.", g->connections);
-        gauge(out, "pointsman_workers", "gauge", "Event loops.", g->workers);
-        gauge(out, "pointsman_workers_hanging", "gauge", "Event loops that have not turned for a second.", g->hanging);
-        gauge(out, "pointsman_pool_waiting", "gauge", "Jobs waiting for a thread of the CPU pool.", (double)g->pool_waiting);
-        gauge(out, "pointsman_generation", "gauge", "Number of the configuration in force.", (double)g->generation);
-        gauge(out, "pointsman_reloads_total", "counter", "Reloads that took effect.", (double)g->reloads);
-        gauge(out, "pointsman_reload_failures_total", "counter", "Reloads that were refused.", (double)g->reload_failures);
-        gauge(out, "pointsman_log_lines_dropped_total", "counter", "Log lines that standard error did not take.",
+        gauge(out, "pointsman_connections", "gauge", "Open client connections.", g->connections);
+        gauge(out, "pointsman_workers", "gauge", "Worker threads, each with an event loop.", g->workers);
+        gauge(out, "pointsman_workers_hanging", "gauge", "Workers whose event loop has been blocked for more than one second.", g->hanging);
+        gauge(out, "pointsman_pool_waiting", "gauge", "Jobs in the queue of the CPU thread pool.", (double)g->pool_waiting);
+        gauge(out, "pointsman_generation", "gauge", "Number of the active configuration (generation).", (double)g->generation);
+        gauge(out, "pointsman_reloads_total", "counter", "Successful configuration reloads.", (double)g->reloads);
+        gauge(out, "pointsman_reload_failures_total", "counter", "Failed configuration reloads; the old configuration stayed active.", (double)g->reload_failures);
+        gauge(out, "pointsman_log_lines_dropped_total", "counter", "Log lines dropped because standard error was slow or closed.",
               (double)log_dropped());
-        family(out, "pointsman_build_info", "gauge", "The version.");
+        family(out, "pointsman_build_info", "gauge", "Version of pointsman, as a label.");
         (void)evbuffer_add_printf(out, "pointsman_build_info{version=\"%s\"} 1\n", PM_VERSION);
         write_process(out);
 }

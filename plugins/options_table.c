@@ -190,7 +190,7 @@ static void put_kind(FILE *out, const struct pm_option *o)
 
 static void describe(FILE *out, const struct pm_option *table, const char *path, int depth)
 {
-        (void)fprintf(out, "### %s\n\n| key | value | preset | what it says |\n| --- | --- | --- | --- |\n", path);
+        (void)fprintf(out, "### %s\n\n| key | value | default | description |\n| --- | --- | --- | --- |\n", path);
         for (const struct pm_option *o = table; o && o->key; o++) {
                 if (o->type == PM_KEY)
                         continue;

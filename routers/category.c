@@ -59,15 +59,15 @@ static const struct pm_option ranking_options[] = {
 static const struct pm_option options[] = {
         PM_PATH_OPTION(struct category, model, "model", PM_REQUIRED, NULL, "category model (safetensors) of pointsman-train"),
         PM_PATH_OPTION(struct category, encoder_folder, "encoder", 0, NULL,
-                       "folder of the static encoder that the model was trained with, if it looks at vectors, too"),
+                       "folder of the static encoder that the model was trained with, if it uses vectors"),
         PM_PATH_OPTION(struct category, map, "map", 0, NULL, "rankings of experts (JSON) of pointsman-train map"),
         PM_TABLES_OPTION(struct category, experts, struct inline_ranking, "experts", 0, 0, 1024, ranking_options,
-                         "rankings in place of a map file, one for each category"),
+                         "rankings instead of a map file, one per category"),
         PM_REAL_OPTION(struct category, threshold, "threshold", "-1", -1, 1,
-                       "confidence below which the category is general; -1: the one the model was accepted with"),
-        PM_STR_OPTION(struct category, general, "general", 0, "general", "name of the category for prompts that fit no other"),
+                       "minimum confidence; below it the category is 'general'; -1: the model's own threshold"),
+        PM_STR_OPTION(struct category, general, "general", 0, "general", "name of the category for all other prompts"),
         PM_SIZE_OPTION(struct category, max_text, "max_text", "0", 0, 1048576,
-                       "bytes read of a prompt, half from its begin and half from its end; 0: as the model was trained, else from 64"),
+                       "bytes of a prompt that are read, half from its beginning and half from its end, at least 64; 0: as the model was trained"),
         PM_END_OPTION
 };
 
@@ -378,5 +378,5 @@ static pm_step route(void *self, struct pm_query *q)
         return pm_offload(q, classify, job, classified);
 }
 
-PM_ROUTER(.name = "category", .version = "1", .summary = "by what the prompt is about: a classifier, and a ranking of experts",
+PM_ROUTER(.name = "category", .version = "1", .summary = "routes by topic: classifies the prompt and looks up a ranking of experts",
           .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_TEXT)

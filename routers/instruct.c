@@ -47,26 +47,26 @@ struct instruct {
 static const struct pm_option options[] = {
         PM_PATH_OPTION(struct instruct, model, "model", PM_REQUIRED, NULL, "instruct model (safetensors) of pointsman-train instruct"),
         PM_PATH_OPTION(struct instruct, encoder_folder, "encoder", PM_REQUIRED, NULL, "folder of the static encoder that the model was trained with"),
-        PM_STR_OPTION(struct instruct, llm, "llm", 0, NULL, "expert that is asked for one sentence that names a prompt's task; none: the prompt's own vector does"),
-        PM_STR_OPTION(struct instruct, llm_model, "llm_model", 0, NULL, "model named in what is sent to it; preset: the name of llm"),
+        PM_STR_OPTION(struct instruct, llm, "llm", 0, NULL, "expert that is asked to name a prompt's task in one sentence; absent: the prompt's own vector is used"),
+        PM_STR_OPTION(struct instruct, llm_model, "llm_model", 0, NULL, "model name that is sent to it; default: the name of llm"),
         PM_CHOICE_OPTION(struct instruct, mode, "mode", "background", "off|background|inline",
-                         "when llm is asked: never; for the next request to find; or the request waits for it"),
-        PM_TIME_OPTION(struct instruct, timeout, "timeout", "2s", 1, 600000, "how long llm may take"),
-        PM_TIME_OPTION(struct instruct, keep, "keep", "24h", 1000, 2592000000., "how long its sentences are kept"),
-        PM_SIZE_OPTION(struct instruct, prompt_max, "prompt_max", "2KiB", 64, 65536, "bytes of a prompt that it is told, half from its begin and half from its end"),
-        PM_INT_OPTION(struct instruct, max_tokens, "max_tokens", "80", 8, 1024, "tokens that it may say"),
-        PM_SIZE_OPTION(struct instruct, max_text, "max_text", "16KiB", 64, 1048576, "bytes of a conversation whose parts are looked at, the newest messages first"),
-        PM_INT_OPTION(struct instruct, top_k, "top_k", "2", 1, TOP_MAX, "experts that share the weight; the first answers, the others are its fallbacks"),
-        PM_REAL_OPTION(struct instruct, gamma, "gamma", "-1", -1, 1e6, "weight of the view from afar where an instruction is near; -1: the model's"),
-        PM_REAL_OPTION(struct instruct, beta, "beta", "-1", -1, 1e6, "the same where none is; -1: the model's"),
-        PM_REAL_OPTION(struct instruct, threshold, "threshold", "-2", -2, 2, "cosine from which an instruction is near; -2: the model's"),
+                         "when llm is asked: off: never; background: for the next request; inline: the request waits for it"),
+        PM_TIME_OPTION(struct instruct, timeout, "timeout", "2s", 1, 600000, "timeout of llm"),
+        PM_TIME_OPTION(struct instruct, keep, "keep", "24h", 1000, 2592000000., "TTL of its cached sentences"),
+        PM_SIZE_OPTION(struct instruct, prompt_max, "prompt_max", "2KiB", 64, 65536, "bytes of a prompt that are sent to llm, half from its beginning and half from its end"),
+        PM_INT_OPTION(struct instruct, max_tokens, "max_tokens", "80", 8, 1024, "maximum number of tokens in its answer"),
+        PM_SIZE_OPTION(struct instruct, max_text, "max_text", "16KiB", 64, 1048576, "bytes of a conversation that are read, the newest messages first"),
+        PM_INT_OPTION(struct instruct, top_k, "top_k", "2", 1, TOP_MAX, "number of experts that get weight; the first answers, the others are its fallbacks"),
+        PM_REAL_OPTION(struct instruct, gamma, "gamma", "-1", -1, 1e6, "weight of the global score when a known instruction is similar; -1: the model's"),
+        PM_REAL_OPTION(struct instruct, beta, "beta", "-1", -1, 1e6, "weight of the global score when none is; -1: the model's"),
+        PM_REAL_OPTION(struct instruct, threshold, "threshold", "-2", -2, 2, "minimum cosine similarity to a known instruction; -2: the model's"),
         PM_REAL_OPTION(struct instruct, sure, "sure", "-1", -1, 1,
-                       "share of the first against the second below which a decision is not sure (.5 is a tie); -1: the model's"),
+                       "minimum share of the first expert against the second; below it the decision is not sure (.5 is a tie); -1: the model's"),
         PM_CHOICE_OPTION(struct instruct, unsure, "unsure", "decide", "decide|pass",
-                         "what is done then: the first is taken, and no conversation stays with it for that; or the next router is asked"),
-        PM_CHOICE_OPTION(struct instruct, combine, "combine", "model", "model|mean|max", "how scores of parts become one; model: as it was trained"),
+                         "what happens then: decide: the first expert answers, but the conversation is not pinned to it; pass: the next router is asked"),
+        PM_CHOICE_OPTION(struct instruct, combine, "combine", "model", "model|mean|max", "how the scores of a prompt's parts are combined; model: as it was trained"),
         PM_TABLES_OPTION(struct instruct, adapters, struct adapter, "adapters", 0, 0, GATES_EXPERTS_MAX, adapter_options,
-                         "experts of the model that are adapters on a shared server, one entry each"),
+                         "experts of the model that are LoRA adapters on a shared server, one entry each"),
         PM_END_OPTION
 };
 
@@ -373,5 +373,5 @@ static pm_step route(void *self, struct pm_query *q)
         return looked(self, q);
 }
 
-PM_ROUTER(.name = "instruct", .version = "1", .summary = "by the task, which a language model names, and by the prompt's parts",
+PM_ROUTER(.name = "instruct", .version = "1", .summary = "routes by task: a language model names the task, a classifier scores the parts of the prompt",
           .self_size = sizeof(struct instruct), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_MESSAGES)

@@ -5,9 +5,9 @@
 
 const struct pm_option adapter_options[] = {
         PM_KEY_OPTION(struct adapter, expert),
-        PM_STR_OPTION(struct adapter, server, "server", PM_REQUIRED, NULL, "the configured expert that carries it"),
-        PM_INT_OPTION(struct adapter, id, "id", "-1", -1, 65535, "its number at llama.cpp's server (member lora of the body); -1: none is sent"),
-        PM_REAL_OPTION(struct adapter, scale, "scale", "1", 0, 100, "its weight is multiplied by this"),
+        PM_STR_OPTION(struct adapter, server, "server", PM_REQUIRED, NULL, "configured expert that serves the adapter"),
+        PM_INT_OPTION(struct adapter, id, "id", "-1", -1, 65535, "number of the adapter in llama.cpp's server (member lora of the body); -1: not sent"),
+        PM_REAL_OPTION(struct adapter, scale, "scale", "1", 0, 100, "factor for its weight"),
         PM_END_OPTION
 };
 

@@ -21,22 +21,22 @@
 
 static const struct pm_option options[] = {
         PM_PATH_OPTION(struct router, folder, "index", PM_REQUIRED, NULL, "folder of pointsman-train interests"),
-        PM_BOOL_OPTION(struct router, verify, "verify", "true", "compare the digests of its files when it is opened"),
-        PM_INT_OPTION(struct router, interests, "interests", "0", 0, 256, "at most so many of a user's; 0: as trained"),
-        PM_INT_OPTION(struct router, neighbours, "neighbours", "-1", -1, 1024, "users alike that smooth the interests; -1: as trained"),
-        PM_REAL_OPTION(struct router, own, "own", "-1", -1, 1, "weight of a user's own items against theirs; -1: as trained"),
-        PM_REAL_OPTION(struct router, near, "near", "-1", -1, 1e6, "weight of candidates by interest; -1: as trained"),
-        PM_REAL_OPTION(struct router, also, "also", "-1", -1, 1e6, "weight of what was taken along; -1: as trained"),
-        PM_REAL_OPTION(struct router, votes, "votes", "-1", -1, 1e6, "weight of what users alike took; -1: as trained"),
-        PM_REAL_OPTION(struct router, popular, "popular", "-1", -1, 1e6, "weight of what is popular; -1: as trained"),
+        PM_BOOL_OPTION(struct router, verify, "verify", "true", "verify the digests of its files when it is opened"),
+        PM_INT_OPTION(struct router, interests, "interests", "0", 0, 256, "maximum number of interests per user; 0: as trained"),
+        PM_INT_OPTION(struct router, neighbours, "neighbours", "-1", -1, 1024, "number of similar users that smooth a user's interests; -1: as trained"),
+        PM_REAL_OPTION(struct router, own, "own", "-1", -1, 1, "weight of a user's own items against those of similar users; -1: as trained"),
+        PM_REAL_OPTION(struct router, near, "near", "-1", -1, 1e6, "weight of candidates near an interest; -1: as trained"),
+        PM_REAL_OPTION(struct router, also, "also", "-1", -1, 1e6, "weight of items that other users took together with the user's (co-occurrence); -1: as trained"),
+        PM_REAL_OPTION(struct router, votes, "votes", "-1", -1, 1e6, "weight of items that similar users took; -1: as trained"),
+        PM_REAL_OPTION(struct router, popular, "popular", "-1", -1, 1e6, "weight of popular items; -1: as trained"),
         PM_REAL_OPTION(struct router, self, "self", "-1", -1, 1e6, "weight of the user's own item, where users are items; -1: as trained"),
-        PM_INT_OPTION(struct router, pool, "pool", "0", 0, 10000, "candidates by interest, percent of what is wanted; 0: as trained"),
-        PM_INT_OPTION(struct router, budget, "budget", "-1", -1, 4000000000, "vectors looked at for an interest; 0: all, -1: as trained"),
+        PM_INT_OPTION(struct router, pool, "pool", "0", 0, 10000, "number of candidates near interests, in percent of the items asked for; 0: as trained"),
+        PM_INT_OPTION(struct router, budget, "budget", "-1", -1, 4000000000, "maximum number of vectors compared per interest; 0: all, -1: as trained"),
         PM_STR_OPTION(struct router, encoder, "encoder", 0, NULL,
-                      "to route chat: embedder of the user's turns, over a catalogue of prompts with the attribute expert"),
-        PM_INT_OPTION(struct router, turns, "turns", "4", 1, 16, "of a conversation that are embedded, the last ones"),
-        PM_REAL_OPTION(struct router, fade, "fade", "0.5", 0.01, 1, "a turn's weight against that of the one after it"),
-        PM_INT_OPTION(struct router, alike, "alike", "40", 1, 1000, "prompts that vote"),
+                      "for chat: embedder of the user's turns; the index is then a catalogue of prompts with the attribute expert"),
+        PM_INT_OPTION(struct router, turns, "turns", "4", 1, 16, "number of last turns of a conversation that are embedded"),
+        PM_REAL_OPTION(struct router, fade, "fade", "0.5", 0.01, 1, "weight of a turn relative to the next one"),
+        PM_INT_OPTION(struct router, alike, "alike", "40", 1, 1000, "number of nearest prompts that vote for an expert (k of kNN)"),
         PM_END_OPTION
 };
 
@@ -303,6 +303,6 @@ static pm_step recommend(void *self, struct pm_query *q)
         return pm_offload(q, find, j, found);
 }
 
-PM_ROUTER(.name = "interests", .version = "1", .summary = "recommends, and routes by example: interests, each searched for (kNN-Embed)",
+PM_ROUTER(.name = "interests", .version = "1", .summary = "recommends items, and routes chat by example: nearest-neighbour search for each interest of a user (kNN-Embed)",
           .self_size = sizeof(struct router), .options = options, .open = opened, .close = closed, .route = interests_route,
           .recommend = recommend)

@@ -61,40 +61,40 @@ struct rules {
 };
 
 static const struct pm_option header_options[] = {
-        PM_STR_OPTION(struct header_rule, name, "name", PM_REQUIRED, NULL, "the header's name, in any case"),
-        PM_STR_OPTION(struct header_rule, value, "value", 0, NULL, "its whole value; without value and regex it only must be there"),
-        PM_STR_OPTION(struct header_rule, regex, "regex", 0, NULL, "an expression (PCRE2) that is found in its value"),
+        PM_STR_OPTION(struct header_rule, name, "name", PM_REQUIRED, NULL, "name of the header, case-insensitive"),
+        PM_STR_OPTION(struct header_rule, value, "value", 0, NULL, "exact value; without value and regex the header only has to be present"),
+        PM_STR_OPTION(struct header_rule, regex, "regex", 0, NULL, "regular expression (PCRE2) that matches its value"),
         PM_END_OPTION
 };
 
 static const struct pm_option rule_options[] = {
-        PM_STR_OPTION(struct rule, name, "name", 0, NULL, "for logs and messages"),
-        PM_TABLES_OPTION(struct rule, headers, struct header_rule, "headers", 0, 0, 16, header_options, "all of these headers"),
-        PM_STRS_OPTION(struct rule, tenants, "tenants", 0, 0, 1000, "one of these tenants"),
-        PM_STRS_OPTION(struct rule, models, "models", 0, 0, 1000, "one of these was asked for as the model"),
+        PM_STR_OPTION(struct rule, name, "name", 0, NULL, "name of the rule in logs and messages"),
+        PM_TABLES_OPTION(struct rule, headers, struct header_rule, "headers", 0, 0, 16, header_options, "condition: all of these headers match"),
+        PM_STRS_OPTION(struct rule, tenants, "tenants", 0, 0, 1000, "condition: the tenant is one of these"),
+        PM_STRS_OPTION(struct rule, models, "models", 0, 0, 1000, "condition: the request's model is one of these"),
         PM_STRS_OPTION(struct rule, keywords, "keywords", 0, 0, 5000,
-                       "one of these is in the last user message, as a whole word, in any case"),
-        PM_STR_OPTION(struct rule, regex, "regex", 0, NULL, "an expression (PCRE2) that is found in the last user message"),
-        PM_STRS_OPTION(struct rule, languages, "languages", 0, 0, 100, "the last user message is in one of these (ISO 639-1 codes)"),
-        PM_SIZE_OPTION(struct rule, min_bytes, "min_bytes", NULL, 0, 1073741824, "the conversation's texts have so many bytes or more"),
-        PM_SIZE_OPTION(struct rule, max_bytes, "max_bytes", NULL, 0, 1073741824, "they have so many bytes or fewer; 0: any"),
-        PM_INT_OPTION(struct rule, min_chars, "min_chars", NULL, 0, 1073741824, "the conversation's texts have so many characters or more"),
-        PM_INT_OPTION(struct rule, max_chars, "max_chars", NULL, 0, 1073741824, "they have so many characters or fewer; 0: any"),
-        PM_INT_OPTION(struct rule, min_messages, "min_messages", NULL, 0, 1000000, "the conversation has so many messages or more"),
-        PM_INT_OPTION(struct rule, max_messages, "max_messages", NULL, 0, 1000000, "it has so many messages or fewer; 0: any"),
-        PM_STR_OPTION(struct rule, expert, "expert", PM_REQUIRED, NULL, "where the request goes"),
-        PM_STRS_OPTION(struct rule, fallbacks, "fallbacks", 0, 0, 32, "and where if that one fails, best first; []: nowhere else, even if it is not there; absent: the route's"),
-        PM_STR_OPTION(struct rule, category, "category", 0, NULL, "a category for metrics and the reply's headers"),
-        PM_STR_OPTION(struct rule, reason, "reason", 0, NULL, "one line for people; preset: the rule's name"),
-        PM_STR_OPTION(struct rule, extra, "extra", 0, NULL, "a JSON object whose members are merged into the upstream body"),
+                       "condition: the last user message contains one of these as a whole word, case-insensitive"),
+        PM_STR_OPTION(struct rule, regex, "regex", 0, NULL, "condition: regular expression (PCRE2) that matches the last user message"),
+        PM_STRS_OPTION(struct rule, languages, "languages", 0, 0, 100, "condition: the language of the last user message is one of these (ISO 639-1 codes)"),
+        PM_SIZE_OPTION(struct rule, min_bytes, "min_bytes", NULL, 0, 1073741824, "condition: minimum size of the conversation's texts"),
+        PM_SIZE_OPTION(struct rule, max_bytes, "max_bytes", NULL, 0, 1073741824, "condition: maximum size of the conversation's texts; 0: no limit"),
+        PM_INT_OPTION(struct rule, min_chars, "min_chars", NULL, 0, 1073741824, "condition: minimum number of characters in the conversation's texts"),
+        PM_INT_OPTION(struct rule, max_chars, "max_chars", NULL, 0, 1073741824, "condition: maximum number of characters in the conversation's texts; 0: no limit"),
+        PM_INT_OPTION(struct rule, min_messages, "min_messages", NULL, 0, 1000000, "condition: minimum number of messages"),
+        PM_INT_OPTION(struct rule, max_messages, "max_messages", NULL, 0, 1000000, "condition: maximum number of messages; 0: no limit"),
+        PM_STR_OPTION(struct rule, expert, "expert", PM_REQUIRED, NULL, "expert that gets the request"),
+        PM_STRS_OPTION(struct rule, fallbacks, "fallbacks", 0, 0, 32, "fallback experts, best first; []: none, even if the expert is unavailable; absent: the route's"),
+        PM_STR_OPTION(struct rule, category, "category", 0, NULL, "category for metrics and response headers"),
+        PM_STR_OPTION(struct rule, reason, "reason", 0, NULL, "reason, one line of text; default: the rule's name"),
+        PM_STR_OPTION(struct rule, extra, "extra", 0, NULL, "JSON object that is merged into the upstream body"),
         PM_END_OPTION
 };
 
 static const struct pm_option options[] = {
         PM_TABLES_OPTION(struct rules, list, struct rule, "rules", PM_REQUIRED, 1, RULES_MAX, rule_options,
-                         "the first whose conditions all hold counts; one without conditions always holds"),
+                         "rules; the first one whose conditions all hold decides; a rule without conditions always holds"),
         PM_SIZE_OPTION(struct rules, scan, "scan", "16KiB", 256, 1048576,
-                       "how much of the last user message keywords and expressions see"),
+                       "how much of the last user message keywords and regular expressions are matched against"),
         PM_END_OPTION
 };
 
@@ -533,6 +533,6 @@ static pm_step rules_route(void *self, struct pm_query *q)
         return found ? follow(q, found) : pm_pass(q);
 }
 
-PM_ROUTER(.name = "rules", .version = "1", .summary = "the first rule whose conditions hold: header, tenant, model, keyword, expression, "
+PM_ROUTER(.name = "rules", .version = "1", .summary = "routes by rules; the first match decides: header, tenant, model, keyword, regular expression, "
           "language, size", .self_size = sizeof(struct rules), .options = options, .open = rules_open, .close = rules_close,
           .route = rules_route, .reads = PM_READS_TEXT | PM_READS_MESSAGES | PM_READS_TENANT | PM_READS_HEADERS)

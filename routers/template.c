@@ -16,7 +16,7 @@ struct template {
 };
 
 static const struct pm_option options[] = {
-        PM_STR_OPTION(struct template, expert, "expert", PM_REQUIRED, NULL, "where every request goes"),
+        PM_STR_OPTION(struct template, expert, "expert", PM_REQUIRED, NULL, "expert that gets every request"),
         PM_END_OPTION
 };
 
@@ -42,5 +42,5 @@ static pm_step route(void *self, struct pm_query *q)
         return pm_pass(q); /* not healthy now, or not for this tenant: the next router is asked */
 }
 
-PM_ROUTER(.name = "template", .version = "1", .summary = "everything to one expert", .self_size = sizeof(struct template),
+PM_ROUTER(.name = "template", .version = "1", .summary = "sends every request to one expert", .self_size = sizeof(struct template),
           .options = options, .open = opened, .route = route, .reads = PM_READS_NOTHING)

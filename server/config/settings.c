@@ -14,38 +14,38 @@ static const struct pm_option tls_table[] = {
         PM_PATH_OPTION(struct tls_settings, certificate, "certificate", PM_REQUIRED, NULL,
                        "PEM file: the server's certificate, then the intermediate ones"),
         PM_PATH_OPTION(struct tls_settings, key, "key", PM_REQUIRED, NULL, "PEM file: the certificate's private key, without a passphrase"),
-        PM_CHOICE_OPTION(struct tls_settings, min_version, "min_version", "1.2", "1.2|1.3", "older versions of TLS are refused"),
+        PM_CHOICE_OPTION(struct tls_settings, min_version, "min_version", "1.2", "1.2|1.3", "minimum TLS version"),
         PM_STR_OPTION(struct tls_settings, ciphers, "ciphers", 0, "ECDHE+AESGCM:ECDHE+CHACHA20",
-                      "suites for TLS 1.2, in OpenSSL's words, the server's order counts; those of 1.3 are OpenSSL's"),
+                      "cipher list for TLS 1.2 in OpenSSL's syntax; the server's order is preferred; TLS 1.3 uses OpenSSL's default suites"),
         PM_END_OPTION
 };
 
 static const struct pm_option listen_table[] = {
         PM_STR_OPTION(struct listen_settings, address, "address", 0, "127.0.0.1:8080",
-                      "where clients connect: 127.0.0.1:8080, 0.0.0.0:8080, [::1]:8080; port 0 picks a free one, which the log shows"),
-        PM_TABLE_OPTION(struct listen_settings, tls, struct tls_settings, "tls", tls_table, "serve https:// here; without it http://"),
+                      "address to listen on: 127.0.0.1:8080, 0.0.0.0:8080, [::1]:8080; with port 0 the system picks a free port, which is logged"),
+        PM_TABLE_OPTION(struct listen_settings, tls, struct tls_settings, "tls", tls_table, "terminate TLS (https://) on this listener; absent: http://"),
         PM_END_OPTION
 };
 
 static const struct pm_option admin_table[] = {
         PM_STR_OPTION(struct admin_settings, address, "address", 0, "127.0.0.1:8081",
-                      "where administrators connect: experts and their health, configuration, reload"),
+                      "address of the administrative listener: expert health, configuration, reload"),
         PM_STR_OPTION(struct admin_settings, token, "token", PM_SECRET, NULL,
-                      "bearer token that every request there must show, at least 8 characters, 16 beyond loopback; empty or absent: no such listener"),
+                      "bearer token that each request must send, at least 8 characters, 16 beyond loopback; empty or absent: no administrative listener"),
         PM_END_OPTION
 };
 
 static const struct pm_option pool_table[] = {
-        PM_INT_OPTION(struct pool_settings, threads, "threads", "0", 0, 1024, "threads; 0: one for each core"),
+        PM_INT_OPTION(struct pool_settings, threads, "threads", "0", 0, 1024, "number of threads; 0: one per core"),
         PM_INT_OPTION(struct pool_settings, queue, "queue", "256", 1, 65536,
-                      "jobs that may wait, for each router; above it the router is told that it is busy"),
+                      "maximum queue length per router; when it is full, the router gets a busy error"),
         PM_END_OPTION
 };
 
 static const struct pm_option cors_table[] = {
         PM_STRS_OPTION(struct cors_settings, origins, "origins", 0, 0, 256,
-                       "origins of pages that may ask from a browser and read the answers: https://app.example, http://localhost:3000; * is any"),
-        PM_TIME_OPTION(struct cors_settings, max_age, "max_age", "10m", 0, 24 * 3600000.0, "how long a browser may remember that it may"),
+                       "allowed origins (CORS): https://app.example, http://localhost:3000; * allows any"),
+        PM_TIME_OPTION(struct cors_settings, max_age, "max_age", "10m", 0, 24 * 3600000.0, "how long a browser may cache the preflight response (Access-Control-Max-Age)"),
         PM_END_OPTION
 };
 
@@ -56,38 +56,38 @@ static const struct pm_option cors_table[] = {
 #define MIB 1048576.0
 
 static const struct pm_option limits_table[] = {
-        LIMIT_SIZE(head, "64KiB", 1024, MIB, "request line and headers together; above it 431"),
-        LIMIT_INT(headers, "100", 8, 1000, "number of headers; above it 431"),
-        LIMIT_SIZE(body, "8MiB", 1024, 1024 * MIB, "a request's body; above it 413"),
+        LIMIT_SIZE(head, "64KiB", 1024, MIB, "maximum size of the request line and headers; larger: 431"),
+        LIMIT_INT(headers, "100", 8, 1000, "maximum number of headers; more: 431"),
+        LIMIT_SIZE(body, "8MiB", 1024, 1024 * MIB, "maximum size of a request body; larger: 413"),
         LIMIT_SIZE(memory, "1GiB", MIB, 1024 * 1024 * MIB,
-                   "what all requests hold together: bodies, what was read from them, answers on their way; above it further ones are answered 503"),
-        LIMIT_INT(depth, "64", 4, 512, "nesting of a body's JSON; above it 400"),
-        LIMIT_INT(messages, "4096", 1, 1000000, "messages of one conversation; above it 400"),
-        LIMIT_INT(connections, "8192", 1, 1000000, "clients connected to one worker; further ones are answered 503"),
-        LIMIT_TIME(head_time, "10s", 100, HOUR, "time to receive a request's head; after it 408"),
-        LIMIT_TIME(body_time, "60s", 100, HOUR, "time to receive a request's body; after it 408"),
-        LIMIT_TIME(idle_time, "75s", 100, HOUR, "a connection without a request is closed after this"),
-        LIMIT_TIME(write_time, "60s", 100, HOUR, "a client that takes nothing for so long is dropped"),
-        LIMIT_TIME(request_time, "10m", 100, 24 * HOUR, "a whole request, its stream included"),
-        LIMIT_TIME(drain_time, "30s", 0, 24 * HOUR, "after SIGTERM, running requests may finish within this"),
-        LIMIT_SIZE(buffer, "1MiB", 4096, 64 * MIB, "bytes of a relayed answer that may wait for the client, above it reading pauses"),
+                   "memory limit for all requests together: bodies, parsed queries, buffered responses; above it new requests get 503"),
+        LIMIT_INT(depth, "64", 4, 512, "maximum nesting depth of the JSON body; deeper: 400"),
+        LIMIT_INT(messages, "4096", 1, 1000000, "maximum number of messages in a conversation; more: 400"),
+        LIMIT_INT(connections, "8192", 1, 1000000, "maximum number of client connections per worker; further ones get 503"),
+        LIMIT_TIME(head_time, "10s", 100, HOUR, "timeout for receiving the request line and headers; then 408"),
+        LIMIT_TIME(body_time, "60s", 100, HOUR, "timeout for receiving the request body; then 408"),
+        LIMIT_TIME(idle_time, "75s", 100, HOUR, "idle timeout of a keep-alive client connection"),
+        LIMIT_TIME(write_time, "60s", 100, HOUR, "write timeout: a client that reads nothing for this long is disconnected"),
+        LIMIT_TIME(request_time, "10m", 100, 24 * HOUR, "timeout for the whole request, streaming included"),
+        LIMIT_TIME(drain_time, "30s", 0, 24 * HOUR, "graceful shutdown: time that requests in flight have to finish after SIGTERM"),
+        LIMIT_SIZE(buffer, "1MiB", 4096, 64 * MIB, "response buffer per request; when it is full, reading from the expert pauses until the client catches up (back-pressure)"),
         LIMIT_SIZE(event, "16MiB", 4096, 256 * MIB,
-                   "the longest event of a stream; one that is longer than 'buffer' takes so much memory while it comes"),
-        LIMIT_INT(ids, "10000", 1, 1e6, "ids in one list of a recommend request; above it 400"),
-        LIMIT_INT(items, "1000", 1, 1e6, "items that a recommend request may ask for; above it 400"),
+                   "maximum size of one event of a stream; an event longer than 'buffer' is held in memory while it arrives"),
+        LIMIT_INT(ids, "10000", 1, 1e6, "maximum number of ids in one list of a recommend request; more: 400"),
+        LIMIT_INT(items, "1000", 1, 1e6, "maximum number of items that a recommend request may ask for; more: 400"),
         PM_END_OPTION
 };
 
 static const struct pm_option log_table[] = {
-        PM_CHOICE_OPTION(struct log_settings, level, "level", "info", "debug|info|warn|error", "lines below this level are left out"),
-        PM_CHOICE_OPTION(struct log_settings, format, "format", "logfmt", "logfmt|json", "one line an event, to standard error"),
-        PM_BOOL_OPTION(struct log_settings, requests, "requests", "true", "one line for each request, with the time of each step"),
+        PM_CHOICE_OPTION(struct log_settings, level, "level", "info", "debug|info|warn|error", "log level: lines below it are not logged"),
+        PM_CHOICE_OPTION(struct log_settings, format, "format", "logfmt", "logfmt|json", "format of the log lines, one per event"),
+        PM_BOOL_OPTION(struct log_settings, requests, "requests", "true", "access log: one line per request, with the duration of each step"),
         PM_END_OPTION
 };
 
 static const struct pm_option breaker_table[] = {
-        PM_INT_OPTION(struct breaker_settings, failures, "failures", "5", 1, 1000, "failures one after another that close an endpoint's door"),
-        PM_TIME_OPTION(struct breaker_settings, open_time, "open_time", "5s", 10, HOUR, "nobody is sent there for so long; then one request tries"),
+        PM_INT_OPTION(struct breaker_settings, failures, "failures", "5", 1, 1000, "consecutive failures that open the circuit breaker of an endpoint"),
+        PM_TIME_OPTION(struct breaker_settings, open_time, "open_time", "5s", 10, HOUR, "how long it stays open: no request goes to the endpoint; then it is half-open, and one request probes it"),
         PM_END_OPTION
 };
 
@@ -97,51 +97,51 @@ static const struct pm_option breaker_table[] = {
 static const struct pm_option expert_table[] = {
         PM_KEY_OPTION(struct expert_settings, name),
         PM_STRS_OPTION(struct expert_settings, endpoints, "endpoints", PM_REQUIRED, 1, 64,
-                       "base URLs of servers that answer alike, used in turn: http://127.0.0.1:8000/v1, https://host/v1, "
+                       "base URLs of equivalent servers, used round-robin: http://127.0.0.1:8000/v1, https://host/v1, "
                        "unix:/run/llm.sock:/v1"),
-        EXPERT_STR(model, 0, "what the server calls the model; absent: the expert's name"),
-        EXPERT_STR(key, PM_SECRET, "sent as Authorization: Bearer; empty or absent: none is sent"),
-        PM_STRS_OPTION(struct expert_settings, headers, "headers", PM_SECRET, 0, 32, "headers sent with each request, as 'Name: value'"),
+        EXPERT_STR(model, 0, "model name that is sent to the server; absent: the expert's name"),
+        EXPERT_STR(key, PM_SECRET, "API key, sent as Authorization: Bearer; empty or absent: no such header"),
+        PM_STRS_OPTION(struct expert_settings, headers, "headers", PM_SECRET, 0, 32, "headers added to each upstream request, as 'Name: value'"),
         PM_STRS_OPTION(struct expert_settings, apis, "apis", 0, 0, 4,
-                       "what the server answers: chat, completions, responses, embeddings; absent: the first three"),
+                       "APIs that the server supports: chat, completions, responses, embeddings; absent: the first three"),
         PM_STRS_OPTION(struct expert_settings, drop, "drop", 0, 0, 64,
-                       "members of clients' bodies that are not sent there, in whatever letters, such as those by which a server lets clients choose "
-                       "further models, keys or addresses: models, provider, route, fallbacks, api_base, user_config"),
-        PM_INT_OPTION(struct expert_settings, context, "context", "0", 0, 1e9, "tokens that fit into a request; 0: not known"),
-        PM_REAL_OPTION(struct expert_settings, price_in, "price_in", "0", 0, 1e6, "USD for a million tokens read"),
-        PM_REAL_OPTION(struct expert_settings, price_out, "price_out", "0", 0, 1e6, "USD for a million tokens written"),
+                       "members removed from the request body before it is sent, matched case-insensitively; for those with which a server lets clients choose "
+                       "other models, keys or addresses: models, provider, route, fallbacks, api_base, user_config"),
+        PM_INT_OPTION(struct expert_settings, context, "context", "0", 0, 1e9, "context window in tokens; 0: unknown"),
+        PM_REAL_OPTION(struct expert_settings, price_in, "price_in", "0", 0, 1e6, "price in USD per million input tokens"),
+        PM_REAL_OPTION(struct expert_settings, price_out, "price_out", "0", 0, 1e6, "price in USD per million output tokens"),
         PM_CHOICE_OPTION(struct expert_settings, transport, "transport", "auto", "auto|plain|curl",
-                         "auto: http:// goes by plain (least time), https:// and unix: by curl"),
+                         "HTTP client: auto uses plain (fastest) for http://, curl for https:// and unix:"),
         PM_CHOICE_OPTION(struct expert_settings, usage, "usage", "auto", "auto|always|never",
-                         "whether streams are asked for their token counts (stream_options.include_usage) when the client has not: auto does so "
+                         "whether to ask for token counts in streams (stream_options.include_usage) when the client does not: auto asks "
                          "until the server refuses that member, and tries again after an hour"),
-        PM_PATH_OPTION(struct expert_settings, ca, "ca", 0, NULL, "PEM file: authorities trusted for https://; absent: the system's"),
-        EXPERT_STR(proxy, PM_SECRET, "the way to the server leads through this one: http://host:3128, https://, socks5://, socks5h://; absent: through none, "
-                   "whatever http_proxy and ALL_PROXY say"),
-        EXPERT_TIME(connect_time, "2s", "time to connect, TLS included"),
+        PM_PATH_OPTION(struct expert_settings, ca, "ca", 0, NULL, "PEM file: trusted CA certificates for https://; absent: the system's"),
+        EXPERT_STR(proxy, PM_SECRET, "forward proxy: http://host:3128, https://, socks5://, socks5h://; absent: none (http_proxy and ALL_PROXY are "
+                   "ignored)"),
+        EXPERT_TIME(connect_time, "2s", "connect timeout, TLS handshake included"),
         EXPERT_TIME(first_token_time, "15s",
-                    "time from then to the first token of a streamed answer (a role or an empty delta is none); after it the next expert is tried"),
-        EXPERT_TIME(answer_time, "5m", "time from then to the first byte of an answer that is not streamed; after it the client gets a 504"),
-        EXPERT_TIME(idle_time, "30s", "longest silence inside an answer"),
+                    "timeout from the connection to the first token of a streamed response (a role or an empty delta does not count); then the next expert is tried"),
+        EXPERT_TIME(answer_time, "5m", "timeout from the connection to the first byte of a response that is not streamed; then the client gets 504"),
+        EXPERT_TIME(idle_time, "30s", "idle timeout inside a response: maximum time between two reads"),
         PM_INT_OPTION(struct expert_settings, idle_connections, "idle_connections", "1024", 0, 100000,
-                      "connections of a worker that may rest at one endpoint; as many rest as were needed within the last 55 s; 0: each serves once"),
+                      "connection pool: maximum number of idle keep-alive connections per endpoint and worker; it keeps as many as were needed in the last 55 s; 0: no reuse"),
         PM_TIME_OPTION(struct expert_settings, keepalive_time, "keepalive_time", "15s", 0, HOUR,
-                       "a connection on which nothing comes is probed after this, by TCP; 0s: never"),
+                       "TCP keepalive: a silent connection is probed after this; 0s: never"),
         PM_TIME_OPTION(struct expert_settings, ack_time, "ack_time", "15s", 0, HOUR,
-                       "a server whose machine acknowledges nothing of what was sent for so long is gone; 0s: as long as the system waits"),
+                       "TCP user timeout (TCP_USER_TIMEOUT): a connection is lost if sent data stays unacknowledged for this long; 0s: the system's timeout"),
         PM_INT_OPTION(struct expert_settings, retries, "retries", "1", 0, 16,
-                      "further attempts at this expert, at the next endpoint if there are several, before the fallbacks"),
+                      "retries at this expert, each at its next endpoint, before the fallbacks are tried"),
         PM_INT_OPTION(struct expert_settings, in_flight, "in_flight", "0", 0, 1000000,
-                      "requests at once from this gateway; above it the next expert is asked; 0: no limit"),
+                      "maximum number of requests in flight from this gateway; above it the next expert is tried; 0: no limit"),
         PM_TABLE_OPTION(struct expert_settings, breaker, struct breaker_settings, "breaker", breaker_table,
-                        "when an endpoint that fails is left alone"),
+                        "circuit breaker of each endpoint"),
         PM_END_OPTION
 };
 
 static const struct pm_option router_table[] = {
         PM_KEY_OPTION(struct router_settings, name),
         PM_STR_OPTION(struct router_settings, plugin, "plugin", PM_REQUIRED, NULL,
-                      "a name, looked for in plugin_dirs, or the path of a .so; the other keys are the plugin's own: "
+                      "name of a plugin in plugin_dirs, or path of a .so; the other keys are the plugin's own: "
                       "see `pointsman describe PLUGIN`"),
         PM_END_OPTION
 };
@@ -150,29 +150,29 @@ static const struct pm_option router_table[] = {
 
 static const struct pm_option route_cache_table[] = {
         PM_CHOICE_OPTION(struct route_cache_settings, decisions, "decisions", "auto", "auto|off|local|shared",
-                         "where decisions are kept: local is each worker's memory, shared is that and Redis, auto asks Redis only while computing takes "
-                         "longer than asking"),
-        ROUTE_CACHE_TIME(time, "1h", 1, "how long a decision is kept; up to a tenth less, at random, so that not all end at once"),
-        ROUTE_CACHE_TIME(pin, "30m", 0, "a conversation stays with the expert that was first chosen for sure, for so long after its last request; 0s: each turn is routed anew"),
+                         "where decisions are cached: local is each worker's memory; shared is memory and Redis; auto reads Redis only while that is "
+                         "faster than computing the decision; off caches none"),
+        ROUTE_CACHE_TIME(time, "1h", 1, "TTL of a cached decision, minus up to 10 % at random so that entries do not expire together"),
+        ROUTE_CACHE_TIME(pin, "30m", 0, "session affinity: how long after its last request a conversation stays pinned to the first expert chosen with certainty; 0s: each turn is routed anew"),
         PM_CHOICE_OPTION(struct route_cache_settings, share, "share", "tenant", "tenant|all",
-                         "whose decisions and answers may be used: only the same tenant's, or everybody's"),
+                         "who shares cached decisions and answers: each tenant alone, or all tenants"),
         ROUTE_CACHE_TIME(answers, "0s", 0,
-                         "how long whole answers are kept, for chat and completions with temperature 0 and without tools whose body is the same to the "
-                         "byte; 0s: never"),
-        PM_SIZE_OPTION(struct route_cache_settings, answer_size, "answer_size", "256KiB", 1024, 16 * MIB, "a longer answer is not kept"),
+                         "TTL of the response cache: chat and completions with temperature 0, without tools, and with a byte-identical body; "
+                         "0s: responses are not cached"),
+        PM_SIZE_OPTION(struct route_cache_settings, answer_size, "answer_size", "256KiB", 1024, 16 * MIB, "maximum size of a cached response"),
         PM_END_OPTION
 };
 
 static const struct pm_option route_table[] = {
         PM_KEY_OPTION(struct route_settings, name),
-        PM_STRS_OPTION(struct route_settings, routers, "routers", 0, 0, 64, "asked in this order until one decides; absent: all; []: none"),
-        PM_STRS_OPTION(struct route_settings, experts, "experts", 0, 0, 4096, "the candidates; absent: all; []: none"),
+        PM_STRS_OPTION(struct route_settings, routers, "routers", 0, 0, 64, "routers, asked in this order until one decides; absent: all; []: none"),
+        PM_STRS_OPTION(struct route_settings, experts, "experts", 0, 0, 4096, "candidate experts; absent: all; []: none"),
         PM_STR_OPTION(struct route_settings, preset, "default", 0, NULL,
-                      "the expert when no router decides or the deadline passes; absent: the first candidate"),
-        PM_TIME_OPTION(struct route_settings, deadline, "deadline", "250ms", 1, HOUR, "time for all routers together"),
-        PM_INT_OPTION(struct route_settings, fallbacks, "fallbacks", "2", 0, 64, "further experts that may be tried when the chosen one fails"),
+                      "default expert, used when no router decides in time; absent: the first candidate"),
+        PM_TIME_OPTION(struct route_settings, deadline, "deadline", "250ms", 1, HOUR, "timeout for all routers together"),
+        PM_INT_OPTION(struct route_settings, fallbacks, "fallbacks", "2", 0, 64, "maximum number of fallback experts that are tried when the chosen one fails"),
         PM_TABLE_OPTION(struct route_settings, cache, struct route_cache_settings, "cache", route_cache_table,
-                        "what is kept of this route's decisions and answers"),
+                        "caching of this route's decisions and answers"),
         PM_END_OPTION
 };
 
@@ -181,12 +181,12 @@ static const struct pm_option embedder_table[] = {
         PM_PATH_OPTION(struct embedder_settings, model, "model", 0, NULL,
                        "a folder in Model2Vec's layout (config.json, tokenizer.json, model.safetensors): the text becomes a vector in the process, "
                        "and clients may name the embedder as a model of /v1/embeddings"),
-        PM_STR_OPTION(struct embedder_settings, expert, "expert", 0, NULL, "in place of a model: an expert with embeddings among its apis"),
-        PM_STR_OPTION(struct embedder_settings, path, "path", 0, "/embeddings", "expert: below the endpoint's base URL"),
-        PM_INT_OPTION(struct embedder_settings, dim, "dim", "0", 0, 65536, "numbers of a vector, others are refused; 0: as it comes"),
+        PM_STR_OPTION(struct embedder_settings, expert, "expert", 0, NULL, "instead of a model: an expert that has embeddings among its apis"),
+        PM_STR_OPTION(struct embedder_settings, path, "path", 0, "/embeddings", "expert: path below the endpoint's base URL"),
+        PM_INT_OPTION(struct embedder_settings, dim, "dim", "0", 0, 65536, "required dimension of a vector; others are refused; 0: any"),
         PM_TIME_OPTION(struct embedder_settings, keep, "keep", "24h", 0, 365 * 24 * HOUR,
-                       "expert: how long a text's vector is kept, in memory and in Redis; 0s: it is asked for each time"),
-        PM_SIZE_OPTION(struct embedder_settings, text, "text", "16KiB", 64, MIB, "model: of a longer text the first and the last half of this is read"),
+                       "expert: TTL of a cached vector, in memory and in Redis; 0s: vectors are not cached"),
+        PM_SIZE_OPTION(struct embedder_settings, text, "text", "16KiB", 64, MIB, "model: maximum length of a text; of a longer one, the first half and the last half of this size are read"),
         PM_END_OPTION
 };
 
@@ -194,92 +194,92 @@ static const struct pm_option embedder_table[] = {
 
 static const struct pm_option redis_table[] = {
         PM_STRS_OPTION(struct redis_settings, servers, "servers", 0, 0, 64,
-                       "redis://host:6379 or unix:/run/redis.sock: the one server, the sentinels, or some nodes of the cluster; absent: no Redis"),
-        PM_CHOICE_OPTION(struct redis_settings, mode, "mode", "single", "single|sentinel|cluster", "what the servers are"),
-        REDIS_STR(master, 0, NULL, "sentinel: what the sentinels call the master"),
-        REDIS_STR(user, 0, NULL, "ACL user; absent: AUTH with the password alone"),
-        REDIS_STR(password, PM_SECRET, NULL, "absent: no AUTH"),
-        REDIS_STR(sentinel_user, 0, NULL, "ACL user at the sentinels"),
-        REDIS_STR(sentinel_password, PM_SECRET, NULL, "password at the sentinels"),
-        PM_INT_OPTION(struct redis_settings, database, "database", "0", 0, 1e6, "number of the database; a cluster has only 0"),
-        REDIS_STR(prefix, 0, "pointsman:", "before every key"),
-        PM_TIME_OPTION(struct redis_settings, timeout, "timeout", "5ms", 1, 10000, "a request waits no longer for Redis; then it goes on without"),
-        PM_TIME_OPTION(struct redis_settings, connect_time, "connect_time", "1s", 10, 60000, "time to connect, AUTH and SELECT included"),
-        PM_INT_OPTION(struct redis_settings, failures, "failures", "5", 1, 1000, "time-outs and lost connections one after another, after which Redis is left alone"),
-        PM_TIME_OPTION(struct redis_settings, open_time, "open_time", "1s", 10, HOUR, "it is left alone for so long; then one command tries"),
-        PM_INT_OPTION(struct redis_settings, waiting, "waiting", "4096", 1, 1e6, "commands of one worker under way; above it requests go on without"),
-        PM_SIZE_OPTION(struct redis_settings, reply, "reply", "20MiB", 4096, 64 * MIB, "longest reply; a longer one ends the connection"),
+                       "redis://host:6379 or unix:/run/redis.sock: the server, the sentinels, or some nodes of the cluster; absent: no Redis"),
+        PM_CHOICE_OPTION(struct redis_settings, mode, "mode", "single", "single|sentinel|cluster", "deployment: single server, Sentinel or Cluster"),
+        REDIS_STR(master, 0, NULL, "sentinel: name of the master"),
+        REDIS_STR(user, 0, NULL, "ACL user; absent: AUTH with the password only"),
+        REDIS_STR(password, PM_SECRET, NULL, "password for AUTH; absent: no AUTH"),
+        REDIS_STR(sentinel_user, 0, NULL, "ACL user for the sentinels"),
+        REDIS_STR(sentinel_password, PM_SECRET, NULL, "password for the sentinels"),
+        PM_INT_OPTION(struct redis_settings, database, "database", "0", 0, 1e6, "database number (SELECT); a cluster has only 0"),
+        REDIS_STR(prefix, 0, "pointsman:", "key prefix"),
+        PM_TIME_OPTION(struct redis_settings, timeout, "timeout", "5ms", 1, 10000, "timeout of a Redis lookup; then the request goes on without it"),
+        PM_TIME_OPTION(struct redis_settings, connect_time, "connect_time", "1s", 10, 60000, "connect timeout, handshake (AUTH, SELECT) included"),
+        PM_INT_OPTION(struct redis_settings, failures, "failures", "5", 1, 1000, "consecutive failures (timeouts, lost connections) that open the circuit breaker for Redis"),
+        PM_TIME_OPTION(struct redis_settings, open_time, "open_time", "1s", 10, HOUR, "how long it stays open: no command is sent; then it is half-open, and one command probes Redis"),
+        PM_INT_OPTION(struct redis_settings, waiting, "waiting", "4096", 1, 1e6, "maximum number of pending commands per worker; above it requests go on without Redis"),
+        PM_SIZE_OPTION(struct redis_settings, reply, "reply", "20MiB", 4096, 64 * MIB, "maximum size of a reply; a larger one closes the connection"),
         PM_END_OPTION
 };
 
 static const struct pm_option cache_table[] = {
-        PM_SIZE_OPTION(struct cache_settings, memory, "memory", "16MiB", 0, 64 * 1024 * MIB, "for decisions, in each worker; 0: none"),
-        PM_SIZE_OPTION(struct cache_settings, pins, "pins", "16MiB", 0, 64 * 1024 * MIB, "for pins, in the process; 0: none"),
+        PM_SIZE_OPTION(struct cache_settings, memory, "memory", "16MiB", 0, 64 * 1024 * MIB, "memory for cached decisions, per worker; 0: none; least recently used entries are evicted"),
+        PM_SIZE_OPTION(struct cache_settings, pins, "pins", "16MiB", 0, 64 * 1024 * MIB, "memory for pins, per process; 0: none"),
         PM_SIZE_OPTION(struct cache_settings, answers, "answers", "32MiB", 0, 64 * 1024 * MIB,
-                       "for answers, in each worker, where a route keeps them; 0: none"),
+                       "memory for the response cache, per worker, for routes that use it; 0: none"),
         PM_SIZE_OPTION(struct cache_settings, vectors, "vectors", "8MiB", 0, 64 * 1024 * MIB,
-                       "for vectors that embedders' backends have given, and replies to routers, in each worker; 0: none"),
+                       "memory for cached vectors and callout replies, per worker; 0: none"),
         PM_SIZE_OPTION(struct cache_settings, responses, "responses", "8MiB", 0, 64 * 1024 * MIB,
-                       "for which expert gave a response of /v1/responses, in the process: what goes on from it goes there; 0: it is routed"),
-        PM_TIME_OPTION(struct cache_settings, responses_time, "responses_time", "168h", 1000, 365 * 24 * HOUR, "how long that is remembered"),
+                       "memory for the table of response ids of /v1/responses, per process: a request that continues a response goes to the expert that gave it; 0: it is routed"),
+        PM_TIME_OPTION(struct cache_settings, responses_time, "responses_time", "168h", 1000, 365 * 24 * HOUR, "TTL of a response id"),
         PM_TABLE_OPTION(struct cache_settings, redis, struct redis_settings, "redis", redis_table,
-                        "what gateways share; without it, or while it is down, each keeps its own"),
+                        "Redis, shared by several gateways; without it, or while it is down, each gateway uses its own memory"),
         PM_END_OPTION
 };
 
 static const struct pm_option feedback_table[] = {
         PM_PATH_OPTION(struct feedback_settings, file, "file", 0, NULL,
-                       "where events are appended, one edge a line (user, item, weight, time), for the next training; absent: nowhere"),
-        PM_INT_OPTION(struct feedback_settings, keep, "keep", "100", 0, 10000, "a user's last items that count at once in recommendations; 0: none"),
-        PM_TIME_OPTION(struct feedback_settings, time, "time", "168h", 1000, 365 * 24 * HOUR, "a user of whom nothing is heard for so long is forgotten"),
-        PM_SIZE_OPTION(struct feedback_settings, memory, "memory", "16MiB", 0, 64 * 1024 * MIB, "for all users' last items, in the process"),
+                       "event log for the next training; events are appended, one edge per line (user, item, weight, time); absent: none"),
+        PM_INT_OPTION(struct feedback_settings, keep, "keep", "100", 0, 10000, "number of a user's last items that recommendations use at once; 0: none"),
+        PM_TIME_OPTION(struct feedback_settings, time, "time", "168h", 1000, 365 * 24 * HOUR, "TTL of a user's items after the last event"),
+        PM_SIZE_OPTION(struct feedback_settings, memory, "memory", "16MiB", 0, 64 * 1024 * MIB, "memory for all users' last items, per process"),
         PM_END_OPTION
 };
 
 static const struct pm_option tenant_table[] = {
         PM_KEY_OPTION(struct tenant_settings, name),
         PM_STRS_OPTION(struct tenant_settings, keys, "keys", PM_SECRET, 0, 64,
-                       "API keys of at least 16 characters; better from the environment: ${ACME_KEY}"),
+                       "API keys in plain text, at least 16 characters each; better from the environment: ${ACME_KEY}"),
         PM_STRS_OPTION(struct tenant_settings, key_hashes, "key_hashes", PM_SECRET, 0, 64,
-                       "API keys as `pointsman hash-key` prints them: sha256:SALT:HASH"),
-        PM_INT_OPTION(struct tenant_settings, in_flight, "in_flight", "0", 0, 1000000, "requests at once; above it 429; 0: no limit"),
-        PM_STRS_OPTION(struct tenant_settings, experts, "experts", 0, 0, 4096, "may be used, by name or by a route; absent: all; []: none"),
-        PM_STRS_OPTION(struct tenant_settings, routes, "routes", 0, 0, 4096, "may be asked for; absent: all; []: none"),
+                       "hashed API keys as `pointsman hash-key` prints them: sha256:SALT:HASH"),
+        PM_INT_OPTION(struct tenant_settings, in_flight, "in_flight", "0", 0, 1000000, "maximum number of requests in flight; above it 429; 0: no limit"),
+        PM_STRS_OPTION(struct tenant_settings, experts, "experts", 0, 0, 4096, "allowed experts, by name or by a route; absent: all; []: none"),
+        PM_STRS_OPTION(struct tenant_settings, routes, "routes", 0, 0, 4096, "allowed routes; absent: all; []: none"),
         PM_END_OPTION
 };
 
 const struct pm_option settings_table[] = {
         PM_TABLES_OPTION(struct settings, listen, struct listen_settings, "listen", 0, 1, 64, listen_table,
-                         "where clients connect: a list of maps, one map, or an address alone"),
+                         "client listeners: a list of maps, one map, or just an address"),
         PM_TABLE_OPTION(struct settings, admin, struct admin_settings, "admin", admin_table, "the administrative listener"),
-        PM_BOOL_OPTION(struct settings, open, "open", "false", "true: anybody who can reach a listener beyond loopback may use it"),
+        PM_BOOL_OPTION(struct settings, open, "open", "false", "true: no API keys needed beyond loopback; anyone who can reach a listener may use it"),
         PM_STRS_OPTION(struct settings, hosts, "hosts", 0, 0, 256,
-                       "names by which clients reach the gateway, beside addresses and localhost. Where no keys are needed, a request whose Host is none of "
-                       "these is refused: on loopback always, elsewhere if there is this list"),
+                       "host names of the gateway, in addition to IP addresses and localhost. Where no API keys are needed, a request with another Host "
+                       "header is refused: on loopback always, elsewhere if this list is set"),
         PM_TABLE_OPTION(struct settings, cors, struct cors_settings, "cors", cors_table,
-                        "pages of other origins in browsers; without it none can read an answer, and where no keys are needed none can ask"),
-        PM_INT_OPTION(struct settings, workers, "workers", "0", 0, 1024, "event loops; 0: one for each core"),
+                        "CORS: access for web pages of other origins; absent: they cannot read a response, and where no API keys are needed they cannot send a request"),
+        PM_INT_OPTION(struct settings, workers, "workers", "0", 0, 1024, "number of worker threads, each with an event loop; 0: one per core"),
         PM_TIME_OPTION(struct settings, watchdog, "watchdog", "30s", 0, HOUR,
-                       "the process ends, for its supervisor to start it anew, when an event loop or all threads of the pool have hung for so long; at least "
-                       "2s; who hangs for a second is in the log and fails /readyz; 0s: it never ends so"),
-        PM_TABLE_OPTION(struct settings, pool, struct pool_settings, "pool", pool_table, "threads for work of routers that takes long"),
-        PM_TABLE_OPTION(struct settings, limits, struct limits, "limits", limits_table, "what a client may ask of the gateway"),
-        PM_TABLE_OPTION(struct settings, log, struct log_settings, "log", log_table, "what is written to standard error"),
+                       "the process aborts, so that its supervisor restarts it, when an event loop or all threads of the pool are blocked for this long; at least "
+                       "2s; a thread blocked for a second is logged and fails /readyz; 0s: never abort"),
+        PM_TABLE_OPTION(struct settings, pool, struct pool_settings, "pool", pool_table, "CPU thread pool for long computations of routers"),
+        PM_TABLE_OPTION(struct settings, limits, struct limits, "limits", limits_table, "limits and timeouts for clients"),
+        PM_TABLE_OPTION(struct settings, log, struct log_settings, "log", log_table, "logging, to standard error"),
         PM_TABLES_OPTION(struct settings, experts, struct expert_settings, "experts", PM_REQUIRED, 1, 4096, expert_table,
-                         "the servers behind; clients may use an expert's name as `model`"),
+                         "upstream model servers; clients may use an expert's name as `model`"),
         PM_TABLES_OPTION(struct settings, routers, struct router_settings, "routers", 0, 0, ROUTERS_MAX, router_table,
-                         "plugins that say which expert answers"),
+                         "router plugins, which choose the expert"),
         PM_STRS_OPTION(struct settings, plugin_dirs, "plugin_dirs", 0, 0, 16,
-                       "folders of plugins; searched before ../routers and ../lib/pointsman/routers beside the executable"),
+                       "plugin directories, searched before ../routers and ../lib/pointsman/routers relative to the executable"),
         PM_TABLES_OPTION(struct settings, routes, struct route_settings, "routes", 0, 0, 1024, route_table,
-                         "names that clients use as `model` to be routed; absent: `auto`, with all routers and experts"),
+                         "routes: names that clients use as `model`; absent: `auto`, with all routers and experts"),
         PM_TABLES_OPTION(struct settings, embedders, struct embedder_settings, "embedders", 0, 0, 64, embedder_table,
-                         "names under which routers turn text into vectors"),
+                         "embedding models, by the names that routers use"),
         PM_TABLES_OPTION(struct settings, tenants, struct tenant_settings, "tenants", 0, 0, 4096, tenant_table,
-                         "who may ask; absent: no keys are needed, on loopback only unless `open`"),
+                         "clients with their API keys and limits; absent: no API keys needed, on loopback only unless `open`"),
         PM_TABLE_OPTION(struct settings, cache, struct cache_settings, "cache", cache_table,
-                        "what is kept of decisions, pins and answers, and where; what of it a route uses stands at the route"),
-        PM_TABLE_OPTION(struct settings, feedback, struct feedback_settings, "feedback", feedback_table, "what becomes of POST /v1/feedback"),
+                        "memory and Redis for cached decisions, pins and answers; each route says which it uses"),
+        PM_TABLE_OPTION(struct settings, feedback, struct feedback_settings, "feedback", feedback_table, "handling of POST /v1/feedback"),
         PM_END_OPTION
 };
 
@@ -389,12 +389,12 @@ static void fill_routers(struct settings *s, struct arena *a, struct problems *p
         if (absent(routers))
                 return;
         if (routers->kind != NODE_MAP) {
-                problems_add(p, routers, "routers", "found %s where a map of maps would be right (plugins that say which expert answers)",
+                problems_add(p, routers, "routers", "found %s where a map of maps would be right (router plugins, which choose the expert)",
                              routers->kind == NODE_LIST ? "a list" : "a text");
                 return;
         }
         if (routers->n > ROUTERS_MAX) {
-                problems_add(p, routers, "routers", "has %zu entries, which is not in 0..%d (plugins that say which expert answers)", routers->n,
+                problems_add(p, routers, "routers", "has %zu entries, which is not in 0..%d (router plugins, which choose the expert)", routers->n,
                              ROUTERS_MAX);
                 return;
         }

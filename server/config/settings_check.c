@@ -214,7 +214,7 @@ static void check_tls(struct check *c, const struct tls_settings *tls, const str
         }
         if (tls->certificate && tls->ciphers && tlsfiles_ciphers(tls->ciphers) < 0) {
                 (void)snprintf(where, sizeof where, "%.200s.tls.ciphers", path);
-                problems_add(c->problems, node_get(map, "ciphers"), where, "OpenSSL knows no suite for TLS 1.2 in '%.*s'; the preset is "
+                problems_add(c->problems, node_get(map, "ciphers"), where, "OpenSSL knows no suite for TLS 1.2 in '%.*s'; the default is "
                              "ECDHE+AESGCM:ECDHE+CHACHA20", SHOWN, tls->ciphers);
         }
         if (certificate == 0 && key == 0 && tlsfiles_pair(tls->certificate, tls->key) < 0)

@@ -23,6 +23,6 @@ Test(template, refuses_an_expert_that_is_not_configured)
         cr_assert_str_eq(o.why, "router 'template': no expert is called 'lagre'");
         on_close(&o);
         cr_assert_eq(on_open(&o, "PM_ROUTERS", "template", NULL, NULL), -EINVAL);
-        cr_assert_str_eq(o.why, "template: key 'expert' is required (where every request goes)\n");
+        cr_assert_str_eq(o.why, "template: key 'expert' is required (expert that gets every request)\n");
         on_close(&o);
 }

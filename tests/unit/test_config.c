@@ -31,18 +31,15 @@ Test(config, good)
 
 Test(config, sections)
 {
-        check("", "f:1:1: key 'experts' is required (the servers behind; clients may use an expert's name as `model`)\n");
+        check("", "f:1:1: key 'experts' is required (upstream model servers; clients may use an expert's name as `model`)\n");
         check("hello\n", "f:1:1: found a text where a map of sections would be right, such as 'experts:'\n");
         check("- 1\n", "f:1:1: found a list where a map of sections would be right, such as 'experts:'\n");
-        check("experts: {}\n", "f:1:10: experts: has 0 entries, which is not in 1..4096 (the servers behind; clients may use an expert's name as "
-              "`model`)\n");
-        check(E "routers: [1]\n", "f:2:10: routers: found a list where a map of maps would be right (plugins that say which expert answers)\n");
+        check("experts: {}\n", "f:1:10: experts: has 0 entries, which is not in 1..4096 (upstream model servers; clients may use an expert's name as `model`)\n");
+        check(E "routers: [1]\n", "f:2:10: routers: found a list where a map of maps would be right (router plugins, which choose the expert)\n");
         check(E "routers: {r: 5, s: , t: {k: 1}}\n",
               "f:2:14: routers.r: found a text where a map would be right, such as {plugin: rules}\n"
-              "f:2:17: routers.s: key 'plugin' is required (a name, looked for in plugin_dirs, or the path of a .so; the other keys are the "
-              "plugin's own: see `pointsman describe PLUGIN`)\n"
-              "f:2:25: routers.t: key 'plugin' is required (a name, looked for in plugin_dirs, or the path of a .so; the other keys are the "
-              "plugin's own: see `pointsman describe PLUGIN`)\n");
+              "f:2:17: routers.s: key 'plugin' is required (name of a plugin in plugin_dirs, or path of a .so; the other keys are the plugin's own: see `pointsman describe PLUGIN`)\n"
+              "f:2:25: routers.t: key 'plugin' is required (name of a plugin in plugin_dirs, or path of a .so; the other keys are the plugin's own: see `pointsman describe PLUGIN`)\n");
 }
 
 Test(config, too_many_routers)
@@ -52,7 +49,7 @@ Test(config, too_many_routers)
 
         for (int i = 0; i < 257; i++)
                 used += (size_t)snprintf(text + used, sizeof text - used, "  r%d: {plugin: x}\n", i);
-        check(text, "f:3:3: routers: has 257 entries, which is not in 0..256 (plugins that say which expert answers)\n");
+        check(text, "f:3:3: routers: has 257 entries, which is not in 0..256 (router plugins, which choose the expert)\n");
 }
 
 Test(config, every_mistake_in_one_run)
@@ -61,16 +58,14 @@ Test(config, every_mistake_in_one_run)
               "    endpoint: [http://127.0.0.1:9001/v1]\n  beta:\n    endpoints: [ftp://127.0.0.1/v1]\n    breaker: {failures: 0.5}\n"
               "routes:\n  auto: {default: alfa, fallbacks: 10000}\n",
               "f:1:1: unknown key 'lisden' - did you mean 'listen'?\n"
-              "f:2:10: workers: found 'many' where a whole number in 0..1024 would be right (event loops; 0: one for each core)\n"
+              "f:2:10: workers: found 'many' where a whole number in 0..1024 would be right (number of worker threads, each with an event loop; 0: one per core)\n"
               "f:5:3: limits: unknown key 'heat_time' - did you mean 'head_time'?\n"
-              "f:4:9: limits.body: found '-1' where a size such as 512, 64KiB, 4MiB or 1GiB in 1KiB..1GiB would be right (a request's body; "
-              "above it 413)\n"
+              "f:4:9: limits.body: found '-1' where a size such as 512, 64KiB, 4MiB or 1GiB in 1KiB..1GiB would be right (maximum size of a request body; larger: 413)\n"
               "f:8:5: experts.alpha: unknown key 'endpoint' - did you mean 'endpoints'?\n"
-              "f:8:5: experts.alpha: key 'endpoints' is required (base URLs of servers that answer alike, used in turn: "
+              "f:8:5: experts.alpha: key 'endpoints' is required (base URLs of equivalent servers, used round-robin: "
               "http://127.0.0.1:8000/v1, https://host/v1, unix:/run/llm.sock:/v1)\n"
-              "f:11:25: experts.beta.breaker.failures: found '0.5' where a whole number in 1..1000 would be right (failures one after another "
-              "that close an endpoint's door)\n"
-              "f:13:36: routes.auto.fallbacks: 10000 is not in 0..64 (further experts that may be tried when the chosen one fails)\n"
+              "f:11:25: experts.beta.breaker.failures: found '0.5' where a whole number in 1..1000 would be right (consecutive failures that open the circuit breaker of an endpoint)\n"
+              "f:13:36: routes.auto.fallbacks: 10000 is not in 0..64 (maximum number of fallback experts that are tried when the chosen one fails)\n"
               "f:10:17: experts.beta.endpoints[0]: 'ftp://127.0.0.1/v1': expected http://host:port/base, https://host/base or "
               "unix:/path.sock:/base\n"
               "f:13:19: routes.auto.default: no expert is called 'alfa' - there are: alpha, beta\n");
@@ -126,8 +121,7 @@ Test(config, experts)
               "  b: {endpoints: https://h, transport: plain}\n"
               "  c: {endpoints: http://h, apis: [chatt, chat, chat], ca: no.pem}\n"
               "  d: {endpoints: http://h, transport: fast, headers: [x, 'Host: y', \"A: b\\r\\nC: d\", 'Authorization: z', 'E:'], key: k}\n",
-              "f:5:39: experts.d.transport: 'fast' is not one of auto, plain, curl (auto: http:// goes by plain (least time), https:// and unix: "
-              "by curl)\n"
+              "f:5:39: experts.d.transport: 'fast' is not one of auto, plain, curl (HTTP client: auto uses plain (fastest) for http://, curl for https:// and unix:)\n"
               "f:2:29: experts.a.endpoints[1]: 'http://h' is in this list twice\n"
               "f:2:39: experts.a.endpoints[2]: 'nonsense': expected http://host:port/base, https://host/base or unix:/path.sock:/base\n"
               "f:2:73: experts.a.key: has letters that no header can carry (a space, a line's end?); use printable ASCII\n"
@@ -173,14 +167,10 @@ Test(config, secrets_stay_out_of_messages)
 {
         cr_assert_eq(setenv("PM_T_SECRET", "hush hush", 1), 0);
         check(E "tenants: {t: {keys: [[hush]]}}\nworkers: ${PM_T_SECRET}\nopen: ${PM_T_SECRET}\nadmin: {token: [hush]}\n",
-              "f:5:16: admin.token: found a list where a text would be right (bearer token that every request there must show, at least 8 characters, 16 beyond loopback; empty or absent: "
-              "no such listener)\n"
-              "f:4:7: open: found a value from the environment where true or false would be right (true: anybody who can reach a listener "
-              "beyond loopback may use it)\n"
-              "f:3:10: workers: found a value from the environment where a whole number in 0..1024 would be right (event loops; 0: one for each "
-              "core)\n"
-              "f:2:22: tenants.t.keys[0]: found a list where a text would be right (API keys of at least 16 characters; better from the "
-              "environment: ${ACME_KEY})\n");
+              "f:5:16: admin.token: found a list where a text would be right (bearer token that each request must send, at least 8 characters, 16 beyond loopback; empty or absent: no administrative listener)\n"
+              "f:4:7: open: found a value from the environment where true or false would be right (true: no API keys needed beyond loopback; anyone who can reach a listener may use it)\n"
+              "f:3:10: workers: found a value from the environment where a whole number in 0..1024 would be right (number of worker threads, each with an event loop; 0: one per core)\n"
+              "f:2:22: tenants.t.keys[0]: found a list where a text would be right (API keys in plain text, at least 16 characters each; better from the environment: ${ACME_KEY})\n");
 }
 
 /* A number or an address stands in many a message that has nothing to do with the variable. */
@@ -195,8 +185,8 @@ Test(config, variables_are_hidden_where_they_were_used)
               "experts: {smarter: {endpoints: ['http://127.0.0.1:8081/v1'], model: '${PM_T_WORD}', headers: ['X-A: ${PM_T_SECRET}']}}\n"
               "routes: {r: {fallbacks: 8081, default: smarte}, s: {default: s3cret-value}, t: {default: '${PM_T_WORD}'}, u: {default: '${PM_T_PORT}x'}}\n"
               "admin: {token: '${PM_T_DIGITS}'}\nworkers: 90210902\n",
-              "f:5:10: workers: *** is not in 0..1024 (event loops; 0: one for each core)\n"
-              "f:3:25: routes.r.fallbacks: 8081 is not in 0..64 (further experts that may be tried when the chosen one fails)\n"
+              "f:5:10: workers: *** is not in 0..1024 (number of worker threads, each with an event loop; 0: one per core)\n"
+              "f:3:25: routes.r.fallbacks: 8081 is not in 0..64 (maximum number of fallback experts that are tried when the chosen one fails)\n"
               "f:1:52: listen[2].address: 127.0.0.1:8090 is the address of listen[1] too\n"
               "f:1:70: listen[3].address: 127.0.0.1:8081 is the address of listen[0] too\n"
               "f:4:1: admin.address: 127.0.0.1:8081 is the address of listen[0] too\n"
@@ -256,6 +246,6 @@ Test(config, the_reference)
         cr_expect_not_null(strstr(text, "\n### top level\n\n| key |"));
         cr_expect_not_null(strstr(text, "\n### experts.NAME.breaker\n"));
         cr_expect_not_null(strstr(text, "\n### listen[].tls\n"));
-        cr_expect_not_null(strstr(text, "| `drain_time` | time, 0..24h | `30s` | after SIGTERM, running requests may finish within this |"));
+        cr_expect_not_null(strstr(text, "| `drain_time` | time, 0..24h | `30s` | graceful shutdown: time that requests in flight have to finish after SIGTERM |"));
         cr_expect_null(strstr(text, "### \n"));
 }

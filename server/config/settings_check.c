@@ -3,11 +3,9 @@
  * What one key's table cannot know: names that must exist, addresses and URLs that must parse, files that must be readable, and
  * what would be unsafe together.  Each check looks at one section, adds what it finds, and goes on.
  */
-#include <arpa/inet.h>
-
+#include "address.h"
 #include "browser.h"
 #include "expert.h"
-#include "listen.h"
 #include "log.h"
 #include "names.h"
 #include "redis.h"
@@ -158,41 +156,19 @@ static bool printable(const char *text)
 /* ---- listeners ----------------------------------------------------------------------------------------------------------- */
 
 /* host:port with a numeric host.  Names are not looked up: which interface a name means is nobody's guess to make. */
-static bool address_parse(const char *text, bool *ret_loopback, unsigned *ret_port)
-{
-        const char *colon = strrchr(text, ':');
-        char host[INET6_ADDRSTRLEN + 2];
-        size_t n = colon ? (size_t)(colon - text) : 0;
-        unsigned char address[16];
-        char *end;
-        long port;
-        bool six;
-
-        if (!colon || n == 0 || n >= sizeof host || colon[1] < '0' || colon[1] > '9')
-                return false;
-        port = strtol(colon + 1, &end, 10);
-        if (*end || port > 65535)
-                return false;
-        memcpy(host, text, n);
-        host[n] = '\0';
-        six = host[0] == '[' && host[n - 1] == ']';
-        if (six)
-                host[n - 1] = '\0';
-        if (inet_pton(six ? AF_INET6 : AF_INET, host + six, address) != 1)
-                return false;
-        *ret_port = (unsigned)port;
-        *ret_loopback = listen_is_loopback(text);
-        return true;
-}
-
 static bool check_address(struct check *c, const char *address, const struct node *at, const char *path, bool *ret_loopback,
                           unsigned *ret_port)
 {
-        if (address_parse(address, ret_loopback, ret_port))
-                return true;
-        problems_add(c->problems, at, path, "'%.*s' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080 (numbers, no names)",
-                     SHOWN, address);
-        return false;
+        const char *why = "it must be a number, not a name";
+        struct host_port parsed;
+
+        if (address_parse((struct pm_str){ address, strlen(address) }, 0, &parsed, &why) < 0 || !address_is_numeric(&parsed)) {
+                problems_add(c->problems, at, path, "'%.*s' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080: %s", SHOWN, address, why);
+                return false;
+        }
+        *ret_port = parsed.port;
+        *ret_loopback = address_is_loopback(&parsed);
+        return true;
 }
 
 static void check_tls(struct check *c, const struct tls_settings *tls, const struct node *map, const char *path)

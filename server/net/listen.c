@@ -6,48 +6,19 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "address.h"
 #include "options.h"
 
 #include "base.h"
 
 #define BACKLOG 4096 /* the kernel's own limit (net.core.somaxconn) applies too */
 
-/* "host:port" into two strings; brackets of an IPv6 address go.  False: it is none. */
-static bool address_split(const char *address, char *host, size_t host_size, char *port, size_t port_size)
-{
-        const char *colon = strrchr(address, ':');
-        size_t n;
-
-        if (!colon || colon[1] == '\0' || strlen(colon + 1) >= port_size)
-                return false;
-        memcpy(port, colon + 1, strlen(colon + 1) + 1);
-        n = (size_t)(colon - address);
-        if (n >= 2 && address[0] == '[' && address[n - 1] == ']') {
-                address++;
-                n -= 2;
-        } else if (memchr(address, ':', n)) {
-                return false; /* an IPv6 address without brackets */
-        }
-        if (n == 0 || n >= host_size)
-                return false;
-        memcpy(host, address, n);
-        host[n] = '\0';
-        return true;
-}
-
 bool listen_is_loopback(const char *address)
 {
-        char host[256], port[8];
-        struct in6_addr six;
-        struct in_addr four;
+        struct host_port parsed;
+        const char *why;
 
-        if (!address_split(address, host, sizeof host, port, sizeof port))
-                return false;
-        if (inet_pton(AF_INET, host, &four) == 1)
-                return ntohl(four.s_addr) >> 24 == 127;
-        if (inet_pton(AF_INET6, host, &six) == 1)
-                return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
-        return strcmp(host, "localhost") == 0;
+        return address_parse((struct pm_str){ address, strlen(address) }, 0, &parsed, &why) == 0 && address_is_loopback(&parsed);
 }
 
 static void address_format(const struct sockaddr *sa, char *out, size_t size)
@@ -91,15 +62,18 @@ int listen_open(const char *address, size_t n, struct problems *p, int *fds, cha
         const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
         struct addrinfo *found = NULL;
         struct sockaddr_storage sa;
-        char host[256], port[8];
+        struct host_port parsed;
+        const char *why;
+        char port[12];
         socklen_t length = 0;
         int r, e = 0;
 
-        if (!address_split(address, host, sizeof host, port, sizeof port)) {
-                problems_add(p, NULL, "", "'%s' is not host:port (for IPv6: [::1]:8080)", address);
+        if (address_parse((struct pm_str){ address, strlen(address) }, 0, &parsed, &why) < 0) {
+                problems_add(p, NULL, "", "'%s' is not host:port: %s", address, why);
                 return -EINVAL;
         }
-        r = getaddrinfo(host, port, &hints, &found);
+        (void)snprintf(port, sizeof port, "%u", parsed.port);
+        r = getaddrinfo(parsed.host, port, &hints, &found);
         if (r != 0 || found->ai_addrlen > sizeof sa) {
                 problems_add(p, NULL, "", "cannot listen on %s: %s", address, r ? gai_strerror(r) : "address too long");
                 if (found)

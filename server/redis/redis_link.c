@@ -39,7 +39,7 @@ static bool may_say(enum link_said cause)
 void link_say(struct link *l, enum link_said cause, const char *text)
 {
         const char *then = l->kind->sentinel ? "; asking another sentinel" : cause == SAID_ERROR ? "" : "; going on without it";
-        char to[REDIS_HOST_MAX + 16];
+        char to[ADDRESS_TEXT_MAX];
 
         if (!may_say(l->kind->sentinel ? SAID_SENTINEL : cause))
                 return;
@@ -192,7 +192,7 @@ static void greet(struct link *l)
 
 static void rise(struct link *l)
 {
-        char to[REDIS_HOST_MAX + 16];
+        char to[ADDRESS_TEXT_MAX];
 
         (void)event_del(&l->timer);
         l->state = LINK_UP;

@@ -2,15 +2,14 @@
 /*
  * endpoint.c - a URL of the configuration, taken apart and written in one way, so that one address has one state.
  */
-#include <arpa/inet.h>
 #include <sys/un.h>
 
+#include "address.h"
 #include "expert.h"
 
 #include "base.h"
 
 #define URL_MAX 2048
-#define HOST_MAX 253
 
 static int refuse(const char **why, const char *text)
 {
@@ -42,110 +41,25 @@ static int parse_base(struct arena *a, const char *p, const char **ret, const ch
         return 0;
 }
 
-static int parse_port(const char *p, size_t n, unsigned *ret, const char **why)
+/* The authority: [host]:port or host:port. */
+static int parse_authority(struct arena *a, struct pm_str text, unsigned preset, struct endpoint *e, const char **why)
 {
-        unsigned port = 0;
-
-        if (n == 0 || n > 5)
-                return refuse(why, "the port must be 1..65535");
-        for (size_t i = 0; i < n; i++) {
-                if (p[i] < '0' || p[i] > '9')
-                        return refuse(why, "the port must be 1..65535");
-                port = port * 10 + (unsigned)(p[i] - '0');
-        }
-        if (port == 0 || port > 65535)
-                return refuse(why, "the port must be 1..65535");
-        *ret = port;
-        return 0;
-}
-
-/* A name's or an IPv4 address's characters; small letters in place. */
-static bool fold_name(char *p)
-{
-        size_t label = 0;
-
-        for (; *p; p++) {
-                if (*p >= 'A' && *p <= 'Z')
-                        *p = (char)(*p - 'A' + 'a');
-                if (*p == '.') {
-                        if (label == 0)
-                                return false;
-                        label = 0;
-                } else if ((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-' || *p == '_') {
-                        if (++label > 63)
-                                return false;
-                } else {
-                        return false;
-                }
-        }
-        return true;
-}
-
-/* The authority: [host]:port or host:port, in [p, p + n). */
-static int parse_authority(struct arena *a, const char *p, size_t n, unsigned preset, struct endpoint *e, const char **why)
-{
-        const char *end = p + n, *host_end, *port = NULL;
-        bool brackets = n > 0 && *p == '[';
-        struct in6_addr six;
-        char *host;
+        struct host_port parsed;
         int r;
 
-        if (memchr(p, '@', n))
+        if (text.n > 0 && memchr(text.p, '@', text.n))
                 return refuse(why, "no user or password belongs in a URL: use 'key'");
-        if (brackets) {
-                host_end = memchr(p, ']', n);
-                if (!host_end)
-                        return refuse(why, "'[' without ']'");
-                p++;
-                if (host_end + 1 < end) {
-                        if (host_end[1] != ':')
-                                return refuse(why, "after ']' only ':port' may follow");
-                        port = host_end + 2;
-                }
-        } else {
-                host_end = memchr(p, ':', n);
-                if (host_end) {
-                        port = host_end + 1;
-                        if (memchr(port, ':', (size_t)(end - port)))
-                                return refuse(why, "an IPv6 address must be in brackets: [::1]:8080");
-                } else {
-                        host_end = end;
-                }
-        }
-        if (host_end == p)
-                return refuse(why, "no host name");
-        if (host_end - p > HOST_MAX)
-                return refuse(why, "the host name is longer than 253 characters");
-        e->port = preset;
-        if (port) {
-                r = parse_port(port, (size_t)(end - port), &e->port, why);
-                if (r < 0)
-                        return r;
-        }
-        host = arena_strndup(a, p, (size_t)(host_end - p));
-        if (!host)
-                goto no_memory;
-        if (brackets) {
-                char text[INET6_ADDRSTRLEN];
-
-                if (inet_pton(AF_INET6, host, &six) != 1)
-                        return refuse(why, "not an IPv6 address in the brackets");
-                /* the usual spelling, so that one address has one state */
-                if (inet_ntop(AF_INET6, &six, text, sizeof text))
-                        host = arena_strndup(a, text, strlen(text));
-                if (!host)
-                        goto no_memory;
-        } else if (!fold_name(host)) {
-                return refuse(why, "not a host name: letters, digits, '-', '_' and single dots are allowed");
-        }
-        e->host = host;
-        if (e->port == preset)
-                e->host_header = arena_printf(a, brackets ? "[%s]" : "%s", host);
+        r = address_parse(text, preset, &parsed, why);
+        if (r < 0)
+                return r;
+        e->port = parsed.port;
+        e->host = arena_strndup(a, parsed.host, strlen(parsed.host));
+        if (parsed.port == preset)
+                e->host_header = arena_printf(a, parsed.v6 ? "[%s]" : "%s", parsed.host);
         else
-                e->host_header = arena_printf(a, brackets ? "[%s]:%u" : "%s:%u", host, e->port);
-        if (e->host_header)
+                e->host_header = arena_printf(a, parsed.v6 ? "[%s]:%u" : "%s:%u", parsed.host, parsed.port);
+        if (e->host && e->host_header)
                 return 0;
-no_memory:
         *why = "no memory";
         return -ENOMEM;
 }
@@ -198,7 +112,7 @@ int endpoint_parse(struct arena *a, const char *url, struct endpoint *ret, const
                 return refuse(why, "expected http://host:port/base, https://host/base or unix:/path.sock:/base");
         rest = url + (tls ? 8 : 7);
         path = rest + strcspn(rest, "/?#");
-        r = parse_authority(a, rest, (size_t)(path - rest), tls ? 443 : 80, &e, why);
+        r = parse_authority(a, (struct pm_str){ rest, (size_t)(path - rest) }, tls ? 443 : 80, &e, why);
         if (r < 0)
                 return r;
         r = parse_base(a, path, &e.base, why);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any text as an endpoint's URL: refused with a reason, or taken apart into parts that can stand in a Host line and a request's first
- * line, and whose own URL means the same again.
+ * line, and whose own URL means the same again.  And any text as host and port, which must survive being written and read again.
  */
 #include <sys/un.h>
 
+#include "address.h"
 #include "expert.h"
 
 #include "base.h"
@@ -42,6 +43,24 @@ static void same(const struct endpoint *a, const struct endpoint *b)
         assert(!a->unix_path == !b->unix_path && (!a->unix_path || strcmp(a->unix_path, b->unix_path) == 0));
 }
 
+static void host_and_port(const char *p, size_t n, unsigned default_port)
+{
+        struct host_port a = { .port = 7 }, b;
+        char text[ADDRESS_TEXT_MAX];
+        const char *why = NULL;
+
+        if (address_parse((struct pm_str){ p, n }, default_port, &a, &why) < 0) {
+                assert(why && why[0] && a.port == 7 && !a.host[0]);
+                return;
+        }
+        assert_printable(a.host);
+        assert(a.host[0] && a.port <= 65535 && (a.port > 0 || default_port == 0));
+        (void)address_text(&a, text, sizeof text);
+        assert(address_parse((struct pm_str){ text, strlen(text) }, 0, &b, &why) == 0);
+        assert(strcmp(a.host, b.host) == 0 && a.port == b.port && a.v6 == b.v6 && address_is_loopback(&a) == address_is_loopback(&b));
+        assert(a.port == 0 || (address_set(&b, (struct pm_str){ a.host, strlen(a.host) }, a.port) == 0 && a.v6 == b.v6));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         CLEANUP(free_p) char *text = malloc(n + 1);
@@ -62,5 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                 assert(why && why[0] && e.port == 7 && !e.url);
         }
         arena_finish(&a);
+        host_and_port(text, n, 0); /* with its NUL bytes, too */
+        host_and_port(text, n, 80);
         return 0;
 }

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static void address(const char *text)
 {
         struct redis_address a = { .port = 7 }, b;
-        char why[256] = "", out[REDIS_HOST_MAX + 160];
+        char why[256] = "", out[ADDRESS_HOST_MAX + 160];
         size_t n = 0;
 
         if (redis_address_parse(text, REDIS_PORT, &a, why, sizeof why) < 0) {

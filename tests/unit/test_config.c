@@ -80,23 +80,30 @@ Test(config, listeners)
               "f:2:20: listen[0].address: [::]:80 is reachable from other machines and no tenants are configured, so anybody could use the "
               "experts: add 'tenants' with keys, listen on 127.0.0.1, or say 'open: true'\n");
         for (size_t i = 0; i < 9; i++) {
-                static const char *const wrong[] = { "localhost:80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":80", "[::1]", "::1:80x",
-                                                     "127.0.0.1:-1", "[127.0.0.1]:80" };
+                static const struct {
+                        const char *text, *why;
+                } wrong[] = {
+                        { "localhost:80", "it must be a number, not a name" }, { "127.0.0.1", "the port is missing" },
+                        { "127.0.0.1:", "the port must be 0..65535" }, { "127.0.0.1:65536", "the port must be 0..65535" },
+                        { ":80", "no host name" }, { "[::1]", "the port is missing" },
+                        { "::1:80x", "an IPv6 address must be in brackets: [::1]:8080" }, { "127.0.0.1:-1", "the port must be 0..65535" },
+                        { "[127.0.0.1]:80", "not an IPv6 address in the brackets" },
+                };
                 char text[256], wanted[256];
 
-                (void)snprintf(text, sizeof text, E "listen: '%s'\n", wrong[i]);
+                (void)snprintf(text, sizeof text, E "listen: '%s'\n", wrong[i].text);
                 (void)snprintf(wanted, sizeof wanted, "f:2:9: listen[0].address: '%s' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or "
-                               "[::1]:8080 (numbers, no names)\n", wrong[i]);
+                               "[::1]:8080: %s\n", wrong[i].text, wrong[i].why);
                 check(text, wanted);
         }
         check(E "listen: [127.0.0.1:80, {address: 127.0.0.1:80}, {}, 5]\n",
               "f:2:34: listen[1].address: 127.0.0.1:80 is the address of listen[0] too\n"
-              "f:2:53: listen[3].address: '5' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080 (numbers, no names)\n");
+              "f:2:53: listen[3].address: '5' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080: the port is missing\n");
         check(E "admin: {address: 0.0.0.0:81, token: short}\n",
               "f:2:37: admin.token: has 5 characters, and 0.0.0.0:81 is reachable from other machines: there it needs at least 16\n");
         check(E "admin: {address: here, token: 'a b'}\n",
               "f:2:31: admin.token: has letters that no header can carry; use printable ASCII without spaces\n"
-              "f:2:18: admin.address: 'here' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080 (numbers, no names)\n");
+              "f:2:18: admin.address: 'here' is no address such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080: the port is missing\n");
         check(E "admin: {address: 127.0.0.1:8080, token: longer12}\n", "f:2:18: admin.address: 127.0.0.1:8080 is the address of listen[0] too\n");
 }
 

@@ -124,5 +124,5 @@ Test(listen, what_is_no_address)
                 cr_assert_eq(listen_open(wrong[i], 1, problems, &fd, name), -EINVAL, "%s", wrong[i]);
                 cr_assert_eq(problems_count(problems), i + 1);
         }
-        cr_assert_not_null(strstr(problems_text(problems), "'127.0.0.1' is not host:port"));
+        cr_assert_not_null(strstr(problems_text(problems), "'127.0.0.1' is not host:port: the port is missing"));
 }

@@ -13,35 +13,10 @@ static int refuse(char *why, size_t n, const char *text)
         return -EINVAL;
 }
 
-static bool host_ok(const char *p, size_t n, bool v6)
+static void set_host(struct redis_address *ret, const struct host_port *from)
 {
-        if (n == 0 || n > REDIS_HOST_MAX)
-                return false;
-        for (size_t i = 0; i < n; i++) {
-                char c = p[i];
-
-                if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
-                      (v6 && c == ':')))
-                        return false;
-        }
-        return true;
-}
-
-static bool port_ok(const char *p, size_t n, unsigned *ret)
-{
-        unsigned port = 0;
-
-        if (n == 0 || n > 5)
-                return false;
-        for (size_t i = 0; i < n; i++) {
-                if (p[i] < '0' || p[i] > '9')
-                        return false;
-                port = port * 10 + (unsigned)(p[i] - '0');
-        }
-        if (port == 0 || port > 65535)
-                return false;
-        *ret = port;
-        return true;
+        *ret = (struct redis_address){ .port = from->port };
+        memcpy(ret->host, from->host, strlen(from->host) + 1);
 }
 
 static int parse_unix(const char *path, struct redis_address *ret, char *why, size_t n)
@@ -61,10 +36,9 @@ static int parse_unix(const char *path, struct redis_address *ret, char *why, si
 
 int redis_address_parse(const char *text, unsigned default_port, struct redis_address *ret, char *why, size_t n)
 {
-        struct redis_address a = { .port = default_port };
-        const char *host = text, *rest;
+        const char *host = text, *rest, *clause;
+        struct host_port parsed;
         size_t len;
-        bool v6 = false;
 
         if (strncmp(text, "unix:", 5) == 0)
                 return parse_unix(text + 5, ret, why, n);
@@ -83,42 +57,19 @@ int redis_address_parse(const char *text, unsigned default_port, struct redis_ad
                 return refuse(why, n, "nothing may follow host and port: the database has a key of its own");
         if (rest[0] == '?' || rest[0] == '#')
                 return refuse(why, n, "nothing may follow host and port");
-        if (*host == '[') {
-                const char *end = memchr(host, ']', len);
-
-                if (!end)
-                        return refuse(why, n, "']' is missing after the IPv6 address");
-                v6 = true;
-                len -= (size_t)(end + 1 - host);
-                host++;
-                rest = end + 1;
-                if (len > 0 && (*rest != ':' || !port_ok(rest + 1, len - 1, &a.port)))
-                        return refuse(why, n, "the port must be 1..65535");
-                len = (size_t)(end - host);
-        } else {
-                const char *colon = memchr(host, ':', len);
-
-                if (colon) {
-                        if (memchr(colon + 1, ':', len - (size_t)(colon + 1 - host)))
-                                return refuse(why, n, "an IPv6 address stands in brackets: [::1]:6379");
-                        if (!port_ok(colon + 1, len - (size_t)(colon + 1 - host), &a.port))
-                                return refuse(why, n, "the port must be 1..65535");
-                        len = (size_t)(colon - host);
-                }
-        }
-        if (!host_ok(host, len, v6))
-                return refuse(why, n, "a host name or address is missing or has characters that none may have");
-        memcpy(a.host, host, len);
-        *ret = a;
+        if (address_parse((struct pm_str){ host, len }, default_port, &parsed, &clause) < 0)
+                return refuse(why, n, clause);
+        set_host(ret, &parsed);
         return 0;
 }
 
 int redis_address_set(struct redis_address *a, struct pm_str host, long long port)
 {
-        if (port < 1 || port > 65535 || !host.p || !host_ok(host.p, host.n, true))
+        struct host_port parsed;
+
+        if (address_set(&parsed, host, port) < 0)
                 return -EINVAL;
-        *a = (struct redis_address){ .port = (unsigned)port };
-        memcpy(a->host, host.p, host.n);
+        set_host(a, &parsed);
         return 0;
 }
 

@@ -6,14 +6,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "pm_router.h"
+#include "address.h"
 
-#define REDIS_HOST_MAX 253
 #define REDIS_PORT 6379
 #define REDIS_SENTINEL_PORT 26379
 
 struct redis_address {
-        char host[REDIS_HOST_MAX + 1]; /* a name or an address, without brackets; "": a Unix socket */
+        char host[ADDRESS_HOST_MAX + 1]; /* a name or an address, without brackets; "": a Unix socket */
         char path[108];                /* the socket's, as long as the system takes it */
         unsigned port;
 };

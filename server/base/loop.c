@@ -101,6 +101,7 @@ int loop_init(struct loop *l, unsigned id, void (*after_run)(void *owner), void 
         event_config_free(config);
         if (!l->base)
                 return -ENOMEM;
+        l->resolver.base = l->base;
         l->run = event_new(l->base, -1, 0, on_run, l);
         l->log = log_buffer_create(l->base);
         l->metrics = metrics_shard_create();
@@ -121,6 +122,7 @@ void loop_finish(struct loop *l)
         metrics_shard_destroy(TAKE(l->metrics));
         if (l->run)
                 event_free(TAKE(l->run));
+        resolver_finish(&l->resolver);
         arena_pool_finish(&l->arenas);
         if (l->base)
                 event_base_free(TAKE(l->base));

@@ -12,6 +12,7 @@
 
 #include "arena.h"
 #include "inbox.h"
+#include "resolver.h"
 
 struct event;
 struct event_base;
@@ -28,6 +29,7 @@ struct wake {
 struct loop {
         unsigned id;                   /* of its worker, from 0 */
         struct event_base *base;
+        struct resolver resolver;      /* of all names that its worker looks up */
         struct inbox inbox;
         struct arena_pool arenas;      /* blocks for requests */
         struct metrics_shard *metrics; /* written here, read by scrapes */

@@ -343,7 +343,7 @@ static void take_redis(struct cache *c, const struct redis_settings *s)
         memcpy(c->redis_print, print, sizeof print);
         config = settings_redis(s);
         if (config.n_servers)
-                c->redis = redis_create(c->loop->base, &config, &stats);
+                c->redis = redis_create(c->loop->base, &c->loop->resolver, &config, &stats);
 }
 
 void cache_reload(struct cache *c, const struct generation *g)

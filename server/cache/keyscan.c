@@ -100,7 +100,7 @@ static int connect_to(struct keyscan *s, struct event_base *base, const struct r
         if (config.n_servers == 0)
                 return -ENOENT;
         s->until_us = now_us() + settings->connect_time * 1000 + PATIENCE_US;
-        s->redis = redis_create(base, &config, NULL);
+        s->redis = redis_create(base, NULL, &config, NULL);
         s->timer = evtimer_new(base, on_look, s);
         return s->redis && s->timer && evtimer_add(s->timer, &soon) == 0 ? 0 : -ENOMEM;
 }

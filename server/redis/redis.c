@@ -6,7 +6,6 @@
  */
 #include "redis.h"
 
-#include <event2/dns.h>
 
 #include "redis_parts.h"
 
@@ -516,13 +515,14 @@ static int mode_create(struct redis *r)
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------------- */
-struct redis *redis_create(struct event_base *base, const struct redis_config *c, struct redis_stats *stats)
+struct redis *redis_create(struct event_base *base, struct resolver *resolver, const struct redis_config *c, struct redis_stats *stats)
 {
         struct redis *r = calloc(1, sizeof *r);
 
         if (!r)
                 return NULL;
-        r->base = base;
+        r->base = r->own_resolver.base = base;
+        r->resolver = resolver ? resolver : &r->own_resolver;
         r->stats = stats ? stats : &r->own_stats;
         r->tick_at_us = NEVER_US;
         r->random = (uint64_t)now_us() ^ (uint64_t)(uintptr_t)r ^ (uint64_t)getpid() << 40;
@@ -550,8 +550,7 @@ void redis_destroy(struct redis *r)
                 link_finish(r->main);
                 free(r->main);
         }
-        if (r->dns)
-                evdns_base_free(r->dns, 1);
+        resolver_finish(&r->own_resolver);
         arena_finish(&r->arena);
         for (size_t i = 0; i < r->n_touched; i++)
                 free(r->pending[i].bytes);

@@ -17,6 +17,7 @@
 #include "pm_router.h"
 
 struct event_base;
+struct resolver;
 struct redis;
 struct redisReply; /* <hiredis/hiredis.h> */
 
@@ -67,9 +68,9 @@ struct redis_call {
 /* Is it usable?  0, or -EINVAL and a sentence in why: what was found and what would be right.  Touches no network. */
 int redis_check(const struct redis_config *c, char *why, size_t n);
 
-/* Copies the configuration, which redis_check() must have accepted; connects once the loop runs.  stats may be NULL and must outlive
- * it.  NULL: no memory. */
-struct redis *redis_create(struct event_base *base, const struct redis_config *c, struct redis_stats *stats);
+/* Copies the configuration, which redis_check() must have accepted; connects once the loop runs.  resolver (NULL: one of its own)
+ * and stats (may be NULL) must outlive it.  NULL: no memory. */
+struct redis *redis_create(struct event_base *base, struct resolver *resolver, const struct redis_config *c, struct redis_stats *stats);
 /* NULL is fine.  Calls under way never get `done`. */
 void redis_destroy(struct redis *r);
 

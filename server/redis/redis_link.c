@@ -153,7 +153,7 @@ static void limit(struct link *l, int64_t us)
 
 static void probe(struct link *l)
 {
-        int64_t left = MAX(l->connect_until_us - now_us(), 0);
+        int64_t left = MAX(l->connect.until_us - now_us(), 0);
 
         l->state = LINK_PROBING;
         limit(l, l->probe_us ? MIN(MAX(l->probe_us, PROBE_MIN_US), left) : left);
@@ -322,7 +322,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                         (void)close(l->fd);
                         l->fd = -1;
                 }
-                if (now_us() < l->connect_until_us && l->address_at < l->n_addresses) {
+                if (now_us() < l->connect.until_us && connect_more(&l->connect)) {
                         link_connect_next(l, ETIMEDOUT);
                         break;
                 }
@@ -350,7 +350,7 @@ void link_connected(struct link *l)
                 link_fail(l, SAID_GONE, "no memory for a connection");
                 return;
         }
-        limit(l, MAX(l->connect_until_us - now_us(), 0));
+        limit(l, MAX(l->connect.until_us - now_us(), 0));
         greet(l);
 }
 
@@ -359,7 +359,7 @@ static void hang_up(struct link *l)
 {
         (void)event_del(&l->timer);
         (void)event_del(&l->flush);
-        link_connect_cancel(l);
+        connect_cancel(&l->connect);
         if (l->fd >= 0) {
                 (void)event_del(&l->writable);
                 if (l->reader)

@@ -13,21 +13,19 @@
 #include <event2/event_struct.h>
 #include <hiredis/hiredis.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
 
 #include "arena.h"
+#include "connect.h"
 #include "redis.h"
 #include "redis_address.h"
+#include "resolver.h"
 
-#define REDIS_ADDRESSES_MAX 8          /* of one name */
 #define REDIS_OUT_MAX ((size_t)16 << 20) /* bytes that wait to be written to one server */
 #define REDIS_INNER_MAX ((size_t)8 << 20) /* bytes of a reply to what we ask ourselves: a table, a batch of keys */
 #define NEVER_US INT64_MAX
 
 struct link;
 struct sentinel;
-struct evdns_base;
-struct redis_lookup;
 
 /* ---- links -------------------------------------------------------------------------------------------------------------- */
 enum link_state {
@@ -78,13 +76,7 @@ struct link {
         struct sent *ring;          /* commands without a reply yet, oldest at head */
         size_t ring_size, head, n_sent;
 
-        struct {
-                struct sockaddr_storage to;
-                socklen_t n;
-        } addresses[REDIS_ADDRESSES_MAX];
-        unsigned n_addresses, address_at;
-        struct redis_lookup *lookup;
-        int64_t connect_until_us;
+        struct connect_try connect;
         unsigned greetings;         /* replies to AUTH and SELECT still to come */
 
         int64_t fail_row;           /* connections lost or not made, since a command was answered */
@@ -122,7 +114,6 @@ void link_say(struct link *l, enum link_said cause, const char *text);
 /* redis_connect.c: from the address to a connected socket, then link_connected(). */
 void link_connect(struct link *l);
 void link_connect_next(struct link *l, int error);
-void link_connect_cancel(struct link *l);
 void link_connected(struct link *l);
 
 /* ---- pending ------------------------------------------------------------------------------------------------------------ */
@@ -155,7 +146,7 @@ struct redis {
         int64_t tick_at_us;
         int64_t rtt_us;
         uint64_t random;
-        struct evdns_base *dns;
+        struct resolver *resolver, own_resolver;
         bool was_ready;
         struct link *main;          /* the server, or Sentinel's master; NULL in a cluster */
         struct sentinel *sentinel;

@@ -8,7 +8,6 @@
  * event is armed only for a connect or a backlog.
  */
 #include <event2/buffer.h>
-#include <event2/dns.h>
 #include <event2/event.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -364,7 +363,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
                 return;
         }
         drop_conn(t);
-        if (t->address_at < t->n_addresses)
+        if (connect_more(&t->connect))
                 http1_connect_next(t);
         else
                 http1_connect_failed(t, e);
@@ -425,7 +424,7 @@ static struct transfer_base *http1_open(struct upstream *u, const struct upstrea
                 return NULL;
         }
         t->conn = NULL;
-        t->lookup = NULL;
+        t->connect.lookup = NULL;
         t->fresh = t->unproved = false;
         if (!transfer_path_ok(&t->a))
                 return &t->a;
@@ -475,12 +474,12 @@ static void http1_expired(struct transfer_base *a, int64_t now)
                 transfer_fail_late(a);
                 return;
         }
-        http1_lookup_cancel(t);
+        connect_cancel(&t->connect);
         drop_conn(t);
-        if (t->address_at < t->n_addresses)
+        if (connect_more(&t->connect))
                 http1_connect_next(t);
         else
-                transfer_fail(a, TRANSFER_CONNECT_TIME, "%s within %" PRId64 " ms", t->n_addresses ? "not connected" : "its name was not resolved",
+                transfer_fail(a, TRANSFER_CONNECT_TIME, "%s within %" PRId64 " ms", t->connect.n_addresses ? "not connected" : "its name was not resolved",
                              a->call.connect_ms);
 }
 
@@ -490,7 +489,7 @@ static void http1_close(struct transfer_base *a)
         struct http1 *p = a->upstream->http1;
         bool complete = a->t.state == TRANSFER_DONE;
 
-        http1_lookup_cancel(t);
+        connect_cancel(&t->connect);
         transfer_finish(a);
         if (t->conn && complete)
                 http1_pool_give(p, TAKE(t->conn), (unsigned)a->call.endpoint->idle_max);
@@ -520,7 +519,5 @@ void http1_destroy(struct http1 *p)
                 evbuffer_free(t->a.t.in);
                 free(t);
         }
-        if (p->dns)
-                evdns_base_free(p->dns, 1);
         free(p);
 }

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http1_parts.h - between http1.c (requests out, answers in), http1_pool.c (connections at rest) and http1_connect.c (names,
- * addresses, connecting).
+ * http1_parts.h - between http1.c (requests out, answers in), http1_pool.c (connections at rest) and http1_connect.c
+ * (connecting).
  */
 #ifndef PM_PLAIN_PARTS_H
 #define PM_PLAIN_PARTS_H
 
-#include <sys/socket.h>
-
+#include "connect.h"
 #include "transport.h"
-
-struct evdns_base;
-struct evdns_getaddrinfo_request;
 
 struct conn {
         struct http1 *plain;
@@ -36,24 +32,11 @@ struct http1_rest {
         unsigned n;
 };
 
-struct address {
-        struct sockaddr_storage to;
-        socklen_t n;
-};
-
-/* A name being resolved; outlives a transfer_base that is closed meanwhile. */
-struct lookup {
-        struct http1_transfer *transfer_base;
-        struct evdns_getaddrinfo_request *request;
-};
-
 struct http1_transfer {
         struct transfer_base a;
         struct conn *conn;
-        struct lookup *lookup;
-        struct address addresses[4];
-        unsigned n_addresses, address_at;
-        int64_t connect_until, sent_us;
+        struct connect_try connect;
+        int64_t sent_us;
         bool fresh;                   /* a kept connection has failed it already */
         bool unproved;                /* sent on a kept connection: is there still anybody? */
         struct http1_transfer *next_free;
@@ -61,7 +44,6 @@ struct http1_transfer {
 
 struct http1 {
         struct upstream *upstream;
-        struct evdns_base *dns;
         struct http1_rest *rest;      /* by slot */
         unsigned n_slots;
         struct http1_transfer *free;
@@ -75,7 +57,6 @@ void http1_connect(struct http1_transfer *t);
 void http1_connect_next(struct http1_transfer *t);
 /* Fails the transfer_base with that error, in words; some are this machine's own. */
 void http1_connect_failed(struct http1_transfer *t, int error);
-void http1_lookup_cancel(struct http1_transfer *t);
 
 /* http1_pool.c: no more I/O; the codec with the answer's head stays. */
 void http1_conn_stop(struct conn *c);

@@ -74,7 +74,7 @@ int main(int argc, char **argv)
         }
         base = event_base_new();
         took = calloc(count, sizeof *took);
-        r = redis_create(base, &c, NULL);
+        r = redis_create(base, NULL, &c, NULL);
         assert(took && r);
         memset(value, 'v', sizeof value);
         for (int64_t until = now_us() + (refused ? 50000 : 3000000); !redis_ready(r) && now_us() < until;)

@@ -270,7 +270,7 @@ void stand_open(const char *url)
         c->waiting_max = c->waiting_max ? c->waiting_max : 2000;
         c->reply_max = c->reply_max ? c->reply_max : 1 << 20;
         cr_assert_eq(redis_check(c, why, sizeof why), 0, "%s", why);
-        stand.r = redis_create(stand.base, c, &stand.stats);
+        stand.r = redis_create(stand.base, NULL, c, &stand.stats);
         cr_assert(stand.r);
 }
 

@@ -25,7 +25,7 @@ void bench_init(struct bench *b)
         static const struct timeval often = { 0, 5000 };
 
         memset(b, 0, sizeof *b);
-        b->loop.base = event_base_new();
+        b->loop.base = b->loop.resolver.base = event_base_new();
         b->loop.ready_last = &b->loop.ready;
         b->u = upstream_create(&b->loop);
         b->loop.run = event_new(b->loop.base, -1, 0, on_beat, NULL); /* turn() runs what is ready */
@@ -39,6 +39,7 @@ void bench_finish(struct bench *b)
         upstream_destroy(b->u);
         event_free(b->beat);
         event_free(b->loop.run);
+        resolver_finish(&b->loop.resolver);
         event_base_free(b->loop.base);
         arena_finish(&b->a);
 }

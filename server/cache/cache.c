@@ -6,10 +6,10 @@
 #include "cache.h"
 
 #include <event2/event.h>
-#include <openssl/evp.h>
 #include <time.h>
 
 #include "config.h"
+#include "sha256.h"
 #include "log.h"
 #include "loop.h"
 #include "lru.h"
@@ -23,10 +23,8 @@
 enum {
         CHAINS = 256,
         ROUTES = 4096,        /* as many as metrics have names */
-        DIGEST = 32,
         DIGEST_KEPT = 24,     /* 192 bits: nobody finds two conversations with one key */
         DIGEST_TEXT = CACHE_DIGEST_TEXT,
-        SMALL = 1024,
         RTT_UNKNOWN_US = 300, /* before the first reply: a local network's */
         RETIRED_S = 12        /* longer than cache.redis.timeout can be */
 };
@@ -44,12 +42,8 @@ struct cache {
         struct lru *decisions, *answers, *vectors;
         struct redis *redis;
         struct retired *retired;
-        unsigned char redis_print[DIGEST]; /* of its settings */
-        EVP_MD *sha256;
-        EVP_MD_CTX *sum;
-        bool sum_failed;
-        unsigned char small[SMALL];        /* what the sum has not been given yet: few calls, not one for each length */
-        size_t n_small;
+        unsigned char redis_print[SHA256_SIZE]; /* of its settings */
+        struct sha256 sum;
         int64_t *computed_us;              /* by the route's metric, smoothed; 0: never */
         struct singleflight *singleflights[CHAINS];
 };
@@ -73,44 +67,17 @@ int64_t cache_now_ms(void)
 
 void cache_sum_begin(struct cache *c)
 {
-        c->sum_failed = EVP_DigestInit_ex2(c->sum, c->sha256, NULL) != 1;
-        c->n_small = 0;
-}
-
-static void sum_flush(struct cache *c)
-{
-        if (c->n_small && EVP_DigestUpdate(c->sum, c->small, c->n_small) != 1)
-                c->sum_failed = true;
-        c->n_small = 0;
+        sha256_begin(&c->sum);
 }
 
 void cache_sum_bytes(struct cache *c, const void *p, size_t n)
 {
-        if (n > SMALL - c->n_small)
-                sum_flush(c);
-        if (n > SMALL) {
-                if (EVP_DigestUpdate(c->sum, p, n) != 1)
-                        c->sum_failed = true;
-        } else if (n) {
-                memcpy(c->small + c->n_small, p, n);
-                c->n_small += n;
-        }
-}
-
-static bool sum_end(struct cache *c, unsigned char out[DIGEST])
-{
-        unsigned n = 0;
-
-        sum_flush(c);
-        return !c->sum_failed && EVP_DigestFinal_ex(c->sum, out, &n) == 1 && n == DIGEST;
+        sha256_bytes(&c->sum, p, n);
 }
 
 void cache_sum_text(struct cache *c, struct pm_str text)
 {
-        uint64_t n = text.n;
-
-        cache_sum_bytes(c, &n, sizeof n);
-        cache_sum_bytes(c, text.p, text.n);
+        sha256_text(&c->sum, text);
 }
 
 static char *put(char *out, const char *p, size_t n)
@@ -136,13 +103,15 @@ static char *put_base64url(char *out, const unsigned char *p)
 
 bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1])
 {
-        EVP_MD_CTX *sum = EVP_MD_CTX_new();
-        unsigned char digest[DIGEST];
-        uint64_t n = text.n;
-        bool done = sum && EVP_DigestInit_ex(sum, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(sum, &n, sizeof n) == 1 &&
-                    EVP_DigestUpdate(sum, text.p, text.n) == 1 && EVP_DigestFinal_ex(sum, digest, NULL) == 1;
+        unsigned char digest[SHA256_SIZE];
+        struct sha256 sum;
+        bool done;
 
-        EVP_MD_CTX_free(sum);
+        sha256_init(&sum);
+        sha256_begin(&sum);
+        sha256_text(&sum, text);
+        done = sha256_end(&sum, digest);
+        sha256_finish(&sum);
         if (done)
                 *put_base64url(out, digest) = '\0';
         return done;
@@ -160,10 +129,10 @@ bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache
         const char *prefix = g->cache->redis.prefix;
         size_t prefix_n = prefix ? strlen(prefix) : 0, who_n = strlen(who), what_n = strlen(what);
         size_t n = prefix_n + 2 + who_n + 1 + what_n + 1 + DIGEST_TEXT;
-        unsigned char digest[DIGEST];
+        unsigned char digest[SHA256_SIZE];
         char letter = (char)kind, *text, *p;
 
-        if (!sum_end(c, digest))
+        if (!sha256_end(&c->sum, digest))
                 return false;
         p = text = arena_alloc(a, n);
         if (!text)
@@ -276,7 +245,7 @@ static void sum_word(struct cache *c, const char *word)
         cache_sum_text(c, (struct pm_str){ word ? word : "\1", word ? strlen(word) : 1 });
 }
 
-static void redis_print(struct cache *c, const struct redis_settings *s, unsigned char out[DIGEST])
+static void redis_print(struct cache *c, const struct redis_settings *s, unsigned char out[SHA256_SIZE])
 {
         const int64_t numbers[] = { s->mode, s->database, s->connect_time, s->failures, s->open_time, s->waiting, s->reply, (int64_t)s->servers.n };
         const char *const words[] = { s->master, s->user, s->password, s->sentinel_user, s->sentinel_password };
@@ -287,8 +256,8 @@ static void redis_print(struct cache *c, const struct redis_settings *s, unsigne
                 sum_word(c, words[i]);
         for (size_t i = 0; i < s->servers.n; i++)
                 sum_word(c, s->servers.items[i]);
-        if (!sum_end(c, out))
-                memset(out, 0, DIGEST);
+        if (!sha256_end(&c->sum, out))
+                memset(out, 0, SHA256_SIZE);
 }
 
 static void bury(struct retired *old)
@@ -331,7 +300,7 @@ static void retire(struct cache *c)
 
 static void take_redis(struct cache *c, const struct redis_settings *s)
 {
-        unsigned char print[DIGEST];
+        unsigned char print[SHA256_SIZE];
         struct redis_config config;
 
         redis_print(c, s, print);
@@ -369,10 +338,9 @@ struct cache *cache_create(struct loop *loop, const struct generation *g)
         c->decisions = lru_create((size_t)g->cache->memory);
         c->answers = lru_create(0);
         c->vectors = lru_create(0);
-        c->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL); /* once: looking it up costs more than a short text's sum */
-        c->sum = EVP_MD_CTX_new();
+        sha256_init(&c->sum);
         c->computed_us = calloc(ROUTES, sizeof *c->computed_us);
-        if (!c->decisions || !c->answers || !c->vectors || !c->sha256 || !c->sum || !c->computed_us) {
+        if (!c->decisions || !c->answers || !c->vectors || !c->sum.ctx || !c->computed_us) {
                 cache_destroy(c);
                 return NULL;
         }
@@ -390,8 +358,7 @@ void cache_destroy(struct cache *c)
         lru_destroy(c->decisions);
         lru_destroy(c->answers);
         lru_destroy(c->vectors);
-        EVP_MD_CTX_free(c->sum);
-        EVP_MD_free(c->sha256);
+        sha256_finish(&c->sum);
         free(c->computed_us);
         free(c);
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "sha256.h"
 #include "limit.h"
 #include "listen.h"
 #include "names.h"
@@ -89,7 +90,7 @@ struct generation {
         void *retired_arg;
 
         uint64_t number;       /* 1, 2, ... */
-        char digest[65];       /* SHA-256 of the file's text, hex */
+        char digest[SHA256_HEX]; /* SHA-256 of the file's text, hex */
         const char *file, *base;
         int64_t loaded_at;     /* seconds since 1970 */
 
@@ -150,7 +151,7 @@ struct settings *config_parse(const char *text, size_t n, const char *file, cons
 
 /* The same from a file, with its folder as base.  0; -errno with an entry in p if it cannot be read, -EINVAL if there is no tree to speak
  * of; else look at p.  digest: of its text, in hex; may be NULL. */
-int config_load(const char *file, struct arena *a, struct problems *p, char digest[65], struct settings **ret);
+int config_load(const char *file, struct arena *a, struct problems *p, char digest[SHA256_HEX], struct settings **ret);
 
 /* The reference of all sections, Markdown. */
 void config_describe(FILE *out);

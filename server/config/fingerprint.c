@@ -6,11 +6,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #include "config.h"
+#include "sha256.h"
 #include "expert.h"
 #include "tenant.h"
 
@@ -20,48 +20,37 @@ enum { REMEMBERED = 512, FOLDER_DEPTH = 4, FOLDER_FILES = 4096, PATHS_MAX = 256 
 
 /* ---- the hash ------------------------------------------------------------------------------------------------------------ */
 
-struct sum {
-        EVP_MD_CTX *ctx; /* NULL: it could not be had */
-        bool failed;
-};
-
-static void sum_begin(struct sum *s)
+static void sum_begin(struct sha256 *s)
 {
-        s->ctx = EVP_MD_CTX_new();
-        s->failed = !s->ctx || EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) != 1;
+        sha256_init(s);
+        sha256_begin(s);
 }
 
-static void sum_add(struct sum *s, const void *p, size_t n)
+/* NULL is another one than "". */
+static void sum_text(struct sha256 *s, const char *text)
 {
-        s->failed = s->failed || (n && EVP_DigestUpdate(s->ctx, p, n) != 1);
-}
-
-static void sum_text(struct sum *s, const char *text)
-{
-        uint64_t n = text ? strlen(text) : UINT64_MAX;
-
-        sum_add(s, &n, sizeof n);
         if (text)
-                sum_add(s, text, (size_t)n);
+                sha256_text(s, (struct pm_str){ text, strlen(text) });
+        else
+                sha256_bytes(s, &(uint64_t){ UINT64_MAX }, sizeof(uint64_t));
 }
 
-static void sum_real(struct sum *s, double v)
+static void sum_real(struct sha256 *s, double v)
 {
-        sum_add(s, &v, sizeof v);
+        sha256_bytes(s, &v, sizeof v);
 }
 
-static void sum_int(struct sum *s, int64_t v)
+static void sum_int(struct sha256 *s, int64_t v)
 {
-        sum_add(s, &v, sizeof v);
+        sha256_bytes(s, &v, sizeof v);
 }
 
-static int sum_end(struct sum *s, unsigned char out[FINGERPRINT_SIZE])
+static int sum_end(struct sha256 *s, unsigned char out[FINGERPRINT_SIZE])
 {
-        unsigned n = 0;
+        bool good = sha256_end(s, out);
 
-        s->failed = s->failed || EVP_DigestFinal_ex(s->ctx, out, &n) != 1 || n != FINGERPRINT_SIZE;
-        EVP_MD_CTX_free(TAKE(s->ctx));
-        return s->failed ? -EIO : 0;
+        sha256_finish(s);
+        return good ? 0 : -EIO;
 }
 
 /* ---- files --------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +83,7 @@ static void of_contents(int fd, const struct stat *st, unsigned char out[FINGERP
         CLEANUP(free_p) char *buf = malloc(1 << 20);
         struct remembered *r;
         struct stat after;
-        struct sum s;
+        struct sha256 s;
         ssize_t n = 0;
 
         for (size_t i = 0; i < n_remembered; i++)
@@ -109,7 +98,7 @@ static void of_contents(int fd, const struct stat *st, unsigned char out[FINGERP
         sum_begin(&s);
         while ((n = read(fd, buf, 1 << 20)) > 0 || (n < 0 && errno == EINTR))
                 if (n > 0)
-                        sum_add(&s, buf, (size_t)n);
+                        sha256_bytes(&s, buf, (size_t)n);
         if (sum_end(&s, out) < 0 || n < 0) {
                 of_error(n < 0 ? errno : EIO, out);
                 return;
@@ -135,7 +124,7 @@ static void of_folder(const char *path, int depth, size_t *files, unsigned char 
         struct dirent **list = NULL;
         int n = depth < FOLDER_DEPTH ? scandir(path, &list, shown, alphasort) : (errno = ELOOP, -1);
         int error = n < 0 ? errno : 0;
-        struct sum s;
+        struct sha256 s;
 
         sum_begin(&s);
         for (int i = 0; i < n; i++) {
@@ -147,7 +136,7 @@ static void of_folder(const char *path, int depth, size_t *files, unsigned char 
                 if (below && ++*files <= FOLDER_FILES) {
                         of_path(below, depth + 1, files, one);
                         sum_text(&s, list[i]->d_name);
-                        sum_add(&s, one, sizeof one);
+                        sha256_bytes(&s, one, sizeof one);
                 } else {
                         error = below ? EFBIG : ENOMEM;
                 }
@@ -183,7 +172,7 @@ void fingerprint_file(const char *path, unsigned char out[FINGERPRINT_SIZE])
 /* ---- routers ------------------------------------------------------------------------------------------------------------- */
 
 struct visit {
-        struct sum sum;
+        struct sha256 sum;
         struct arena *arena;
         struct fingerprint_files *files;
         bool no_memory;
@@ -199,7 +188,7 @@ static void add_file(struct visit *v, const char *path)
         }
         f->paths[f->n] = path;
         fingerprint_file(path, f->digests[f->n]);
-        sum_add(&v->sum, f->digests[f->n++], FINGERPRINT_SIZE);
+        sha256_bytes(&v->sum, f->digests[f->n++], FINGERPRINT_SIZE);
 }
 
 static void add_option(void *arg, const struct pm_option *o, const char *text)
@@ -247,13 +236,13 @@ void fingerprint_settle(const struct fingerprint_files *files, unsigned char out
 
 int fingerprint_route(const struct generation *g, const struct route *r, size_t n, unsigned char out[FINGERPRINT_SIZE])
 {
-        struct sum s;
+        struct sha256 s;
 
         sum_begin(&s);
         sum_int(&s, (int64_t)n);
         for (size_t i = 0; i < n; i++) {
                 sum_text(&s, r->routers[i]->name);
-                sum_add(&s, r->routers[i]->fingerprint, FINGERPRINT_SIZE);
+                sha256_bytes(&s, r->routers[i]->fingerprint, FINGERPRINT_SIZE);
         }
         sum_int(&s, (int64_t)r->n_experts);
         for (size_t i = 0; i < r->n_experts; i++) {
@@ -273,7 +262,7 @@ int fingerprint_route(const struct generation *g, const struct route *r, size_t 
                 sum_text(&s, g->embedders[i]->expert ? g->embedders[i]->expert->model : NULL);
                 sum_text(&s, g->embedders[i]->path);
                 sum_int(&s, g->embedders[i]->dim);
-                sum_add(&s, g->embedders[i]->fingerprint, FINGERPRINT_SIZE);
+                sha256_bytes(&s, g->embedders[i]->fingerprint, FINGERPRINT_SIZE);
         }
         for (size_t i = 0; i < g->n_experts; i++) {
                 sum_text(&s, g->experts[i]->name);
@@ -284,7 +273,7 @@ int fingerprint_route(const struct generation *g, const struct route *r, size_t 
 
 int fingerprint_answers(const struct route *r, unsigned char out[FINGERPRINT_SIZE])
 {
-        struct sum s;
+        struct sha256 s;
 
         sum_begin(&s);
         for (size_t i = 0; i < r->n_experts; i++) {
@@ -303,7 +292,7 @@ int fingerprint_answers(const struct route *r, unsigned char out[FINGERPRINT_SIZ
 
 int fingerprint_tenant(const struct tenant *t, unsigned char out[FINGERPRINT_SIZE])
 {
-        struct sum s;
+        struct sha256 s;
 
         sum_begin(&s);
         for (size_t i = 0; i < t->n_experts; i++)

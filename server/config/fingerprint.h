@@ -11,9 +11,10 @@
 #include <stddef.h>
 
 #include "arena.h"
+#include "sha256.h"
 #include "options.h"
 
-#define FINGERPRINT_SIZE 32
+#define FINGERPRINT_SIZE SHA256_SIZE
 
 struct generation;
 struct pm_router;

@@ -9,7 +9,6 @@
  */
 #include <sys/stat.h>
 
-#include <openssl/evp.h>
 
 #include "config.h"
 #include "embed_model.h"
@@ -458,17 +457,9 @@ static const char *folder_of(struct arena *a, const char *file)
         return kept ? kept : dir ? dir : ".";
 }
 
-static void digest_of(const char *text, size_t n, char out[65])
+int config_load(const char *file, struct arena *a, struct problems *p, char digest[SHA256_HEX], struct settings **ret)
 {
-        unsigned char d[32] = { 0 };
-
-        (void)EVP_Digest(text, n, d, NULL, EVP_sha256(), NULL);
-        for (size_t i = 0; i < sizeof d; i++)
-                (void)snprintf(out + 2 * i, 3, "%02x", d[i]);
-}
-
-int config_load(const char *file, struct arena *a, struct problems *p, char digest[65], struct settings **ret)
-{
+        unsigned char sum[SHA256_SIZE];
         CLEANUP(free_p) char *text = NULL;
         struct node at = whole(file);
         struct settings *s;
@@ -479,8 +470,8 @@ int config_load(const char *file, struct arena *a, struct problems *p, char dige
                 problems_add(p, &at, NULL, "cannot be read: %s", ERRNO_TEXT(e));
                 return e;
         }
-        if (digest)
-                digest_of(text, n, digest);
+        if (digest && sha256_of(text, n, sum))
+                sha256_hex(sum, sizeof sum, digest);
         s = config_parse(text, n, file, folder_of(a, file), a, p);
         if (!s)
                 return -EINVAL;

@@ -7,9 +7,9 @@
 #include <ctype.h>
 #include <stdatomic.h>
 
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include "sha256.h"
 #include "tenant.h"
 
 #include "base.h"
@@ -17,23 +17,20 @@
 #define SALT_MIN 8
 #define SALT_MAX 32
 #define FRESH_SALT 16
-#define DIGEST 32
-
-struct digest {
-        uint64_t word[DIGEST / 8];
+struct key_digest {
+        uint64_t word[SHA256_SIZE / 8];
 };
 
 struct salted {
         struct salted *next;
         unsigned char salt[SALT_MAX];
         size_t salt_n, n, room;
-        struct digest *hashes;
+        struct key_digest *hashes;
         struct tenant **owners;
 };
 
 struct tenants {
         struct arena *arena;
-        EVP_MD *sha256; /* fetched once: a lookup by name costs more than the hash */
         struct salted *groups;
         unsigned char fresh[FRESH_SALT];
 };
@@ -68,14 +65,14 @@ static _Atomic int64_t *counter_of(const char *name)
 /* ---- hashes -------------------------------------------------------------------------------------------------------------- */
 
 /* SHA-256 of salt and key.  A key that is too long is cut; the caller lets it match nothing. */
-static int hash(const EVP_MD *sha256, const unsigned char *salt, size_t salt_n, const char *key, size_t n, struct digest *ret)
+static int hash(const unsigned char *salt, size_t salt_n, const char *key, size_t n, struct key_digest *ret)
 {
         unsigned char text[SALT_MAX + TENANT_KEY_MAX];
 
         n = MIN(n, (size_t)TENANT_KEY_MAX);
         memcpy(text, salt, salt_n);
         memcpy(text + salt_n, key, n);
-        return EVP_Digest(text, salt_n + n, (unsigned char *)ret->word, NULL, sha256, NULL) == 1 ? 0 : -EIO;
+        return sha256_of(text, salt_n + n, (unsigned char *)ret->word) ? 0 : -EIO;
 }
 
 /* All ones if x is 0, else 0; without a branch. */
@@ -85,7 +82,7 @@ static uint64_t if_zero(uint64_t x)
 }
 
 /* The index of a hash in a group, from 1; 0: not there. */
-static uint64_t scan(const struct salted *g, const struct digest *d)
+static uint64_t scan(const struct salted *g, const struct key_digest *d)
 {
         uint64_t found = 0;
 
@@ -104,10 +101,10 @@ static struct tenant *owner_of(const struct tenants *t, const char *key, size_t 
         struct tenant *owner = NULL;
 
         for (const struct salted *g = t->groups; g; g = g->next) {
-                struct digest d;
+                struct key_digest d;
                 uint64_t at;
 
-                if (hash(t->sha256, g->salt, g->salt_n, key, n, &d) < 0)
+                if (hash(g->salt, g->salt_n, key, n, &d) < 0)
                         continue;
                 at = scan(g, &d);
                 if (at)
@@ -118,22 +115,13 @@ static struct tenant *owner_of(const struct tenants *t, const char *key, size_t 
 
 /* ---- building ------------------------------------------------------------------------------------------------------------ */
 
-static void md_free(void *md)
-{
-        EVP_MD_free(md);
-}
-
 struct tenants *tenants_create(struct arena *a)
 {
         struct tenants *t = arena_zalloc(a, sizeof *t);
-        EVP_MD *sha256 = t ? EVP_MD_fetch(NULL, "SHA256", NULL) : NULL;
 
-        if (!sha256 || arena_defer(a, md_free, sha256) < 0)
-                return NULL;
-        if (RAND_bytes(t->fresh, sizeof t->fresh) != 1)
+        if (!t || RAND_bytes(t->fresh, sizeof t->fresh) != 1)
                 return NULL;
         t->arena = a;
-        t->sha256 = sha256;
         return t;
 }
 
@@ -165,13 +153,13 @@ static struct salted *group_of(struct tenants *t, const unsigned char *salt, siz
         return g;
 }
 
-static int group_add(struct tenants *t, struct salted *g, const struct digest *d, struct tenant *of)
+static int group_add(struct tenants *t, struct salted *g, const struct key_digest *d, struct tenant *of)
 {
         if (scan(g, d))
                 return -EEXIST;
         if (g->n == g->room) {
                 size_t room = g->room ? 2 * g->room : 4;
-                struct digest *hashes = arena_alloc(t->arena, room * sizeof *hashes);
+                struct key_digest *hashes = arena_alloc(t->arena, room * sizeof *hashes);
                 struct tenant **owners = arena_alloc(t->arena, room * sizeof *owners);
 
                 if (!hashes || !owners)
@@ -202,7 +190,7 @@ static bool is_key(const char *key)
 int tenants_add_key(struct tenants *t, struct tenant *of, const char *key)
 {
         struct salted *g;
-        struct digest d;
+        struct key_digest d;
 
         if (!is_key(key))
                 return -EINVAL;
@@ -211,7 +199,7 @@ int tenants_add_key(struct tenants *t, struct tenant *of, const char *key)
         g = group_of(t, t->fresh, sizeof t->fresh);
         if (!g)
                 return -ENOMEM;
-        if (hash(t->sha256, g->salt, g->salt_n, key, strlen(key), &d) < 0)
+        if (hash(g->salt, g->salt_n, key, strlen(key), &d) < 0)
                 return -EIO;
         return group_add(t, g, &d, of);
 }
@@ -233,13 +221,13 @@ int tenants_add_hash(struct tenants *t, struct tenant *of, const char *text)
 {
         const char *salt = text + 7, *colon = strncmp(text, "sha256:", 7) == 0 ? strchr(salt, ':') : NULL;
         size_t digits = colon ? (size_t)(colon - salt) : 0;
-        unsigned char bytes[SALT_MAX], d[DIGEST];
-        struct digest digest;
+        unsigned char bytes[SALT_MAX], d[SHA256_SIZE];
+        struct key_digest digest;
         struct salted *g;
 
-        if (digits % 2 || digits < 2 * SALT_MIN || digits > 2 * SALT_MAX || strlen(colon + 1) != 2 * DIGEST)
+        if (digits % 2 || digits < 2 * SALT_MIN || digits > 2 * SALT_MAX || strlen(colon + 1) != 2 * SHA256_SIZE)
                 return -EINVAL;
-        if (!from_hex(salt, digits / 2, bytes) || !from_hex(colon + 1, DIGEST, d))
+        if (!from_hex(salt, digits / 2, bytes) || !from_hex(colon + 1, SHA256_SIZE, d))
                 return -EINVAL;
         memcpy(&digest, d, sizeof digest);
         g = group_of(t, bytes, digits / 2);
@@ -299,26 +287,20 @@ void tenant_leave(struct tenant *t)
         assert(before > 0);
 }
 
-static void to_hex(const unsigned char *p, size_t n, char *out)
-{
-        for (size_t i = 0; i < n; i++)
-                (void)snprintf(out + 2 * i, 3, "%02x", p[i]);
-}
-
 int tenant_hash_key(const char *key, char *out, size_t n)
 {
-        char salt_text[2 * FRESH_SALT + 1], digest_text[2 * DIGEST + 1];
+        char salt_text[2 * FRESH_SALT + 1], digest_text[2 * SHA256_SIZE + 1];
         unsigned char salt[FRESH_SALT];
-        struct digest d;
+        struct key_digest d;
 
         if (!is_key(key))
                 return -EINVAL;
         if (n < 7 + sizeof salt_text + sizeof digest_text)
                 return -ENOSPC;
-        if (RAND_bytes(salt, sizeof salt) != 1 || hash(EVP_sha256(), salt, sizeof salt, key, strlen(key), &d) < 0)
+        if (RAND_bytes(salt, sizeof salt) != 1 || hash(salt, sizeof salt, key, strlen(key), &d) < 0)
                 return -EIO;
-        to_hex(salt, sizeof salt, salt_text);
-        to_hex((const unsigned char *)d.word, DIGEST, digest_text);
+        sha256_hex(salt, sizeof salt, salt_text);
+        sha256_hex((const unsigned char *)d.word, SHA256_SIZE, digest_text);
         (void)snprintf(out, n, "sha256:%s:%s", salt_text, digest_text);
         return 0;
 }

@@ -11,13 +11,13 @@
 #include <event2/keyvalq_struct.h>
 #include <jansson.h>
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 #include <stdatomic.h>
 
 #include "admin_gate.h"
 #include "browser.h"
 #include "cache.h"
 #include "config.h"
+#include "sha256.h"
 #include "expert.h"
 #include "purge.h"
 #include "gateway.h"
@@ -86,15 +86,14 @@ static void answer_error(struct evhttp_request *req, int status, const char *mes
 static bool token_fits(const struct generation *g, struct evhttp_request *req)
 {
         const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-        unsigned char a[SHA256_DIGEST_LENGTH], b[SHA256_DIGEST_LENGTH];
+        unsigned char a[SHA256_SIZE], b[SHA256_SIZE];
 
         if (!g->admin_token || !*g->admin_token)
                 return false;
         if (!given || strncasecmp(given, "Bearer ", 7) != 0)
                 given = "Bearer ";
-        (void)SHA256((const unsigned char *)given + 7, strlen(given + 7), a);
-        (void)SHA256((const unsigned char *)g->admin_token, strlen(g->admin_token), b);
-        return CRYPTO_memcmp(a, b, sizeof a) == 0 && given[7];
+        return sha256_of(given + 7, strlen(given + 7), a) && sha256_of(g->admin_token, strlen(g->admin_token), b) &&
+               CRYPTO_memcmp(a, b, sizeof a) == 0 && given[7];
 }
 
 /* ---- what is shown ------------------------------------------------------------------------------------------------------ */

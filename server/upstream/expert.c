@@ -8,11 +8,11 @@
  */
 #include "expert.h"
 
-#include <openssl/sha.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "base.h"
+#include "sha256.h"
 #include "log.h"
 
 #define OPEN_MAX_US 30000000 /* a flapping expert is found again within so long */
@@ -29,14 +29,14 @@ struct expert_entry {
 struct address_entry {
         struct address_entry *next;
         struct address_state state;
-        unsigned char key[SHA256_DIGEST_LENGTH]; /* of what is connected to, and how */
+        unsigned char key[SHA256_SIZE]; /* of what is connected to, and how */
         char name[];
 };
 
 struct endpoint_entry {
         struct endpoint_entry *next;
         struct endpoint_state state;
-        unsigned char key[SHA256_DIGEST_LENGTH]; /* of URL, way, model and headers: these hold secrets, and this lives as long as the process */
+        unsigned char key[SHA256_SIZE]; /* of URL, way, model and headers: these hold secrets, and this lives as long as the process */
         char url[];
 };
 
@@ -79,16 +79,20 @@ static size_t address_length(const char *url)
 }
 
 /* One number of several texts; NULL is another one than "". */
-static void key_of(const struct pm_str *parts, size_t n, unsigned char ret[SHA256_DIGEST_LENGTH])
+static bool key_of(const struct pm_str *parts, size_t n, unsigned char ret[SHA256_SIZE])
 {
-        unsigned char all[4 * (SHA256_DIGEST_LENGTH + 1)] = { 0 };
+        struct sha256 sum;
+        bool good;
 
-        assert(n <= 4);
+        sha256_init(&sum);
+        sha256_begin(&sum);
         for (size_t i = 0; i < n; i++) {
-                all[i * (SHA256_DIGEST_LENGTH + 1)] = parts[i].p != NULL;
-                (void)SHA256((const unsigned char *)(parts[i].p ? parts[i].p : ""), parts[i].n, all + i * (SHA256_DIGEST_LENGTH + 1) + 1);
+                sha256_bytes(&sum, parts[i].p ? "1" : "0", 1);
+                sha256_text(&sum, parts[i]);
         }
-        (void)SHA256(all, sizeof all, ret);
+        good = sha256_end(&sum, ret);
+        sha256_finish(&sum);
+        return good;
 }
 
 static struct pm_str str(const char *text)
@@ -100,10 +104,11 @@ static struct address_entry *address_of(const struct endpoint *p)
 {
         size_t n = address_length(p->url);
         const struct pm_str parts[] = { { p->url, n }, str(p->ca), str(p->proxy) };
-        unsigned char key[SHA256_DIGEST_LENGTH];
+        unsigned char key[SHA256_SIZE];
         struct address_entry *x;
 
-        key_of(parts, LENGTH_OF(parts), key);
+        if (!key_of(parts, LENGTH_OF(parts), key))
+                return NULL;
         for (x = addresses; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
                 ;
         if (!x) {
@@ -122,7 +127,7 @@ static struct address_entry *address_of(const struct endpoint *p)
 
 struct endpoint_state *endpoint_state_of(const struct endpoint *p, const char *model)
 {
-        unsigned char key[SHA256_DIGEST_LENGTH];
+        unsigned char key[SHA256_SIZE];
         size_t n = strlen(p->url) + 1;
         struct address_entry *address;
         struct endpoint_entry *x = NULL;
@@ -132,8 +137,9 @@ struct endpoint_state *endpoint_state_of(const struct endpoint *p, const char *m
         if (address) {
                 const struct pm_str parts[] = { { (const char *)address->key, sizeof address->key }, str(p->url), str(model), p->fixed_headers };
 
-                key_of(parts, LENGTH_OF(parts), key);
-                for (x = endpoints; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
+                if (!key_of(parts, LENGTH_OF(parts), key))
+                        address = NULL;
+                for (x = address ? endpoints : NULL; x && memcmp(x->key, key, sizeof key) != 0; x = x->next)
                         ;
         }
         if (address && !x) {

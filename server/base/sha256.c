@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OpenSSL looks an algorithm up by its name, and that costs more than a short text's sum: so it is looked up once a process.
+ */
+#include "sha256.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+
+#include "base.h"
+
+static EVP_MD *algorithm;
+
+static void fetch(void)
+{
+        algorithm = EVP_MD_fetch(NULL, "SHA256", NULL); /* NULL: sums fail */
+}
+
+static const EVP_MD *md(void)
+{
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+        (void)pthread_once(&once, fetch);
+        return algorithm;
+}
+
+void sha256_init(struct sha256 *d)
+{
+        d->ctx = EVP_MD_CTX_new();
+        d->failed = true;
+        d->n_small = 0;
+}
+
+void sha256_finish(struct sha256 *d)
+{
+        EVP_MD_CTX_free(TAKE(d->ctx));
+}
+
+void sha256_begin(struct sha256 *d)
+{
+        d->failed = !d->ctx || !md() || EVP_DigestInit_ex2(d->ctx, md(), NULL) != 1;
+        d->n_small = 0;
+}
+
+static void add(struct sha256 *d, const void *p, size_t n)
+{
+        d->failed = d->failed || (n && EVP_DigestUpdate(d->ctx, p, n) != 1);
+}
+
+void sha256_bytes(struct sha256 *d, const void *p, size_t n)
+{
+        if (n > sizeof d->small - d->n_small) {
+                add(d, d->small, d->n_small);
+                d->n_small = 0;
+        }
+        if (n > sizeof d->small) {
+                add(d, p, n);
+        } else if (n) {
+                memcpy(d->small + d->n_small, p, n);
+                d->n_small += n;
+        }
+}
+
+void sha256_text(struct sha256 *d, struct pm_str text)
+{
+        uint64_t n = text.n;
+
+        sha256_bytes(d, &n, sizeof n);
+        sha256_bytes(d, text.p, text.n);
+}
+
+bool sha256_end(struct sha256 *d, unsigned char out[SHA256_SIZE])
+{
+        add(d, d->small, d->n_small);
+        d->n_small = 0;
+        return !d->failed && EVP_DigestFinal_ex(d->ctx, out, NULL) == 1;
+}
+
+bool sha256_of(const void *p, size_t n, unsigned char out[SHA256_SIZE])
+{
+        return md() && EVP_Digest(p, n, out, NULL, md(), NULL) == 1;
+}
+
+void sha256_hex(const unsigned char *p, size_t n, char *out)
+{
+        static const char digits[] = "0123456789abcdef";
+
+        for (size_t i = 0; i < n; i++) {
+                *out++ = digits[p[i] >> 4];
+                *out++ = digits[p[i] & 15];
+        }
+        *out = '\0';
+}

@@ -112,7 +112,7 @@ class H2Server(Listening):
         super().__init__(tls=True, alpn=["h2"])
 
     def entry(self, **more):
-        return super().entry(retries=0, **more)
+        return super().entry(**{"retries": 0, **more})
 
     def serve(self, s):
         self.connections += 1

@@ -12,7 +12,7 @@ usage() {
 usage: deploy/deps.sh [--no-tests | --all] [--faiss=generic|avx2] [--prefix=DIR]
 
   --no-tests        only what is needed to build and to run, mock experts included
-  --all             also what fuzzing and benchmarks need (clang, wrk, haproxy, valgrind)
+  --all             also what benchmarks need (wrk, haproxy, valgrind)
   --faiss=generic   FAISS as the distribution compiled it, with its C API added (the preset)
   --faiss=avx2      compile all of FAISS for processors with AVX2 and FMA: some minutes once, IVF search about 3 times faster
   --prefix=DIR      where libfaiss_c.so and faiss_c.pc go (preset /usr/local); for another place set
@@ -30,8 +30,8 @@ build_packages=(
         libutf8proc-dev libpcre2-dev liblinear-dev zlib1g-dev libfaiss-dev libopenblas-dev
         ca-certificates curl openssl
 )
-test_packages=(libcriterion-dev python3 python3-venv redis-server 'nginx|nginx-light')
-extra_packages=(clang 'libclang-rt-dev|libclang-rt-14-dev' llvm wrk haproxy valgrind)
+test_packages=(libcriterion-dev python3 python3-venv redis-server 'nginx|nginx-light' clang 'libclang-rt-dev|libclang-rt-14-dev' llvm)
+extra_packages=(wrk haproxy valgrind)
 # Only while the FAISS C API is compiled.
 source_packages=(dpkg-dev xz-utils)
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Everything that CI runs: shellcheck, three builds (plain, ASan+UBSan, TSan), their unit, router and scenario suites, the fuzz corpora as
+# Everything that CI runs: shellcheck, three builds (plain, ASan+UBSan, TSan by clang), their unit, router and scenario suites, the fuzz corpora as
 # plain tests, the borders between folders and a router built outside of the tree.  A line for each suite; the last line is
 # the sum over all of them.  A build that fails, a suite that has no tests and a sanitizer's report count as failures.
 set -euo pipefail
@@ -169,7 +169,8 @@ if [[ $sanitizers == yes ]]; then
         if setarch "$(uname -m)" -R true 2>/dev/null; then
                 run=(setarch "$(uname -m)" -R)
         fi
-        if build tsan build-tsan -Db_sanitize=thread --buildtype=debugoptimized; then
+        # By clang, whose warnings are errors, too.
+        if CC=clang build tsan build-tsan -Dwerror=true -Db_sanitize=thread -Db_lundef=false --buildtype=debugoptimized; then
                 suites tsan build-tsan 5 threaded
                 scenarios tsan build-tsan -m tsan
                 reports tsan build-tsan

@@ -13,7 +13,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_row(const struct graph_row *row)
 {
-        CLEANUP(free_p) char *text = NULL;
         json_t *user = json_stringn(row->user, row->user_n), *item = json_stringn(row->item, row->item_n);
 
         assert(user && item); /* UTF-8 */

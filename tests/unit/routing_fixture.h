@@ -62,7 +62,7 @@ struct trial {
         struct wake owner;
         sem_t over;
 
-        unsigned woken;
+        _Atomic unsigned woken;
         bool at_once, wake_left; /* done when routing_start() returned; the owner was woken all the same */
         bool decided;            /* else it was dropped */
         bool outlived;           /* routing_finish() said false */

@@ -134,7 +134,6 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
 
 static int fill_side(struct build *b, struct side *s, const struct ids_view *ids, const float *v)
 {
-        CLEANUP(free_p) uint32_t *near = NULL;
         int r = ids_create(&s->names);
 
         s->vector = malloc((s->n * s->dim + 1) * sizeof *s->vector);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Step 4: which expert, which endpoint; open the transfer.  What comes is judged in judge.c, which asks for the next attempt here.
+ * Step 4: which expert, which endpoint; open the transfer.  What fails is judged and acted on by fallback.c, which asks for the next attempt here.
  *
  * Everything here happens before the first byte has gone out to the client, so another expert may still answer.
  */
@@ -54,7 +54,8 @@ struct expert *forward_expert(const struct request *r, size_t turn)
         return turn == 0 ? d->expert : turn <= d->n_fallbacks ? d->fallbacks[turn - 1] : NULL;
 }
 
-void forward_skip(struct request *r)
+/* On to the next expert. */
+static void skip(struct request *r)
 {
         r->expert_index++;
         r->attempts_here = 0;
@@ -179,9 +180,9 @@ static void take_patience(struct request *r)
                 r->deadline = r->patience;
 }
 
-bool forward_too_late(const struct request *r, int64_t now)
+int64_t forward_left_us(const struct request *r, int64_t now)
 {
-        return now + DEADLINE_SLACK_US >= r->deadline || (r->patience && now + DEADLINE_SLACK_US >= r->patience);
+        return (r->patience ? MIN(r->patience, r->deadline) : r->deadline) - now;
 }
 
 enum next forward_late(struct request *r)
@@ -230,9 +231,9 @@ enum next forward_next(struct request *r)
         if (r->attempts == 0 && !r->patience)
                 take_patience(r);
         left = (r->deadline - now) / 1000;
-        if (forward_too_late(r, now))
+        if (judge_too_late(forward_left_us(r, now)))
                 return forward_late(r);
-        for (;; forward_skip(r)) {
+        for (;; skip(r)) {
                 e = forward_expert(r, r->expert_index);
                 if (!e)
                         return forward_give_up(r);
@@ -302,7 +303,7 @@ static enum next wait_for_words(struct request *r)
         int64_t left = MIN(t->head_us + (refused ? REFUSAL_BODY_MS : ERROR_BODY_MS) * INT64_C(1000), r->deadline) - now_us();
 
         if (left <= 0 || evbuffer_get_length(t->in) >= (size_t)r->generation->limits.buffer)
-                return judge_answer(r);
+                return fallback_answer(r);
         if (!r->timer)
                 forward_wake_in(r, left / 1000 + 1);
         return WAIT;
@@ -325,12 +326,12 @@ enum next request_forward(struct request *r)
                 return WAIT;
         case TRANSFER_FAILED:
                 if (!t->head_us)
-                        return judge_transfer(r);
+                        return fallback_transfer(r);
                 break; /* what came first is judged first, however fast the end has followed */
         case TRANSFER_HEAD:
                 return t->status >= 200 && t->status < 300 ? GO : wait_for_words(r);
         case TRANSFER_DONE:
                 break;
         }
-        return t->status >= 200 && t->status < 300 ? GO : judge_answer(r);
+        return t->status >= 200 && t->status < 300 ? GO : fallback_answer(r);
 }

@@ -2,7 +2,7 @@
 /*
  * Step 5: the answer to the client, with back-pressure.
  *
- * Until the reply's head is out, an answer that turns out bad goes back to forward.c, and another expert may answer.  So a whole
+ * Until the reply's head is out, an answer that turns out bad goes back to fallback.c, and another expert may answer.  So a whole
  * answer is sent when it is complete (up to limits.buffer; longer ones pass through and are judged by their structure), and a stream
  * begins with its first token: a role, empty deltas and comments close the way to nobody.  After that a failure is told as an error
  * event and a cut connection: an incomplete answer never ends in [DONE].
@@ -71,7 +71,7 @@ static enum next complete(struct request *r)
 /* A 2xx whose body is no answer: the expert's fault, and nothing has gone out. */
 static enum next no_answer(struct request *r, const char *fault)
 {
-        return forward_failed(r, ATTEMPT_CUT, EXPERT_BAD, 502, "expert_failed", arena_printf(&r->arena, "answered %d %s", r->attempt.transfer->status, fault));
+        return fallback_failed(r, FAILURE_NO_ANSWER, arena_printf(&r->arena, "answered %d %s", r->attempt.transfer->status, fault));
 }
 
 int64_t relay_asked_choices(const struct request *r)
@@ -122,11 +122,11 @@ static enum next whole(struct request *r)
                 struct pm_str body = { n ? (const char *)evbuffer_pullup(t->in, -1) : "", n };
 
                 if (!body.p)
-                        return forward_failed(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 503, NULL, "no memory for its answer");
+                        return fallback_failed(r, FAILURE_MEMORY, "no memory for its answer");
                 facts_read(body, &facts);
                 fault = facts_fault(&facts, r->query.api);
                 if (fault)
-                        return facts.error ? forward_refused(r, body) : no_answer(r, fault);
+                        return facts.error ? fallback_refused(r, body) : no_answer(r, fault);
                 reading_add(x, &facts);
                 x->first_token = t->first_byte_us;
                 keep_only_whole(r);
@@ -151,11 +151,14 @@ static enum next whole(struct request *r)
 /* The client sees that this is not all. */
 static enum next cut(struct request *r, const char *why)
 {
+        struct verdict v;
+
         r->end = "cut";
         r->error = arena_printf(&r->arena, "expert '%s' cut its answer: %s", r->attempt.expert->name, why);
         metrics_stream_cut(r->worker->loop.metrics);
         http_stream_end(r->conn, false);
-        attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
+        v = fallback_verdict(r, FAILURE_CUT);
+        attempt_end(r, v.metric, v.fault, 0);
         return request_answered(r);
 }
 
@@ -221,7 +224,7 @@ static enum next relay_answer(struct request *r)
                         (void)scan_rest(r);
                 return WAIT;
         }
-        return judge_transfer(r);
+        return fallback_transfer(r);
 }
 
 /* ---- streams of events ---- */
@@ -248,25 +251,26 @@ static void send_event(struct request *r, struct pm_str bytes)
         send_bytes(r, bytes);
 }
 
-/* The stream cannot be completed: to another expert if nothing has gone out, else an error event and a cut. */
-static enum next broken(struct request *r, enum metrics_attempt how, enum expert_verdict v, const char *code, const char *why)
+/* The answer cannot be completed: to another expert if nothing has gone out, else an error event and a cut. */
+static enum next broken(struct request *r, enum failure_what what, const char *why)
 {
+        struct verdict v;
         struct pm_str event;
 
-        if (!r->headers_sent) {
-                r->attempts_here = UINT16_MAX;
-                return forward_failed(r, how, v, how == ATTEMPT_TIMEOUT ? 504 : 502, code, why ? why : "broke its stream");
-        }
+        why = why ? why : "broke its stream";
+        if (!r->headers_sent)
+                return fallback_failed(r, what, why);
+        v = fallback_verdict(r, what);
         r->end = "cut";
-        r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why ? why : "broke its stream");
+        r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why);
         metrics_stream_cut(r->worker->loop.metrics);
         if (r->streaming) { /* a whole answer that was passing through is only cut */
-                event = reply_error_event(r, code, r->error ? r->error : "the stream broke");
+                event = reply_error_event(r, v.code, r->error ? r->error : "the stream broke");
                 if (event.p)
                         send_event(r, event);
         }
         http_stream_end(r->conn, false);
-        attempt_end(r, how, v, 0);
+        attempt_end(r, v.metric, v.fault, 0);
         return request_answered(r);
 }
 
@@ -338,7 +342,7 @@ static enum next whole_as_events(struct request *r, struct pm_str body)
         size_t n;
 
         if (e == -ENOMEM)
-                return forward_failed(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 503, NULL, "no memory for its answer");
+                return fallback_failed(r, FAILURE_MEMORY, "no memory for its answer");
         if (e < 0)
                 return no_answer(r, "with a whole answer where a stream was asked for");
         n = evbuffer_get_length(out);
@@ -352,11 +356,11 @@ static enum next stream_said_done(struct request *r)
         const struct reading *x = &r->attempt.reading;
 
         if (!ends_in_done(r) && !x->finished)
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream says [DONE] without response.completed");
+                return broken(r, FAILURE_CUT, "its stream says [DONE] without response.completed");
         if (!x->content && !x->finished)
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream has no answer");
+                return broken(r, FAILURE_CUT, "its stream has no answer");
         if (x->finished && !reading_ended(x))
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream says [DONE], but not all choices have a finish reason");
+                return broken(r, FAILURE_CUT, "its stream says [DONE], but not all choices have a finish reason");
         return stream_complete(r);
 }
 
@@ -364,17 +368,12 @@ static enum next stream_said_done(struct request *r)
 static enum next stream_over(struct request *r)
 {
         const struct transfer *t = r->attempt.transfer;
-        bool slow = t->error == TRANSFER_IDLE_TIME || t->error == TRANSFER_FIRST_TIME;
 
         if (t->state == TRANSFER_DONE && r->headers_sent && reading_has_all(&r->attempt.reading, ends_in_done(r) ? relay_asked_choices(r) : 0))
                 return stream_complete(r);
         if (t->state == TRANSFER_DONE)
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_cut", "its stream ended before the answer did");
-        if (!r->headers_sent && slow && forward_too_late(r, now_us()))
-                return judge_transfer(r); /* the limit was the request's or the client's */
-        return broken(r, slow ? ATTEMPT_TIMEOUT : ATTEMPT_CUT, transfer_error_is_ours(t->error) ? EXPERT_NEUTRAL : EXPERT_BAD,
-                      t->error == TRANSFER_FIRST_TIME && !r->headers_sent ? "expert_timeout" : slow ? "stream_stalled" : "stream_cut",
-                      arena_printf(&r->arena, "%s", t->error_text));
+                return broken(r, FAILURE_CUT, "its stream ended before the answer did");
+        return broken(r, FAILURE_TRANSFER, arena_printf(&r->arena, "%s", t->error_text));
 }
 
 /* The raw bytes of an event, with the empty line that a last one may lack; one of mixed line ends is put right. */
@@ -403,11 +402,11 @@ static enum next stream_failed(struct request *r, const struct sse_event *e, con
         const char *said, *why;
 
         if (!r->headers_sent)
-                return forward_refused(r, e->data);
-        said = forward_said(r, e->data);
+                return fallback_refused(r, e->data);
+        said = fallback_said(r, e->data);
         why = *said ? arena_printf(&r->arena, "its stream says: %s", said) : "its stream says that it has failed";
         if (!f->failed || ends_in_done(r))
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "expert_failed", why);
+                return broken(r, FAILURE_SAID, why);
         /* response.failed: the API's own end of an answer that has failed, which its clients know */
         r->recall.answer = (struct cache_key){ .hash = 0 };
         send_event(r, whole_event(r, e));
@@ -452,7 +451,7 @@ static enum next relay_event(struct request *r, const struct sse_event *e, bool 
         facts_read_event(e, &f);
         *ret_over = true;
         if (!f.json)
-                return broken(r, ATTEMPT_CUT, EXPERT_BAD, "stream_malformed", "its stream has an event that is not JSON");
+                return broken(r, FAILURE_NOT_JSON, "its stream has an event that is not JSON");
         if (f.error)
                 return stream_failed(r, e, &f);
         *ret_over = false;
@@ -506,9 +505,9 @@ static enum next relay_stream(struct request *r)
                 bool over;
 
                 if (got == -ENOMEM)
-                        return broken(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, "no_memory", "no memory for an event of its stream");
+                        return broken(r, FAILURE_MEMORY, "no memory for an event of its stream");
                 if (got < 0)
-                        return broken(r, ATTEMPT_CUT, EXPERT_NEUTRAL, "event_too_large",
+                        return broken(r, FAILURE_TOO_LARGE,
                                       arena_printf(&r->arena, "its stream has an event of more than %zu bytes, which is limits.event", x->sse.max));
                 if (got == 0) {
                         if (t->state != TRANSFER_HEAD)
@@ -518,7 +517,7 @@ static enum next relay_stream(struct request *r)
                 }
                 used = e.raw.n;
                 if (!progress(&r->worker->loop, LOOP_STREAM, used > 0 && used <= before))
-                        return broken(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, "internal_error", "its stream could not be read");
+                        return broken(r, FAILURE_PROGRESS, "its stream could not be read");
                 n = relay_event(r, &e, &over);
                 if (over)
                         return n;
@@ -554,7 +553,7 @@ enum next request_relay(struct request *r)
         if (r->draining_upstream)
                 return wind_up(r);
         if (now_us() > r->deadline && (r->headers_sent || t->state == TRANSFER_HEAD)) /* bytes that trickle let no other limit pass */
-                return broken(r, ATTEMPT_TIMEOUT, EXPERT_NEUTRAL, "request_timeout", "the request has taken longer than limits.request_time");
+                return broken(r, FAILURE_TIME, "the request has taken longer than limits.request_time");
         if (UNLIKELY(r->attempt.reading.kind == READING_UNKNOWN)) {
                 n = look(r);
                 if (r->attempt.reading.kind == READING_UNKNOWN || r->at != STEP_relay)

@@ -2,8 +2,8 @@
 /*
  * request_parts.h - struct request, for the files that carry its steps.
  *
- * request.c has the steps and reads from top to bottom; forward.c chooses attempts, judge.c judges them, relay.c passes the answer on,
- * reply.c writes heads and errors; kinds of requests that are no chats have files of their own (apis.h).
+ * request.c has the steps and reads from top to bottom; forward.c chooses attempts, judge.c judges those that fail and fallback.c acts on
+ * that, relay.c passes the answer on, reply.c writes heads and errors; kinds of requests that are no chats have files of their own (apis.h).
  */
 #ifndef PM_REQUEST_PARTS_H
 #define PM_REQUEST_PARTS_H
@@ -16,6 +16,7 @@
 #include "expert.h"
 #include "follow.h"
 #include "http.h"
+#include "judge.h"
 #include "metrics.h"
 #include "query.h"
 #include "reading.h"
@@ -189,34 +190,34 @@ enum next request_settle(struct request *r);
 enum next relay_cut_short(struct request *r);
 /* How many choices were asked for: at least 1. */
 int64_t relay_asked_choices(const struct request *r);
-/* The attempt failed, nothing has gone out to the client, and the caller knows whose fault it is (`why`: a clause): on to the next. */
-enum next forward_failed(struct request *r, enum metrics_attempt how, enum expert_verdict v, int status, const char *code,
-                         const char *why);
-/* The same for an error in JSON where an answer should be, as a stream's first event or in a 200: judged as a status would be. */
-enum next forward_refused(struct request *r, struct pm_str error_json);
-/* The words of an error in JSON, for the client and the log: bounded, without keys.  "": none. */
-const char *forward_said(struct request *r, struct pm_str error_json);
 /* Ends the attempt in hand, if there is one: closes its transfer, gives the endpoint back, counts. */
 void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdict v, int64_t retry_us);
 
 /* The reply is out or under way; settle comes next. */
 enum next request_answered(struct request *r);
 
-/* ---- between forward.c, judge.c and relay.c ---- */
+/* ---- fallback.c: an attempt has failed ---- */
 
-enum { DEADLINE_SLACK_US = 2000 }; /* limits in whole milliseconds pass a little before their time */
+/* What judge() says of it; nothing is done yet. */
+struct verdict fallback_verdict(const struct request *r, enum failure_what what);
+/* Nothing has gone out to the client: on to what judge() says.  why: a clause. */
+enum next fallback_failed(struct request *r, enum failure_what what, const char *why);
+/* The transfer has failed; the answer that is there, as far as it is, is no 2xx. */
+enum next fallback_transfer(struct request *r);
+enum next fallback_answer(struct request *r);
+/* An error in JSON where an answer should be, as a stream's first event or in a 200: judged as a status would be. */
+enum next fallback_refused(struct request *r, struct pm_str error_json);
+/* The words of an error in JSON, for the client and the log: bounded, without keys.  "": none. */
+const char *fallback_said(struct request *r, struct pm_str error_json);
 
-/* The transfer has failed before anything has gone out; it has ended, or has told its status, which is no 2xx. */
-enum next judge_transfer(struct request *r);
-enum next judge_answer(struct request *r);
+/* ---- between forward.c and fallback.c ---- */
+
 /* Opens the next attempt that there is. */
 enum next forward_next(struct request *r);
-/* On to the next expert. */
-void forward_skip(struct request *r);
 /* No attempt is left: says what the last one was, or for how long all rest. */
 enum next forward_give_up(struct request *r);
-/* The request's or the client's time has passed. */
-bool forward_too_late(const struct request *r, int64_t now);
+/* Until the request's or the client's time has passed, whichever is shorter: judge_too_late().  And the answer when it has. */
+int64_t forward_left_us(const struct request *r, int64_t now);
 enum next forward_late(struct request *r);
 /* GO; or the refusal, where the decision is for one expert and no other, and that one is not for this request. */
 enum next forward_may(struct request *r);

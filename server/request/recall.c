@@ -32,6 +32,18 @@ static struct pm_str str(const char *text)
         return (struct pm_str){ text, text ? strlen(text) : 0 };
 }
 
+static void move(struct recall *k, enum recall_at to)
+{
+        static const unsigned char from[] = {
+                [RECALL_AT_MEMORY] = 1 << RECALL_AT_START, [RECALL_AT_REDIS] = 1 << RECALL_AT_MEMORY,
+                [RECALL_AT_REPLY] = 1 << RECALL_AT_MEMORY | 1 << RECALL_AT_REDIS, [RECALL_AT_JOIN] = 1 << RECALL_AT_REPLY | 1 << RECALL_AT_WAIT,
+                [RECALL_AT_WAIT] = 1 << RECALL_AT_JOIN, [RECALL_AT_END] = 1 << RECALL_AT_MEMORY | 1 << RECALL_AT_JOIN | 1 << RECALL_AT_WAIT,
+        };
+
+        assert(from[to] & 1 << k->at);
+        k->at = to;
+}
+
 /* ---- what was found ------------------------------------------------------------------------------------------------------ */
 
 /* Names into what they name.  The texts stay where k has them.  False: it names what this configuration does not have. */
@@ -131,7 +143,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
                 how = RECALL_STALE;
         if (how != RECALL_LOCAL) {
                 count(r, CACHE_PINS, how);
-                k->pin_moved = true;
+                k->pin_is = RECALL_PIN_MOVED;
                 shared_cache_remove(SHARED_CACHE_PINS, k->pin.hash, k->pin.local);
                 return false;
         }
@@ -188,14 +200,13 @@ static bool start_fetch(struct request *r)
         struct cache *c = r->worker->cache;
         int64_t now = now_us(), limit = MIN(r->generation->cache->redis.timeout * 1000, k->deadline_us - now);
 
-        k->fetched = true;
         k->redis = cache_redis(c);
-        if (!k->redis || k->refresh || limit <= 0)
+        if (!k->redis || limit <= 0)
                 return false;
         k->fetched_us = now;
         if (k->answer.local.p)
                 fetch(r, FETCH_ANSWER, &k->answer, limit);
-        if (k->pin.local.p && k->continues)
+        if (k->pin.local.p && k->pin_is != RECALL_PIN_NEW)
                 fetch(r, FETCH_PIN, &k->pin, limit);
         if (k->decision.local.p && cache_shared_pays(c, r->route))
                 fetch(r, FETCH_DECISION, &k->decision, limit);
@@ -216,7 +227,7 @@ static void on_landed(struct singleflight *f, struct pm_str value, bool failed)
 
         if (k->timer)
                 event_free(TAKE(k->timer));
-        k->no_wait = failed; /* it would fail for us too, one after another */
+        move(k, failed ? RECALL_AT_END : RECALL_AT_JOIN); /* it would fail for us too, one after another */
         if (value.p && copied(r, &value))
                 k->given = value;
         loop_wake(&r->worker->loop, &r->wake);
@@ -229,7 +240,7 @@ static void on_waited(evutil_socket_t fd, short what, void *arg)
         (void)fd, (void)what;
         event_free(TAKE(r->recall.timer));
         singleflight_end(r->worker->cache, &r->recall.singleflight, (struct pm_str){ 0 }, false);
-        r->recall.no_wait = true;
+        move(&r->recall, RECALL_AT_END);
         loop_wake(&r->worker->loop, &r->wake);
 }
 
@@ -240,18 +251,17 @@ static bool wait_for_other(struct request *r)
         int64_t left = MAX(k->deadline_us - now_us(), 0);
         struct timeval t = { left / 1000000, left % 1000000 };
 
-        if (k->no_wait || k->singleflight.is_leader)
-                return false;
         k->singleflight.on_result = on_landed;
         if (singleflight_join(r->worker->cache, &k->singleflight, &k->decision))
                 return false;
         k->timer = evtimer_new(r->worker->loop.base, on_waited, r);
-        if (k->timer && evtimer_add(k->timer, &t) == 0)
+        if (k->timer && evtimer_add(k->timer, &t) == 0) {
+                move(k, RECALL_AT_WAIT);
                 return true;
+        }
         if (k->timer)
                 event_free(TAKE(k->timer));
         singleflight_end(r->worker->cache, &k->singleflight, (struct pm_str){ 0 }, false);
-        k->no_wait = true;
         return false;
 }
 
@@ -263,7 +273,7 @@ static enum next begin(struct request *r)
         struct pm_str wish = h1_header(r->head, "x-pointsman-cache");
         struct recall *k = &r->recall;
 
-        k->begun = true;
+        move(k, RECALL_AT_MEMORY);
         k->deadline_us = now_us() + r->route->deadline_ms * 1000;
         k->off = wish.n == 3 && strncasecmp(wish.p, "off", 3) == 0;
         k->refresh = wish.n == 7 && strncasecmp(wish.p, "refresh", 7) == 0;
@@ -286,7 +296,7 @@ static bool can_ask(const struct request *r)
 {
         const struct redis *redis = cache_redis(r->worker->cache);
 
-        return !r->recall.fetched && redis && redis_ready(redis);
+        return r->recall.at == RECALL_AT_MEMORY && redis && redis_ready(redis);
 }
 
 /* In memory.  True: r->decision is it. */
@@ -298,7 +308,7 @@ static bool recall_local(struct request *r)
 
         if (k->answer.local.p && can_ask(r))
                 return false; /* the answer may be there, and comes before all */
-        if (k->pin.local.p && k->continues && !k->pin_moved) {
+        if (k->pin.local.p && k->pin_is == RECALL_PIN_SOUGHT) {
                 if (shared_cache_get(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
                         return true;
                 if (can_ask(r))
@@ -333,34 +343,38 @@ static enum next recall(struct request *r)
 
         if (!r->route)
                 return GO; /* an expert was named */
-        if (r->query.api == EXPERT_RESPONSES && !k->begun) {
-                switch (follow_find(r)) {
-                case FOLLOW_WAITS:
-                        return WAIT;
-                case FOLLOW_FOUND:
-                case FOLLOW_REFUSED:
-                        return GO;
-                case FOLLOW_NOTHING:
-                        break;
+        if (k->at == RECALL_AT_START) {
+                if (r->query.api == EXPERT_RESPONSES) {
+                        switch (follow_find(r)) {
+                        case FOLLOW_WAITS:
+                                return WAIT;
+                        case FOLLOW_FOUND:
+                        case FOLLOW_REFUSED:
+                                return GO;
+                        case FOLLOW_NOTHING:
+                                break;
+                        }
                 }
-        }
-        if (!k->begun) {
                 (void)begin(r);
                 if (r->response_done || k->off || k->refresh || answers_recall(r, NULL) || recall_local(r))
                         return GO;
+                move(k, start_fetch(r) ? RECALL_AT_REDIS : RECALL_AT_REPLY);
         }
-        if (fetching(k) || k->singleflight.leader)
-                return WAIT;
-        if (!k->fetched && start_fetch(r))
-                return WAIT;
-        if (!k->evaluated) {
-                k->evaluated = true;
+        if (k->at == RECALL_AT_REDIS) {
+                if (fetching(k))
+                        return WAIT;
+                move(k, RECALL_AT_REPLY);
+        }
+        if (k->at == RECALL_AT_REPLY) {
+                move(k, RECALL_AT_JOIN);
                 if (answers_recall(r, fetched(k, FETCH_ANSWER)) || recall_shared(r))
                         return GO;
         }
+        if (k->at == RECALL_AT_WAIT)
+                return WAIT;
         if (k->given.p && take_decision(r, k->given, RECALL_JOINED))
                 return GO;
-        if (!k->decision.local.p)
+        if (k->at == RECALL_AT_END || !k->decision.local.p)
                 return GO;
         return wait_for_other(r) ? WAIT : GO;
 }
@@ -374,7 +388,7 @@ static void count_misses(struct request *r)
                 return;
         if (k->answer.local.p)
                 count(r, CACHE_ANSWERS, RECALL_MISS);
-        if (k->pin.local.p && k->continues && r->decision.how != DECISION_PINNED)
+        if (k->pin.local.p && k->pin_is != RECALL_PIN_NEW && r->decision.how != DECISION_PINNED)
                 count(r, CACHE_PINS, RECALL_MISS);
         if (k->decision.local.p && !r->decision.expert)
                 count(r, CACHE_DECISIONS, RECALL_MISS);
@@ -383,9 +397,13 @@ static void count_misses(struct request *r)
 enum next recall_step(struct request *r)
 {
         enum next next = recall(r);
+        struct recall *k = &r->recall;
 
-        if (next == GO)
+        if (next == GO) {
                 count_misses(r);
+                if (k->at != RECALL_AT_START && k->at != RECALL_AT_END)
+                        move(k, RECALL_AT_END);
+        }
         return next;
 }
 
@@ -432,10 +450,11 @@ void recall_decided(struct request *r, const struct routing *x)
         }
         if (k->kept.p) {
                 (void)lru_put(cache_decisions(c), k->decision.hash, k->decision.local, k->kept, k->kept_ends_ms, now_ms);
-                k->keep_shared = cache_shared_pays(c, r->route);
                 cache_publish(c);
         }
         singleflight_end(c, &k->singleflight, k->kept, true);
+        if (k->kept.p && !cache_shared_pays(c, r->route))
+                k->kept = (struct pm_str){ 0 };
 }
 
 /* Written anew when a quarter of its time has gone: a busy conversation does not write with each turn. */
@@ -484,9 +503,9 @@ void recall_settle(struct request *r)
         struct recall *k = &r->recall;
         struct redis *redis = cache_redis(r->worker->cache);
 
-        if (!r->route || !k->begun)
+        if (!r->route || k->at == RECALL_AT_START)
                 return;
-        if (k->keep_shared && redis)
+        if (k->kept.p && redis)
                 (void)redis_set(redis, NULL, k->decision.shared, k->kept, MAX(k->kept_ends_ms - cache_now_ms(), 1), SET_TIMEOUT_US);
         answers_settle(r);
 }
@@ -495,7 +514,7 @@ void recall_finish(struct request *r)
 {
         struct recall *k = &r->recall;
 
-        if (!k->begun)
+        if (k->at == RECALL_AT_START)
                 return;
         for (int i = 0; i < FETCHES; i++)
                 if (k->fetches[i].call.ticket)

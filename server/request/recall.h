@@ -28,22 +28,34 @@ struct recall_fetch {
 
 enum recall_what { FETCH_DECISION, FETCH_PIN, FETCH_ANSWER, FETCHES };
 
+/* Where the step is.  It goes on and never back, but that who waits may have to join once more, if whoever computes leaves. */
+enum recall_at {
+        RECALL_AT_START,  /* nothing was looked at */
+        RECALL_AT_MEMORY, /* the keys are there */
+        RECALL_AT_REDIS,  /* it is asked */
+        RECALL_AT_REPLY,  /* it was asked, or cannot be: what it said is to be looked at */
+        RECALL_AT_JOIN,   /* nothing is there: it is to be computed */
+        RECALL_AT_WAIT,   /* somebody is at that */
+        RECALL_AT_END     /* found, or to be computed here */
+};
+
+enum recall_pin {
+        RECALL_PIN_NEW,    /* the conversation begins: there is none to look for */
+        RECALL_PIN_SOUGHT, /* it has begun before, as far as one can see */
+        RECALL_PIN_MOVED   /* the pin that there was cannot be followed */
+};
+
 /* Part of a request; zeroed for each query of it. */
 struct recall {
-        bool begun;
+        enum recall_at at;
+        enum recall_pin pin_is;
         bool off, refresh;         /* x-pointsman-cache */
-        bool fetched;              /* Redis was asked, with whatever result */
-        bool evaluated;               /* and what it said was looked at */
-        bool no_wait;                /* does not wait for others any more */
-        bool continues;            /* the conversation has begun before, as far as one can see */
-        bool keep_shared;          /* Redis is told the decision when the answer is out */
-        bool pin_moved;            /* the pin that there was cannot be followed */
-        bool passed_over;          /* nor the decision that memory has */
+        bool passed_over;          /* the decision that memory has cannot be followed */
         struct cache_key decision, pin, answer; /* without a key: not looked for, not kept */
         const char *pinned_by;     /* for the reason: "x-session-id", ... */
         int64_t pin_ends_ms;       /* as it was found; 0: there was none */
         struct pm_str given;       /* what another has computed; p NULL: nothing */
-        struct pm_str kept;        /* the decision's bytes; p NULL: it is not kept */
+        struct pm_str kept;        /* the decision's bytes for Redis, when the answer is out; p NULL: it is not told */
         int64_t kept_ends_ms;
         int64_t deadline_us;       /* of recall and route together, by now_us() */
         int64_t fetched_us;        /* when Redis was asked */

@@ -136,11 +136,12 @@ bool recall_pin_key(struct request *r)
                 if (r->query.api == EXPERT_COMPLETIONS || !sum_beginning(r, c)) /* a prompt is all of its conversation */
                         return false;
                 for (size_t i = 0; i < r->query.n_turns; i++)
-                        k->continues = k->continues || js_string_is(r->query.turns[i].role, "assistant");
+                        if (js_string_is(r->query.turns[i].role, "assistant"))
+                                k->pin_is = RECALL_PIN_SOUGHT;
         }
         cache_sum_text(c, str(k->pinned_by));
         if (strcmp(k->pinned_by, "its first messages") != 0)
-                k->continues = true; /* it may have begun with another gateway */
+                k->pin_is = RECALL_PIN_SOUGHT; /* it may have begun with another gateway */
         sum_headers(r, c);
         return cache_sum_key(c, r->generation, CACHE_KEY_PIN, r->tenant, r->route, &r->arena, &k->pin);
 }

@@ -79,7 +79,7 @@ static void step(void *arg)
                 if (!b->routing.done)
                         return;
         } else {
-                if (!r->recall.begun)
+                if (r->recall.at == RECALL_AT_START)
                         b->began = now_ns();
                 if (recall_step(r) == WAIT)
                         return;

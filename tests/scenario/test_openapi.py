@@ -13,7 +13,7 @@ OPENAI = {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embed
 
 
 def test_it_has_every_path_that_is_ours():
-    source = (ROOT / "server" / "local.c").read_text()
+    source = (ROOT / "server" / "process" / "paths.c").read_text()
     ours = set(re.findall(r'\.path = "([^"]+)"', source))
     assert ours - OPENAI == set(DOCUMENT["paths"])
 

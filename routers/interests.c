@@ -158,9 +158,9 @@ static const uint32_t *look_up(const struct catalogue *c, const struct pm_str *c
         const uint32_t *first = *to;
 
         for (size_t i = n; i-- > 0;) {
-                uint32_t item = ids_find(&c->items, ids[i]->p, ids[i]->n);
+                uint32_t item = id_map_find(&c->items, ids[i]->p, ids[i]->n);
 
-                if (item != IDS_NONE)
+                if (item != ID_MAP_NONE)
                         *(*to)++ = item;
         }
         *ret_n = (size_t)(*to - first);
@@ -170,15 +170,15 @@ static const uint32_t *look_up(const struct catalogue *c, const struct pm_str *c
 /* An attribute that no item has is one that none passes. */
 static uint32_t tag_of(const struct catalogue *c, struct pm_str key, struct pm_str value)
 {
-        char tag[IDS_LENGTH_MAX + 1];
+        char tag[ID_MAP_LENGTH_MAX + 1];
         size_t n = key.n + 1 + value.n;
 
-        if (n > IDS_LENGTH_MAX)
-                return IDS_NONE;
+        if (n > ID_MAP_LENGTH_MAX)
+                return ID_MAP_NONE;
         memcpy(tag, key.p, key.n);
         tag[key.n] = '=';
         memcpy(tag + key.n + 1, value.p, value.n);
-        return ids_find(&c->tags, tag, n);
+        return id_map_find(&c->tags, tag, n);
 }
 
 /* Within the bounds that recommend() has seen to. */
@@ -202,7 +202,7 @@ static int take_request(const struct job *j, struct request *r, struct interests
 
         if (!to)
                 return -ENOMEM;
-        *ask = (struct interests_ask){ .user = ids_find(&c->users, j->user.p, j->user.n), .wanted = j->wanted, .keep_seen = j->keep_seen,
+        *ask = (struct interests_ask){ .user = id_map_find(&c->users, j->user.p, j->user.n), .wanted = j->wanted, .keep_seen = j->keep_seen,
                                        .only_allowed = j->allow != NULL };
         ask->history = look_up(c, j->history, j->n_history, &to, &ask->n_history);
         ask->barred = look_up(c, j->exclude, j->n_exclude, &to, &ask->n_barred);
@@ -272,10 +272,10 @@ static pm_step found(void *self, struct pm_query *q)
         for (size_t i = 0; i < j->n; i++) {
                 const struct interests_item *from = &j->item[i];
                 size_t n;
-                const char *id = ids_at(&x->catalogue->items, from->item, &n);
+                const char *id = id_map_at(&x->catalogue->items, from->item, &n);
 
                 item[i] = (struct pm_item){ .id = { id, n }, .score = (double)from->score,
-                                            .interest = from->interest == CELLS_NONE ? NULL : x->names[from->interest],
+                                            .interest = from->interest == IVF_NONE ? NULL : x->names[from->interest],
                                             .source = interests_source_name(from->source) };
                 items[i] = &item[i];
         }

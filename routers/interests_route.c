@@ -36,14 +36,14 @@ static pm_step embedded(void *self, struct pm_query *q);
 
 int interests_route_check(const struct router *x, const struct pm_open *o)
 {
-        char tag[IDS_LENGTH_MAX + 1];
+        char tag[ID_MAP_LENGTH_MAX + 1];
 
         if (!x->encoder)
                 return 0;
         for (size_t i = 0; i < o->n_experts; i++) {
                 int n = snprintf(tag, sizeof tag, "expert=%s", o->experts[i]);
 
-                if ((size_t)n < sizeof tag && ids_find(&x->catalogue->tags, tag, (size_t)n) != IDS_NONE)
+                if ((size_t)n < sizeof tag && id_map_find(&x->catalogue->tags, tag, (size_t)n) != ID_MAP_NONE)
                         return 0;
         }
         return o->refuse(o, "index '%s': no item has the attribute 'expert' with the name of a configured expert, which `encoder` needs",
@@ -56,7 +56,7 @@ static void vote(void *arg)
         struct talk *t = arg;
         const struct catalogue *c = t->router->catalogue;
         struct interests_settings s = t->router->settings;
-        struct interests_ask ask = { .user = IDS_NONE, .vector = t->vector, .vector_weight = t->weight, .n_vectors = t->done,
+        struct interests_ask ask = { .user = ID_MAP_NONE, .vector = t->vector, .vector_weight = t->weight, .n_vectors = t->done,
                                      .wanted = (size_t)t->router->alike };
         struct interests_room *room = router_room_take(t->router);
         struct interests_answer a = { .n = 0 };
@@ -65,11 +65,11 @@ static void vote(void *arg)
         s.near = 1;
         t->failed = room ? interests_find(c, &s, &ask, room, &a, t->why, sizeof t->why) : -ENOMEM;
         for (size_t e = 0; t->failed == 0 && e < t->n_experts; e++) {
-                char text[IDS_LENGTH_MAX + 1];
+                char text[ID_MAP_LENGTH_MAX + 1];
                 int n = snprintf(text, sizeof text, "expert=%s", t->expert[e]);
-                uint32_t tag = (size_t)n < sizeof text ? ids_find(&c->tags, text, (size_t)n) : IDS_NONE;
+                uint32_t tag = (size_t)n < sizeof text ? id_map_find(&c->tags, text, (size_t)n) : ID_MAP_NONE;
 
-                for (size_t i = 0; tag != IDS_NONE && i < a.n; i++)
+                for (size_t i = 0; tag != ID_MAP_NONE && i < a.n; i++)
                         if (a.item[i].source == INTERESTS_NEAR && interests_has_tag(c, a.item[i].item, tag)) {
                                 t->votes[e]++;
                                 t->total++;

@@ -10,7 +10,7 @@
 
 #include "base.h"
 #include "snapshot.h"
-#include "why.h"
+#include "error.h"
 #include "tensors.h"
 
 struct tensors {
@@ -65,16 +65,16 @@ static int read_shape(json_t *shape, struct tensor *t, char *why, size_t why_siz
         size_t bytes = types[t->type].size;
 
         if (!json_is_array(shape) || json_array_size(shape) > TENSORS_RANK_MAX)
-                return refuse(why, why_size, "tensor '%.64s': 'shape' must be a list of at most %d sizes", t->name, TENSORS_RANK_MAX);
+                return set_error(why, why_size, "tensor '%.64s': 'shape' must be a list of at most %d sizes", t->name, TENSORS_RANK_MAX);
         t->rank = json_array_size(shape);
         for (size_t i = 0; i < t->rank; i++) {
                 json_t *side = json_array_get(shape, i);
 
                 if (!json_is_integer(side) || json_integer_value(side) < 0)
-                        return refuse(why, why_size, "tensor '%.64s': side %zu of 'shape' is not a size", t->name, i);
+                        return set_error(why, why_size, "tensor '%.64s': side %zu of 'shape' is not a size", t->name, i);
                 t->shape[i] = (uint64_t)json_integer_value(side);
                 if (__builtin_mul_overflow(bytes, t->shape[i], &bytes))
-                        return refuse(why, why_size, "tensor '%.64s': 'shape' is larger than memory", t->name);
+                        return set_error(why, why_size, "tensor '%.64s': 'shape' is larger than memory", t->name);
         }
         t->bytes = bytes;
         return 0;
@@ -89,26 +89,26 @@ static int read_tensor(const char *name, json_t *j, const char *data, size_t n, 
         int r;
 
         if (!dtype || json_object_size(j) != 3)
-                return refuse(why, why_size, "tensor '%.64s' must have exactly dtype, shape and data_offsets", name);
+                return set_error(why, why_size, "tensor '%.64s' must have exactly dtype, shape and data_offsets", name);
         while (type < TENSOR_TYPES && strcmp(types[type].name, dtype) != 0)
                 type++;
         if (type == TENSOR_TYPES)
-                return refuse(why, why_size, "tensor '%.64s': unknown dtype '%.16s'", name, dtype);
+                return set_error(why, why_size, "tensor '%.64s': unknown dtype '%.16s'", name, dtype);
         *t = (struct tensor){ .name = name, .type = (enum tensor_type)type };
         r = read_shape(json_object_get(j, "shape"), t, why, why_size);
         if (r < 0)
                 return r;
         if (json_array_size(offsets) != 2 || !json_is_integer(json_array_get(offsets, 0)) ||
             !json_is_integer(json_array_get(offsets, 1)))
-                return refuse(why, why_size, "tensor '%.64s': 'data_offsets' must be two numbers", name);
+                return set_error(why, why_size, "tensor '%.64s': 'data_offsets' must be two numbers", name);
         begin = json_integer_value(json_array_get(offsets, 0));
         end = json_integer_value(json_array_get(offsets, 1));
         if (begin < 0 || end < begin || (uint64_t)end > n)
-                return refuse(why, why_size, "tensor '%.64s': data_offsets %lld to %lld are not within the %zu bytes of data: cut?",
-                              name, (long long)begin, (long long)end, n);
+                return set_error(why, why_size, "tensor '%.64s': data_offsets %lld to %lld are not within the %zu bytes of data: cut?",
+                                 name, (long long)begin, (long long)end, n);
         if ((uint64_t)(end - begin) != t->bytes)
-                return refuse(why, why_size, "tensor '%.64s': its shape needs %zu bytes, data_offsets give %lld", name, t->bytes,
-                              (long long)(end - begin));
+                return set_error(why, why_size, "tensor '%.64s': its shape needs %zu bytes, data_offsets give %lld", name, t->bytes,
+                                 (long long)(end - begin));
         t->data = data + begin;
         return 0;
 }
@@ -135,12 +135,12 @@ static int check_places(const struct tensors *t, const char *data, size_t n, cha
         qsort(sorted, t->n, sizeof *sorted, by_place);
         for (size_t i = 0; i < t->n; i++) {
                 if ((const char *)sorted[i]->data != at)
-                        return refuse(why, why_size, "tensor '%.64s' begins at byte %zu of the data, the one before ends at %zu",
-                                      sorted[i]->name, (size_t)((const char *)sorted[i]->data - data), (size_t)(at - data));
+                        return set_error(why, why_size, "tensor '%.64s' begins at byte %zu of the data, the one before ends at %zu",
+                                         sorted[i]->name, (size_t)((const char *)sorted[i]->data - data), (size_t)(at - data));
                 at += sorted[i]->bytes;
         }
         if (at != data + n)
-                return refuse(why, why_size, "%zu bytes of data belong to no tensor", (size_t)(data + n - at));
+                return set_error(why, why_size, "%zu bytes of data belong to no tensor", (size_t)(data + n - at));
         return 0;
 }
 
@@ -152,7 +152,7 @@ static int read_header(json_t *header, const char *data, size_t n, struct tensor
         int r;
 
         if (json_object_size(header) > TENSORS_MAX)
-                return refuse(why, why_size, "%zu tensors, at most %d are read", json_object_size(header), TENSORS_MAX);
+                return set_error(why, why_size, "%zu tensors, at most %d are read", json_object_size(header), TENSORS_MAX);
         t = calloc(1, sizeof *t + (json_object_size(header) + 1) * sizeof t->list[0]);
         if (!t)
                 return -ENOMEM;
@@ -163,10 +163,10 @@ static int read_header(json_t *header, const char *data, size_t n, struct tensor
                         json_t *text;
 
                         if (!json_is_object(value))
-                                return refuse(why, why_size, "'__metadata__' must be an object");
+                                return set_error(why, why_size, "'__metadata__' must be an object");
                         json_object_foreach(value, name, text)
                                 if (!json_is_string(text))
-                                        return refuse(why, why_size, "metadata '%.64s' is not a string", name);
+                                        return set_error(why, why_size, "metadata '%.64s' is not a string", name);
                         t->meta = value;
                         continue;
                 }
@@ -190,19 +190,19 @@ int tensors_parse(const void *bytes, size_t n, struct tensors **ret, char *why, 
         json_error_t error;
 
         if (n < 8)
-                return refuse(why, why_size, "%zu bytes are too few for a safetensors file", n);
+                return set_error(why, why_size, "%zu bytes are too few for a safetensors file", n);
         for (size_t i = 0; i < 8; i++)
                 length |= (uint64_t)p[i] << (8 * i);
         if (length > TENSORS_HEADER_MAX)
-                return refuse(why, why_size, "not a safetensors file: it asks for a header of %" PRIu64 " bytes, at most %zu are read",
-                              length, TENSORS_HEADER_MAX);
+                return set_error(why, why_size, "not a safetensors file: it asks for a header of %" PRIu64 " bytes, at most %zu are read",
+                                 length, TENSORS_HEADER_MAX);
         if (length > n - 8)
-                return refuse(why, why_size, "cut: the header needs %" PRIu64 " bytes, the file has %zu after its length", length, n - 8);
+                return set_error(why, why_size, "cut: the header needs %" PRIu64 " bytes, the file has %zu after its length", length, n - 8);
         if (length < 2 || p[8] != '{')
-                return refuse(why, why_size, "not a safetensors file: the header does not begin with '{'");
+                return set_error(why, why_size, "not a safetensors file: the header does not begin with '{'");
         header = json_loadb((const char *)p + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
         if (!header)
-                return refuse(why, why_size, "the header is not valid JSON: %s (byte %d)", error.text, error.position);
+                return set_error(why, why_size, "the header is not valid JSON: %s (byte %d)", error.text, error.position);
         return read_header(header, (const char *)p + 8 + length, n - 8 - (size_t)length, ret, why, why_size);
 }
 
@@ -214,7 +214,7 @@ int tensors_open(const char *path, struct tensors **ret, char *why, size_t why_s
         void *p;
 
         if (r == -EINVAL)
-                return refuse(why, why_size, "not a safetensors file: not a file, or an empty one");
+                return set_error(why, why_size, "not a safetensors file: not a file, or an empty one");
         if (r < 0) {
                 (void)snprintf(why, why_size, "cannot open: %s", ERRNO_TEXT(r));
                 return r;
@@ -316,7 +316,7 @@ int tensors_write(const char *path, const struct tensor *list, size_t n, const c
         FILE *f;
 
         if (!text)
-                return refuse(why, why_size, "cannot write a header: a name or metadata is not UTF-8");
+                return set_error(why, why_size, "cannot write a header: a name or metadata is not UTF-8");
         if (asprintf(&beside, "%s.XXXXXX", path) < 0)
                 return -ENOMEM;
         fd = mkostemp(beside, O_CLOEXEC);

@@ -15,7 +15,7 @@
 #include <math.h>
 
 #include "base.h"
-#include "why.h"
+#include "error.h"
 #include "classifier.h"
 #include "encoder.h"
 #include "ngrams.h"
@@ -196,10 +196,10 @@ static int read_number(const struct tensors *t, const char *key, double min, dou
         double x;
 
         if (!text)
-                return refuse(why, why_size, "metadata '%s' is missing", key);
+                return set_error(why, why_size, "metadata '%s' is missing", key);
         x = strtod(text, &end);
         if (end == text || *end || !(x >= min && x <= max))
-                return refuse(why, why_size, "metadata '%s': '%.32s' is not a number in %g..%g", key, text, min, max);
+                return set_error(why, why_size, "metadata '%s': '%.32s' is not a number in %g..%g", key, text, min, max);
         *ret = x;
         return 0;
 }
@@ -233,11 +233,11 @@ static int read_labels(struct classifier *c, char *why, size_t why_size)
         size_t n;
 
         if (!text)
-                return refuse(why, why_size, "metadata 'labels' is missing");
+                return set_error(why, why_size, "metadata 'labels' is missing");
         c->labels = json_loads(text, JSON_REJECT_DUPLICATES, &error);
         n = json_array_size(c->labels);
         if (n < 2 || n > CLASSIFIER_CATEGORIES_MAX)
-                return refuse(why, why_size, "metadata 'labels' must be a list of 2 to %d names", CLASSIFIER_CATEGORIES_MAX);
+                return set_error(why, why_size, "metadata 'labels' must be a list of 2 to %d names", CLASSIFIER_CATEGORIES_MAX);
         c->label_list = calloc(n, sizeof *c->label_list);
         if (!c->label_list)
                 return -ENOMEM;
@@ -245,10 +245,10 @@ static int read_labels(struct classifier *c, char *why, size_t why_size)
                 const char *label = json_string_value(json_array_get(c->labels, i));
 
                 if (!label || !*label || strlen(label) > LABEL_MAX)
-                        return refuse(why, why_size, "label %zu must be a text of 1 to %d bytes", i, LABEL_MAX);
+                        return set_error(why, why_size, "label %zu must be a text of 1 to %d bytes", i, LABEL_MAX);
                 for (size_t k = 0; k < i; k++)
                         if (strcmp(c->label_list[k], label) == 0)
-                                return refuse(why, why_size, "label '%s' is there twice", label);
+                                return set_error(why, why_size, "label '%s' is there twice", label);
                 c->label_list[i] = label;
         }
         c->parts.labels = c->label_list;
@@ -263,11 +263,11 @@ static int read_vector(const struct tensors *t, const char *name, size_t n, cons
         const float *v;
 
         if (!x || x->type != TENSOR_F32 || x->rank != 1 || x->shape[0] != n || (uintptr_t)x->data % sizeof(float))
-                return refuse(why, why_size, "tensor '%s' must be F32 [%zu], aligned", name, n);
+                return set_error(why, why_size, "tensor '%s' must be F32 [%zu], aligned", name, n);
         v = x->data;
         for (size_t i = 0; i < n; i++)
                 if (!isfinite(v[i]))
-                        return refuse(why, why_size, "tensor '%s': number %zu is not finite", name, i);
+                        return set_error(why, why_size, "tensor '%s': number %zu is not finite", name, i);
         *ret = v;
         return 0;
 }
@@ -281,14 +281,14 @@ static int read_dense(struct classifier *c, char *why, size_t why_size)
         const float *v;
 
         if (!encoder || strlen(encoder) != 64)
-                return refuse(why, why_size, "metadata 'encoder_sha256' must be 64 digits");
+                return set_error(why, why_size, "metadata 'encoder_sha256' must be 64 digits");
         if (!x || x->type != TENSOR_F32 || x->rank != 2 || x->shape[0] < 1 || x->shape[0] > ENCODER_DIM_MAX || x->shape[1] != n ||
             (uintptr_t)x->data % sizeof(float))
-                return refuse(why, why_size, "tensor 'dense' must be F32 [1..%d, %zu], aligned", ENCODER_DIM_MAX, n);
+                return set_error(why, why_size, "tensor 'dense' must be F32 [1..%d, %zu], aligned", ENCODER_DIM_MAX, n);
         v = x->data;
         for (size_t i = 0; i < x->shape[0] * n; i++)
                 if (!isfinite(v[i]))
-                        return refuse(why, why_size, "tensor 'dense': number %zu is not finite", i);
+                        return set_error(why, why_size, "tensor 'dense': number %zu is not finite", i);
         c->parts.dim = x->shape[0];
         c->parts.dense = v;
         c->parts.encoder = encoder;
@@ -301,11 +301,11 @@ static int read_rows(struct classifier *c, char *why, size_t why_size)
         size_t n = (size_t)1 << c->parts.bits;
 
         if (!x || x->type != TENSOR_I8 || x->rank != 2 || x->shape[0] != n || x->shape[1] != c->columns)
-                return refuse(why, why_size, "tensor 'rows' must be I8 [%zu, %zu]", n, c->columns);
+                return set_error(why, why_size, "tensor 'rows' must be I8 [%zu, %zu]", n, c->columns);
         c->parts.rows = x->data;
         for (size_t i = 0; i < n; i++) /* also the proof that the file is there to its last byte */
                 if (c->parts.rows[i * c->columns + c->parts.categories] < 0)
-                        return refuse(why, why_size, "tensor 'rows': row %zu has a negative weight of its bucket", i);
+                        return set_error(why, why_size, "tensor 'rows': row %zu has a negative weight of its bucket", i);
         return 0;
 }
 
@@ -330,14 +330,14 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
         version = tensors_meta(c->file, "version");
         features = tensors_meta(c->file, "features");
         if (!kind || strcmp(kind, "pointsman.category") != 0)
-                return refuse(why, why_size, "kind is '%.64s', wanted 'pointsman.category': not a category model", kind ? kind : "");
+                return set_error(why, why_size, "kind is '%.64s', wanted 'pointsman.category': not a category model", kind ? kind : "");
         dense = version && strcmp(version, CLASSIFIER_VERSION_DENSE) == 0;
         if (!version || (!dense && strcmp(version, CLASSIFIER_VERSION) != 0))
-                return refuse(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
-                              CLASSIFIER_VERSION, CLASSIFIER_VERSION_DENSE);
+                return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
+                                 CLASSIFIER_VERSION, CLASSIFIER_VERSION_DENSE);
         if (!features || strcmp(features, NGRAMS_VERSION) != 0)
-                return refuse(why, why_size, "made for features '%.80s', this program has '%s': train it again",
-                              features ? features : "", NGRAMS_VERSION);
+                return set_error(why, why_size, "made for features '%.80s', this program has '%s': train it again",
+                                 features ? features : "", NGRAMS_VERSION);
         r = read_numbers(c, why, why_size);
         if (r == 0)
                 r = read_labels(c, why, why_size);
@@ -363,12 +363,12 @@ int classifier_attach(struct classifier *c, const struct encoder *e, char *why, 
 
         assert(c->parts.dim > 0);
         if (encoder_needs_scratch(e))
-                return refuse(why, why_size, "its tokenizer is not of BERT's kind, which alone reads a text in one pass");
+                return set_error(why, why_size, "its tokenizer is not of BERT's kind, which alone reads a text in one pass");
         if (encoder_dim(e) != c->parts.dim)
-                return refuse(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), c->parts.dim);
+                return set_error(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), c->parts.dim);
         encoder_digest(e, hex);
         if (strcmp(hex, c->parts.encoder) != 0)
-                return refuse(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, c->parts.encoder);
+                return set_error(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, c->parts.encoder);
         c->encoder = e;
         return 0;
 }
@@ -402,7 +402,7 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
         size_t n = 0;
 
         if (!labels)
-                return refuse(why, why_size, "a label is not UTF-8");
+                return set_error(why, why_size, "a label is not UTF-8");
         while (meta && meta[n])
                 n += 2;
         all = calloc(n + 23, sizeof *all);

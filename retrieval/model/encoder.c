@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
-#include "why.h"
+#include "error.h"
 #include "digest.h"
 #include "encoder.h"
 
@@ -284,11 +284,11 @@ static int read_table(struct encoder *e, const struct tensors *file, char *why, 
         if (!x)
                 x = tensors_find(file, "embedding.weight"); /* as sentence-transformers calls it */
         if (!x || x->rank != 2 || x->shape[0] < 1 || x->shape[1] < 1 || x->shape[1] > ENCODER_DIM_MAX)
-                return refuse(why, why_size, "tensor 'embeddings' must be [tokens, dimension], of a dimension of 1 to %d", ENCODER_DIM_MAX);
+                return set_error(why, why_size, "tensor 'embeddings' must be [tokens, dimension], of a dimension of 1 to %d", ENCODER_DIM_MAX);
         if (x->type != TENSOR_F32 && x->type != TENSOR_F16 && x->type != TENSOR_F64 && x->type != TENSOR_I8)
-                return refuse(why, why_size, "tensor 'embeddings' is %s, must be F32, F16, F64 or I8", tensor_type_name(x->type));
+                return set_error(why, why_size, "tensor 'embeddings' is %s, must be F32, F16, F64 or I8", tensor_type_name(x->type));
         if ((uintptr_t)x->data % tensor_type_size(x->type))
-                return refuse(why, why_size, "tensor 'embeddings' is not aligned to its type");
+                return set_error(why, why_size, "tensor 'embeddings' is not aligned to its type");
         e->table = x;
         e->rows = x->data;
         e->n_rows = x->shape[0];
@@ -305,7 +305,7 @@ static int read_mapping(struct encoder *e, const struct tensors *file, size_t *i
         if (!x)
                 return 0;
         if (x->rank != 1 || (x->type != TENSOR_I64 && x->type != TENSOR_I32) || (uintptr_t)x->data % tensor_type_size(x->type))
-                return refuse(why, why_size, "tensor 'mapping' must be I64 or I32 [tokens], aligned");
+                return set_error(why, why_size, "tensor 'mapping' must be I64 or I32 [tokens], aligned");
         *ids = x->shape[0];
         e->mapping = calloc(x->shape[0] + 1, sizeof *e->mapping);
         if (!e->mapping)
@@ -314,7 +314,7 @@ static int read_mapping(struct encoder *e, const struct tensors *file, size_t *i
                 int64_t row = x->type == TENSOR_I64 ? ((const int64_t *)x->data)[i] : ((const int32_t *)x->data)[i];
 
                 if (row < 0 || (uint64_t)row >= e->n_rows)
-                        return refuse(why, why_size, "tensor 'mapping': token %zu has row %" PRId64 " of %zu", i, row, e->n_rows);
+                        return set_error(why, why_size, "tensor 'mapping': token %zu has row %" PRId64 " of %zu", i, row, e->n_rows);
                 e->mapping[i] = (uint32_t)row;
         }
         return 0;
@@ -328,7 +328,7 @@ static int read_weights(struct encoder *e, const struct tensors *file, size_t id
                 return 0;
         if (x->rank != 1 || x->shape[0] < ids || (x->type != TENSOR_F32 && x->type != TENSOR_F64 && x->type != TENSOR_F16) ||
             (uintptr_t)x->data % tensor_type_size(x->type))
-                return refuse(why, why_size, "tensor 'weights' must be F32, F64 or F16 [%zu], aligned", ids);
+                return set_error(why, why_size, "tensor 'weights' must be F32, F64 or F16 [%zu], aligned", ids);
         e->weights = calloc(ids + 1, sizeof *e->weights);
         if (!e->weights)
                 return -ENOMEM;
@@ -337,7 +337,7 @@ static int read_weights(struct encoder *e, const struct tensors *file, size_t id
                                 : x->type == TENSOR_F64 ? (float)((const double *)x->data)[i]
                                                         : from_half(((const uint16_t *)x->data)[i]);
                 if (!isfinite(e->weights[i]))
-                        return refuse(why, why_size, "tensor 'weights': number %zu is not finite", i);
+                        return set_error(why, why_size, "tensor 'weights': number %zu is not finite", i);
         }
         return 0;
 }
@@ -361,7 +361,7 @@ int encoder_create(struct tokenizer *tokenizer, struct tensors *file, const stru
         if (r < 0)
                 return r;
         if (tokenizer_size(tokenizer) > ids)
-                return refuse(why, why_size, "the tokenizer has ids up to %zu, the model has vectors for %zu", tokenizer_size(tokenizer) - 1, ids);
+                return set_error(why, why_size, "the tokenizer has ids up to %zu, the model has vectors for %zu", tokenizer_size(tokenizer) - 1, ids);
         e->tokenizer = tokenizer;
         e->file = file;
         *ret = TAKE(e);
@@ -381,11 +381,11 @@ int encoder_config_parse(const char *text, size_t n, struct encoder_config *ret,
         else if (json_is_null(max) || (json_is_integer(max) && json_integer_value(max) > 0))
                 config.max_tokens = 0;
         else if (max)
-                r = refuse(why, why_size, "'max_length' must be null or a number of tokens");
+                r = set_error(why, why_size, "'max_length' must be null or a number of tokens");
         if (!json_is_object(j))
-                r = refuse(why, why_size, "not a JSON object: %s (byte %d)", error.text, error.position);
+                r = set_error(why, why_size, "not a JSON object: %s (byte %d)", error.text, error.position);
         else if (normalize && !json_is_boolean(normalize))
-                r = refuse(why, why_size, "'normalize' must be true or false");
+                r = set_error(why, why_size, "'normalize' must be true or false");
         json_decref(j);
         if (r == 0)
                 *ret = config;
@@ -402,11 +402,11 @@ static int read_config(const char *path, struct encoder_config *ret, char *why, 
         if (fd < 0 || fstat(fd, &st) < 0) {
                 int r = -errno;
 
-                (void)refuse(why, why_size, "cannot open: %s", ERRNO_TEXT(r));
+                (void)set_error(why, why_size, "cannot open: %s", ERRNO_TEXT(r));
                 return r;
         }
         if (!S_ISREG(st.st_mode) || (size_t)st.st_size > CONFIG_MAX)
-                return refuse(why, why_size, "must be a file of at most %zu bytes", CONFIG_MAX);
+                return set_error(why, why_size, "must be a file of at most %zu bytes", CONFIG_MAX);
         text = malloc((size_t)st.st_size + 1);
         if (!text)
                 return -ENOMEM;
@@ -420,7 +420,7 @@ static int read_config(const char *path, struct encoder_config *ret, char *why, 
 static int name_file(int r, const char *name, const char *reason, char *why, size_t why_size)
 {
         if (r < 0)
-                (void)refuse(why, why_size, "%s: %s", name, reason[0] ? reason : ERRNO_TEXT(r));
+                (void)set_error(why, why_size, "%s: %s", name, reason[0] ? reason : ERRNO_TEXT(r));
         return r;
 }
 
@@ -435,7 +435,7 @@ int encoder_open(const char *folder, struct encoder **ret, char *why, size_t why
 
         why[0] = '\0';
         if (snprintf(path, sizeof path, "%s/model.safetensors", folder) >= (int)sizeof path)
-                return refuse(why, why_size, "the folder's name is too long");
+                return set_error(why, why_size, "the folder's name is too long");
         (void)snprintf(path, sizeof path, "%s/config.json", folder);
         r = name_file(read_config(path, &config, reason, sizeof reason), "config.json", reason, why, why_size);
         if (r < 0)

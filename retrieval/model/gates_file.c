@@ -11,7 +11,7 @@
 #include "chunks.h"
 #include "encoder.h"
 #include "gates_parts.h"
-#include "why.h"
+#include "error.h"
 
 static const char *const combines[] = { [GATES_MEAN] = "mean", [GATES_MAX] = "max" };
 
@@ -39,10 +39,10 @@ int gates_check(const struct gates *g, const struct encoder *e, char *why, size_
         char hex[65];
 
         if (encoder_dim(e) != g->parts.dim)
-                return refuse(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), g->parts.dim);
+                return set_error(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), g->parts.dim);
         encoder_digest(e, hex);
         if (strcmp(hex, g->parts.encoder) != 0)
-                return refuse(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, g->parts.encoder);
+                return set_error(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, g->parts.encoder);
         return 0;
 }
 
@@ -58,17 +58,17 @@ static int read_texts(struct gates *g, const char *key, size_t max, size_t bytes
 
         *ret_json = list;
         if (!json_is_array(list) || n > max)
-                return refuse(why, why_size, "'%s' in its metadata must be a list of at most %zu texts", key, max);
+                return set_error(why, why_size, "'%s' in its metadata must be a list of at most %zu texts", key, max);
         *ret = calloc(n + 1, sizeof **ret);
         if (!*ret)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 (*ret)[i] = json_string_value(json_array_get(list, i));
                 if (!(*ret)[i] || !(*ret)[i][0] || strlen((*ret)[i]) > bytes)
-                        return refuse(why, why_size, "'%s' in its metadata: item %zu is no text of 1 to %zu bytes", key, i, bytes);
+                        return set_error(why, why_size, "'%s' in its metadata: item %zu is no text of 1 to %zu bytes", key, i, bytes);
                 for (size_t k = 0; unique && k < i; k++)
                         if (strcmp((*ret)[k], (*ret)[i]) == 0)
-                                return refuse(why, why_size, "'%s' in its metadata has '%.64s' twice", key, (*ret)[i]);
+                                return set_error(why, why_size, "'%s' in its metadata has '%.64s' twice", key, (*ret)[i]);
         }
         *ret_n = n;
         return 0;
@@ -81,7 +81,7 @@ static int read_real(const struct gates *g, const char *key, double min, double 
 
         *ret = text ? strtod(text, &end) : NAN;
         if (!text || end == text || *end || !(*ret >= min && *ret <= max))
-                return refuse(why, why_size, "'%s' in its metadata is '%.32s', wanted a number from %g to %g", key, text ? text : "", min, max);
+                return set_error(why, why_size, "'%s' in its metadata is '%.32s', wanted a number from %g to %g", key, text ? text : "", min, max);
         return 0;
 }
 
@@ -95,13 +95,13 @@ static int read_floats(const struct gates *g, const char *name, size_t rows, siz
 
         fits = fits && (rows ? t->rank == 2 && t->shape[0] == rows && t->shape[1] == columns : t->rank == 1 && t->shape[0] == columns);
         if (!fits && rows)
-                return refuse(why, why_size, "tensor '%s' must be F32 of %zu x %zu", name, rows, columns);
+                return set_error(why, why_size, "tensor '%s' must be F32 of %zu x %zu", name, rows, columns);
         if (!fits)
-                return refuse(why, why_size, "tensor '%s' must be F32 of %zu", name, columns);
+                return set_error(why, why_size, "tensor '%s' must be F32 of %zu", name, columns);
         *ret = t->data;
         for (size_t i = 0; i < n; i++)
                 if (!isfinite((*ret)[i]) && !(gaps && isnan((*ret)[i])))
-                        return refuse(why, why_size, "tensor '%s' has a number that is not finite, the %zuth", name, i + 1);
+                        return set_error(why, why_size, "tensor '%s' has a number that is not finite, the %zuth", name, i + 1);
         return 0;
 }
 
@@ -139,7 +139,7 @@ static int read_numbers(struct gates *g, char *why, size_t why_size)
                         p->combine = (enum gates_combine)i;
                         return 0;
                 }
-        return refuse(why, why_size, "'combine' in its metadata is '%.32s', wanted 'mean' or 'max'", combine ? combine : "");
+        return set_error(why, why_size, "'combine' in its metadata is '%.32s', wanted 'mean' or 'max'", combine ? combine : "");
 }
 
 static int read_tensors(struct gates *g, char *why, size_t why_size)
@@ -149,10 +149,10 @@ static int read_tensors(struct gates *g, char *why, size_t why_size)
         int r;
 
         if (!centre || centre->rank != 1 || centre->shape[0] < 2 || centre->shape[0] > 4096)
-                return refuse(why, why_size, "tensor 'centre' must be F32 of 2 to 4096 numbers");
+                return set_error(why, why_size, "tensor 'centre' must be F32 of 2 to 4096 numbers");
         p->dim = (size_t)centre->shape[0];
         if (!background || background->rank != 2 || background->shape[0] > GATES_BACKGROUND_MAX)
-                return refuse(why, why_size, "tensor 'background' must be F32 of at most %d x %zu", GATES_BACKGROUND_MAX, p->dim);
+                return set_error(why, why_size, "tensor 'background' must be F32 of at most %d x %zu", GATES_BACKGROUND_MAX, p->dim);
         p->backgrounds = (size_t)background->shape[0];
         r = read_floats(g, "centre", 0, p->dim, false, &p->centre, why, why_size);
         if (r == 0)
@@ -171,10 +171,10 @@ static int read_tensors(struct gates *g, char *why, size_t why_size)
                 r = read_floats(g, "means", 0, p->experts, false, &p->means, why, why_size);
         for (size_t i = 0; r == 0 && p->means && i < p->experts; i++)
                 if (p->means[i] < -1 || p->means[i] > 1)
-                        return refuse(why, why_size, "tensor 'means' has %g, wanted -1 to 1", (double)p->means[i]);
+                        return set_error(why, why_size, "tensor 'means' has %g, wanted -1 to 1", (double)p->means[i]);
         for (size_t i = 0; r == 0 && i < p->experts * p->instructions; i++)
                 if (p->strengths[i] < -1 || p->strengths[i] > 1)
-                        return refuse(why, why_size, "tensor 'strengths' has %g, wanted -1 to 1", (double)p->strengths[i]);
+                        return set_error(why, why_size, "tensor 'strengths' has %g, wanted -1 to 1", (double)p->strengths[i]);
         return r;
 }
 
@@ -193,19 +193,19 @@ int gates_open(const char *path, struct gates **ret, char *why, size_t why_size)
         kind = tensors_meta(g->file, "kind");
         version = tensors_meta(g->file, "version");
         if (!kind || strcmp(kind, "pointsman.instruct") != 0)
-                return refuse(why, why_size, "kind is '%.64s', wanted 'pointsman.instruct': not a model of pointsman-train instruct", kind ? kind : "");
+                return set_error(why, why_size, "kind is '%.64s', wanted 'pointsman.instruct': not a model of pointsman-train instruct", kind ? kind : "");
         if (!version || (strcmp(version, GATES_VERSION) != 0 && strcmp(version, GATES_VERSION_MEANS) != 0))
-                return refuse(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
-                              GATES_VERSION, GATES_VERSION_MEANS);
+                return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
+                                 GATES_VERSION, GATES_VERSION_MEANS);
         g->parts.encoder = tensors_meta(g->file, "encoder_sha256");
         if (!g->parts.encoder || strlen(g->parts.encoder) != 64)
-                return refuse(why, why_size, "'encoder_sha256' in its metadata must be 64 hexadecimal digits");
+                return set_error(why, why_size, "'encoder_sha256' in its metadata must be 64 hexadecimal digits");
         r = read_texts(g, "experts", GATES_EXPERTS_MAX, 256, true, &g->names, &g->name_list, &g->parts.experts, why, why_size);
         if (r == 0)
                 r = read_texts(g, "instructions", GATES_INSTRUCTIONS_MAX, GATES_INSTRUCTION_BYTES, false, &g->texts, &g->text_list,
                                &g->parts.instructions, why, why_size);
         if (r == 0 && g->parts.experts == 0)
-                r = refuse(why, why_size, "it knows no expert");
+                r = set_error(why, why_size, "it knows no expert");
         g->parts.names = g->name_list;
         g->parts.texts = g->text_list;
         if (r == 0)
@@ -254,7 +254,7 @@ int gates_save(const struct gates_parts *p, const char *path, const char *const 
         size_t n = 0;
 
         if (!names || !texts)
-                return refuse(why, why_size, "an expert's name or an instruction is not UTF-8");
+                return set_error(why, why_size, "an expert's name or an instruction is not UTF-8");
         while (meta && meta[n])
                 n += 2;
         (void)snprintf(number[0], sizeof number[0], "%.9g", p->gamma);

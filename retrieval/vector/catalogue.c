@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
-#include "why.h"
+#include "error.h"
 #include "catalogue.h"
 #include "digest.h"
 #include "tensors.h"
@@ -39,7 +39,7 @@ static int path_of(const char *folder, const char *name, char *ret, size_t size,
 {
         int n = snprintf(ret, size, "%s/%s", folder, name);
 
-        return n > 0 && (size_t)n < size ? 0 : refuse(why, why_size, "the folder's name is too long");
+        return n > 0 && (size_t)n < size ? 0 : set_error(why, why_size, "the folder's name is too long");
 }
 
 static int read_manifest(const char *folder, json_t **ret, char *why, size_t why_size)
@@ -59,16 +59,16 @@ static int read_manifest(const char *folder, json_t **ret, char *why, size_t why
                 return r;
         }
         if (!S_ISREG(st.st_mode) || (size_t)st.st_size > MANIFEST_MAX)
-                return refuse(why, why_size, CATALOGUE_MANIFEST ": must be a file of at most %zu KiB", MANIFEST_MAX >> 10);
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": must be a file of at most %zu KiB", MANIFEST_MAX >> 10);
         *ret = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
         if (!*ret)
-                return refuse(why, why_size, CATALOGUE_MANIFEST ": line %d: %.120s", error.line, error.text);
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": line %d: %.120s", error.line, error.text);
         kind = json_string_value(json_object_get(*ret, "kind"));
         if (!kind || strcmp(kind, "pointsman.interests") != 0)
-                return refuse(why, why_size, CATALOGUE_MANIFEST ": its kind is '%.40s', wanted 'pointsman.interests'", kind ? kind : "");
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": its kind is '%.40s', wanted 'pointsman.interests'", kind ? kind : "");
         if (json_integer_value(json_object_get(*ret, "version")) != CATALOGUE_VERSION)
-                return refuse(why, why_size, CATALOGUE_MANIFEST ": version %lld, this program reads version %d",
-                              (long long)json_integer_value(json_object_get(*ret, "version")), CATALOGUE_VERSION);
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": version %lld, this program reads version %d",
+                                 (long long)json_integer_value(json_object_get(*ret, "version")), CATALOGUE_VERSION);
         return 0;
 }
 
@@ -77,7 +77,7 @@ static int real_setting(json_t *o, const char *key, double min, double max, doub
         json_t *value = json_object_get(o, key);
 
         if (!json_is_number(value) || !(json_number_value(value) >= min && json_number_value(value) <= max))
-                return refuse(why, why_size, CATALOGUE_MANIFEST ": settings.%s must be a number in %g..%g", key, min, max);
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": settings.%s must be a number in %g..%g", key, min, max);
         *ret = json_number_value(value);
         return 0;
 }
@@ -127,8 +127,8 @@ static int check_file(const char *folder, const char *name, json_t *said, bool v
                 return r;
         }
         if (!S_ISREG(st.st_mode) || st.st_size != bytes || bytes == 0)
-                return refuse(why, why_size, "%s: has %lld bytes, the manifest says %lld: cut, or of another training?", name,
-                              (long long)st.st_size, (long long)bytes);
+                return set_error(why, why_size, "%s: has %lld bytes, the manifest says %lld: cut, or of another training?", name,
+                                 (long long)st.st_size, (long long)bytes);
         if (!verify)
                 return 0;
         block = malloc(BLOCK);
@@ -142,8 +142,8 @@ static int check_file(const char *folder, const char *name, json_t *said, bool v
         digest_end(&d, sum);
         digest_hex(sum, hex);
         if (!wanted || strcmp(hex, wanted) != 0)
-                return refuse(why, why_size, "%s: its SHA-256 is %.16s..., the manifest says %.16s...: damaged, or of another training?",
-                              name, hex, wanted ? wanted : "nothing");
+                return set_error(why, why_size, "%s: its SHA-256 is %.16s..., the manifest says %.16s...: damaged, or of another training?",
+                                 name, hex, wanted ? wanted : "nothing");
         return 0;
 }
 
@@ -165,12 +165,12 @@ static const struct tensor *take(struct arrays *a, const char *name, enum tensor
         if (a->bad)
                 return NULL;
         if (!t)
-                (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": no tensor '%s'", name);
+                (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": no tensor '%s'", name);
         else if (t->type != type || t->rank != rank || (rows != SIZE_MAX && t->shape[0] != rows) ||
                  (rank == 2 && cols != SIZE_MAX && t->shape[1] != cols) || (uintptr_t)t->data % tensor_type_size(type) != 0)
-                (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": tensor '%s' is %s of rank %zu with %" PRIu64
-                             " rows, wanted %s of rank %zu with as many rows as the others", name, tensor_type_name(t->type), t->rank,
-                             t->rank ? t->shape[0] : 1, tensor_type_name(type), rank);
+                (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": tensor '%s' is %s of rank %zu with %" PRIu64
+                                " rows, wanted %s of rank %zu with as many rows as the others", name, tensor_type_name(t->type), t->rank,
+                                t->rank ? t->shape[0] : 1, tensor_type_name(type), rank);
         else
                 return t;
         a->bad = true;
@@ -184,7 +184,7 @@ static const void *data_of(struct arrays *a, const char *name, enum tensor_type 
         return t ? t->data : NULL;
 }
 
-static void take_names(struct arrays *a, const char *side, struct ids_view *ret)
+static void take_names(struct arrays *a, const char *side, struct id_map_view *ret)
 {
         char start_name[32], slot_name[32], text_name[32], what[200];
         const struct tensor *start, *slot, *text;
@@ -197,14 +197,14 @@ static void take_names(struct arrays *a, const char *side, struct ids_view *ret)
         text = take(a, text_name, TENSOR_U8, SIZE_MAX, 0);
         if (a->bad)
                 return;
-        *ret = (struct ids_view){ text->data, start->data, slot->data, (size_t)start->shape[0] - 1, (size_t)slot->shape[0],
+        *ret = (struct id_map_view){ text->data, start->data, slot->data, (size_t)start->shape[0] - 1, (size_t)slot->shape[0],
                                     (size_t)text->shape[0] };
-        a->bad = start->shape[0] == 0 || ids_check(ret, what, sizeof what) < 0;
+        a->bad = start->shape[0] == 0 || id_map_check(ret, what, sizeof what) < 0;
         if (a->bad)
-                (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": ids of '%s': %.180s", side, start->shape[0] ? what : "none at all");
+                (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": ids of '%s': %.180s", side, start->shape[0] ? what : "none at all");
 }
 
-static void take_cells(struct arrays *a, const char *side, size_t n, struct cells *ret)
+static void take_cells(struct arrays *a, const char *side, size_t n, struct ivf *ret)
 {
         char name[6][32];
         static const char *const part[6] = { "centre", "first", "near", "vector", "code", "scale" };
@@ -214,22 +214,22 @@ static void take_cells(struct arrays *a, const char *side, size_t n, struct cell
         for (size_t i = 0; i < 6; i++)
                 (void)snprintf(name[i], sizeof name[i], "%s.%s", side, part[i]);
         centre = take(a, name[0], TENSOR_F32, SIZE_MAX, SIZE_MAX);
-        if (centre && (centre->shape[0] > IDS_NUMBER_MAX || centre->shape[1] == 0 || centre->shape[1] > INDEX_DIM_MAX)) {
-                (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s' has vectors of %" PRIu64 " numbers, 1..%d are possible", name[0],
-                             centre->shape[1], INDEX_DIM_MAX);
+        if (centre && (centre->shape[0] > ID_MAP_NUMBER_MAX || centre->shape[1] == 0 || centre->shape[1] > INDEX_DIM_MAX)) {
+                (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s' has vectors of %" PRIu64 " numbers, 1..%d are possible", name[0],
+                                centre->shape[1], INDEX_DIM_MAX);
                 a->bad = true;
         }
         if (a->bad)
                 return;
         near = take(a, name[2], TENSOR_U32, (size_t)centre->shape[0], SIZE_MAX);
-        *ret = (struct cells){ .dim = (size_t)centre->shape[1], .n = n, .n_cells = (size_t)centre->shape[0],
-                               .n_near = near ? (size_t)near->shape[1] : 0, .centre = centre->data, .near = near ? near->data : NULL };
+        *ret = (struct ivf){ .dim = (size_t)centre->shape[1], .n = n, .n_cells = (size_t)centre->shape[0],
+                             .n_near = near ? (size_t)near->shape[1] : 0, .centroid = centre->data, .near = near ? near->data : NULL };
         ret->start = data_of(a, name[1], TENSOR_U32, ret->n_cells + 1, 0);
         ret->vector = data_of(a, name[3], TENSOR_F32, n, ret->dim);
         ret->code = data_of(a, name[4], TENSOR_I8, n, ret->dim);
         ret->scale = data_of(a, name[5], TENSOR_F32, n, 0);
-        if (!a->bad && cells_check(ret, what, sizeof what) < 0) {
-                (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s': %.180s", side, what);
+        if (!a->bad && ivf_check(ret, what, sizeof what) < 0) {
+                (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s': %.180s", side, what);
                 a->bad = true;
         }
 }
@@ -255,16 +255,16 @@ static void take_lists(struct arrays *a, const char *name, size_t n, size_t belo
                 for (uint64_t k = ret->start[i] + 1; k < ret->start[i + 1] && !a->bad; k++)
                         a->bad = ret->of[k] <= ret->of[k - 1];
         if (a->bad)
-                (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": lists '%s' are out of order, or hold a number that is not below %zu",
-                             name, below);
+                (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": lists '%s' are out of order, or hold a number that is not below %zu",
+                                name, below);
 }
 
 static void check_numbers(struct arrays *a, const char *name, const uint32_t *x, size_t n, size_t below, bool none)
 {
         for (size_t i = 0; x && i < n && !a->bad; i++)
-                if (x[i] >= below && !(none && x[i] == IDS_NONE)) {
-                        (void)refuse(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s' holds %u at place %zu, it must be below %zu", name, x[i],
-                                     i, below);
+                if (x[i] >= below && !(none && x[i] == ID_MAP_NONE)) {
+                        (void)set_error(a->why, a->why_size, CATALOGUE_ARRAYS ": '%s' holds %u at place %zu, it must be below %zu", name, x[i],
+                                        i, below);
                         a->bad = true;
                 }
 }
@@ -281,7 +281,7 @@ static int read_arrays(struct opened *x, char *why, size_t why_size)
         if (a.bad)
                 return -EINVAL;
         if (c->items.n == 0)
-                return refuse(why, why_size, CATALOGUE_ARRAYS ": there is no item");
+                return set_error(why, why_size, CATALOGUE_ARRAYS ": there is no item");
         take_cells(&a, "item", c->items.n, &c->by_interest);
         if (tensors_find(x->file, "user.centre"))
                 take_cells(&a, "user", c->users.n, &c->by_likeness);
@@ -305,12 +305,12 @@ static int read_arrays(struct opened *x, char *why, size_t why_size)
         check_numbers(&a, "popular", c->popular, c->n_popular, c->items.n, false);
         for (size_t i = 0; i < c->items.n && !a.bad; i++)
                 if (!(c->also_best[i] >= 0 && c->also_best[i] <= (float)ALSO_MAX)) {
-                        (void)refuse(why, why_size, CATALOGUE_ARRAYS ": 'also.best' is not a sensible number at place %zu", i);
+                        (void)set_error(why, why_size, CATALOGUE_ARRAYS ": 'also.best' is not a sensible number at place %zu", i);
                         a.bad = true;
                 }
         if (!a.bad && c->by_likeness.n > 0 && c->by_likeness.dim != c->by_interest.dim) {
-                (void)refuse(why, why_size, CATALOGUE_ARRAYS ": vectors of users have %zu numbers, those of items %zu", c->by_likeness.dim,
-                             c->by_interest.dim);
+                (void)set_error(why, why_size, CATALOGUE_ARRAYS ": vectors of users have %zu numbers, those of items %zu", c->by_likeness.dim,
+                                c->by_interest.dim);
                 a.bad = true;
         }
         return a.bad ? -EINVAL : 0;
@@ -332,10 +332,10 @@ static int open_index(const char *folder, json_t *manifest, struct opened *x, ch
                         r = index_try(x->c.index, what, sizeof what);
         }
         if (r < 0)
-                return refuse(why, why_size, CATALOGUE_INDEX ": %.200s", what);
+                return set_error(why, why_size, CATALOGUE_INDEX ": %.200s", what);
         if (index_count(x->c.index) != x->c.by_interest.start[x->c.by_interest.n_cells])
-                return refuse(why, why_size, CATALOGUE_INDEX ": holds %zu vectors, %u items have one", index_count(x->c.index),
-                              x->c.by_interest.start[x->c.by_interest.n_cells]);
+                return set_error(why, why_size, CATALOGUE_INDEX ": holds %zu vectors, %u items have one", index_count(x->c.index),
+                                 x->c.by_interest.start[x->c.by_interest.n_cells]);
         return 0;
 }
 
@@ -348,10 +348,10 @@ static int open_arrays(const char *folder, struct opened *x, char *why, size_t w
                 return r;
         r = tensors_open(path, &x->file, what, sizeof what);
         if (r < 0)
-                return refuse(why, why_size, CATALOGUE_ARRAYS ": %.200s", what);
+                return set_error(why, why_size, CATALOGUE_ARRAYS ": %.200s", what);
         r = read_arrays(x, why, why_size);
         if (r == 0 && (r = tensors_settle(x->file, what, sizeof what)) < 0)
-                (void)refuse(why, why_size, CATALOGUE_ARRAYS ": %.200s", what);
+                (void)set_error(why, why_size, CATALOGUE_ARRAYS ": %.200s", what);
         return r;
 }
 
@@ -377,10 +377,10 @@ int catalogue_open(const char *folder, bool verify, struct catalogue **ret, char
         (void)snprintf(x->c.name, sizeof x->c.name, "%s", name ? name : "interests");
         files = json_object_get(manifest, "files");
         if (!json_object_get(files, CATALOGUE_ARRAYS))
-                return refuse(why, why_size, CATALOGUE_MANIFEST ": 'files' does not name " CATALOGUE_ARRAYS);
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": 'files' does not name " CATALOGUE_ARRAYS);
         json_object_foreach(files, name, file) {
                 if (strcmp(name, CATALOGUE_ARRAYS) != 0 && strcmp(name, CATALOGUE_INDEX) != 0)
-                        return refuse(why, why_size, CATALOGUE_MANIFEST ": names a file '%.60s' that is not known", name);
+                        return set_error(why, why_size, CATALOGUE_MANIFEST ": names a file '%.60s' that is not known", name);
                 index = index || strcmp(name, CATALOGUE_INDEX) == 0;
                 r = check_file(folder, name, file, verify, why, why_size);
                 if (r < 0)
@@ -423,7 +423,7 @@ uint32_t catalogue_item_of(const struct catalogue *c, uint32_t user)
         size_t n;
 
         if (!c->one_kind || user >= c->users.n)
-                return IDS_NONE;
-        id = ids_at(&c->users, user, &n);
-        return ids_find(&c->items, id, n);
+                return ID_MAP_NONE;
+        id = id_map_at(&c->users, user, &n);
+        return id_map_find(&c->items, id, n);
 }

@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cells.h"
+#include "ivf.h"
 #include "index.h"
-#include "ids.h"
+#include "id_map.h"
 
 #define CATALOGUE_VERSION 1
 #define CATALOGUE_MANIFEST "manifest.json"
@@ -45,15 +45,15 @@ struct interests_settings {
 };
 
 struct catalogue {
-        struct ids_view items, users, tags;
-        struct cells by_interest;    /* items, numbered by cell: a cell is an interest */
-        struct cells by_likeness;    /* users; n is 0 where users have no vectors */
+        struct id_map_view items, users, tags;
+        struct ivf by_interest;      /* items, numbered by cell: a cell is an interest */
+        struct ivf by_likeness;      /* users; n is 0 where users have no vectors */
         struct lists history;        /* of each user */
         struct lists also;           /* of each item: what was taken together with it, best first */
         const uint16_t *also_part;   /* score / the list's best * 65535 */
         const float *also_best;      /* [items] 0, or ALSO_MIN to ALSO_MAX */
         struct lists tagged;         /* of each tag: its items, ascending */
-        const uint32_t *near;        /* [users][n_near], nearest first; IDS_NONE where there are fewer */
+        const uint32_t *near;        /* [users][n_near], nearest first; ID_MAP_NONE where there are fewer */
         size_t n_near;
         const uint32_t *count;       /* [items]: how many took it */
         const uint32_t *popular;     /* [n_popular] items, most taken first */
@@ -71,6 +71,6 @@ void catalogue_close(struct catalogue *c); /* NULL is fine */
 /* Its items in a tag, or all users' of a history. */
 const uint32_t *lists_at(const struct lists *l, uint32_t i, size_t *ret_n);
 
-/* The item that a user is, where users are items; else IDS_NONE. */
+/* The item that a user is, where users are items; else ID_MAP_NONE. */
 uint32_t catalogue_item_of(const struct catalogue *c, uint32_t user);
 #endif

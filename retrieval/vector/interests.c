@@ -24,9 +24,9 @@ int interests_room_create(const struct catalogue *c, struct interests_room **ret
 {
         CLEANUP(room_p) struct interests_room *x = calloc(1, sizeof *x);
 
-        if (!x || tally_init(&x->items) < 0 || mixture_init(&x->mixture) < 0 || cells_room_create(&c->by_interest, &x->cells) < 0)
+        if (!x || score_map_init(&x->items) < 0 || mixture_init(&x->mixture) < 0 || ivf_room_create(&c->by_interest, &x->cells) < 0)
                 return -ENOMEM;
-        if (c->by_likeness.n > 0 && cells_room_create(&c->by_likeness, &x->users) < 0)
+        if (c->by_likeness.n > 0 && ivf_room_create(&c->by_likeness, &x->users) < 0)
                 return -ENOMEM;
         x->centroid = malloc(c->by_interest.dim * sizeof *x->centroid);
         if (!x->centroid)
@@ -39,10 +39,10 @@ void interests_room_destroy(struct interests_room *x)
 {
         if (!x)
                 return;
-        tally_finish(&x->items);
+        score_map_finish(&x->items);
         mixture_finish(&x->mixture);
-        cells_room_destroy(x->cells);
-        cells_room_destroy(x->users);
+        ivf_room_destroy(x->cells);
+        ivf_room_destroy(x->users);
         free(x->centroid);
         free(x->hit);
         free(x->listed);
@@ -54,7 +54,7 @@ void interests_room_destroy(struct interests_room *x)
 
 static int mark(struct interests_room *x, uint32_t item, uint32_t flags)
 {
-        struct tally_entry *e = tally_at(&x->items, item);
+        struct score_map_entry *e = score_map_at(&x->items, item);
 
         if (!e)
                 return -ENOMEM;
@@ -69,11 +69,11 @@ static int gather(const struct catalogue *c, const struct interests_ask *ask, st
         const uint32_t *stored = lists_at(&c->history, ask->user, &stored_n), *list[2] = { ask->history, stored };
         size_t n[2] = { ask->n_history, stored_n };
 
-        tally_clear(&x->items);
+        score_map_clear(&x->items);
         x->n_history = 0;
         for (size_t which = 0; which < 2; which++)
                 for (size_t i = 0; i < n[which]; i++) {
-                        struct tally_entry *e = tally_at(&x->items, list[which][i]);
+                        struct score_map_entry *e = score_map_at(&x->items, list[which][i]);
 
                         if (!e)
                                 return -ENOMEM;
@@ -85,7 +85,7 @@ static int gather(const struct catalogue *c, const struct interests_ask *ask, st
                 if (mark(x, ask->barred[i], ITEM_BARRED) < 0)
                         return -ENOMEM;
         x->self = catalogue_item_of(c, ask->user);
-        return x->self == IDS_NONE ? 0 : mark(x, x->self, ITEM_BARRED);
+        return x->self == ID_MAP_NONE ? 0 : mark(x, x->self, ITEM_BARRED);
 }
 
 /* Users alike: those that training found, or for a history that nobody had then, the ones whose vectors lie nearest to its middle. */
@@ -100,7 +100,7 @@ static void find_neighbours(const struct catalogue *c, const struct interests_se
         if (ask->user < c->users.n) {
                 const uint32_t *near = c->near + (size_t)ask->user * c->n_near;
 
-                for (size_t i = 0; i < c->n_near && near[i] != IDS_NONE && x->n_neighbours < most; i++)
+                for (size_t i = 0; i < c->n_near && near[i] != ID_MAP_NONE && x->n_neighbours < most; i++)
                         x->neighbour[x->n_neighbours++] = near[i];
                 if (x->n_neighbours > 0)
                         return;
@@ -113,7 +113,7 @@ static void find_neighbours(const struct catalogue *c, const struct interests_se
                         x->centroid[k] += c->by_interest.vector[(size_t)x->history[i] * dim + k];
         if (!(dot_normalise(x->centroid, dim) > 0))
                 return;
-        found = cells_search(&c->by_likeness, x->centroid, CELLS_NONE, s->budget ? s->budget : SIZE_MAX, most, x->users, x->user_hit);
+        found = ivf_search(&c->by_likeness, x->centroid, IVF_NONE, s->budget ? s->budget : SIZE_MAX, most, x->users, x->user_hit);
         for (size_t i = 0; i < found; i++)
                 if (x->user_hit[i].id != ask->user)
                         x->neighbour[x->n_neighbours++] = x->user_hit[i].id;
@@ -136,7 +136,7 @@ static int add_also(const struct catalogue *c, struct interests_room *x, uint32_
         float scale = weight * c->also_best[item] / 65535;
 
         for (uint64_t i = begin; i < end; i++) {
-                struct tally_entry *e = tally_at(&x->items, c->also.of[i]);
+                struct score_map_entry *e = score_map_at(&x->items, c->also.of[i]);
 
                 if (!e)
                         return -ENOMEM;
@@ -151,7 +151,7 @@ static int add_others(const struct catalogue *c, const struct interests_settings
         for (size_t i = 0; s->also > 0 && i < MIN(x->n_history, ALSO_HISTORY_MAX); i++)
                 if (add_also(c, x, x->history[i], 1) < 0)
                         return -ENOMEM;
-        if (s->also > 0 && s->self > 0 && x->self != IDS_NONE && add_also(c, x, x->self, (float)s->self) < 0)
+        if (s->also > 0 && s->self > 0 && x->self != ID_MAP_NONE && add_also(c, x, x->self, (float)s->self) < 0)
                 return -ENOMEM;
         for (size_t i = 0; s->votes > 0 && i < x->n_neighbours; i++) {
                 size_t n;
@@ -159,7 +159,7 @@ static int add_others(const struct catalogue *c, const struct interests_settings
 
                 n = MIN(n, MIXTURE_HISTORY_MAX);
                 for (size_t k = 0; k < n; k++) {
-                        struct tally_entry *e = tally_at(&x->items, item[k]);
+                        struct score_map_entry *e = score_map_at(&x->items, item[k]);
 
                         if (!e)
                                 return -ENOMEM;
@@ -232,7 +232,7 @@ struct scales {
         float also, votes, near, popular; /* what each part is multiplied with */
 };
 
-static float weigh_one(const struct catalogue *c, const struct interests_settings *s, const struct scales *k, const struct tally_entry *e,
+static float weigh_one(const struct catalogue *c, const struct interests_settings *s, const struct scales *k, const struct score_map_entry *e,
                        enum interests_source *source)
 {
         /* a part times its scale is at most 1, whatever they are */
@@ -265,7 +265,7 @@ static int weigh(const struct catalogue *c, const struct interests_settings *s, 
 {
         struct scales k = { .popular = c->n_popular > 0 ? 1 / log1pf((float)c->count[c->popular[0]] + 1) : 0 };
         size_t pool = x->n_item; /* those by interests stand first, whatever else is said of them */
-        struct tally_entry *e;
+        struct score_map_entry *e;
 
         if (add_others(c, s, x) < 0)
                 return -ENOMEM;
@@ -287,16 +287,16 @@ static int weigh(const struct catalogue *c, const struct interests_settings *s, 
         best_of(x->item, x->n_item, pool + MAX(pool, ask->wanted));
         x->n_item = MIN(x->n_item, pool + MAX(pool, ask->wanted));
         for (size_t i = 0; i < x->n_item; i++) {
-                e = tally_find(&x->items, x->item[i].item);
+                e = score_map_find(&x->items, x->item[i].item);
                 e->part[INTERESTS_NEAR] = s->near > 0 ? nearness(c, s, x, e->key) : 0;
                 k.near = fmaxf(k.near, e->part[INTERESTS_NEAR]);
         }
         k.near = k.near > 0 ? 1 / k.near : 0;
         for (size_t i = 0; i < x->n_item; i++)
-                x->item[i].score = weigh_one(c, s, &k, tally_find(&x->items, x->item[i].item), &x->item[i].source);
+                x->item[i].score = weigh_one(c, s, &k, score_map_find(&x->items, x->item[i].item), &x->item[i].source);
         qsort(x->item, x->n_item, sizeof *x->item, best_first);
         for (size_t i = 0; i < x->n_item; i++)
-                tally_find(&x->items, x->item[i].item)->flags |= ITEM_TAKEN;
+                score_map_find(&x->items, x->item[i].item)->flags |= ITEM_TAKEN;
         return 0;
 }
 
@@ -312,7 +312,7 @@ static int fill(const struct catalogue *c, const struct interests_ask *ask, stru
         if (interests_make_room(x, ask->wanted + 1) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < n && x->n_item < ask->wanted; i++) {
-                struct tally_entry *e = tally_at(&x->items, list[i]);
+                struct score_map_entry *e = score_map_at(&x->items, list[i]);
                 float count;
 
                 if (!e)
@@ -353,7 +353,7 @@ int interests_find(const struct catalogue *c, const struct interests_settings *s
         if (r < 0)
                 return r;
         for (size_t i = 0; i < x->n_item; i++)
-                x->item[i].interest = cells_of(&c->by_interest, x->item[i].item);
+                x->item[i].interest = ivf_of(&c->by_interest, x->item[i].item);
         *ret = (struct interests_answer){ x->item, x->n_item, x->mixture.part, x->mixture.n };
         return 0;
 }

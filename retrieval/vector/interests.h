@@ -19,12 +19,12 @@ enum interests_source { INTERESTS_NEAR, INTERESTS_ALSO, INTERESTS_VOTES, INTERES
 
 /* An item must have one of these tags. */
 struct interests_filter {
-        const uint32_t *tag; /* numbers of tags; IDS_NONE: one that no item has */
+        const uint32_t *tag; /* numbers of tags; ID_MAP_NONE: one that no item has */
         size_t n;
 };
 
 struct interests_ask {
-        uint32_t user;              /* IDS_NONE: unknown */
+        uint32_t user;              /* ID_MAP_NONE: unknown */
         const uint32_t *history;    /* what the caller knows of, newest first; known items only, may hold some twice */
         size_t n_history;
         const float *vector;        /* what stands for a history without items: [n_vectors][dim], of any length but 0 */
@@ -41,7 +41,7 @@ struct interests_ask {
 };
 
 struct interests_item {
-        uint32_t item, interest;    /* interest: its cell, CELLS_NONE if it is in none */
+        uint32_t item, interest;    /* interest: its cell, IVF_NONE if it is in none */
         float score;                /* falling */
         enum interests_source source; /* what counted most */
 };

@@ -7,7 +7,7 @@
 
 #include "interests.h"
 #include "mixture.h"
-#include "tally.h"
+#include "score_map.h"
 
 enum item_flags {
         ITEM_SEEN = 1,    /* in the history */
@@ -27,16 +27,16 @@ struct turn {
 };
 
 struct interests_room {
-        struct tally items;      /* parts by interests_source */
+        struct score_map items;  /* parts by interests_source */
         struct mixture mixture;
-        struct cells_room *cells, *users;
+        struct ivf_room *cells, *users;
         float *centroid;
         uint32_t history[INTERESTS_HISTORY_MAX], neighbour[MIXTURE_NEIGHBOURS_MAX];
         size_t n_history, n_neighbours;
-        uint32_t self;           /* the item that the user is, or IDS_NONE */
-        struct cells_hit user_hit[MIXTURE_NEIGHBOURS_MAX];
+        uint32_t self;           /* the item that the user is, or ID_MAP_NONE */
+        struct ivf_hit user_hit[MIXTURE_NEIGHBOURS_MAX];
         struct turn turn[MIXTURE_PARTS_MAX];
-        struct cells_hit *hit;   /* [hit_room], hit_n used */
+        struct ivf_hit *hit;     /* [hit_room], hit_n used */
         size_t hit_n, hit_room;
         uint32_t *listed;        /* if restricted: the few items that may come back, most taken first */
         size_t n_listed, listed_room;
@@ -54,7 +54,7 @@ bool interests_passes(const struct catalogue *c, const struct interests_ask *ask
 /* Finds out whether so few items may come back that they are looked at one by one. */
 int interests_restrict(const struct catalogue *c, const struct interests_ask *ask, struct interests_room *x);
 
-/* Marks the items of the tally that may not come back. */
+/* Marks the items of the map that may not come back. */
 int interests_rule_out(const struct catalogue *c, const struct interests_ask *ask, struct interests_room *x);
 
 /* Puts up to `wanted` candidates of the mixture into x->item, in proportion. */

@@ -75,7 +75,7 @@ static size_t items_of(const struct catalogue *c, const struct interests_filter 
 static int list_up(const struct catalogue *c, const struct interests_ask *ask, struct interests_room *x, const uint32_t *item, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
-                struct tally_entry *e = tally_at(&x->items, item[i]);
+                struct score_map_entry *e = score_map_at(&x->items, item[i]);
 
                 if (!e)
                         return -ENOMEM;
@@ -152,7 +152,7 @@ int interests_restrict(const struct catalogue *c, const struct interests_ask *as
 int interests_rule_out(const struct catalogue *c, const struct interests_ask *ask, struct interests_room *x)
 {
         for (size_t i = 0; i < x->items.n; i++) {
-                struct tally_entry *e = &x->items.entry[i];
+                struct score_map_entry *e = &x->items.entry[i];
 
                 if ((e->flags & ITEM_BARRED) || ((e->flags & ITEM_SEEN) && !ask->keep_seen) ||
                     (x->restricted ? !(e->flags & ITEM_LISTED) : !interests_passes(c, ask, e->key)))
@@ -165,14 +165,14 @@ int interests_rule_out(const struct catalogue *c, const struct interests_ask *as
 
 static int best_first(const void *a, const void *b)
 {
-        const struct cells_hit *p = a, *q = b;
+        const struct ivf_hit *p = a, *q = b;
 
         if (p->score > q->score || p->score < q->score)
                 return p->score < q->score ? 1 : -1;
         return (p->id > q->id) - (p->id < q->id);
 }
 
-static int by_index(const struct catalogue *c, const float *q, size_t k, struct cells_hit *hit, size_t *ret_n, char *why, size_t why_size)
+static int by_index(const struct catalogue *c, const float *q, size_t k, struct ivf_hit *hit, size_t *ret_n, char *why, size_t why_size)
 {
         struct index_hit found[INDEX_K_MAX];
         size_t n;
@@ -181,16 +181,16 @@ static int by_index(const struct catalogue *c, const float *q, size_t k, struct 
         *ret_n = 0;
         for (size_t i = 0; r == 0 && i < n; i++) /* an index file holds numbers too, and is not ours alone */
                 if (found[i].id >= 0 && (uint64_t)found[i].id < c->items.n && isfinite(found[i].score))
-                        hit[(*ret_n)++] = (struct cells_hit){ (uint32_t)found[i].id, found[i].score };
+                        hit[(*ret_n)++] = (struct ivf_hit){ (uint32_t)found[i].id, found[i].score };
         return r;
 }
 
-static void by_hand(const struct catalogue *c, const float *q, const struct interests_room *x, struct cells_hit *hit)
+static void by_hand(const struct catalogue *c, const float *q, const struct interests_room *x, struct ivf_hit *hit)
 {
         size_t dim = c->by_interest.dim;
 
         for (size_t i = 0; i < x->n_listed; i++)
-                hit[i] = (struct cells_hit){ x->listed[i], dot_floats(q, c->by_interest.vector + (size_t)x->listed[i] * dim, dim) };
+                hit[i] = (struct ivf_hit){ x->listed[i], dot_floats(q, c->by_interest.vector + (size_t)x->listed[i] * dim, dim) };
         qsort(hit, x->n_listed, sizeof *hit, best_first);
 }
 
@@ -204,10 +204,10 @@ static int search(const struct catalogue *c, const struct interests_settings *s,
         struct turn *t = &x->turn[p];
         int r = 0;
 
-        asked = x->restricted ? x->n_listed : MIN(MIN(asked, all), (size_t)CELLS_K_MAX);
+        asked = x->restricted ? x->n_listed : MIN(MIN(asked, all), (size_t)IVF_K_MAX);
         if (x->hit_n + asked > x->hit_room) {
                 size_t room = MAX(2 * x->hit_room, x->hit_n + asked);
-                struct cells_hit *hit = realloc(x->hit, room * sizeof *hit);
+                struct ivf_hit *hit = realloc(x->hit, room * sizeof *hit);
 
                 if (!hit)
                         return -ENOMEM;
@@ -224,25 +224,25 @@ static int search(const struct catalogue *c, const struct interests_settings *s,
                 /* an interest that few candidates come from need not be searched as far as one that gives most of them */
                 if (s->budget > 0)
                         budget = MAX((size_t)((float)s->budget * sqrtf(part->weight)), 2 * asked);
-                t->n = cells_search(&c->by_interest, q, part->interest, budget, asked, x->cells, x->hit + t->hit);
+                t->n = ivf_search(&c->by_interest, q, part->interest, budget, asked, x->cells, x->hit + t->hit);
         }
         x->hit_n += t->n;
         return r;
 }
 
-/* The next candidate of interest p, or IDS_NONE: it has no more. */
+/* The next candidate of interest p, or ID_MAP_NONE: it has no more. */
 static uint32_t next(const struct catalogue *c, const struct interests_ask *ask, struct interests_room *x, struct turn *t)
 {
         for (; t->at < t->n; t->at++) {
                 uint32_t item = x->hit[t->hit + t->at].id;
-                const struct tally_entry *e = tally_find(&x->items, item);
+                const struct score_map_entry *e = score_map_find(&x->items, item);
                 uint32_t flags = e ? e->flags : 0;
 
                 if (!(flags & (ITEM_TAKEN | ITEM_BARRED)) && (!(flags & ITEM_SEEN) || ask->keep_seen) &&
                     (x->restricted || interests_passes(c, ask, item)))
                         return item;
         }
-        return IDS_NONE;
+        return ID_MAP_NONE;
 }
 
 /* The interest with the highest claim, or SIZE_MAX: all have given what they had. */
@@ -268,14 +268,14 @@ static size_t need(const struct catalogue *c, const struct interests_room *x, si
         size_t seen = 0;
 
         for (size_t i = 0; i < x->n_history; i++)
-                seen += cells_of(&c->by_interest, x->history[i]) == part->interest;
+                seen += ivf_of(&c->by_interest, x->history[i]) == part->interest;
         return ((size_t)ceilf(part->weight * (float)wanted) + 2) * x->overfetch * 5 / 4 + seen + 2;
 }
 
 int interests_search(const struct catalogue *c, const struct interests_settings *s, const struct interests_ask *ask,
                      struct interests_room *x, size_t wanted, char *why, size_t why_size)
 {
-        size_t all = c->by_interest.start[c->by_interest.n_cells], limit = c->index ? INDEX_K_MAX : CELLS_K_MAX;
+        size_t all = c->by_interest.start[c->by_interest.n_cells], limit = c->index ? INDEX_K_MAX : IVF_K_MAX;
 
         x->n_item = x->hit_n = 0;
         if (interests_make_room(x, wanted + 1) < 0)
@@ -284,7 +284,7 @@ int interests_search(const struct catalogue *c, const struct interests_settings 
         while (x->n_item < wanted) {
                 float score = 0;
                 size_t p = claim(x, &score);
-                struct tally_entry *e;
+                struct score_map_entry *e;
                 struct turn *t;
                 uint32_t item;
 
@@ -298,7 +298,7 @@ int interests_search(const struct catalogue *c, const struct interests_settings 
                                 return r;
                 }
                 item = next(c, ask, x, t);
-                if (item == IDS_NONE) {
+                if (item == ID_MAP_NONE) {
                         int r;
 
                         t->done = x->restricted || t->n < t->asked || t->asked >= MIN(all, limit);
@@ -309,7 +309,7 @@ int interests_search(const struct catalogue *c, const struct interests_settings 
                                 return r;
                         continue;
                 }
-                e = tally_at(&x->items, item);
+                e = score_map_at(&x->items, item);
                 if (!e)
                         return -ENOMEM;
                 e->flags |= ITEM_TAKEN | ITEM_POOL;

@@ -15,12 +15,12 @@ enum { OWN, THEIRS };
 int mixture_init(struct mixture *m)
 {
         *m = (struct mixture){ 0 };
-        return tally_init(&m->cells);
+        return score_map_init(&m->cells);
 }
 
 void mixture_finish(struct mixture *m)
 {
-        tally_finish(&m->cells);
+        score_map_finish(&m->cells);
         free(m->query);
         free(m->sums);
         *m = (struct mixture){ 0 };
@@ -33,12 +33,12 @@ static int count(struct mixture *m, const struct catalogue *c, const uint32_t *i
         for (size_t i = 0; i < n; i++)
                 placed += item[i] < c->by_interest.start[c->by_interest.n_cells];
         for (size_t i = 0; i < n; i++) {
-                uint32_t cell = cells_of(&c->by_interest, item[i]);
-                struct tally_entry *e;
+                uint32_t cell = ivf_of(&c->by_interest, item[i]);
+                struct score_map_entry *e;
 
-                if (cell == CELLS_NONE)
+                if (cell == IVF_NONE)
                         continue;
-                e = tally_at(&m->cells, cell);
+                e = score_map_at(&m->cells, cell);
                 if (!e)
                         return -ENOMEM;
                 e->part[whose] += share / (float)placed;
@@ -62,7 +62,7 @@ static void choose(struct mixture *m, float own, size_t most)
 
         m->n = 0;
         for (size_t i = 0; i < m->cells.n; i++) {
-                struct tally_entry *e = &m->cells.entry[i];
+                struct score_map_entry *e = &m->cells.entry[i];
                 struct interests_part x = { e->key, own * e->part[OWN] + (1 - own) * e->part[THEIRS] };
                 size_t at = m->n;
 
@@ -82,18 +82,18 @@ static void choose(struct mixture *m, float own, size_t most)
                 total += m->part[i].weight;
         for (size_t i = 0; i < m->n; i++) {
                 m->part[i].weight /= total;
-                tally_find(&m->cells, m->part[i].interest)->flags = (uint32_t)i + 1;
+                score_map_find(&m->cells, m->part[i].interest)->flags = (uint32_t)i + 1;
         }
 }
 
 /* Adds the vectors of the items whose cell was kept to sums[place][whose][dim], and their number to the cell's entry. */
 static void add(struct mixture *m, const struct catalogue *c, const uint32_t *item, size_t n, int whose)
 {
-        const struct cells *cells = &c->by_interest;
+        const struct ivf *cells = &c->by_interest;
 
         for (size_t i = 0; i < n; i++) {
-                uint32_t cell = cells_of(cells, item[i]);
-                struct tally_entry *e = cell == CELLS_NONE ? NULL : tally_find(&m->cells, cell);
+                uint32_t cell = ivf_of(cells, item[i]);
+                struct score_map_entry *e = cell == IVF_NONE ? NULL : score_map_find(&m->cells, cell);
                 const float *v = cells->vector + (size_t)item[i] * cells->dim;
                 float *sum;
 
@@ -109,7 +109,7 @@ static void add(struct mixture *m, const struct catalogue *c, const uint32_t *it
 static void make_queries(struct mixture *m, size_t dim, float own)
 {
         for (size_t p = 0; p < m->n; p++) {
-                const struct tally_entry *e = tally_find(&m->cells, m->part[p].interest);
+                const struct score_map_entry *e = score_map_find(&m->cells, m->part[p].interest);
                 const float *mine = m->sums + 2 * p * dim, *theirs = mine + dim;
                 float a = e->part[2 + OWN] > 0 ? own / e->part[2 + OWN] : 0, b = e->part[2 + THEIRS] > 0 ? (1 - own) / e->part[2 + THEIRS] : 0;
 
@@ -138,15 +138,15 @@ static int make_room(struct mixture *m, size_t n)
 }
 
 /* A vector belongs to the cell whose centre is most like it. */
-static uint32_t cell_of_vector(const struct cells *c, const float *v)
+static uint32_t cell_of_vector(const struct ivf *c, const float *v)
 {
-        uint32_t best = CELLS_NONE;
+        uint32_t best = IVF_NONE;
         float most = 0;
 
         for (uint32_t i = 0; i < c->n_cells; i++) {
-                float score = dot_floats(v, c->centre + (size_t)i * c->dim, c->dim);
+                float score = dot_floats(v, c->centroid + (size_t)i * c->dim, c->dim);
 
-                if (c->start[i] < c->start[i + 1] && (best == CELLS_NONE || score > most)) {
+                if (c->start[i] < c->start[i + 1] && (best == IVF_NONE || score > most)) {
                         best = i;
                         most = score;
                 }
@@ -166,11 +166,11 @@ static int take_vectors(struct mixture *m, const struct catalogue *c, const stru
                 const float *v = of->vector + i * dim;
                 float length = sqrtf(dot_floats(v, v, dim)), weight = of->vector_weight[i];
                 uint32_t cell = cell_of_vector(&c->by_interest, v);
-                struct tally_entry *e;
+                struct score_map_entry *e;
 
-                if (cell == CELLS_NONE || !(length > 0))
+                if (cell == IVF_NONE || !(length > 0))
                         continue;
-                e = pass == 0 ? tally_at(&m->cells, cell) : tally_find(&m->cells, cell);
+                e = pass == 0 ? score_map_at(&m->cells, cell) : score_map_find(&m->cells, cell);
                 if (!e && pass == 0)
                         return -ENOMEM;
                 if (pass == 0)
@@ -189,7 +189,7 @@ int mixture_make(struct mixture *m, const struct catalogue *c, const struct inte
         size_t dim = c->by_interest.dim, placed = 0, most = MIN(MAX(s->interests, 1), MIXTURE_PARTS_MAX);
         float own;
 
-        tally_clear(&m->cells);
+        score_map_clear(&m->cells);
         m->n = 0;
         if (count(m, c, of->history, of->n, OWN, 1) < 0 || take_vectors(m, c, of, 0) < 0)
                 return -ENOMEM;

@@ -6,14 +6,14 @@
 #define PM_MIXTURE_H
 
 #include "interests.h"
-#include "tally.h"
+#include "score_map.h"
 
 #define MIXTURE_PARTS_MAX INTERESTS_PARTS_MAX
 #define MIXTURE_NEIGHBOURS_MAX 1024
 #define MIXTURE_HISTORY_MAX 256     /* items of a neighbour that are looked at */
 
 struct mixture {
-        struct tally cells;                          /* part 0: the user's own share, 1: the neighbours' */
+        struct score_map cells;                      /* part 0: the user's own share, 1: the neighbours' */
         struct interests_part part[MIXTURE_PARTS_MAX]; /* heaviest first */
         size_t n;
         float *query;                                /* [n][dim], each of length 1 */

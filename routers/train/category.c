@@ -18,7 +18,7 @@
 #include "metrics.h"
 #include "ngrams.h"
 #include "progress.h"
-#include "rows.h"
+#include "jsonl.h"
 
 #define PARTS 5
 #define WORST 8
@@ -26,7 +26,7 @@
 enum loss { HINGE, SOFTMAX, BOTH }; /* BOTH: none was given */
 
 struct task {
-        struct rows_source in, on;
+        struct jsonl_source in, on;
         struct fit_settings fit;
         const char *out, *unknown, *encoder;
         int loss;              /* enum loss */
@@ -34,7 +34,7 @@ struct task {
         double threshold;      /* below 0: not given */
         double cost, dense_weight; /* 0: not given */
         bool json;
-        struct rows rows;
+        struct jsonl_rows rows;
         struct quality held;   /* on the held-back part */
         double slope, offset;
         size_t n_held;
@@ -46,7 +46,7 @@ static int take_where(void *task, const char *value)
 {
         struct task *t = task;
 
-        return rows_where(t->on.path ? &t->on : &t->in, value);
+        return jsonl_where(t->on.path ? &t->on : &t->in, value);
 }
 
 static const struct argument table[] = {
@@ -55,7 +55,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
                       "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
         ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
-        { .is = { .key = "where", .help = ROWS_WHERE_HELP "; after --threshold-on it is said of that file" },
+        { .is = { .key = "where", .help = JSONL_WHERE_HELP "; after --threshold-on it is said of that file" },
           .value = "FIELD=VALUE", .take = take_where },
         ARGUMENT_TEXT(struct task, unknown, "unknown", "LABEL", 0, NULL,
                       "lines of this label belong to no category: not trained on, wanted below the threshold"),
@@ -74,7 +74,7 @@ static const struct argument table[] = {
                       "its length beside the features, whose length is 1 (0.4, of a softmax 1)"),
         ARGUMENT_NUMBER(struct task, fit.text_max, "text-max", "16384", NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX,
                         "bytes read of a prompt"),
-        ROWS_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
+        JSONL_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
         ARGUMENT_FLAG(struct task, json, "json", "print the figures as JSON"),
         ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "the model (safetensors)"),
         ARGUMENT_END,
@@ -107,7 +107,7 @@ static int judge(struct task *t, const struct fitted *f, const bool *use, struct
         size_t n = 0;
 
         for (size_t i = 0; i < t->rows.n; i++) {
-                const struct row *row = &t->rows.list[i];
+                const struct jsonl_row *row = &t->rows.list[i];
 
                 if (use[i] || !classifier_scores(f->classifier, row->text, row->n, 0, scores))
                         continue;
@@ -144,7 +144,7 @@ static int hold_back(struct task *t)
         if (!use || !right || !d || !logit)
                 return -ENOMEM;
         for (size_t i = 0; i < t->rows.n; i++)
-                use[i] = rows_part(&t->rows.list[i], t->fit.seed, PARTS) != 0;
+                use[i] = jsonl_part(&t->rows.list[i], t->fit.seed, PARTS) != 0;
         set_recipe(t, softmax);
         r = fit(&t->rows, use, &t->fit, &f[0]);
         if (r == 0)
@@ -178,7 +178,7 @@ static int hold_back(struct task *t)
         return r;
 }
 
-static size_t label_index(const struct rows *rows, const char *label)
+static size_t label_index(const struct jsonl_rows *rows, const char *label)
 {
         for (size_t i = 0; i < rows->n_labels; i++)
                 if (strcmp(rows->labels[i], label) == 0)
@@ -189,9 +189,9 @@ static size_t label_index(const struct rows *rows, const char *label)
 static int choose_threshold(struct task *t, const struct fitted *f, double *ret)
 {
         CLEANUP(free_p) struct judged *list = NULL;
-        struct rows on = { 0 };
+        struct jsonl_rows on = { 0 };
         size_t right, unknown = 0;
-        int r = rows_read(&t->on, &on);
+        int r = jsonl_read(&t->on, &on);
 
         if (r < 0)
                 return r;
@@ -217,7 +217,7 @@ static int choose_threshold(struct task *t, const struct fitted *f, double *ret)
                                (double)right / (double)on.n);
                 t->rule = t->rule_text;
         }
-        rows_finish(&on);
+        jsonl_finish(&on);
         return r;
 }
 
@@ -230,7 +230,7 @@ static int write_model(struct task *t, const struct fitted *f)
         size_t n = 18;
         int r;
 
-        rows_digest(&t->rows, digest);
+        jsonl_digest(&t->rows, digest);
         (void)snprintf(number[0], sizeof number[0], "%zu", t->rows.n);
         (void)snprintf(number[1], sizeof number[1], "%u", t->fit.seed);
         (void)snprintf(number[2], sizeof number[2], "%g", t->fit.cost);
@@ -307,12 +307,12 @@ int command_category(int argc, char **argv)
                 t.rule = "given";
         r = open_encoder(&t);
         if (r == 0)
-                r = rows_read(&t.in, &t.rows);
+                r = jsonl_read(&t.in, &t.rows);
         if (r < 0) {
                 encoder_destroy(t.opened);
                 return 1;
         }
-        (void)rows_drop(&t.rows, t.unknown);
+        (void)jsonl_drop(&t.rows, t.unknown);
         if (t.rows.n_labels < 2) {
                 (void)fprintf(stderr, "%s: field '%s' has only one value: there is nothing to choose\n", t.in.path, t.in.label);
                 r = -EINVAL;
@@ -321,7 +321,7 @@ int command_category(int argc, char **argv)
         }
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "category: out of memory\n");
-        rows_finish(&t.rows);
+        jsonl_finish(&t.rows);
         encoder_destroy(t.opened);
         return r < 0;
 }

@@ -77,13 +77,13 @@ int edges_read(struct edges *e)
         return r;
 }
 
-static int adopt(struct ids *to, const struct ids_view *from)
+static int adopt(struct id_map *to, const struct id_map_view *from)
 {
         for (size_t i = 0; i < from->n; i++) {
                 uint32_t number;
                 size_t n;
-                const char *id = ids_at(from, (uint32_t)i, &n);
-                int r = ids_add(to, id, n, &number);
+                const char *id = id_map_at(from, (uint32_t)i, &n);
+                int r = id_map_add(to, id, n, &number);
 
                 if (r < 0)
                         return r;
@@ -91,7 +91,7 @@ static int adopt(struct ids *to, const struct ids_view *from)
         return 0;
 }
 
-int edges_adopt(struct edges *e, const struct ids_view *users, const struct ids_view *items)
+int edges_adopt(struct edges *e, const struct id_map_view *users, const struct id_map_view *items)
 {
         struct sparse *m = &e->matrix;
         uint64_t *start;

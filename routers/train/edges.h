@@ -38,6 +38,6 @@ struct edges {
 int edges_read(struct edges *e);
 
 /* Adds ids that no edge has, so that what is known only by its vector can be asked for and can come back.  0 or -ENOMEM. */
-int edges_adopt(struct edges *e, const struct ids_view *users, const struct ids_view *items);
+int edges_adopt(struct edges *e, const struct id_map_view *users, const struct id_map_view *items);
 void edges_finish(struct edges *e);
 #endif

@@ -25,7 +25,7 @@ struct task {
         double user_exponent, item_exponent, spectrum, alpha, ridge;
         long dim, seed, threads, rounds; /* rounds 0: the method's own */
         float *user, *item;
-        struct ids *user_names, *item_names; /* of imported vectors */
+        struct id_map *user_names, *item_names; /* of imported vectors */
         size_t dim_found;
 };
 
@@ -203,13 +203,13 @@ static int by_factors(struct task *t)
 
 /* ---- vectors from elsewhere ----------------------------------------------------------------------------------------------- */
 
-static int read_ids(const char *path, size_t wanted, struct ids **ret)
+static int read_ids(const char *path, size_t wanted, struct id_map **ret)
 {
         CLEANUP(fclose_p) FILE *f = fopen(path, "re");
         CLEANUP(free_p) char *line = NULL;
         size_t room = 0, number = 0;
         ssize_t n;
-        int r = ids_create(ret);
+        int r = id_map_create(ret);
 
         if (!f) {
                 (void)fprintf(stderr, "%s: cannot open: %s\n", path, ERRNO_TEXT(errno));
@@ -220,7 +220,7 @@ static int read_ids(const char *path, size_t wanted, struct ids **ret)
 
                 while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
                         n--;
-                r = ids_add(*ret, line, (size_t)n, &got);
+                r = id_map_add(*ret, line, (size_t)n, &got);
                 if (r == 0 && got != number)
                         r = -EEXIST;
                 number++;
@@ -235,7 +235,7 @@ static int read_ids(const char *path, size_t wanted, struct ids **ret)
         return r;
 }
 
-static int import_side(struct task *t, const char *matrix, const char *ids, float **v, struct ids **names)
+static int import_side(struct task *t, const char *matrix, const char *ids, float **v, struct id_map **names)
 {
         char why[256];
         size_t rows, cols;
@@ -258,7 +258,7 @@ static int import_side(struct task *t, const char *matrix, const char *ids, floa
 static int write_out(struct task *t)
 {
         bool imported = t->items != NULL;
-        struct ids *users = imported ? t->user_names : t->edges.graph.users, *items = imported ? t->item_names : t->edges.graph.items;
+        struct id_map *users = imported ? t->user_names : t->edges.graph.users, *items = imported ? t->item_names : t->edges.graph.items;
         struct vectors_side user = { .row = t->user }, item = { .row = t->item ? t->item : t->user };
         static const char *const methods[] = { "fastrp", "svd", "als" };
         char dim[32], seed[32], why[256];
@@ -268,8 +268,8 @@ static int write_out(struct task *t)
         int r;
 
         if (users)
-                user.names = ids_view(users);
-        item.names = ids_view(items);
+                user.names = id_map_view(users);
+        item.names = id_map_view(items);
         (void)snprintf(dim, sizeof dim, "%zu", t->dim_found);
         (void)snprintf(seed, sizeof seed, "%ld", t->seed);
         r = vectors_write(t->out, &user, &item, t->dim_found, meta, why, sizeof why);
@@ -324,8 +324,8 @@ int command_embed(int argc, char **argv)
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "embed: out of memory\n");
         edges_finish(&t.edges);
-        ids_destroy(t.user_names);
-        ids_destroy(t.item_names);
+        id_map_destroy(t.user_names);
+        id_map_destroy(t.item_names);
         free(t.user);
         free(t.item);
         return r < 0;

@@ -12,16 +12,16 @@
 #include "encoder.h"
 #include "metrics.h"
 #include "progress.h"
-#include "rows.h"
+#include "jsonl.h"
 
 #define WORST 10
 
 struct task {
-        struct rows_source in;
+        struct jsonl_source in;
         const char *model, *encoder, *unknown, *predictions, *id;
         double threshold; /* below 0: the model's */
         bool json;
-        struct rows rows;
+        struct jsonl_rows rows;
         struct decision *list;
         struct classifier *classifier;
         struct encoder *opened;
@@ -34,7 +34,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
                       "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
         ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
-        ROWS_ARGUMENT_WHERE(struct task, in),
+        JSONL_ARGUMENT_WHERE(struct task, in),
         ARGUMENT_TEXT(struct task, unknown, "unknown", "LABEL", 0, NULL,
                       "lines of this label belong to no category and should come out below the threshold"),
         ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
@@ -44,7 +44,7 @@ static const struct argument table[] = {
                         "writes id, label, category and confidence of each line, tab-separated; tabs and lines' ends in "
                         "them as \\t, \\n"),
         ARGUMENT_TEXT(struct task, id, "id", "FIELD", 0, "id", "the id of a line"),
-        ROWS_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
+        JSONL_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
         ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the tables"),
         ARGUMENT_END,
 };
@@ -83,7 +83,7 @@ static int decide_all(struct task *t)
                 return -ENOMEM;
         r = match_labels(t, index);
         for (size_t i = 0; r == 0 && i < t->rows.n; i++) {
-                const struct row *row = &t->rows.list[i];
+                const struct jsonl_row *row = &t->rows.list[i];
                 bool unknown = index[row->label] == SIZE_MAX;
                 struct verdict v;
 
@@ -108,7 +108,7 @@ static int write_predictions(const struct task *t)
                         const char *cell[] = { t->rows.list[i].id, t->rows.labels[t->rows.list[i].label], p->labels[t->list[i].said] };
 
                         for (size_t k = 0; k < LENGTH_OF(cell); k++) {
-                                rows_put(f, cell[k]);
+                                jsonl_put(f, cell[k]);
                                 (void)fputc('\t', f);
                         }
                         (void)fprintf(f, "%.4f\n", t->list[i].confidence);
@@ -199,7 +199,7 @@ static int evaluate(struct task *t)
         if (r < 0)
                 return r;
         threshold = t->threshold >= 0 ? t->threshold : classifier_parts(t->classifier)->threshold;
-        r = rows_read(&t->in, &t->rows);
+        r = jsonl_read(&t->in, &t->rows);
         if (r == 0)
                 r = decide_all(t);
         if (r == 0)
@@ -233,7 +233,7 @@ int command_eval(int argc, char **argv)
         r = evaluate(&t);
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "eval: out of memory\n");
-        rows_finish(&t.rows);
+        jsonl_finish(&t.rows);
         free(t.list);
         classifier_destroy(t.classifier);
         encoder_destroy(t.opened);

@@ -18,13 +18,13 @@ static const char *const method_names[METHODS] = { "local", "local, combined the
 static const char *const method_keys[METHODS] = { "local", "local_other", "global", "joined" };
 
 struct task {
-        struct lessons_source source;
+        struct training_set_source source;
         const char *model, *encoder_folder, *predictions;
         bool json;
         struct encoder *encoder;
         struct gates *gates;
-        struct lessons lessons;
-        size_t *column;    /* of the model's experts: which of the lessons' */
+        struct training_set set;
+        size_t *column;    /* of the model's experts: which of the set's */
         float *sentences;  /* of tasks, length one */
         double sum[METHODS], n[METHODS], random, oracle, prompts;
         double *own, *own_n; /* [experts]: of each alone */
@@ -35,7 +35,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train instruct"),
         ARGUMENT_TEXT(struct task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
                       "the one that it was trained with"),
-        LESSONS_ARGUMENTS(struct task, source, PM_REQUIRED, ": what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the "
+        TRAINING_SET_ARGUMENTS(struct task, source, PM_REQUIRED, ": what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the "
                                                             "prompt's own vector stands for the sentence's"),
         ARGUMENT_OUTPUT(struct task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
                         "id, task, cosine of the nearest instruction, and the experts chosen from near, from afar and by "
@@ -53,7 +53,7 @@ static const struct arguments arguments = {
 static int match(struct task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
-        const struct lessons *l = &t->lessons;
+        const struct training_set *l = &t->set;
 
         t->column = calloc(p->experts, sizeof *t->column);
         t->own = calloc(2 * p->experts, sizeof *t->own);
@@ -74,7 +74,7 @@ static int match(struct task *t)
                 t->column[k] = c;
         }
         for (size_t i = 0; i < l->rows.n_labels; i++)
-                if (l->task_instructions[i] && lessons_encode(t->encoder, l->task_instructions[i], t->sentences + i * l->dim) == 0)
+                if (l->task_instructions[i] && training_set_encode(t->encoder, l->task_instructions[i], t->sentences + i * l->dim) == 0)
                         (void)dot_normalise(t->sentences + i * l->dim, l->dim);
         return 0;
 }
@@ -95,7 +95,7 @@ static void count(struct task *t, size_t i, const size_t *chosen)
         double sum = 0, n = 0, most = 0;
 
         for (enum method m = 0; m < METHODS; m++) {
-                float y = lessons_outcome(&t->lessons, i, t->column[chosen[m]]);
+                float y = training_set_outcome(&t->set, i, t->column[chosen[m]]);
 
                 if (!isnan(y)) {
                         t->sum[m] += (double)y;
@@ -103,7 +103,7 @@ static void count(struct task *t, size_t i, const size_t *chosen)
                 }
         }
         for (size_t k = 0; k < p->experts; k++) {
-                float y = lessons_outcome(&t->lessons, i, t->column[k]);
+                float y = training_set_outcome(&t->set, i, t->column[k]);
 
                 if (!isnan(y)) {
                         t->own[k] += (double)y;
@@ -122,13 +122,13 @@ static void count(struct task *t, size_t i, const size_t *chosen)
 
 static void put_prediction(const struct task *t, size_t i, double near, const size_t *chosen)
 {
-        rows_put(t->out, t->lessons.rows.list[i].id);
+        jsonl_put(t->out, t->set.rows.list[i].id);
         (void)fputc('\t', t->out);
-        rows_put(t->out, t->lessons.rows.labels[t->lessons.task[i]]);
+        jsonl_put(t->out, t->set.rows.labels[t->set.task[i]]);
         (void)fprintf(t->out, "\t%.4f", near);
         for (enum method m = 0; m < METHODS; m++) {
                 (void)fputc('\t', t->out);
-                rows_put(t->out, gates_parts(t->gates)->names[chosen[m]]);
+                jsonl_put(t->out, gates_parts(t->gates)->names[chosen[m]]);
         }
         (void)fputc('\n', t->out);
 }
@@ -136,8 +136,8 @@ static void put_prediction(const struct task *t, size_t i, double near, const si
 static int score_all(struct task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
-        const struct lessons *l = &t->lessons;
-        CLEANUP(free_p) float *scratch = calloc((size_t)LESSONS_PARTS_MAX * l->dim, sizeof *scratch);
+        const struct training_set *l = &t->set;
+        CLEANUP(free_p) float *scratch = calloc((size_t)TRAINING_SET_PARTS_MAX * l->dim, sizeof *scratch);
         CLEANUP(free_p) float *scores = calloc(4 * p->experts, sizeof *scores);
         float *local = scores, *other = scores + p->experts, *global = scores + 2 * p->experts, *none = scores + 3 * p->experts;
 
@@ -199,7 +199,7 @@ static int print(const struct task *t)
         size_t best = best_alone(t, &single);
 
         if (t->prompts <= 0) {
-                (void)fprintf(stderr, "eval instruct: %s has no outcome for any of the %zu prompts\n", t->source.outcomes, t->lessons.rows.n);
+                (void)fprintf(stderr, "eval instruct: %s has no outcome for any of the %zu prompts\n", t->source.outcomes, t->set.rows.n);
                 return -ENODATA;
         }
         if (t->json) {
@@ -225,7 +225,7 @@ static int run(struct task *t)
 
         if (r == 0) {
                 t->source.window = gates_parts(t->gates)->window;
-                r = lessons_read(&t->source, t->encoder, &t->lessons);
+                r = training_set_read(&t->source, t->encoder, &t->set);
         }
         if (r == 0)
                 r = match(t);
@@ -251,14 +251,14 @@ int command_eval_instruct(int argc, char **argv)
 
         if (r)
                 return r - 1;
-        r = lessons_missing(arguments.command, &t.source);
+        r = training_set_missing(arguments.command, &t.source);
         if (r)
                 return r;
         r = run(&t);
         free(t.column);
         free(t.sentences);
         free(t.own);
-        lessons_finish(&t.lessons);
+        training_set_finish(&t.set);
         gates_destroy(t.gates);
         encoder_destroy(t.encoder);
         return r < 0;

@@ -16,7 +16,7 @@
 #include "noise.h"
 #include "parallel.h"
 #include "retrieve.h"
-#include "tune.h"
+#include "interests_options.h"
 
 /* Settings beside the catalogue's own, which come first. */
 struct sets {
@@ -51,7 +51,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct task, test, "test", "SPLIT", 0, NULL, "the edges that are to be found again; with a file "
                       "without splits, all of it"),
         EDGES_ARGUMENTS(struct task, edges, PM_REQUIRED),
-        ARGUMENT_TAKEN(struct task, sets, "set", "KEY=VALUE", take_set, TUNE_HELP),
+        ARGUMENT_TAKEN(struct task, sets, "set", "KEY=VALUE", take_set, INTERESTS_OPTIONS_HELP),
         ARGUMENT_FLAG(struct task, exact, "exact", "every search looks at all vectors"),
         ARGUMENT_MANY(struct task, sample, "sample", NULL, 1, "so many users, chosen by --seed (all)"),
         ARGUMENT_TEXT(struct task, only, "only", "METHOD,...", 0, NULL,
@@ -70,16 +70,16 @@ static const struct arguments arguments = { .command = "eval interests", .table 
 /* ---- who is asked for what ---------------------------------------------------------------------------------------------------- */
 
 /* The catalogue's numbers of the graph's ids. */
-static uint32_t *translate(const struct ids *from, const struct ids_view *to)
+static uint32_t *translate(const struct id_map *from, const struct id_map_view *to)
 {
-        struct ids_view ids = ids_view(from);
+        struct id_map_view ids = id_map_view(from);
         uint32_t *number = malloc((ids.n + 1) * sizeof *number);
 
         for (size_t i = 0; number && i < ids.n; i++) {
                 size_t n;
-                const char *id = ids_at(&ids, (uint32_t)i, &n);
+                const char *id = id_map_at(&ids, (uint32_t)i, &n);
 
-                number[i] = ids_find(to, id, n);
+                number[i] = id_map_find(to, id, n);
         }
         return number;
 }
@@ -113,7 +113,7 @@ static int choose_users(struct task *t, const struct catalogue *c, const struct 
                 list[n++] = (struct retrieve_case){ user[u], wanted + at, (size_t)(held->start[u + 1] - held->start[u]) };
                 for (uint64_t i = held->start[u]; i < held->start[u + 1]; i++) {
                         *ret_new += !contains(known, history, item[held->col[i]]);
-                        wanted[at++] = item[held->col[i]]; /* IDS_NONE cannot be found, and counts all the same */
+                        wanted[at++] = item[held->col[i]]; /* ID_MAP_NONE cannot be found, and counts all the same */
                 }
         }
         for (size_t i = 0; t->sample > 0 && i < MIN(n, (size_t)t->sample); i++) { /* the first ones of a shuffled list */
@@ -243,7 +243,7 @@ static int evaluate(struct task *t)
         }
         t->settings = c->settings;
         for (size_t i = 0; r == 0 && i < t->sets.n; i++)
-                r = tune_set(&t->settings, t->sets.list[i]);
+                r = interests_options_set(&t->settings, t->sets.list[i]);
         if (t->exact)
                 t->settings.budget = 0;
         t->edges.use = t->test;

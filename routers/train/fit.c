@@ -61,7 +61,7 @@ static void work_finish(struct work *w)
         free(w->weight);
 }
 
-static int add_features(struct work *w, const struct row *row, const struct fit_settings *s, struct ngrams *f)
+static int add_features(struct work *w, const struct jsonl_row *row, const struct fit_settings *s, struct ngrams *f)
 {
         struct feature_node *x = NULL;
         size_t n = 0;
@@ -124,7 +124,7 @@ static void weigh(struct work *w)
         }
 }
 
-static int gather(struct work *w, const struct rows *rows, const bool *use, const struct fit_settings *s)
+static int gather(struct work *w, const struct jsonl_rows *rows, const bool *use, const struct fit_settings *s)
 {
         CLEANUP(free_p) struct ngrams *f = malloc(sizeof *f);
 
@@ -214,7 +214,7 @@ static int keep_dense(const struct work *w, const struct solved *m, const int *o
         return 0;
 }
 
-static int keep(const struct work *w, const struct solved *m, const struct rows *rows, const struct fit_settings *s,
+static int keep(const struct work *w, const struct solved *m, const struct jsonl_rows *rows, const struct fit_settings *s,
                 struct fitted *ret)
 {
         size_t columns = classifier_columns(rows->n_labels);
@@ -253,7 +253,7 @@ static int keep(const struct work *w, const struct solved *m, const struct rows 
         return w->dim ? classifier_attach(ret->classifier, s->encoder, why, sizeof why) : 0;
 }
 
-static int solve_svm(const struct work *w, const struct rows *rows, const struct fit_settings *s, struct solved *ret)
+static int solve_svm(const struct work *w, const struct jsonl_rows *rows, const struct fit_settings *s, struct solved *ret)
 {
         const struct problem problem = { .l = (int)w->n, .n = (int)(w->n_buckets + w->dim) + 1, .y = w->y, .x = w->x, .bias = 1 };
         const struct parameter how = { .solver_type = L2R_L2LOSS_SVC_DUAL, .C = s->cost, .eps = s->tolerance, .p = .1 };
@@ -272,7 +272,7 @@ static int solve_svm(const struct work *w, const struct rows *rows, const struct
         return 0;
 }
 
-static int solve(const struct work *w, const struct rows *rows, const struct fit_settings *s, struct fitted *ret)
+static int solve(const struct work *w, const struct jsonl_rows *rows, const struct fit_settings *s, struct fitted *ret)
 {
         const struct softmax_settings how = { .cost = s->cost, .rounds = ROUNDS, .seed = s->seed, .fade = FADE };
         struct solved m = { .softmax = { .features = w->n_buckets + w->dim + 1, .categories = rows->n_labels } };
@@ -286,7 +286,7 @@ static int solve(const struct work *w, const struct rows *rows, const struct fit
         return r;
 }
 
-int fit(const struct rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret)
+int fit(const struct jsonl_rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret)
 {
         struct fitted made = { 0 };
         struct work w = { 0 };

@@ -9,7 +9,7 @@
 
 #include "classifier.h"
 #include "encoder.h"
-#include "rows.h"
+#include "jsonl.h"
 
 struct fit_settings {
         unsigned bits;     /* 2^bits buckets */
@@ -36,7 +36,7 @@ struct fitted {
  * message on stderr.  Takes 16 bytes a feature and row: about 20 kB for a prompt of 1,000 characters;
  * a softmax 4 bytes a bucket and category besides.
  */
-int fit(const struct rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret);
+int fit(const struct jsonl_rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret);
 void fitted_finish(struct fitted *f);
 
 /* Puts calibration and threshold into a fitted classifier; encoder: the one of its settings. */

@@ -57,12 +57,12 @@ static bool used(const bool *use, size_t i)
 }
 
 /* Mean outcome of the experts that are known by outcomes; NAN: none has run it. */
-static float mean_outcome(const struct lessons *l, size_t i)
+static float mean_outcome(const struct training_set *l, size_t i)
 {
         double sum = 0, n = 0;
 
         for (size_t k = 0; k < l->n_experts; k++) {
-                float y = lessons_outcome(l, i, k);
+                float y = training_set_outcome(l, i, k);
 
                 if (l->experts[k].by_outcomes && !isnan(y)) {
                         sum += (double)y;
@@ -72,14 +72,14 @@ static float mean_outcome(const struct lessons *l, size_t i)
         return n > 0 ? (float)(sum / n) : NAN;
 }
 
-static size_t parts_of(const struct lessons *l, size_t i)
+static size_t parts_of(const struct training_set *l, size_t i)
 {
         return l->first[i + 1] - l->first[i];
 }
 
 /* ---- what is frozen ------------------------------------------------------------------------------------------------------- */
 
-static void fit_centre(const struct lessons *l, const bool *use, float *centre)
+static void fit_centre(const struct training_set *l, const bool *use, float *centre)
 {
         CLEANUP(free_p) double *sum = calloc(l->dim, sizeof *sum);
         double n = 0;
@@ -93,7 +93,7 @@ static void fit_centre(const struct lessons *l, const bool *use, float *centre)
 }
 
 /* Parts drawn without regard to whose they are, in their order. */
-static size_t draw_background(const struct lessons *l, const bool *use, unsigned seed, float *background)
+static size_t draw_background(const struct training_set *l, const bool *use, unsigned seed, float *background)
 {
         size_t n = 0, left = 0, wanted;
 
@@ -113,7 +113,7 @@ static int run_fit(struct design *d, const struct gating_settings *s, float *v)
                                               .offset = d->offset, .l2 = s->l2, .threads = s->threads }, v);
 }
 
-static int fit_reference(const struct lessons *l, const bool *use, const struct gating_settings *s, const float *centre, float *reference)
+static int fit_reference(const struct training_set *l, const bool *use, const struct gating_settings *s, const float *centre, float *reference)
 {
         struct design d = { .dim = l->dim };
         int r = design_grow(&d, l->first[l->n]);
@@ -135,13 +135,13 @@ static int fit_reference(const struct lessons *l, const bool *use, const struct 
 
 /* ---- one expert ----------------------------------------------------------------------------------------------------------- */
 
-static int fit_by_outcomes(const struct lessons *l, const bool *use, const struct gating_settings *s, const struct gates_parts *p, size_t k, float *v)
+static int fit_by_outcomes(const struct training_set *l, const bool *use, const struct gating_settings *s, const struct gates_parts *p, size_t k, float *v)
 {
         struct design d = { .dim = l->dim };
         int r = design_grow(&d, l->first[l->n]);
 
         for (size_t i = 0; r == 0 && i < l->rows.n; i++) {
-                float y = lessons_outcome(l, i, k);
+                float y = training_set_outcome(l, i, k);
 
                 for (size_t q = l->first[i]; used(use, i) && !isnan(y) && q < l->first[i + 1]; q++)
                         design_add(&d, l->parts + q * l->dim, p->centre, p->reference, 1 / (float)parts_of(l, i), y);
@@ -153,7 +153,7 @@ static int fit_by_outcomes(const struct lessons *l, const bool *use, const struc
 }
 
 /* Its examples against the background, which weighs as much; one that has only a sentence has that for an example. */
-static int fit_by_examples(const struct lessons *l, const struct gating_settings *s, const struct gates_parts *p, size_t k, float *v)
+static int fit_by_examples(const struct training_set *l, const struct gating_settings *s, const struct gates_parts *p, size_t k, float *v)
 {
         struct design d = { .dim = l->dim };
         CLEANUP(free_p) float *sentence = calloc(l->dim, sizeof *sentence);
@@ -165,7 +165,7 @@ static int fit_by_examples(const struct lessons *l, const struct gating_settings
                         design_add(&d, l->parts + q * l->dim, p->centre, NULL, 1 / (float)parts_of(l, i), 1);
                         weight += 1 / (double)parts_of(l, i);
                 }
-        if (r == 0 && d.n == 0 && l->experts[k].instruction && lessons_encode(l->encoder, l->experts[k].instruction, sentence) == 0) {
+        if (r == 0 && d.n == 0 && l->experts[k].instruction && training_set_encode(l->encoder, l->experts[k].instruction, sentence) == 0) {
                 design_add(&d, sentence, p->centre, NULL, 1, 1);
                 weight = 1;
         }
@@ -192,7 +192,7 @@ static size_t instruction_index(struct gating *g, const char *text)
 }
 
 /* By how much it did better at each task than what is expected there; index[task] is the model's instruction. */
-static void strengths_by_outcomes(const struct lessons *l, const bool *use, const struct gating_settings *s, const struct gates_parts *p,
+static void strengths_by_outcomes(const struct training_set *l, const bool *use, const struct gating_settings *s, const struct gates_parts *p,
                                   const size_t *index, size_t k, float *strength)
 {
         size_t tasks = l->rows.n_labels;
@@ -200,7 +200,7 @@ static void strengths_by_outcomes(const struct lessons *l, const bool *use, cons
         double *n = sum ? sum + tasks + 1 : NULL;
 
         for (size_t i = 0; sum && i < l->rows.n; i++) {
-                float y = lessons_outcome(l, i, k);
+                float y = training_set_outcome(l, i, k);
                 size_t t = l->task[i], j = index[t];
 
                 if (!used(use, i) || isnan(y) || j == SIZE_MAX)
@@ -216,7 +216,7 @@ static void strengths_by_outcomes(const struct lessons *l, const bool *use, cons
 }
 
 /* The mean outcome of each task that has not got one; of tasks that none of the old experts ran it is their mean of all. */
-static void fill_expected(const struct lessons *l, const bool *use, const struct gates *old, struct gating *g, const size_t *index)
+static void fill_expected(const struct training_set *l, const bool *use, const struct gates *old, struct gating *g, const size_t *index)
 {
         double all = 0, n = 0;
 
@@ -260,8 +260,8 @@ int gating_open(const char *encoder_folder, const char *model, struct encoder **
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------ */
 
-/* Room for the old model's and the lessons' experts and instructions, the old model's copied. */
-static int begin(const struct lessons *l, const struct gates *old, struct gating *g)
+/* Room for the old model's and the training set's experts and instructions, the old model's copied. */
+static int begin(const struct training_set *l, const struct gates *old, struct gating *g)
 {
         const struct gates_parts *o = old ? gates_parts(old) : NULL;
         size_t experts = l->n_experts + (o ? o->experts : 0), dim = l->dim;
@@ -306,7 +306,7 @@ static int begin(const struct lessons *l, const struct gates *old, struct gating
 }
 
 /* Which of the model's instructions each task's is (and each expert's own, behind them); SIZE_MAX: it has none. */
-static int place_instructions(const struct lessons *l, const bool *use, struct gating *g, size_t *index)
+static int place_instructions(const struct training_set *l, const bool *use, struct gating *g, size_t *index)
 {
         size_t tasks = l->rows.n_labels;
 
@@ -324,7 +324,7 @@ static int place_instructions(const struct lessons *l, const bool *use, struct g
                         continue;
                 index[t] = instruction_index(g, text);
                 if (index[t] == before)
-                        r = strlen(text) > GATES_INSTRUCTION_BYTES ? -E2BIG : lessons_encode(l->encoder, text, g->vectors + before * l->dim);
+                        r = strlen(text) > GATES_INSTRUCTION_BYTES ? -E2BIG : training_set_encode(l->encoder, text, g->vectors + before * l->dim);
                 if (r < 0 || g->parts.instructions > GATES_INSTRUCTIONS_MAX) {
                         (void)fprintf(stderr, "instruction '%.60s...' of %s '%s': %s\n", text, t < tasks ? "task" : "expert",
                                       t < tasks ? l->rows.labels[t] : l->experts[t - tasks].name,
@@ -337,7 +337,7 @@ static int place_instructions(const struct lessons *l, const bool *use, struct g
         return 0;
 }
 
-static void place_strengths(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *g,
+static void place_strengths(const struct training_set *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *g,
                             const size_t *index)
 {
         const struct gates_parts *o = old ? gates_parts(old) : NULL;
@@ -358,13 +358,13 @@ static void place_strengths(const struct lessons *l, const bool *use, const stru
 }
 
 /* By how much each did better than all together on the prompts that it ran; those that are known by examples, and those that are added, as all. */
-static void fit_means(const struct lessons *l, const bool *use, const struct gating_settings *s, float *means)
+static void fit_means(const struct training_set *l, const bool *use, const struct gating_settings *s, float *means)
 {
         for (size_t k = 0; k < l->n_experts; k++) {
                 double sum = 0, n = 0;
 
                 for (size_t i = 0; l->experts[k].by_outcomes && i < l->rows.n; i++) {
-                        float y = lessons_outcome(l, i, k), all = mean_outcome(l, i);
+                        float y = training_set_outcome(l, i, k), all = mean_outcome(l, i);
 
                         if (!used(use, i) || isnan(y) || isnan(all))
                                 continue;
@@ -375,7 +375,7 @@ static void fit_means(const struct lessons *l, const bool *use, const struct gat
         }
 }
 
-static int fit_gates(const struct lessons *l, const bool *use, size_t first, const struct gating_settings *s, struct gating *g)
+static int fit_gates(const struct training_set *l, const bool *use, size_t first, const struct gating_settings *s, struct gating *g)
 {
         CLEANUP(free_p) float *v = calloc(l->dim + 1, sizeof *v);
         int r = v ? 0 : -ENOMEM;
@@ -390,7 +390,7 @@ static int fit_gates(const struct lessons *l, const bool *use, size_t first, con
         return r;
 }
 
-int gating_fit(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret)
+int gating_fit(const struct training_set *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret)
 {
         struct gating g = { .held_in = NAN, .held_out = NAN, .single_in = NAN, .single_out = NAN };
         CLEANUP(free_p) size_t *index = calloc(l->rows.n_labels + l->n_experts + 1, sizeof *index);
@@ -444,7 +444,7 @@ void gating_finish(struct gating *g)
         free(TAKE(g->means));
 }
 
-void gating_score(const struct gates *g, const struct lessons *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
+void gating_score(const struct gates *g, const struct training_set *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
                   double *ret_near)
 {
         size_t n = parts_of(l, i);

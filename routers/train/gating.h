@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * gating.h - from lessons to an instruct model: gates, instructions and their strengths, and the two weights that join them.
+ * gating.h - from a training set to an instruct model: gates, instructions and their strengths, and the two weights that join them.
  */
 #ifndef PM_GATING_H
 #define PM_GATING_H
@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "gates.h"
-#include "lessons.h"
+#include "training_set.h"
 
 struct gating_settings {
         double l2;         /* of a gate, see gates_fit.h */
@@ -19,7 +19,7 @@ struct gating_settings {
         unsigned seed, threads;
 };
 
-/* A model with all that its parts point to; names and texts are the lessons' and the old model's, which must outlive it. */
+/* A model with all that its parts point to; names and texts are the training set's and the old model's, which must outlive it. */
 struct gating {
         struct gates_parts parts;
         const char **names, **texts;
@@ -33,16 +33,16 @@ int gating_open(const char *encoder_folder, const char *model, struct encoder **
 
 /*
  * Of the prompts i with use[i] (NULL: all).  `old` (NULL: none): all of it is kept as it is, what is
- * frozen comes from it, and the lessons' experts come behind.  0, or -errno after a message on stderr.
+ * frozen comes from it, and the training set's experts come behind.  0, or -errno after a message on stderr.
  */
-int gating_fit(const struct lessons *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret);
+int gating_fit(const struct training_set *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *ret);
 void gating_finish(struct gating *g);
 
 /* Sets the parts' gamma, beta and threshold where the settings leave them open, delta and sure. */
-int gating_tune(const struct lessons *l, const struct gating_settings *s, struct gating *g);
+int gating_tune(const struct training_set *l, const struct gating_settings *s, struct gating *g);
 
-/* Scores of all experts for a prompt of the lessons: from near, and from afar by a sentence's vector (NULL: the prompt's own).  *ret_near: cosine of
- * the nearest instruction; scratch: [LESSONS_PARTS_MAX][dim]. */
-void gating_score(const struct gates *g, const struct lessons *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
+/* Scores of all experts for a prompt of the training set: from near, and from afar by a sentence's vector (NULL: the prompt's own).  *ret_near: cosine of
+ * the nearest instruction; scratch: [TRAINING_SET_PARTS_MAX][dim]. */
+void gating_score(const struct gates *g, const struct training_set *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
                   double *ret_near);
 #endif

@@ -125,11 +125,11 @@ static void try(const struct seen *a, const struct seen *b, struct joint j, stru
 }
 
 /* Fits on the prompts of use[] and scores the others, but for examples. */
-static int look(const struct lessons *l, const struct gating_settings *settings, const bool *use, const float *sentences, struct seen *s)
+static int look(const struct training_set *l, const struct gating_settings *settings, const bool *use, const float *sentences, struct seen *s)
 {
         struct gating g = { 0 };
         struct gates *gates = NULL;
-        CLEANUP(free_p) float *scratch = calloc((size_t)LESSONS_PARTS_MAX * l->dim, sizeof *scratch);
+        CLEANUP(free_p) float *scratch = calloc((size_t)TRAINING_SET_PARTS_MAX * l->dim, sizeof *scratch);
         int r = gating_fit(l, use, NULL, settings, &g);
 
         if (r < 0)
@@ -144,7 +144,7 @@ static int look(const struct lessons *l, const struct gating_settings *settings,
                         continue;
                 gating_score(gates, l, i, l->task_instructions[l->task[i]] ? sentence : NULL, scratch, s->local + at, s->global + at, &s->near[s->n]);
                 for (size_t k = 0; k < s->experts; k++)
-                        s->outcome[at + k] = lessons_outcome(l, i, k);
+                        s->outcome[at + k] = training_set_outcome(l, i, k);
                 memcpy(s->mean + at, g.means, s->experts * sizeof *s->mean);
                 s->n++;
         }
@@ -154,7 +154,7 @@ static int look(const struct lessons *l, const struct gating_settings *settings,
         return r;
 }
 
-static int measure(const struct lessons *l, const struct gating_settings *s, const float *sentences, struct seen *in, struct seen *out)
+static int measure(const struct training_set *l, const struct gating_settings *s, const float *sentences, struct seen *in, struct seen *out)
 {
         CLEANUP(free_p) bool *use = calloc(l->n + 1, sizeof *use);
         size_t groups = MIN(l->rows.n_labels, (size_t)GROUPS_MAX);
@@ -163,7 +163,7 @@ static int measure(const struct lessons *l, const struct gating_settings *s, con
         for (unsigned part = 0; r == 0 && part < PARTS; part++) {
                 progress_show("tuning", part, PARTS + groups);
                 for (size_t i = 0; i < l->n; i++)
-                        use[i] = i >= l->rows.n || rows_part(&l->rows.list[i], s->seed, PARTS) != part;
+                        use[i] = i >= l->rows.n || jsonl_part(&l->rows.list[i], s->seed, PARTS) != part;
                 r = look(l, s, use, sentences, in);
         }
         for (size_t group = 0; r == 0 && groups > 1 && group < groups; group++) {
@@ -255,7 +255,7 @@ static void choose(const struct gating_settings *s, const struct seen *in, const
         g->single_out = quality(out, single);
 }
 
-int gating_tune(const struct lessons *l, const struct gating_settings *s, struct gating *g)
+int gating_tune(const struct training_set *l, const struct gating_settings *s, struct gating *g)
 {
         CLEANUP(free_p) float *sentences = calloc((l->rows.n_labels + 1) * l->dim, sizeof *sentences);
         struct seen in = { 0 }, out = { 0 };
@@ -267,7 +267,7 @@ int gating_tune(const struct lessons *l, const struct gating_settings *s, struct
         if (r == 0)
                 r = seen_init(&out, l->rows.n, l->n_experts);
         for (size_t t = 0; r == 0 && t < l->rows.n_labels; t++)
-                if (l->task_instructions[t] && lessons_encode(l->encoder, l->task_instructions[t], sentences + t * l->dim) == 0)
+                if (l->task_instructions[t] && training_set_encode(l->encoder, l->task_instructions[t], sentences + t * l->dim) == 0)
                         (void)dot_normalise(sentences + t * l->dim, l->dim);
         if (r == 0)
                 r = measure(l, s, sentences, &in, &out);

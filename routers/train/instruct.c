@@ -15,14 +15,14 @@
 #include "parallel.h"
 
 struct task {
-        struct lessons_source source;
+        struct training_set_source source;
         struct gating_settings settings;
         struct instructions_ask ask;
         const char *encoder_folder, *add, *out;
         int combine;  /* COMBINE_NONE: not given */
         struct encoder *encoder;
         struct gates *old;
-        struct lessons lessons;
+        struct training_set set;
         struct gating gating;
 };
 
@@ -33,7 +33,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct task, source.experts, "experts", "FILE", 0, NULL,
                       "{\"expert\": NAME, \"instruction\": SENTENCE, \"examples\": [PROMPT, ...]}; one of both is enough"),
         ARGUMENT_HEADING("\nExperts that are known by how they did on prompts of several tasks:"),
-        LESSONS_ARGUMENTS(struct task, source, 0, ""),
+        TRAINING_SET_ARGUMENTS(struct task, source, 0, ""),
         ARGUMENT_HEADING(""),
         ARGUMENT_TEXT(struct task, ask.url, "ask", "URL", 0, NULL, "an OpenAI-compatible server "
                       "(http://127.0.0.1:8080/v1), asked for the sentences that are missing, from three prompts each; "
@@ -85,7 +85,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
                 (void)fprintf(stderr, "instruct: --experts or --outcomes must say what the experts are like\n");
                 return 3;
         }
-        if (lessons_missing("instruct", &t->source))
+        if (training_set_missing("instruct", &t->source))
                 return 3;
         if (t->add && (t->combine != COMBINE_NONE || t->source.window || !isnan(t->settings.sharpness))) {
                 (void)fprintf(stderr, "instruct: --combine, --window and --sharpness are the model's: with --add they stay as they are\n");
@@ -104,19 +104,19 @@ static int read_arguments(struct task *t, int argc, char **argv)
 
 static int check_names(const struct task *t)
 {
-        for (size_t k = 0; t->old && k < t->lessons.n_experts; k++)
+        for (size_t k = 0; t->old && k < t->set.n_experts; k++)
                 for (size_t i = 0; i < gates_parts(t->old)->experts; i++)
-                        if (strcmp(gates_parts(t->old)->names[i], t->lessons.experts[k].name) == 0) {
-                                (void)fprintf(stderr, "model '%s' has an expert '%s' already\n", t->add, t->lessons.experts[k].name);
+                        if (strcmp(gates_parts(t->old)->names[i], t->set.experts[k].name) == 0) {
+                                (void)fprintf(stderr, "model '%s' has an expert '%s' already\n", t->add, t->set.experts[k].name);
                                 return -EEXIST;
                         }
-        if (t->lessons.n_experts + (t->old ? gates_parts(t->old)->experts : 0) <= GATES_EXPERTS_MAX)
+        if (t->set.n_experts + (t->old ? gates_parts(t->old)->experts : 0) <= GATES_EXPERTS_MAX)
                 return 0;
-        (void)fprintf(stderr, "%zu experts are too many, at most %d are possible\n", t->lessons.n_experts, GATES_EXPERTS_MAX);
+        (void)fprintf(stderr, "%zu experts are too many, at most %d are possible\n", t->set.n_experts, GATES_EXPERTS_MAX);
         return -E2BIG;
 }
 
-static void warn_missing(const struct lessons *l)
+static void warn_missing(const struct training_set *l)
 {
         for (size_t i = 0; i < l->rows.n_labels; i++)
                 if (!l->task_instructions[i])
@@ -159,7 +159,7 @@ static int save(struct task *t)
 
         encoder_digest(t->encoder, hex);
         p->encoder = hex;
-        lessons_digest(&t->lessons, data);
+        training_set_digest(&t->set, data);
         if (!isnan(t->gating.held_in))
                 (void)snprintf(in, sizeof in, "%.4f", t->gating.held_in);
         if (!isnan(t->gating.held_out))
@@ -172,7 +172,7 @@ static int save(struct task *t)
                 return r;
         }
         (void)printf("%s: %zu experts, %zu instructions, %zu prompts of %zu tasks; gamma %g, beta %g, threshold %g, delta %g, sure from %g\n", t->out,
-                     p->experts, p->instructions, t->lessons.n, t->lessons.rows.n_labels, p->gamma, p->beta, p->threshold, p->delta, p->sure);
+                     p->experts, p->instructions, t->set.n, t->set.rows.n_labels, p->gamma, p->beta, p->threshold, p->delta, p->sure);
         print_held(t);
         return 0;
 }
@@ -184,17 +184,17 @@ static int run(struct task *t)
         if (r == 0 && t->old)
                 t->source.window = gates_parts(t->old)->window;
         if (r == 0)
-                r = lessons_read(&t->source, t->encoder, &t->lessons);
+                r = training_set_read(&t->source, t->encoder, &t->set);
         if (r == 0)
                 r = check_names(t);
         if (r == 0 && t->ask.url)
-                r = instructions_ask(&t->ask, &t->lessons);
+                r = instructions_ask(&t->ask, &t->set);
         if (r < 0)
                 return r;
-        warn_missing(&t->lessons);
-        r = gating_fit(&t->lessons, NULL, t->old, &t->settings, &t->gating);
+        warn_missing(&t->set);
+        r = gating_fit(&t->set, NULL, t->old, &t->settings, &t->gating);
         if (r == 0 && !t->old && t->source.outcomes)
-                r = gating_tune(&t->lessons, &t->settings, &t->gating);
+                r = gating_tune(&t->set, &t->settings, &t->gating);
         return r < 0 ? r : save(t);
 }
 
@@ -208,7 +208,7 @@ int command_instruct(int argc, char **argv)
                 return r - 1;
         r = run(&t);
         gating_finish(&t.gating);
-        lessons_finish(&t.lessons);
+        training_set_finish(&t.set);
         gates_destroy(t.old);
         encoder_destroy(t.encoder);
         return r < 0;

@@ -87,7 +87,7 @@ static int ask_once(const struct instructions_ask *a, const char *body, char sen
 }
 
 /* Of the prompts i that belong(): those whose text comes first by a hash, so that the same are drawn each time. */
-static size_t draw(const struct lessons *l, size_t task, size_t expert, struct instruction_prompt *ret)
+static size_t draw(const struct training_set *l, size_t task, size_t expert, struct instruction_prompt *ret)
 {
         uint64_t key[SAMPLES];
         size_t n = 0;
@@ -99,7 +99,7 @@ static size_t draw(const struct lessons *l, size_t task, size_t expert, struct i
 
                 if (task != SIZE_MAX ? l->task[i] != task : l->example_of[i] != expert)
                         continue;
-                s.p = lessons_text(l, i, &s.n);
+                s.p = training_set_text(l, i, &s.n);
                 for (size_t k = 0; k < s.n; k++)
                         h = (h ^ (unsigned char)s.p[k]) * 0x100000001b3u;
                 for (at = n; at > 0 && key[at - 1] > h; at--)
@@ -117,7 +117,7 @@ static size_t draw(const struct lessons *l, size_t task, size_t expert, struct i
 }
 
 /* *ret stays NULL if the model does not say a sentence. */
-static int ask_for(const struct instructions_ask *a, const struct lessons *l, size_t task, size_t expert, const char *name, char **ret)
+static int ask_for(const struct instructions_ask *a, const struct training_set *l, size_t task, size_t expert, const char *name, char **ret)
 {
         struct instruction_prompt samples[SAMPLES];
         size_t n = draw(l, task, expert, samples);
@@ -152,7 +152,7 @@ static void write_line(FILE *f, const char *kind, const char *name, const char *
         json_decref(o);
 }
 
-int instructions_ask(const struct instructions_ask *a, struct lessons *l)
+int instructions_ask(const struct instructions_ask *a, struct training_set *l)
 {
         CLEANUP(fclose_p) FILE *f = a->out ? fopen(a->out, "we") : NULL;
         int r = 0;
@@ -168,7 +168,7 @@ int instructions_ask(const struct instructions_ask *a, struct lessons *l)
                 write_line(f, "task", l->rows.labels[t], l->task_instructions[t]);
         }
         for (size_t k = 0; r == 0 && k < l->n_experts; k++) {
-                struct lesson_expert *e = &l->experts[k];
+                struct training_expert *e = &l->experts[k];
 
                 progress_show("asking", l->rows.n_labels + k, l->rows.n_labels + l->n_experts);
                 if (!e->by_outcomes && !e->instruction)

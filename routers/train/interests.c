@@ -9,8 +9,8 @@
 #include "commands.h"
 #include "edges.h"
 #include "parallel.h"
-#include "rows.h"
-#include "tune.h"
+#include "jsonl.h"
+#include "interests_options.h"
 
 #define TAGS_MAX 1000000
 
@@ -19,7 +19,7 @@ struct task {
         const char *vectors_path, *out, *attributes;
         struct catalogue_recipe recipe;
         struct vectors vectors;
-        struct ids *tags;
+        struct id_map *tags;
         struct sparse_cell *tagged;
         size_t n_tagged, tagged_room, unknown;
         int64_t began;
@@ -52,7 +52,7 @@ static const struct argument table[] = {
         ARGUMENT_NUMBER(struct task, recipe.seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
         ARGUMENT_NUMBER(struct task, recipe.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
                         "that compute (as many as there are processors)"),
-        ARGUMENT_TAKEN(struct task, recipe.settings, "set", "KEY=VALUE", tune_set, TUNE_HELP),
+        ARGUMENT_TAKEN(struct task, recipe.settings, "set", "KEY=VALUE", interests_options_set, INTERESTS_OPTIONS_HELP),
         ARGUMENT_END,
 };
 
@@ -63,16 +63,16 @@ static const struct arguments arguments = { .command = "interests", .table = tab
 
 static int add_tag(struct task *t, uint32_t item, const char *key, const char *value, char *why, size_t why_size)
 {
-        char tag[IDS_LENGTH_MAX + 1];
+        char tag[ID_MAP_LENGTH_MAX + 1];
         int n = snprintf(tag, sizeof tag, "%s=%s", key, value);
         uint32_t number;
 
-        if (n < 0 || (size_t)n >= sizeof tag || ids_view(t->tags).n >= TAGS_MAX) {
+        if (n < 0 || (size_t)n >= sizeof tag || id_map_view(t->tags).n >= TAGS_MAX) {
                 (void)snprintf(why, why_size, "'%.40s' and its value are longer than %d bytes, or one kind of attribute too many", key,
-                               IDS_LENGTH_MAX);
+                               ID_MAP_LENGTH_MAX);
                 return -EINVAL;
         }
-        if (ids_add(t->tags, tag, (size_t)n, &number) < 0)
+        if (id_map_add(t->tags, tag, (size_t)n, &number) < 0)
                 return -ENOMEM;
         if (t->n_tagged == t->tagged_room) {
                 size_t room = MAX(2 * t->tagged_room, (size_t)4096);
@@ -90,9 +90,9 @@ static int add_tag(struct task *t, uint32_t item, const char *key, const char *v
 static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
 {
         struct task *t = ctx;
-        struct ids_view items = ids_view(t->edges.graph.items);
+        struct id_map_view items = id_map_view(t->edges.graph.items);
         char buf[32];
-        const char *id = rows_scalar(json_object_get(line, "id"), buf), *key;
+        const char *id = jsonl_scalar(json_object_get(line, "id"), buf), *key;
         json_t *value;
         uint32_t item;
         int r = 0;
@@ -101,8 +101,8 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
                 (void)snprintf(why, why_size, "field 'id' is missing or not a text");
                 return -EINVAL;
         }
-        item = ids_find(&items, id, strlen(id));
-        if (item == IDS_NONE) {
+        item = id_map_find(&items, id, strlen(id));
+        if (item == ID_MAP_NONE) {
                 t->unknown++; /* neither an edge nor a vector has it, so it cannot come back */
                 return 0;
         }
@@ -110,7 +110,7 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
                 size_t n = json_is_array(value) ? json_array_size(value) : 1;
 
                 for (size_t i = 0; strcmp(key, "id") != 0 && i < n; i++) {
-                        const char *text = rows_scalar(json_is_array(value) ? json_array_get(value, i) : value, buf);
+                        const char *text = jsonl_scalar(json_is_array(value) ? json_array_get(value, i) : value, buf);
 
                         if (!text) {
                                 (void)snprintf(why, why_size, "field '%.40s' is neither a value nor a list of values", key);
@@ -126,13 +126,13 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
 
 static int read_attributes(struct task *t)
 {
-        int r = ids_create(&t->tags);
+        int r = id_map_create(&t->tags);
 
         if (r == 0)
-                r = rows_each(t->attributes, t->edges.source.max_bad, take_attributes, t);
+                r = jsonl_each(t->attributes, t->edges.source.max_bad, take_attributes, t);
         if (r == 0)
                 (void)printf("%s: %zu attributes of %zu kinds; %zu lines are of items that have neither edge nor vector\n", t->attributes, t->n_tagged,
-                             ids_view(t->tags).n, t->unknown);
+                             id_map_view(t->tags).n, t->unknown);
         t->recipe.tags = t->tags;
         t->recipe.tagged = t->tagged;
         t->recipe.n_tagged = t->n_tagged;
@@ -153,7 +153,7 @@ static void show_stage(void *ctx, const char *what)
         (void)fflush(stdout);
 }
 
-static bool same_names(const struct ids_view *a, const struct ids_view *b)
+static bool same_names(const struct id_map_view *a, const struct id_map_view *b)
 {
         return a->n == b->n && a->text_size == b->text_size && memcmp(a->text, b->text, a->text_size) == 0 &&
                memcmp(a->start, b->start, (a->n + 1) * sizeof *a->start) == 0;
@@ -216,7 +216,7 @@ static int build(struct task *t)
 
 int command_interests(int argc, char **argv)
 {
-        struct task t = { .recipe = { .threads = parallel_processors(), .settings = tune_preset() } };
+        struct task t = { .recipe = { .threads = parallel_processors(), .settings = interests_options_default() } };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)
@@ -225,7 +225,7 @@ int command_interests(int argc, char **argv)
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "interests: out of memory\n");
         vectors_close(&t.vectors);
-        ids_destroy(t.tags);
+        id_map_destroy(t.tags);
         free(t.tagged);
         edges_finish(&t.edges);
         return r < 0;

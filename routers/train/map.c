@@ -13,13 +13,13 @@
 #include "base.h"
 #include "commands.h"
 #include "outcomes.h"
-#include "rows.h"
+#include "jsonl.h"
 
 struct task {
-        struct rows_source labels;
+        struct jsonl_source labels;
         const char *outcomes, *experts, *general, *out;
         double shrink;
-        struct rows rows;
+        struct jsonl_rows rows;
         struct outcomes table;
 };
 
@@ -29,12 +29,12 @@ static const struct argument table[] = {
                       "the prompts' categories, one JSON object a line; gzip'd or plain"),
         ARGUMENT_TEXT(struct task, labels.label, "label", "FIELD", PM_REQUIRED, NULL, "the category"),
         ARGUMENT_TEXT(struct task, labels.id, "id", "FIELD", 0, "id", "what joins both files"),
-        ROWS_ARGUMENT_WHERE(struct task, labels),
+        JSONL_ARGUMENT_WHERE(struct task, labels),
         ARGUMENT_TEXT(struct task, experts, "experts", "A,B,...", 0, NULL, OUTCOMES_COLUMNS_HELP),
         ARGUMENT_TEXT(struct task, general, "general", "NAME", 0, "general", "the category for prompts of no category"),
         ARGUMENT_REAL(struct task, shrink, "shrink", "20", 0, 1e6, "prompts of overall quality that every category begins "
                       "with"),
-        ROWS_ARGUMENT_MAX_BAD(struct task, labels.max_bad, "100"),
+        JSONL_ARGUMENT_MAX_BAD(struct task, labels.max_bad, "100"),
         ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN,
                         "JSON: a ranking for each category"),
         ARGUMENT_END,
@@ -139,7 +139,7 @@ static int write_map(const struct task *t, const struct tally *y)
                 rank(t, y, c, s);
                 r = add_ranking(rankings, scores, c < y->categories ? t->rows.labels[c] : t->general, s, y->experts);
         }
-        rows_digest(&t->rows, digest);
+        jsonl_digest(&t->rows, digest);
         map = json_pack("{s:s, s:i, s:s, s:I, s:f, s:s, s:o, s:o}", "kind", "pointsman.map", "version", 1, "general", t->general,
                         "prompts", (json_int_t)y->matched, "shrink", t->shrink, "labels_sha256", digest, "rankings", rankings,
                         "scores", scores);
@@ -154,7 +154,7 @@ static int write_map(const struct task *t, const struct tally *y)
 static int make_map(struct task *t)
 {
         struct tally y = { 0 };
-        int r = rows_read(&t->labels, &t->rows);
+        int r = jsonl_read(&t->labels, &t->rows);
 
         for (size_t i = 0; r == 0 && i < t->rows.n_labels; i++)
                 if (strcmp(t->rows.labels[i], t->general) == 0) {
@@ -184,6 +184,6 @@ int command_map(int argc, char **argv)
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "map: out of memory\n");
         outcomes_finish(&t.table);
-        rows_finish(&t.rows);
+        jsonl_finish(&t.rows);
         return r < 0;
 }

@@ -12,8 +12,8 @@
 #include "commands.h"
 #include "encoder.h"
 #include "progress.h"
-#include "rows.h"
-#include "spread.h"
+#include "jsonl.h"
+#include "tsne.h"
 
 #define SIDE 900.
 #define MARGIN 30.
@@ -24,11 +24,11 @@
 #define NEIGHBOURS ((size_t)20) /* a name stands where so many are nearest */
 
 struct task {
-        struct rows_source in;
+        struct jsonl_source in;
         const char *folder, *out;
         double perplexity;
         size_t most;
-        struct rows rows;
+        struct jsonl_rows rows;
         struct encoder *encoder;
         size_t *drawn, n;      /* rows that are drawn */
         float *vectors;
@@ -43,11 +43,11 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL, "what the prompt is"),
         ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL,
                       "its category: at most 40 different ones"),
-        ROWS_ARGUMENT_WHERE(struct task, in),
-        ARGUMENT_NUMBER(struct task, most, "most", "1500", 10, SPREAD_MAX,
+        JSONL_ARGUMENT_WHERE(struct task, in),
+        ARGUMENT_NUMBER(struct task, most, "most", "1500", 10, TSNE_MAX,
                         "prompts that are drawn; time grows with the square"),
         ARGUMENT_REAL(struct task, perplexity, "perplexity", "30", 2, 200, "how many neighbours a prompt has"),
-        ROWS_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
+        JSONL_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
         ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN, "an SVG picture"),
         ARGUMENT_END,
 };
@@ -85,7 +85,7 @@ static int encode_all(struct task *t)
         if (!t->vectors || !t->at)
                 r = -ENOMEM;
         for (size_t i = 0; r == 0 && i < t->n; i++) {
-                const struct row *row = &t->rows.list[t->drawn[i]];
+                const struct jsonl_row *row = &t->rows.list[t->drawn[i]];
                 float *v = t->vectors + kept * dim;
                 double length = 0;
 
@@ -194,7 +194,7 @@ static void draw(const struct task *t, FILE *f, double *room)
                          "font-family=\"sans-serif\" font-size=\"14\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
                       SIDE + LEGEND, height, SIDE + LEGEND, height);
         for (size_t i = 0; i < t->n; i++) {
-                const struct row *row = &t->rows.list[t->drawn[i]];
+                const struct jsonl_row *row = &t->rows.list[t->drawn[i]];
 
                 colour(row->label, t->rows.n_labels, tint);
                 (void)fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"%s\" fill-opacity=\"0.7\"><title>", t->at[i][0], t->at[i][1], tint);
@@ -251,7 +251,7 @@ static int make_picture(struct task *t)
                 (void)fprintf(stderr, "%s: %s\n", t->folder, why);
                 return r;
         }
-        r = rows_read(&t->in, &t->rows);
+        r = jsonl_read(&t->in, &t->rows);
         if (r < 0)
                 return r;
         if (t->rows.n_labels > CATEGORIES_MAX) {
@@ -267,7 +267,7 @@ static int make_picture(struct task *t)
                 r = -EINVAL;
         }
         if (r == 0)
-                r = spread(t->vectors, t->n, encoder_dim(t->encoder), t->perplexity, show, t->at);
+                r = tsne(t->vectors, t->n, encoder_dim(t->encoder), t->perplexity, show, t->at);
         progress_done();
         if (r < 0)
                 return r;
@@ -285,7 +285,7 @@ int command_map2d(int argc, char **argv)
         r = make_picture(&t);
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "map2d: out of memory\n");
-        rows_finish(&t.rows);
+        jsonl_finish(&t.rows);
         encoder_destroy(t.encoder);
         free(t.drawn);
         free(t.vectors);

@@ -9,7 +9,7 @@
 #include "classifier.h"
 #include "commands.h"
 #include "encoder.h"
-#include "rows.h"
+#include "jsonl.h"
 
 #define COLUMNS_MAX 64
 
@@ -42,7 +42,7 @@ static const struct argument table[] = {
                       "instead of the model's own: below it a prediction is not sure"),
         ARGUMENT_OUTPUT(struct task, out_path, "out", "FILE", 0, ARGUMENT_WRITTEN, "instead of standard output"),
         ARGUMENT_FLAG(struct task, tsv, "tsv", "id, category, confidence and sure, tab-separated, instead of JSON objects"),
-        ROWS_ARGUMENT_MAX_BAD(struct task, max_bad, "0"),
+        JSONL_ARGUMENT_MAX_BAD(struct task, max_bad, "0"),
         ARGUMENT_END,
 };
 
@@ -61,9 +61,9 @@ static int say(struct task *t, const char *id, json_t *id_value, const char *tex
         classifier_decide(t->classifier, text, n, 0, &v);
         sure = v.confidence > 0 && v.confidence >= t->threshold;
         if (t->tsv) {
-                rows_put(t->out, id);
+                jsonl_put(t->out, id);
                 (void)fputc('\t', t->out);
-                rows_put(t->out, p->labels[v.category]);
+                jsonl_put(t->out, p->labels[v.category]);
                 (void)fprintf(t->out, "\t%.4f\t%s\n", v.confidence, sure ? "true" : "false");
         } else {
                 o = json_pack("{s:o, s:s, s:f, s:b}", "id", id_value ? json_incref(id_value) : json_string(id), "category", p->labels[v.category], "confidence",
@@ -88,7 +88,7 @@ static int take_object(struct task *t, const char *line, size_t n, size_t number
         json_error_t error;
         json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, &error), *id = json_object_get(o, t->id);
         char why[256], buf[32];
-        const char *id_text = rows_scalar(id, buf);
+        const char *id_text = jsonl_scalar(id, buf);
         char *text = NULL;
         size_t text_n = 0;
         int r;
@@ -96,12 +96,12 @@ static int take_object(struct task *t, const char *line, size_t n, size_t number
         if (!o)
                 (void)snprintf(why, sizeof why, "invalid JSON at column %d: %.160s", error.column, error.text);
         else
-                text = rows_text(o, t->text, &text_n, why, sizeof why);
+                text = jsonl_text(o, t->text, &text_n, why, sizeof why);
         if (!id_text) {
                 (void)snprintf(buf, sizeof buf, "%zu", number);
                 id_text = buf;
         }
-        r = text ? say(t, id_text, id && rows_scalar(id, (char[32]){ 0 }) ? id : NULL, text, text_n) : bad_line(t, number, why);
+        r = text ? say(t, id_text, id && jsonl_scalar(id, (char[32]){ 0 }) ? id : NULL, text, text_n) : bad_line(t, number, why);
         free(text);
         json_decref(o);
         return r;
@@ -236,7 +236,7 @@ static int predict(struct task *t)
         }
         if (t->tsv)
                 (void)fprintf(t->out, "#id\tcategory\tconfidence\tsure\n");
-        r = rows_lines(t->in, take_line, t);
+        r = jsonl_lines(t->in, take_line, t);
         if ((t->out_path ? fclose(t->out) : fflush(t->out)) != 0 || r == -EIO) {
                 (void)fprintf(stderr, "%s: cannot write: %s\n", t->out_path ? t->out_path : "standard output", ERRNO_TEXT(errno));
                 r = -EIO;

@@ -36,9 +36,9 @@ struct run {
 
 struct worker {
         struct interests_room *room;
-        struct cells_room *cells;
+        struct ivf_room *cells;
         float *query;
-        struct cells_hit hit[CELLS_K_MAX];
+        struct ivf_hit hit[IVF_K_MAX];
         uint32_t list[DEEPEST];
         size_t n;
 };
@@ -69,7 +69,7 @@ static struct interests_settings settings_of(enum retrieve_method method, struct
 /* The one-vector baselines: exact, what was seen passed over. */
 static void by_vector(const struct run *x, const struct retrieve_case *u, struct worker *w)
 {
-        const struct cells *items = &x->c->by_interest;
+        const struct ivf *items = &x->c->by_interest;
         size_t n, found;
         const uint32_t *history = lists_at(&x->c->history, u->user, &n);
         uint32_t self = catalogue_item_of(x->c, u->user);
@@ -81,7 +81,7 @@ static void by_vector(const struct run *x, const struct retrieve_case *u, struct
                 for (size_t k = 0; k < items->dim; k++)
                         w->query[k] += items->vector[(size_t)history[i] * items->dim + k];
         (void)dot_normalise(w->query, items->dim);
-        found = cells_search(items, w->query, CELLS_NONE, SIZE_MAX, MIN(n + DEEPEST + 1, (size_t)CELLS_K_MAX), w->cells, w->hit);
+        found = ivf_search(items, w->query, IVF_NONE, SIZE_MAX, MIN(n + DEEPEST + 1, (size_t)IVF_K_MAX), w->cells, w->hit);
         for (size_t i = 0; i < found && w->n < DEEPEST; i++) {
                 bool seen = w->hit[i].id == self;
 
@@ -116,7 +116,7 @@ static int ask(const struct run *x, const struct retrieve_case *u, struct worker
 
 static void measure(struct run *x, const struct retrieve_case *u, const struct worker *w, struct figure *f)
 {
-        const struct cells *items = &x->c->by_interest;
+        const struct ivf *items = &x->c->by_interest;
         uint32_t cell[DEEPEST];
         size_t hits = 0, cells = 0, pairs = 0;
         double gain = 0, ideal = 0, likeness = 0;
@@ -130,7 +130,7 @@ static void measure(struct run *x, const struct retrieve_case *u, const struct w
                 gain += hit ? 1 / log2((double)i + 2) : 0;
                 ideal += i < u->n ? 1 / log2((double)i + 2) : 0;
                 if (i < w->n) {
-                        cell[i] = cells_of(items, w->list[i]);
+                        cell[i] = ivf_of(items, w->list[i]);
                         for (size_t k = 0; k < i; k++) {
                                 likeness += (double)dot_floats(items->vector + (size_t)w->list[i] * items->dim,
                                                                items->vector + (size_t)w->list[k] * items->dim, items->dim);
@@ -160,7 +160,7 @@ static void run_cases(void *ctx, size_t begin, size_t end)
 
         if (w)
                 w->query = malloc(x->c->by_interest.dim * sizeof *w->query);
-        if (!w || !w->query || interests_room_create(x->c, &w->room) < 0 || cells_room_create(&x->c->by_interest, &w->cells) < 0)
+        if (!w || !w->query || interests_room_create(x->c, &w->room) < 0 || ivf_room_create(&x->c->by_interest, &w->cells) < 0)
                 atomic_store(&x->failed, -ENOMEM);
         began = now_us();
         for (size_t i = begin; i < end && atomic_load(&x->failed) == 0; i++) {
@@ -178,7 +178,7 @@ static void run_cases(void *ctx, size_t begin, size_t end)
         atomic_fetch_add(&x->us, now_us() - began);
         if (w) {
                 interests_room_destroy(w->room);
-                cells_room_destroy(w->cells);
+                ivf_room_destroy(w->cells);
                 free(w->query);
         }
 }

@@ -17,7 +17,7 @@ extern const size_t retrieve_cuts[RETRIEVE_CUTS]; /* 10, 20, 50 */
 
 struct retrieve_case {
         uint32_t user;
-        const uint32_t *wanted; /* IDS_NONE: an item that the catalogue does not have */
+        const uint32_t *wanted; /* ID_MAP_NONE: an item that the catalogue does not have */
         size_t n;
 };
 

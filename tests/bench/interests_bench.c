@@ -59,13 +59,13 @@ static int by_time(const void *a, const void *b)
 /* Random users' interests as queries, and what exact search finds for them. */
 static int make_queries(struct bench *b)
 {
-        const struct cells *cells = &b->c->by_interest;
+        const struct ivf *cells = &b->c->by_interest;
         struct interests_room *room = NULL;
-        struct cells_room *search = NULL;
-        struct cells_hit hit[20];
+        struct ivf_room *search = NULL;
+        struct ivf_hit hit[20];
         size_t at = 0;
 
-        if (interests_room_create(b->c, &room) < 0 || cells_room_create(cells, &search) < 0)
+        if (interests_room_create(b->c, &room) < 0 || ivf_room_create(cells, &search) < 0)
                 return -ENOMEM;
         b->query = calloc(QUERIES_MAX, sizeof *b->query);
         b->exact = calloc(QUERIES_MAX, sizeof *b->exact);
@@ -87,7 +87,7 @@ static int make_queries(struct bench *b)
                         q->interest = part[p].interest;
                         memcpy(q->v, v + p * cells->dim, cells->dim * sizeof q->v[0]);
                         n = MIN(n, (size_t)256);
-                        (void)cells_search(cells, q->v, CELLS_NONE, SIZE_MAX, 20, search, hit);
+                        (void)ivf_search(cells, q->v, IVF_NONE, SIZE_MAX, 20, search, hit);
                         for (size_t i = 0; i < 20; i++)
                                 b->exact[b->n_queries][i] = hit[i].id;
                         b->query[b->n_queries++] = (char *)q;
@@ -95,7 +95,7 @@ static int make_queries(struct bench *b)
         }
         (void)printf("%zu queries of %zu users, %.1f interests each\n", b->n_queries, b->users, (double)at / (double)b->users);
         interests_room_destroy(room);
-        cells_room_destroy(search);
+        ivf_room_destroy(search);
         return b->n_queries > 0 ? 0 : -ENODATA;
 }
 
@@ -124,18 +124,18 @@ static void tell_queries(const struct bench *b, const char *what, float *time, c
 /* One thread, one query at a time: the index's cost alone. */
 static int measure_queries(struct bench *b, const char *what, size_t budget, struct index *index)
 {
-        const struct cells *cells = &b->c->by_interest;
+        const struct ivf *cells = &b->c->by_interest;
         CLEANUP(free_p) float *time = malloc(b->n_queries * sizeof *time);
-        struct cells_room *room = NULL;
+        struct ivf_room *room = NULL;
         size_t same[2] = { 0 };
         char why[256];
 
-        if (!time || cells_room_create(cells, &room) < 0)
+        if (!time || ivf_room_create(cells, &room) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < b->n_queries; i++) {
                 const struct query *q = (const struct query *)(const void *)b->query[i];
                 struct index_hit found[20];
-                struct cells_hit hit[20];
+                struct ivf_hit hit[20];
                 uint32_t got[20];
                 size_t n = 0;
                 struct timespec x, y;
@@ -147,7 +147,7 @@ static int measure_queries(struct bench *b, const char *what, size_t budget, str
                                 return -EIO;
                         }
                 } else {
-                        n = cells_search(cells, q->v, q->interest, budget, 20, room, hit);
+                        n = ivf_search(cells, q->v, q->interest, budget, 20, room, hit);
                 }
                 clock_gettime(CLOCK_MONOTONIC, &y);
                 time[i] = (float)((double)(y.tv_sec - x.tv_sec) * 1e6 + (double)(y.tv_nsec - x.tv_nsec) / 1e3);
@@ -157,7 +157,7 @@ static int measure_queries(struct bench *b, const char *what, size_t budget, str
                 same[1] += common(b->exact[i], 20, got, n);
         }
         tell_queries(b, what, time, same);
-        cells_room_destroy(room);
+        ivf_room_destroy(room);
         return 0;
 }
 

@@ -20,7 +20,7 @@ struct world {
         float *topic;      /* [topics][dim] */
         uint32_t *first;   /* [topics + 1] items of a topic lie one behind the other */
         float *item, *user;
-        struct ids *item_names, *user_names;
+        struct id_map *item_names, *user_names;
 };
 
 static double uniform(uint64_t what, uint64_t a, uint64_t b)
@@ -96,15 +96,15 @@ static void make_user(struct world *w, size_t u, FILE *edges)
         around(v, w->dim, v, dot_normalise(v, w->dim) > 0 ? .5 : 1, 12, u);
 }
 
-static int make_names(size_t n, char prefix, struct ids **ret)
+static int make_names(size_t n, char prefix, struct id_map **ret)
 {
-        int r = ids_create(ret);
+        int r = id_map_create(ret);
 
         for (size_t i = 0; r == 0 && i < n; i++) {
                 char id[32];
                 uint32_t number;
 
-                r = ids_add(*ret, id, (size_t)snprintf(id, sizeof id, "%c%zu", prefix, i), &number);
+                r = id_map_add(*ret, id, (size_t)snprintf(id, sizeof id, "%c%zu", prefix, i), &number);
         }
         return r;
 }
@@ -132,8 +132,8 @@ static int make(struct world *w, const char *folder)
                 make_user(w, u, edges);
         if (fclose(edges) != 0)
                 return -EIO;
-        items = (struct vectors_side){ ids_view(w->item_names), w->item };
-        users = (struct vectors_side){ ids_view(w->user_names), w->user };
+        items = (struct vectors_side){ id_map_view(w->item_names), w->item };
+        users = (struct vectors_side){ id_map_view(w->user_names), w->user };
         (void)snprintf(path, sizeof path, "%s/vectors.safetensors", folder);
         r = vectors_write(path, &users, &items, w->dim, (const char *[]){ "method", "generated", NULL }, why, sizeof why);
         if (r < 0)
@@ -147,7 +147,7 @@ int main(int argc, char **argv)
                            .dim = argc > 4 ? (size_t)strtoul(argv[4], NULL, 10) : 128 };
         int r;
 
-        if (w.items == 0 || w.users == 0 || w.dim == 0 || w.items > IDS_NUMBER_MAX || w.users > IDS_NUMBER_MAX || w.dim > VECTORS_DIM_MAX) {
+        if (w.items == 0 || w.users == 0 || w.dim == 0 || w.items > ID_MAP_NUMBER_MAX || w.users > ID_MAP_NUMBER_MAX || w.dim > VECTORS_DIM_MAX) {
                 (void)fprintf(stderr, "usage: interests_make FOLDER ITEMS USERS [DIM]\n");
                 return 2;
         }
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
         free(w.first);
         free(w.item);
         free(w.user);
-        ids_destroy(w.item_names);
-        ids_destroy(w.user_names);
+        id_map_destroy(w.item_names);
+        id_map_destroy(w.user_names);
         return r < 0;
 }

@@ -11,7 +11,7 @@
 #include "base.h"
 #include "ngrams.h"
 #include "outcomes.h"
-#include "rows.h"
+#include "jsonl.h"
 
 #define BITS 17
 #define BUCKETS ((size_t)1 << BITS)
@@ -22,7 +22,7 @@ struct posting {
 };
 
 struct corpus {
-        struct rows rows;          /* the label is the fold */
+        struct jsonl_rows rows;    /* the label is the fold */
         struct outcomes outcomes;
         struct posting *posting;   /* [BUCKETS] */
         float *weight;             /* [BUCKETS] squared idf; 0: left out */
@@ -119,7 +119,7 @@ static int run(struct corpus *c, size_t k)
 int main(int argc, char **argv)
 {
         struct corpus c = { .norm = NULL };
-        struct rows_source in = { .text = "question,options", .label = "fold", .id = "id" };
+        struct jsonl_source in = { .text = "question,options", .label = "fold", .id = "id" };
         int r;
 
         if (argc < 5 || argc > 7) {
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
         in.path = argv[1];
         in.label = argc > 5 ? argv[5] : in.label;
         in.text = argc > 6 ? argv[6] : in.text;
-        r = rows_read(&in, &c.rows);
+        r = jsonl_read(&in, &c.rows);
         if (r == 0)
                 r = outcomes_read(argv[2], argv[3], &c.outcomes);
         if (r == 0)
@@ -140,6 +140,6 @@ int main(int argc, char **argv)
         free(c.weight);
         free(c.norm);
         outcomes_finish(&c.outcomes);
-        rows_finish(&c.rows);
+        jsonl_finish(&c.rows);
         return r < 0;
 }

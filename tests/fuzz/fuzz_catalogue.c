@@ -44,7 +44,7 @@ static void answer(const struct catalogue *c)
         if (interests_room_create(c, &room) < 0)
                 return;
         for (uint32_t user = 0; user < MIN(c->users.n, 4) + 1; user++) {
-                struct interests_ask ask = { .user = user < c->users.n ? user : IDS_NONE, .history = history, .n_history = 2, .wanted = 7,
+                struct interests_ask ask = { .user = user < c->users.n ? user : ID_MAP_NONE, .history = history, .n_history = 2, .wanted = 7,
                                              .keep_seen = user % 2 };
 
                 if (interests_find(c, &c->settings, &ask, room, &a, why, sizeof why) == 0)

@@ -16,7 +16,7 @@ static void check_row(const struct graph_row *row)
         json_t *user = json_stringn(row->user, row->user_n), *item = json_stringn(row->item, row->item_n);
 
         assert(user && item); /* UTF-8 */
-        assert(row->user_n > 0 && row->user_n <= IDS_LENGTH_MAX && row->item_n > 0 && row->item_n <= IDS_LENGTH_MAX);
+        assert(row->user_n > 0 && row->user_n <= ID_MAP_LENGTH_MAX && row->item_n > 0 && row->item_n <= ID_MAP_LENGTH_MAX);
         assert(row->weight > 0 && row->split_n <= 32);
         json_decref(user);
         json_decref(item);

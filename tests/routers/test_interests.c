@@ -311,7 +311,7 @@ static bool encode(void *ctx, const char *encoder, struct pm_str text, struct mo
                         uint32_t item;
 
                         (void)snprintf(id, sizeof id, "i%zu", 4 + i);
-                        item = ids_find(&c->items, id, 2);
+                        item = id_map_find(&c->items, id, 2);
                         ret->v = c->by_interest.vector + (size_t)item * 16;
                 }
         return true;

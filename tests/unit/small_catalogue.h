@@ -39,7 +39,7 @@ static inline void small_edges(FILE *f)
 static inline void small_vectors(const struct graph *g, const struct sparse *m, const char *path)
 {
         struct fastrp_settings s = { .dim = 16, .power = { 1, 1 }, .n_powers = 2, .beta = -.5, .sparsity = 1, .threads = 1 };
-        struct vectors_side users = { .names = ids_view(g->users) }, items = { .names = ids_view(g->items) };
+        struct vectors_side users = { .names = id_map_view(g->users) }, items = { .names = id_map_view(g->items) };
         struct sparse all;
         char why[256];
         float *v;
@@ -73,7 +73,7 @@ static inline void small_catalogue(char *at, const char *factory)
                                                     .popular = .1, .sharpness = 4, .pool = 200, .budget = 60 } };
         char path[PATH_MAX], why[320];
         struct sparse_cell tagged[3 * (SMALL_ITEMS + 1)];
-        struct ids *tags;
+        struct id_map *tags;
         struct vectors vectors;
         struct sparse m;
         struct graph g;
@@ -91,20 +91,20 @@ static inline void small_catalogue(char *at, const char *factory)
         (void)snprintf(path, sizeof path, "%s/vectors", at);
         small_vectors(&g, &m, path);
         cr_assert_eq(vectors_open(path, &vectors, why, sizeof why), 0, "%s", why);
-        cr_assert_eq(ids_create(&tags), 0);
+        cr_assert_eq(id_map_create(&tags), 0);
         for (unsigned i = 0; i < 4; i++) {
                 char tag[16];
 
-                cr_assert_eq(ids_add(tags, tag, (size_t)snprintf(tag, sizeof tag, "kind=%u", i), &number), 0);
+                cr_assert_eq(id_map_add(tags, tag, (size_t)snprintf(tag, sizeof tag, "kind=%u", i), &number), 0);
         }
-        cr_assert_eq(ids_add(tags, "odd=true", 8, &number), 0);
-        cr_assert_eq(ids_add(tags, "odd=false", 9, &number), 0);
-        cr_assert_eq(ids_add(tags, "expert=small", 12, &number), 0);
-        cr_assert_eq(ids_add(tags, "expert=large", 12, &number), 0);
+        cr_assert_eq(id_map_add(tags, "odd=true", 8, &number), 0);
+        cr_assert_eq(id_map_add(tags, "odd=false", 9, &number), 0);
+        cr_assert_eq(id_map_add(tags, "expert=small", 12, &number), 0);
+        cr_assert_eq(id_map_add(tags, "expert=large", 12, &number), 0);
         for (uint32_t i = 0; i <= SMALL_ITEMS; i++) {
-                struct ids_view items = ids_view(g.items);
+                struct id_map_view items = id_map_view(g.items);
                 size_t n;
-                const char *id = ids_at(&items, i, &n);
+                const char *id = id_map_at(&items, i, &n);
                 unsigned kind = small_number(id, n);
 
                 tagged[3 * i] = (struct sparse_cell){ kind % 4, i, 1 };
@@ -121,7 +121,7 @@ static inline void small_catalogue(char *at, const char *factory)
         cr_assert_eq(catalogue_build(&p, at, why, sizeof why), 0, "%s", why);
         vectors_close(&vectors);
         (void)unlink(path);
-        ids_destroy(tags);
+        id_map_destroy(tags);
         sparse_finish(&m);
         graph_finish(&g);
 }

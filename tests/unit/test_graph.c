@@ -37,11 +37,11 @@ static int read_plain(const char *text, struct graph_source s)
         return read_text(text, strlen(text), false, s);
 }
 
-static uint32_t number(const struct ids *names, const char *id)
+static uint32_t number(const struct id_map *names, const char *id)
 {
-        struct ids_view v = ids_view(names);
+        struct id_map_view v = id_map_view(names);
 
-        return ids_find(&v, id, strlen(id));
+        return id_map_find(&v, id, strlen(id));
 }
 
 Test(graph, the_forms_say_the_same)
@@ -66,7 +66,7 @@ Test(graph, the_forms_say_the_same)
                 cr_assert_eq(graph_items(&g), 2);
                 cr_assert_eq(number(g.users, "bob"), 1);
                 cr_assert_eq(number(g.items, "pen"), 1);
-                cr_assert_eq(number(g.items, "ann"), IDS_NONE);
+                cr_assert_eq(number(g.items, "ann"), ID_MAP_NONE);
                 cr_assert_float_eq((double)g.edge[0].weight, 2.5, 0);
                 cr_assert_eq(g.edge[1].time, 1700000009);
                 cr_assert_eq(g.n_splits, 2);
@@ -226,24 +226,24 @@ Test(graph, matrices_add_up_or_count_once)
 
 Test(graph, ids_are_found_among_many)
 {
-        struct ids *x;
-        struct ids_view v;
+        struct id_map *x;
+        struct id_map_view v;
         char id[32];
         uint32_t n;
 
-        cr_assert_eq(ids_create(&x), 0);
+        cr_assert_eq(id_map_create(&x), 0);
         for (unsigned i = 0; i < 100000; i++) {
                 int size = snprintf(id, sizeof id, "id-%u", i);
 
-                cr_assert_eq(ids_add(x, id, (size_t)size, &n), 0);
+                cr_assert_eq(id_map_add(x, id, (size_t)size, &n), 0);
                 cr_assert_eq(n, i);
         }
-        v = ids_view(x);
-        cr_assert_eq(ids_check(&v, why, sizeof why), 0, "%s", why);
-        cr_assert_eq(ids_find(&v, "id-77777", 8), 77777);
-        cr_assert_eq(ids_find(&v, "id-100000", 9), IDS_NONE);
-        cr_assert_eq(ids_add(x, "", 0, &n), -EINVAL);
+        v = id_map_view(x);
+        cr_assert_eq(id_map_check(&v, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(id_map_find(&v, "id-77777", 8), 77777);
+        cr_assert_eq(id_map_find(&v, "id-100000", 9), ID_MAP_NONE);
+        cr_assert_eq(id_map_add(x, "", 0, &n), -EINVAL);
         v.n--;
-        cr_assert_eq(ids_check(&v, why, sizeof why), -EINVAL);
-        ids_destroy(x);
+        cr_assert_eq(id_map_check(&v, why, sizeof why), -EINVAL);
+        id_map_destroy(x);
 }

@@ -9,7 +9,7 @@
 #include "encoder.h"
 #include "folder.h"
 #include "gates.h"
-#include "lessons.h"
+#include "training_set.h"
 #include "noise.h"
 
 static char encoder_folder[PATH_MAX], why[256];
@@ -60,7 +60,7 @@ static const char *leads(const struct gates *g, const char *text, bool afar)
         size_t best = 0;
 
         cr_assert_eq(encoder_open(encoder_folder, &e, why, sizeof why), 0, "%s", why);
-        cr_assert_eq(lessons_encode(e, text, v), 0);
+        cr_assert_eq(training_set_encode(e, text, v), 0);
         encoder_destroy(e);
         if (afar)
                 (void)gates_global(g, v, score, NULL);

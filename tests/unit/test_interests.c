@@ -30,17 +30,17 @@ TestSuite(interests, .init = begin, .fini = end);
 
 static uint32_t user(const char *id)
 {
-        uint32_t n = ids_find(&c->users, id, strlen(id));
+        uint32_t n = id_map_find(&c->users, id, strlen(id));
 
-        cr_assert_neq(n, IDS_NONE, "%s", id);
+        cr_assert_neq(n, ID_MAP_NONE, "%s", id);
         return n;
 }
 
 static uint32_t item(const char *id)
 {
-        uint32_t n = ids_find(&c->items, id, strlen(id));
+        uint32_t n = id_map_find(&c->items, id, strlen(id));
 
-        cr_assert_neq(n, IDS_NONE, "%s", id);
+        cr_assert_neq(n, ID_MAP_NONE, "%s", id);
         return n;
 }
 
@@ -48,7 +48,7 @@ static unsigned kind_of(uint32_t i)
 {
         size_t n;
 
-        const char *id = ids_at(&c->items, i, &n);
+        const char *id = id_map_at(&c->items, i, &n);
 
         return small_number(id, n) % 4;
 }
@@ -116,13 +116,13 @@ Test(interests, the_mixture_is_what_its_definition_says)
         const uint32_t *had = lists_at(&c->history, u, &n);
 
         for (size_t i = 0; i < n; i++)
-                share[cells_of(&c->by_interest, had[i])] += s.own / (double)n;
+                share[ivf_of(&c->by_interest, had[i])] += s.own / (double)n;
         for (size_t k = 0; k < s.neighbours; k++) {
                 size_t m;
                 const uint32_t *theirs = lists_at(&c->history, c->near[u * c->n_near + k], &m);
 
                 for (size_t i = 0; i < m; i++)
-                        share[cells_of(&c->by_interest, theirs[i])] += (1 - s.own) / (double)m / s.neighbours;
+                        share[ivf_of(&c->by_interest, theirs[i])] += (1 - s.own) / (double)m / s.neighbours;
         }
         cr_assert_eq(interests_mixture(c, &s, &(struct interests_ask){ .user = u }, room, &part, &parts, &query), 0);
         cr_assert_gt(parts, 1);
@@ -246,7 +246,7 @@ Test(interests, a_bare_history_is_answered_like_its_user)
                 kept[i] = a.item[i].item;
         for (size_t i = 0; i < n; i++)
                 twice[i] = twice[n + i] = had[i];
-        a = find(&c->settings, (struct interests_ask){ .user = IDS_NONE, .history = twice, .n_history = 2 * n, .wanted = 10 });
+        a = find(&c->settings, (struct interests_ask){ .user = ID_MAP_NONE, .history = twice, .n_history = 2 * n, .wanted = 10 });
         for (size_t i = 0; i < a.n; i++) {
                 for (size_t k = 0; k < 10; k++)
                         same += a.item[i].item == kept[k];
@@ -258,7 +258,7 @@ Test(interests, a_bare_history_is_answered_like_its_user)
 
 Test(interests, who_is_not_known_gets_what_is_popular)
 {
-        struct interests_answer a = find(&c->settings, (struct interests_ask){ .user = IDS_NONE, .wanted = 10 });
+        struct interests_answer a = find(&c->settings, (struct interests_ask){ .user = ID_MAP_NONE, .wanted = 10 });
 
         cr_assert_eq(a.n, 10);
         cr_assert_eq(a.n_parts, 0);
@@ -268,7 +268,7 @@ Test(interests, who_is_not_known_gets_what_is_popular)
         }
         a = find(&c->settings, (struct interests_ask){ .user = user("u120"), .wanted = 10 });
         cr_assert_eq(a.n, 10, "known, without anything");
-        a = find(&c->settings, (struct interests_ask){ .user = IDS_NONE, .history = (uint32_t[]){ item("i80") }, .n_history = 1, .wanted = 10 });
+        a = find(&c->settings, (struct interests_ask){ .user = ID_MAP_NONE, .history = (uint32_t[]){ item("i80") }, .n_history = 1, .wanted = 10 });
         cr_assert_eq(a.n, 10, "an item without a vector");
         a = find(&c->settings, (struct interests_ask){ .user = user("u1"), .wanted = 0 });
         cr_assert_eq(a.n, 0);
@@ -276,8 +276,8 @@ Test(interests, who_is_not_known_gets_what_is_popular)
 
 Test(interests, barred_allowed_and_filtered)
 {
-        uint32_t u = user("u5"), tag[2] = { ids_find(&c->tags, "kind=2", 6), ids_find(&c->tags, "kind=3", 6) };
-        uint32_t odd = ids_find(&c->tags, "odd=true", 8), none = IDS_NONE, barred[3], allowed[5];
+        uint32_t u = user("u5"), tag[2] = { id_map_find(&c->tags, "kind=2", 6), id_map_find(&c->tags, "kind=3", 6) };
+        uint32_t odd = id_map_find(&c->tags, "odd=true", 8), none = ID_MAP_NONE, barred[3], allowed[5];
         struct interests_filter filter[2] = { { tag, 2 }, { &odd, 1 } }, never = { &none, 1 };
         struct interests_answer a = find(&c->settings, (struct interests_ask){ .user = u, .wanted = 10 });
 
@@ -438,7 +438,7 @@ Test(interests, one_edge_is_a_catalogue)
                                       .split = SIZE_MAX, .settings = c->settings };
         char other[] = "/tmp/test-interests-XXXXXX", path[PATH_MAX];
         float v[2] = { 1, 0 };
-        struct ids *users, *items;
+        struct id_map *users, *items;
         struct graph_edge edge = { .weight = 1 };
         struct graph g = { .edge = &edge, .n = 1, .digest = "" };
         struct sparse_cell cell = { 0, 0, 1 };
@@ -450,15 +450,15 @@ Test(interests, one_edge_is_a_catalogue)
         struct sparse m;
         uint32_t n;
 
-        cr_assert_eq(ids_create(&users), 0);
-        cr_assert_eq(ids_create(&items), 0);
-        cr_assert_eq(ids_add(users, "u", 1, &n), 0);
-        cr_assert_eq(ids_add(items, "i", 1, &n), 0);
+        cr_assert_eq(id_map_create(&users), 0);
+        cr_assert_eq(id_map_create(&items), 0);
+        cr_assert_eq(id_map_add(users, "u", 1, &n), 0);
+        cr_assert_eq(id_map_add(items, "i", 1, &n), 0);
         g.users = users;
         g.items = items;
         cr_assert(mkdtemp(other));
         (void)snprintf(path, sizeof path, "%s/vectors", other);
-        side = (struct vectors_side){ ids_view(items), v };
+        side = (struct vectors_side){ id_map_view(items), v };
         cr_assert_eq(vectors_write(path, &(struct vectors_side){ .row = NULL }, &side, 2, NULL, why, sizeof why), 0, "%s", why);
         cr_assert_eq(vectors_open(path, &vectors, why, sizeof why), 0, "%s", why);
         cr_assert_eq(sparse_create(1, 1, &cell, 1, &m), 0);
@@ -473,7 +473,7 @@ Test(interests, one_edge_is_a_catalogue)
         cr_assert_eq(a.n, 0, "the only item was had");
         a = find(&one->settings, (struct interests_ask){ .user = 0, .wanted = 10, .keep_seen = true });
         cr_assert_eq(a.n, 1);
-        a = find(&one->settings, (struct interests_ask){ .user = IDS_NONE, .wanted = 10 });
+        a = find(&one->settings, (struct interests_ask){ .user = ID_MAP_NONE, .wanted = 10 });
         cr_assert_eq(a.n, 1);
         interests_room_destroy(room);
         catalogue_close(one);
@@ -481,7 +481,7 @@ Test(interests, one_edge_is_a_catalogue)
         room = ours_room;
         sparse_finish(&m);
         vectors_close(&vectors);
-        ids_destroy(users);
-        ids_destroy(items);
+        id_map_destroy(users);
+        id_map_destroy(items);
         folder_remove(other);
 }

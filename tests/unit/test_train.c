@@ -14,7 +14,7 @@
 #include "digest.h"
 #include "folder.h"
 #include "outcomes.h"
-#include "rows.h"
+#include "jsonl.h"
 #include "softmax.h"
 
 static void begin(void)
@@ -26,21 +26,21 @@ static void begin(void)
 
 TestSuite(train, .init = begin, .fini = folder_end);
 
-static struct rows_source source(void)
+static struct jsonl_source source(void)
 {
-        return (struct rows_source){ .path = in_folder("a.jsonl"), .text = "q,o", .label = "c", .id = "id" };
+        return (struct jsonl_source){ .path = in_folder("a.jsonl"), .text = "q,o", .label = "c", .id = "id" };
 }
 
 Test(train, rows_take_what_was_asked_for)
 {
-        struct rows_source s = source();
-        struct rows rows;
+        struct jsonl_source s = source();
+        struct jsonl_rows rows;
 
         put("a.jsonl", "{\"id\":1,\"q\":\"one\",\"o\":[\"x\",2],\"c\":\"b\",\"f\":0}\n"
                        "\n"
                        "{\"id\":\"2\",\"q\":\"two\",\"o\":\"y\",\"c\":\"a\",\"f\":1}\r\n"
                        "{\"id\":3,\"q\":\"three\",\"o\":[],\"c\":\"a\",\"f\":true}");
-        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(jsonl_read(&s, &rows), 0);
         cr_assert_eq(rows.n, 3);
         cr_assert_str_eq(rows.list[0].text, "one\nx\n2");
         cr_assert_str_eq(rows.list[1].text, "two\ny");
@@ -49,57 +49,57 @@ Test(train, rows_take_what_was_asked_for)
         cr_assert_eq(rows.n_labels, 2);
         cr_assert_str_eq(rows.labels[0], "a");
         cr_assert_eq(rows.list[0].label, 1);
-        cr_assert_eq(rows_drop(&rows, "a"), 2);
+        cr_assert_eq(jsonl_drop(&rows, "a"), 2);
         cr_assert_eq(rows.n, 1);
         cr_assert_str_eq(rows.labels[rows.list[0].label], "b");
-        rows_finish(&rows);
+        jsonl_finish(&rows);
 
-        cr_assert_eq(rows_where(&s, "f!=0"), 0);
-        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(jsonl_where(&s, "f!=0"), 0);
+        cr_assert_eq(jsonl_read(&s, &rows), 0);
         cr_assert_eq(rows.n, 2);
-        rows_finish(&rows);
-        cr_assert_eq(rows_where(&s, "f=true"), 0);
-        cr_assert_eq(rows_read(&s, &rows), 0);
+        jsonl_finish(&rows);
+        cr_assert_eq(jsonl_where(&s, "f=true"), 0);
+        cr_assert_eq(jsonl_read(&s, &rows), 0);
         cr_assert_eq(rows.n, 1);
         cr_assert_str_eq(rows.list[0].id, "3");
-        rows_finish(&rows);
-        cr_assert_eq(rows_where(&s, "c=none"), 0);
-        cr_assert_eq(rows_read(&s, &rows), -ENODATA);
-        cr_assert_eq(rows_where(&s, "no condition"), -EINVAL);
-        cr_assert_eq(rows_where(&s, "!=x"), -EINVAL);
+        jsonl_finish(&rows);
+        cr_assert_eq(jsonl_where(&s, "c=none"), 0);
+        cr_assert_eq(jsonl_read(&s, &rows), -ENODATA);
+        cr_assert_eq(jsonl_where(&s, "no condition"), -EINVAL);
+        cr_assert_eq(jsonl_where(&s, "!=x"), -EINVAL);
 }
 
 Test(train, bad_lines_are_counted_and_end_it_above_the_limit)
 {
-        struct rows_source s = source();
-        struct rows rows;
+        struct jsonl_source s = source();
+        struct jsonl_rows rows;
 
         put("a.jsonl", "{\"id\":1,\"q\":\"one\",\"o\":[],\"c\":\"b\"}\nnot json\n{\"id\":2,\"q\":\"t\",\"o\":[],\"c\":null}\n[1]\n");
         s.max_bad = 3;
-        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(jsonl_read(&s, &rows), 0);
         cr_assert_eq(rows.n, 1);
-        rows_finish(&rows);
+        jsonl_finish(&rows);
         s.max_bad = 2;
-        cr_assert_eq(rows_read(&s, &rows), -EINVAL);
+        cr_assert_eq(jsonl_read(&s, &rows), -EINVAL);
         s.path = "/nonexistent/file";
-        cr_assert_eq(rows_read(&s, &rows), -ENOENT);
+        cr_assert_eq(jsonl_read(&s, &rows), -ENOENT);
 }
 
 Test(train, a_cut_gzip_file_is_an_error_not_the_end)
 {
-        struct rows_source s = source();
-        struct rows rows;
+        struct jsonl_source s = source();
+        struct jsonl_rows rows;
         gzFile f = gzopen(in_folder("a.jsonl.gz"), "wb");
 
         for (int i = 0; i < 2000; i++)
                 (void)gzprintf(f, "{\"id\":%d,\"q\":\"text %d\",\"o\":\"x\",\"c\":\"%c\"}\n", i, i * 7919, 'a' + i % 3);
         (void)gzclose(f);
         s.path = in_folder("a.jsonl.gz");
-        cr_assert_eq(rows_read(&s, &rows), 0);
+        cr_assert_eq(jsonl_read(&s, &rows), 0);
         cr_assert_eq(rows.n, 2000);
-        rows_finish(&rows);
+        jsonl_finish(&rows);
         cr_assert_eq(truncate(in_folder("a.jsonl.gz"), 5000), 0);
-        cr_assert_eq(rows_read(&s, &rows), -EIO);
+        cr_assert_eq(jsonl_read(&s, &rows), -EIO);
 }
 
 /* Prompts of three categories that anyone could tell apart. */

@@ -9,15 +9,15 @@
 
 static char why[256];
 
-static struct ids *three(void)
+static struct id_map *three(void)
 {
-        struct ids *x;
+        struct id_map *x;
         uint32_t n;
 
-        cr_assert_eq(ids_create(&x), 0);
-        cr_assert_eq(ids_add(x, "ann", 3, &n), 0);
-        cr_assert_eq(ids_add(x, "bob", 3, &n), 0);
-        cr_assert_eq(ids_add(x, "c\xc3\xa9line", 7, &n), 0);
+        cr_assert_eq(id_map_create(&x), 0);
+        cr_assert_eq(id_map_add(x, "ann", 3, &n), 0);
+        cr_assert_eq(id_map_add(x, "bob", 3, &n), 0);
+        cr_assert_eq(id_map_add(x, "c\xc3\xa9line", 7, &n), 0);
         return x;
 }
 
@@ -25,8 +25,8 @@ Test(vectors, there_and_back)
 {
         char file[] = "/tmp/test-vectors-XXXXXX";
         float v[] = { 1, 2, 3, 4, 5, 6 };
-        struct ids *names = three();
-        struct vectors_side side = { ids_view(names), v }, none = { .row = NULL };
+        struct id_map *names = three();
+        struct vectors_side side = { id_map_view(names), v }, none = { .row = NULL };
         struct vectors got;
         const char *meta[] = { "method", "test", NULL };
 
@@ -36,7 +36,7 @@ Test(vectors, there_and_back)
         cr_assert_eq(got.dim, 2);
         cr_assert_eq(got.users.names.n, 0);
         cr_assert_eq(got.items.names.n, 3);
-        cr_assert_eq(ids_find(&got.items.names, "c\xc3\xa9line", 7), 2);
+        cr_assert_eq(id_map_find(&got.items.names, "c\xc3\xa9line", 7), 2);
         cr_assert_float_eq((double)got.items.row[5], 6, 0);
         cr_assert_str_eq(tensors_meta(got.file, "method"), "test");
         vectors_close(&got);
@@ -46,7 +46,7 @@ Test(vectors, there_and_back)
         cr_assert_str_eq(why, "'item.vector': row 1, column 1 is not a finite number");
         cr_assert_eq(truncate(file, 300), 0);
         cr_assert_eq(vectors_open(file, &got, why, sizeof why), -EINVAL);
-        ids_destroy(names);
+        id_map_destroy(names);
         (void)unlink(file);
 }
 

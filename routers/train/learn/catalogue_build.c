@@ -19,7 +19,7 @@ static void side_finish(struct side *s)
 {
         free(s->order);
         free(s->number);
-        ids_destroy(s->names);
+        id_map_destroy(s->names);
         free(s->vector);
         free(s->scale);
         free(s->centre);
@@ -38,22 +38,22 @@ static void build_finish(struct build *b)
         free(b->history);
         free(b->near_user);
         sparse_finish(&b->tagged);
-        also_finish(&b->also);
+        cooccurrence_finish(&b->also);
 }
 
 /* ---- numbering ------------------------------------------------------------------------------------------------------------- */
 
 /* The vectors of the old numbers, of length 1, or zeros. */
-static float *gather(const struct ids_view *ids, const struct vectors_side *from, size_t dim)
+static float *gather(const struct id_map_view *ids, const struct vectors_side *from, size_t dim)
 {
         float *v = calloc(ids->n * dim + 1, sizeof *v);
 
         for (size_t i = 0; v && i < ids->n; i++) {
                 size_t n;
-                const char *id = ids_at(ids, (uint32_t)i, &n);
-                uint32_t row = from->names.n > 0 ? ids_find(&from->names, id, n) : IDS_NONE;
+                const char *id = id_map_at(ids, (uint32_t)i, &n);
+                uint32_t row = from->names.n > 0 ? id_map_find(&from->names, id, n) : ID_MAP_NONE;
 
-                if (row == IDS_NONE)
+                if (row == ID_MAP_NONE)
                         continue;
                 memcpy(v + i * dim, from->row + (size_t)row * dim, dim * sizeof *v);
                 if (!(dot_normalise(v + i * dim, dim) > 0))
@@ -114,7 +114,7 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
         if (r < 0)
                 return r;
         for (size_t i = 0, at = 0; i < s->n; i++)
-                rank[i] = (struct ranked){ is_zero(v + i * s->dim, s->dim) ? CELLS_NONE : cell[at++], count[i], (uint32_t)i };
+                rank[i] = (struct ranked){ is_zero(v + i * s->dim, s->dim) ? IVF_NONE : cell[at++], count[i], (uint32_t)i };
         qsort(rank, s->n, sizeof *rank, by_cell);
         s->first = calloc(s->n_cells + 1, sizeof *s->first);
         s->order = malloc((s->n + 1) * sizeof *s->order);
@@ -124,7 +124,7 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
         for (size_t i = 0; i < s->n; i++) {
                 s->order[i] = rank[i].old;
                 s->number[rank[i].old] = (uint32_t)i;
-                if (rank[i].cell != CELLS_NONE)
+                if (rank[i].cell != IVF_NONE)
                         s->first[rank[i].cell + 1]++;
         }
         for (size_t c = 0; c < s->n_cells; c++)
@@ -132,9 +132,9 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
         return 0;
 }
 
-static int fill_side(struct build *b, struct side *s, const struct ids_view *ids, const float *v)
+static int fill_side(struct build *b, struct side *s, const struct id_map_view *ids, const float *v)
 {
-        int r = ids_create(&s->names);
+        int r = id_map_create(&s->names);
 
         s->vector = malloc((s->n * s->dim + 1) * sizeof *s->vector);
         s->code = malloc(s->n * s->dim + 1);
@@ -145,10 +145,10 @@ static int fill_side(struct build *b, struct side *s, const struct ids_view *ids
                 return -ENOMEM;
         for (size_t i = 0; i < s->n; i++) {
                 size_t n;
-                const char *id = ids_at(ids, s->order[i], &n);
+                const char *id = id_map_at(ids, s->order[i], &n);
                 uint32_t got;
 
-                if (ids_add(s->names, id, n, &got) < 0)
+                if (id_map_add(s->names, id, n, &got) < 0)
                         return -ENOMEM;
                 memcpy(s->vector + i * s->dim, v + (size_t)s->order[i] * s->dim, s->dim * sizeof *v);
                 s->scale[i] = dot_quantise(s->vector + i * s->dim, s->dim, s->code + i * s->dim);
@@ -270,7 +270,7 @@ static int renumber(const struct build *b, struct sparse *ret)
 }
 
 struct neighbours {
-        const struct cells *cells;
+        const struct ivf *cells;
         size_t near, budget;
         uint32_t *ret;
         int failed;
@@ -279,10 +279,10 @@ struct neighbours {
 static void find_neighbours(void *ctx, size_t begin, size_t end)
 {
         struct neighbours *x = ctx;
-        CLEANUP(free_p) struct cells_hit *hit = malloc((x->near + 1) * sizeof *hit);
-        struct cells_room *room = NULL;
+        CLEANUP(free_p) struct ivf_hit *hit = malloc((x->near + 1) * sizeof *hit);
+        struct ivf_room *room = NULL;
 
-        if (!hit || cells_room_create(x->cells, &room) < 0) {
+        if (!hit || ivf_room_create(x->cells, &room) < 0) {
                 __atomic_store_n(&x->failed, 1, __ATOMIC_RELAXED);
                 return;
         }
@@ -290,25 +290,25 @@ static void find_neighbours(void *ctx, size_t begin, size_t end)
                 size_t found = 0, kept = 0;
 
                 if (u < x->cells->start[x->cells->n_cells])
-                        found = cells_search(x->cells, x->cells->vector + u * x->cells->dim, CELLS_NONE, x->budget ? x->budget : SIZE_MAX,
-                                             x->near + 1, room, hit);
+                        found = ivf_search(x->cells, x->cells->vector + u * x->cells->dim, IVF_NONE, x->budget ? x->budget : SIZE_MAX,
+                                           x->near + 1, room, hit);
                 for (size_t i = 0; i < found && kept < x->near; i++)
                         if (hit[i].id != u)
                                 x->ret[u * x->near + kept++] = hit[i].id;
                 while (kept < x->near)
-                        x->ret[u * x->near + kept++] = IDS_NONE;
+                        x->ret[u * x->near + kept++] = ID_MAP_NONE;
         }
-        cells_room_destroy(room);
+        ivf_room_destroy(room);
 }
 
-static struct cells cells_of_side(const struct side *s)
+static struct ivf cells_of_side(const struct side *s)
 {
-        return (struct cells){ s->dim, s->n, s->n_cells, s->n_near, s->first, s->centre, s->near, s->vector, s->code, s->scale };
+        return (struct ivf){ s->dim, s->n, s->n_cells, s->n_near, s->first, s->centre, s->near, s->vector, s->code, s->scale };
 }
 
 static int make_neighbours(struct build *b)
 {
-        struct cells cells = cells_of_side(&b->users);
+        struct ivf cells = cells_of_side(&b->users);
         struct neighbours x = { &cells, b->recipe->near, b->recipe->near_budget, NULL, 0 };
 
         b->near_user = x.ret = malloc((b->users.n * x.near + 1) * sizeof *x.ret);
@@ -327,13 +327,13 @@ static int make_tags(struct build *b)
                 return -ENOMEM;
         for (size_t i = 0; i < p->n_tagged; i++)
                 cell[i] = (struct sparse_cell){ p->tagged[i].row, b->items.number[p->tagged[i].col], 1 };
-        return sparse_create(p->tags ? ids_view(p->tags).n : 0, b->items.n, cell, p->n_tagged, &b->tagged);
+        return sparse_create(p->tags ? id_map_view(p->tags).n : 0, b->items.n, cell, p->n_tagged, &b->tagged);
 }
 
 static int make(struct build *b)
 {
         const struct catalogue_recipe *p = b->recipe;
-        struct ids_view item_ids = ids_view(p->graph->items), user_ids = ids_view(p->graph->users);
+        struct id_map_view item_ids = id_map_view(p->graph->items), user_ids = id_map_view(p->graph->users);
         CLEANUP(sparse_finish) struct sparse turned = { 0 };
         CLEANUP(free_p) float *items = NULL, *users = NULL;
         CLEANUP(free_p) uint32_t *taken = NULL;
@@ -365,7 +365,7 @@ static int make(struct build *b)
         build_stage(b, "lists");
         if (make_histories(b) < 0 || make_popular(b) < 0 || make_tags(b) < 0 || renumber(b, &turned) < 0)
                 return -ENOMEM;
-        r = also_make(&turned, &(struct also_settings){ p->user_exponent, p->item_exponent, p->also, USER_MAX, p->threads }, &b->also);
+        r = cooccurrence_make(&turned, &(struct cooccurrence_settings){ p->user_exponent, p->item_exponent, p->also, USER_MAX, p->threads }, &b->also);
         if (r < 0)
                 return r;
         build_stage(b, "users alike");

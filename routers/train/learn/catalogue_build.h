@@ -14,7 +14,7 @@ struct catalogue_recipe {
         const struct sparse *matrix;       /* of the edges that are used */
         size_t split;                      /* their split, SIZE_MAX: all */
         const struct vectors *vectors;     /* ids that it does not have get no vector */
-        const struct ids *tags;          /* NULL: none */
+        const struct id_map *tags;       /* NULL: none */
         const struct sparse_cell *tagged;  /* row: tag, col: the graph's item */
         size_t n_tagged;
         size_t cells, user_cells;          /* 0: by size */

@@ -5,7 +5,7 @@
 #ifndef PM_CATALOGUE_BUILD_PARTS_H
 #define PM_CATALOGUE_BUILD_PARTS_H
 
-#include "also.h"
+#include "cooccurrence.h"
 #include "catalogue_build.h"
 
 /* One side, in its new numbering. */
@@ -13,7 +13,7 @@ struct side {
         size_t n, dim, placed, n_cells, n_near;
         uint32_t *order;      /* [n] the old number of each new one */
         uint32_t *number;     /* [n] the new number of each old one */
-        struct ids *names;
+        struct id_map *names;
         float *vector, *scale, *centre;
         int8_t *code;
         uint32_t *first, *near;
@@ -28,7 +28,7 @@ struct build {
         uint32_t *history;
         uint32_t *near_user;              /* [users][near] */
         struct sparse tagged;
-        struct also also;
+        struct cooccurrence also;
         char *why;
         size_t why_size;
 };

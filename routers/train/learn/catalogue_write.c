@@ -11,7 +11,7 @@
 #include "catalogue_build_parts.h"
 #include "cluster.h"
 #include "tensors.h"
-#include "why.h"
+#include "error.h"
 
 #define POPULAR_MAX 65536
 
@@ -32,16 +32,16 @@ static void put(struct list *l, const char *name, enum tensor_type type, const v
 static int write_arrays(const struct build *b, const char *path)
 {
         static const uint64_t no_start[1] = { 0 };
-        static const uint32_t no_slot[2] = { IDS_NONE, IDS_NONE };
+        static const uint32_t no_slot[2] = { ID_MAP_NONE, ID_MAP_NONE };
         const struct side *i = &b->items, *u = &b->users;
-        struct ids_view items = ids_view(i->names), users = ids_view(u->names), tags = { NULL, no_start, no_slot, 0, 2, 0 };
+        struct id_map_view items = id_map_view(i->names), users = id_map_view(u->names), tags = { NULL, no_start, no_slot, 0, 2, 0 };
         const char *meta[] = { "kind", "pointsman.interests", "version", "1", NULL };
         bool likeness = u->placed > 0;
         struct list l = { .n = 0 };
         uint64_t also = b->also.start[i->n], history = b->history_start[u->n];
 
         if (b->recipe->tags)
-                tags = ids_view(b->recipe->tags);
+                tags = id_map_view(b->recipe->tags);
         put(&l, "item.start", TENSOR_U64, items.start, items.n + 1, 0);
         put(&l, "user.start", TENSOR_U64, users.start, users.n + 1, 0);
         put(&l, "tag.start", TENSOR_U64, tags.start, tags.n + 1, 0);
@@ -87,7 +87,7 @@ static int write_index(const struct build *b, const char *path)
         int r;
 
         if (b->items.placed == 0)
-                return refuse(b->why, b->why_size, "index '%.64s': no item has a vector", b->recipe->factory);
+                return set_error(b->why, b->why_size, "index '%.64s': no item has a vector", b->recipe->factory);
         r = index_create(b->items.dim, b->recipe->factory, INDEX_INNER_PRODUCT, &x, b->why, b->why_size);
         if (r == 0)
                 r = index_train(x, b->items.vector, b->items.placed, b->why, b->why_size);

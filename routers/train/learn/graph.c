@@ -7,7 +7,7 @@
 #include <zlib.h>
 
 #include "base.h"
-#include "why.h"
+#include "error.h"
 #include "graph.h"
 #include "graph_line.h"
 
@@ -58,13 +58,13 @@ static int add_edge(struct reading *x, const struct graph_row *row, char *why, s
         int r = split_of(g, row->split, row->split_n, &e.split);
 
         if (r == -ENOSPC)
-                return refuse(why, why_size, "split '%.*s' is the %dth: is it the right column?", (int)row->split_n, row->split,
-                              GRAPH_SPLITS_MAX + 1);
+                return set_error(why, why_size, "split '%.*s' is the %dth: is it the right column?", (int)row->split_n, row->split,
+                                 GRAPH_SPLITS_MAX + 1);
         if (r < 0)
                 return r;
-        r = ids_add(g->users, row->user, row->user_n, &e.user);
+        r = id_map_add(g->users, row->user, row->user_n, &e.user);
         if (r == 0)
-                r = ids_add(g->items, row->item, row->item_n, &e.item);
+                r = id_map_add(g->items, row->item, row->item_n, &e.item);
         if (r < 0)
                 return r;
         if (g->n == x->room) {
@@ -103,7 +103,7 @@ static int take_line(struct reading *x, char *line, size_t n)
         if (r == 0)
                 return 0;
         if (r == -ENOENT)
-                return refuse(x->why, x->why_size, "line %zu: %s", x->number, why);
+                return set_error(x->why, x->why_size, "line %zu: %s", x->number, why);
         if (r != -EINVAL)
                 return r;
         g->bad++;
@@ -114,8 +114,8 @@ static int take_line(struct reading *x, char *line, size_t n)
                 memcpy(bad->why, why, sizeof bad->why);
         }
         if (g->bad > x->source->max_bad)
-                return refuse(x->why, x->why_size, "%zu unusable lines of %zu, at most %zu are allowed", g->bad, g->lines,
-                              x->source->max_bad);
+                return set_error(x->why, x->why_size, "%zu unusable lines of %zu, at most %zu are allowed", g->bad, g->lines,
+                                 x->source->max_bad);
         return 0;
 }
 
@@ -140,11 +140,11 @@ static int take_lines(struct reading *x, gzFile f)
                 }
                 held = (size_t)(end - at);
                 if (r == 0 && held > GRAPH_LINE_MAX)
-                        return refuse(x->why, x->why_size, "line %zu is longer than a mebibyte", x->number + 1);
+                        return set_error(x->why, x->why_size, "line %zu is longer than a mebibyte", x->number + 1);
                 memmove(block, at, held);
         }
         if (r == 0 && got < 0) {
-                (void)refuse(x->why, x->why_size, "line %zu: damaged gzip data", x->number + 1);
+                (void)set_error(x->why, x->why_size, "line %zu: damaged gzip data", x->number + 1);
                 return -EIO;
         }
         if (r == 0 && held > 0)
@@ -168,11 +168,11 @@ static int read_into(struct reading *x)
         r = take_lines(x, f);
         (void)gzerror(f, &error);
         if (r == 0 && error == Z_BUF_ERROR) {
-                (void)refuse(x->why, x->why_size, "line %zu: the gzip data is cut", x->number + 1);
+                (void)set_error(x->why, x->why_size, "line %zu: the gzip data is cut", x->number + 1);
                 return -EIO;
         }
         if (r == 0 && x->graph->n == 0) {
-                (void)refuse(x->why, x->why_size, "no edge in %zu lines", x->number);
+                (void)set_error(x->why, x->why_size, "no edge in %zu lines", x->number);
                 return -ENODATA;
         }
         return r;
@@ -187,11 +187,11 @@ int graph_read(const struct graph_source *s, struct graph *ret, char *why, size_
         *ret = (struct graph){ .one_kind = s->one_kind };
         r = graph_layout_begin(&x.layout, s, why, why_size);
         if (r == 0)
-                r = ids_create(&ret->users);
+                r = id_map_create(&ret->users);
         if (r == 0 && s->one_kind)
                 ret->items = ret->users;
         else if (r == 0)
-                r = ids_create(&ret->items);
+                r = id_map_create(&ret->items);
         if (r == 0)
                 r = read_into(&x);
         if (r < 0 && why[0] == '\0')
@@ -203,8 +203,8 @@ void graph_finish(struct graph *g)
 {
         free(g->edge);
         if (!g->one_kind)
-                ids_destroy(g->items);
-        ids_destroy(g->users);
+                id_map_destroy(g->items);
+        id_map_destroy(g->users);
         for (size_t i = 0; i < g->n_splits; i++)
                 free(g->split[i]);
         *g = (struct graph){ 0 };
@@ -212,12 +212,12 @@ void graph_finish(struct graph *g)
 
 size_t graph_users(const struct graph *g)
 {
-        return ids_view(g->users).n;
+        return id_map_view(g->users).n;
 }
 
 size_t graph_items(const struct graph *g)
 {
-        return ids_view(g->items).n;
+        return id_map_view(g->items).n;
 }
 
 size_t graph_split(const struct graph *g, const char *name)

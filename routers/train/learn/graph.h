@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "digest.h"
-#include "ids.h"
+#include "id_map.h"
 #include "sparse.h"
 
 #define GRAPH_LINE_MAX ((size_t)1 << 20)
@@ -50,7 +50,7 @@ struct graph_bad {
 struct graph {
         struct graph_edge *edge;
         size_t n;
-        struct ids *users, *items; /* the same table when one_kind */
+        struct id_map *users, *items; /* the same table when one_kind */
         bool one_kind;
         char *split[GRAPH_SPLITS_MAX]; /* names; "" where the file has no such column */
         size_t n_splits;

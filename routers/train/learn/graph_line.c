@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "base.h"
-#include "why.h"
+#include "error.h"
 #include "graph_line.h"
 
 static const char *const usual[GRAPH_FIELDS][6] = {
@@ -51,7 +51,7 @@ int graph_layout_begin(struct graph_layout *x, const struct graph_source *s, cha
                 x->column[f] = -1;
                 x->field[f] = asked[f];
                 if (asked[f] && !*asked[f])
-                        return refuse(why, why_size, "the column for '%s' has an empty name", field_names[f]);
+                        return set_error(why, why_size, "the column for '%s' has an empty name", field_names[f]);
         }
         return 0;
 }
@@ -88,7 +88,7 @@ static int take_apart(char *line, size_t n, char separator, struct cell *cell, c
                 char *to = p, *begin = p;
 
                 if (count == GRAPH_COLUMNS_MAX)
-                        return refuse(why, why_size, "more than %d columns", GRAPH_COLUMNS_MAX);
+                        return set_error(why, why_size, "more than %d columns", GRAPH_COLUMNS_MAX);
                 if (separator == ',' && p < end && *p == '"') {
                         begin = to = ++p;
                         while (p < end && (*p != '"' || (p + 1 < end && p[1] == '"'))) {
@@ -96,9 +96,9 @@ static int take_apart(char *line, size_t n, char separator, struct cell *cell, c
                                 *to++ = *p++;
                         }
                         if (p == end)
-                                return refuse(why, why_size, "column %d has a quote that does not end", count + 1);
+                                return set_error(why, why_size, "column %d has a quote that does not end", count + 1);
                         if (++p < end && *p != separator)
-                                return refuse(why, why_size, "column %d goes on behind its closing quote", count + 1);
+                                return set_error(why, why_size, "column %d goes on behind its closing quote", count + 1);
                 } else {
                         while (p < end && *p != separator)
                                 p++;
@@ -147,14 +147,14 @@ static int columns_by_place(struct graph_layout *x, int n, char *why, size_t why
                 named = named || x->field[f];
         for (size_t f = 0; f < GRAPH_FIELDS; f++) {
                 if (x->field[f] && !column_number(x->field[f], &x->column[f])) {
-                        (void)refuse(why, why_size, "no column '%.64s': the first line is not one of titles that has it", x->field[f]);
+                        (void)set_error(why, why_size, "no column '%.64s': the first line is not one of titles that has it", x->field[f]);
                         return -ENOENT;
                 }
                 if (!x->field[f] && (!named || f <= GRAPH_ITEM) && (int)f < n)
                         x->column[f] = (int)f;
         }
         if (x->column[GRAPH_USER] < 0 || x->column[GRAPH_ITEM] < 0)
-                return refuse(why, why_size, "has %d column, a user and an item were expected", n);
+                return set_error(why, why_size, "has %d column, a user and an item were expected", n);
         return 0;
 }
 
@@ -171,11 +171,11 @@ static void columns_by_number(struct graph_layout *x)
 static int take_id(const struct cell *c, const char *what, const char **ret, size_t *ret_n, char *why, size_t why_size)
 {
         if (c->n == 0)
-                return refuse(why, why_size, "the %s is empty", what);
-        if (c->n > IDS_LENGTH_MAX)
-                return refuse(why, why_size, "the %s is %zu bytes long, at most %d are read", what, c->n, IDS_LENGTH_MAX);
+                return set_error(why, why_size, "the %s is empty", what);
+        if (c->n > ID_MAP_LENGTH_MAX)
+                return set_error(why, why_size, "the %s is %zu bytes long, at most %d are read", what, c->n, ID_MAP_LENGTH_MAX);
         if (!utf8_valid(c->p, c->n))
-                return refuse(why, why_size, "the %s is not UTF-8 text without control characters", what);
+                return set_error(why, why_size, "the %s is not UTF-8 text without control characters", what);
         *ret = c->p;
         *ret_n = c->n;
         return 0;
@@ -199,7 +199,7 @@ static int take_weight(const struct cell *c, float *ret, char *why, size_t why_s
         double x;
 
         if (!take_number(c, &x) || !(x > 0 && x <= WEIGHT_MAX))
-                return refuse(why, why_size, "weight '%.*s' is not a number above 0, up to 1e30", (int)MIN(c->n, (size_t)40), c->p);
+                return set_error(why, why_size, "weight '%.*s' is not a number above 0, up to 1e30", (int)MIN(c->n, (size_t)40), c->p);
         *ret = (float)MAX(x, WEIGHT_MIN);
         return 0;
 }
@@ -221,7 +221,7 @@ static int take_time(const struct cell *c, int64_t *ret, char *why, size_t why_s
                 }
         }
         if (!take_number(c, &x) || !(fabs(x) < 9.2e18))
-                return refuse(why, why_size, "time '%.*s' is not a number within 64 bits", (int)MIN(c->n, (size_t)40), c->p);
+                return set_error(why, why_size, "time '%.*s' is not a number within 64 bits", (int)MIN(c->n, (size_t)40), c->p);
         *ret = (int64_t)x;
         return 0;
 }
@@ -239,7 +239,7 @@ static int take_fields(const struct cell *const *found, struct graph_row *ret, c
                 row.split = found[GRAPH_SPLIT]->p;
                 row.split_n = found[GRAPH_SPLIT]->n;
                 if (row.split_n > 32 || !utf8_valid(row.split, row.split_n))
-                        return refuse(why, why_size, "the split is not a name of at most 32 bytes");
+                        return set_error(why, why_size, "the split is not a name of at most 32 bytes");
         }
         *ret = row;
         return 1;
@@ -279,7 +279,7 @@ static int table_line(struct graph_layout *x, char *line, size_t n, struct graph
                 if (x->column[f] < 0)
                         continue;
                 if (x->column[f] >= count)
-                        return refuse(why, why_size, "has %d columns, the %s is in column %d", count, field_names[f], x->column[f] + 1);
+                        return set_error(why, why_size, "has %d columns, the %s is in column %d", count, field_names[f], x->column[f] + 1);
                 found[f] = &cell[x->column[f]];
         }
         return take_fields(found, ret, why, why_size);
@@ -302,7 +302,7 @@ static int json_line(struct graph_layout *x, const char *line, size_t n, json_t 
 
         *json = json_loadb(line, n, JSON_REJECT_DUPLICATES, &error);
         if (!json_is_object(*json))
-                return refuse(why, why_size, *json ? "not a JSON object" : "invalid JSON at column %d: %.120s", error.column, error.text);
+                return set_error(why, why_size, *json ? "not a JSON object" : "invalid JSON at column %d: %.120s", error.column, error.text);
         x->settled = true;
         for (size_t f = 0; f < GRAPH_FIELDS; f++) {
                 json_t *value = x->field[f] ? json_object_get(*json, x->field[f]) : NULL;
@@ -311,7 +311,7 @@ static int json_line(struct graph_layout *x, const char *line, size_t n, json_t 
                         value = json_object_get(*json, usual[f][u]);
                 if (!value || json_is_null(value)) {
                         if (f <= GRAPH_ITEM || x->field[f])
-                                return refuse(why, why_size, "no field '%.64s'", x->field[f] ? x->field[f] : field_names[f]);
+                                return set_error(why, why_size, "no field '%.64s'", x->field[f] ? x->field[f] : field_names[f]);
                         continue;
                 }
                 if (json_is_string(value)) {
@@ -319,7 +319,7 @@ static int json_line(struct graph_layout *x, const char *line, size_t n, json_t 
                 } else if (json_is_number(value)) {
                         number_cell(value, x->number[f], sizeof x->number[f], &cell[f]);
                 } else {
-                        return refuse(why, why_size, "field of the %s is neither a text nor a number", field_names[f]);
+                        return set_error(why, why_size, "field of the %s is neither a text nor a number", field_names[f]);
                 }
                 found[f] = &cell[f];
         }
@@ -352,7 +352,7 @@ int graph_line(struct graph_layout *x, char *line, size_t n, json_t **json, stru
                 if (found == GRAPH_AUTO && *line == '#')
                         return 0;
                 if (found == GRAPH_AUTO)
-                        return refuse(why, why_size, "neither JSON nor columns separated by tabs or commas");
+                        return set_error(why, why_size, "neither JSON nor columns separated by tabs or commas");
                 if (*line == '#') { /* a remark with a comma in it does not settle the format */
                         struct graph_layout as = *x;
                         int r;

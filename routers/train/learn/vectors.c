@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
-#include "why.h"
+#include "error.h"
 #include "npy.h"
 #include "vectors.h"
 
@@ -40,18 +40,18 @@ static int read_side(const struct tensors *file, const char *side, size_t *dim, 
         char what[200];
 
         if (!row || !text || !start || !slot || row->shape[0] + 1 != start->shape[0])
-                return refuse(why, why_size, "tensors '%s.vector', '.text', '.start' and '.slot' do not fit together", side);
+                return set_error(why, why_size, "tensors '%s.vector', '.text', '.start' and '.slot' do not fit together", side);
         if (row->shape[1] == 0 || row->shape[1] > VECTORS_DIM_MAX || (*dim && row->shape[1] != *dim))
-                return refuse(why, why_size, "'%s.vector' has %" PRIu64 " columns: 1..%d, as many as the others, were expected", side,
-                              row->shape[1], VECTORS_DIM_MAX);
+                return set_error(why, why_size, "'%s.vector' has %" PRIu64 " columns: 1..%d, as many as the others, were expected", side,
+                                 row->shape[1], VECTORS_DIM_MAX);
         *dim = (size_t)row->shape[1];
         *ret = (struct vectors_side){ { text->data, start->data, slot->data, (size_t)row->shape[0], (size_t)slot->shape[0],
                                         (size_t)text->shape[0] }, row->data };
-        if (ids_check(&ret->names, what, sizeof what) < 0)
-                return refuse(why, why_size, "ids of '%s': %.180s", side, what);
+        if (id_map_check(&ret->names, what, sizeof what) < 0)
+                return set_error(why, why_size, "ids of '%s': %.180s", side, what);
         bad = vectors_not_finite(ret->row, ret->names.n * *dim);
         if (bad != SIZE_MAX)
-                return refuse(why, why_size, "'%s.vector': row %zu, column %zu is not a finite number", side, bad / *dim, bad % *dim);
+                return set_error(why, why_size, "'%s.vector': row %zu, column %zu is not a finite number", side, bad / *dim, bad % *dim);
         return 0;
 }
 
@@ -66,8 +66,8 @@ int vectors_open(const char *path, struct vectors *ret, char *why, size_t why_si
         kind = tensors_meta(v.file, "kind");
         version = tensors_meta(v.file, "version");
         if (!kind || strcmp(kind, "pointsman.vectors") != 0 || !version || strcmp(version, "1") != 0)
-                r = refuse(why, why_size, "its kind is '%.40s', wanted 'pointsman.vectors' of version 1 (pointsman-train embed writes it)",
-                           kind ? kind : "");
+                r = set_error(why, why_size, "its kind is '%.40s', wanted 'pointsman.vectors' of version 1 (pointsman-train embed writes it)",
+                              kind ? kind : "");
         if (r == 0)
                 r = read_side(v.file, "item", &v.dim, &v.items, why, why_size);
         if (r == 0 && tensors_find(v.file, "user.vector"))
@@ -99,7 +99,7 @@ int vectors_write(const char *path, const struct vectors_side *users, const stru
                 all[m++] = meta[i];
         for (size_t part = 0; part < 4; part++) /* widest numbers first: all stay aligned */
                 for (size_t s = 0; s < 2; s++) {
-                        const struct ids_view *v = &side[s]->names;
+                        const struct id_map_view *v = &side[s]->names;
                         struct tensor t = { .name = names[s][part], .rank = 1 };
 
                         if (v->n == 0 && s == 1)
@@ -135,8 +135,8 @@ static int convert(const unsigned char *from, size_t item, size_t rows, size_t c
         CLEANUP(free_p) float *v = NULL;
         size_t n = rows * cols, bad;
 
-        if (rows == 0 || cols == 0 || cols > VECTORS_DIM_MAX || rows > IDS_NUMBER_MAX)
-                return refuse(why, why_size, "%zu rows of %zu numbers: rows of 1..%d were expected", rows, cols, VECTORS_DIM_MAX);
+        if (rows == 0 || cols == 0 || cols > VECTORS_DIM_MAX || rows > ID_MAP_NUMBER_MAX)
+                return set_error(why, why_size, "%zu rows of %zu numbers: rows of 1..%d were expected", rows, cols, VECTORS_DIM_MAX);
         v = malloc(n * sizeof *v);
         if (!v)
                 return -ENOMEM;
@@ -156,7 +156,7 @@ static int convert(const unsigned char *from, size_t item, size_t rows, size_t c
         }
         bad = vectors_not_finite(v, n);
         if (bad != SIZE_MAX)
-                return refuse(why, why_size, "row %zu, column %zu is not a finite number", bad / cols, bad % cols);
+                return set_error(why, why_size, "row %zu, column %zu is not a finite number", bad / cols, bad % cols);
         *ret = TAKE(v);
         return 0;
 }
@@ -174,8 +174,8 @@ static int import_tensor(const char *path, const char *name, float **ret, size_t
         else if (tensors_count(file) == 1)
                 t = tensors_at(file, 0);
         if (!t || t->rank != 2 || (t->type != TENSOR_F16 && t->type != TENSOR_F32 && t->type != TENSOR_F64)) {
-                r = refuse(why, why_size, "no matrix of F16, F32 or F64 %s%.64s among its %zu tensors", name ? "called " : "alone",
-                           name ? name : "", tensors_count(file));
+                r = set_error(why, why_size, "no matrix of F16, F32 or F64 %s%.64s among its %zu tensors", name ? "called " : "alone",
+                              name ? name : "", tensors_count(file));
         } else {
                 *rows = (size_t)t->shape[0];
                 *cols = (size_t)t->shape[1];
@@ -199,7 +199,7 @@ static int import_npy(const char *path, float **ret, size_t *rows, size_t *cols,
                 return r;
         }
         if (!S_ISREG(st.st_mode) || st.st_size == 0)
-                return refuse(why, why_size, "not a file, or an empty one");
+                return set_error(why, why_size, "not a file, or an empty one");
         map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED)
                 return -errno;

@@ -9,14 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ids.h"
+#include "id_map.h"
 #include "tensors.h"
 
 #define VECTORS_DIM_MAX 4096
 
 /* Rows in the order of the names; all of it belongs to the mapped file. */
 struct vectors_side {
-        struct ids_view names;
+        struct id_map_view names;
         const float *row;    /* [names.n][dim] */
 };
 

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdatomic.h>
 
-#include "also.h"
+#include "cooccurrence.h"
 #include "base.h"
 #include "catalogue.h"
 #include "parallel.h"
@@ -20,7 +20,7 @@ struct scored {
 struct work {
         const struct sparse *m;
         struct sparse t;
-        const struct also_settings *s;
+        const struct cooccurrence_settings *s;
         double *user_scale, *item_scale;
         struct scored *found;   /* [items][most] */
         uint32_t *n_found;      /* [items] */
@@ -96,14 +96,14 @@ static void scales(const struct sparse *m, double exponent, double *scale)
         }
 }
 
-static int pack(const struct work *w, struct also *ret)
+static int pack(const struct work *w, struct cooccurrence *ret)
 {
         size_t n = w->m->cols, total = 0;
 
         for (size_t i = 0; i < n; i++)
                 total += w->n_found[i];
-        *ret = (struct also){ calloc(n + 1, sizeof *ret->start), malloc((total + 1) * sizeof *ret->of),
-                              malloc((total + 1) * sizeof *ret->part), calloc(n + 1, sizeof *ret->best) };
+        *ret = (struct cooccurrence){ calloc(n + 1, sizeof *ret->start), malloc((total + 1) * sizeof *ret->of),
+                                      malloc((total + 1) * sizeof *ret->part), calloc(n + 1, sizeof *ret->best) };
         if (!ret->start || !ret->of || !ret->part || !ret->best)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
@@ -119,7 +119,7 @@ static int pack(const struct work *w, struct also *ret)
         return 0;
 }
 
-int also_make(const struct sparse *m, const struct also_settings *s, struct also *ret)
+int cooccurrence_make(const struct sparse *m, const struct cooccurrence_settings *s, struct cooccurrence *ret)
 {
         struct work w = { .m = m, .s = s };
         size_t grain = MAX(m->cols / (8 * (size_t)s->threads) + 1, (size_t)64);
@@ -129,7 +129,7 @@ int also_make(const struct sparse *m, const struct also_settings *s, struct also
         w.item_scale = malloc((m->cols + 1) * sizeof *w.item_scale);
         w.found = malloc((m->cols * s->most + 1) * sizeof *w.found);
         w.n_found = calloc(m->cols + 1, sizeof *w.n_found);
-        *ret = (struct also){ NULL };
+        *ret = (struct cooccurrence){ NULL };
         if (r == 0 && (!w.user_scale || !w.item_scale || !w.found || !w.n_found))
                 r = -ENOMEM;
         if (r == 0) {
@@ -139,7 +139,7 @@ int also_make(const struct sparse *m, const struct also_settings *s, struct also
                 r = atomic_load(&w.no_memory) ? -ENOMEM : pack(&w, ret);
         }
         if (r < 0)
-                also_finish(ret);
+                cooccurrence_finish(ret);
         sparse_finish(&w.t);
         free(w.user_scale);
         free(w.item_scale);
@@ -148,11 +148,11 @@ int also_make(const struct sparse *m, const struct also_settings *s, struct also
         return r;
 }
 
-void also_finish(struct also *a)
+void cooccurrence_finish(struct cooccurrence *a)
 {
         free(a->start);
         free(a->of);
         free(a->part);
         free(a->best);
-        *a = (struct also){ NULL };
+        *a = (struct cooccurrence){ NULL };
 }

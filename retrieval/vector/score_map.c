@@ -3,34 +3,34 @@
  * Open addressing, at most half full.  Clearing costs what was put in, not what there is room for.
  */
 #include "base.h"
-#include "tally.h"
+#include "score_map.h"
 
 #define BEGIN 256
 
-static inline size_t slot_of(const struct tally *t, uint32_t key)
+static inline size_t slot_of(const struct score_map *t, uint32_t key)
 {
         return (size_t)(key * 0x9e3779b97f4a7c15u >> 32) & (t->slots - 1);
 }
 
-int tally_init(struct tally *t)
+int score_map_init(struct score_map *t)
 {
-        *t = (struct tally){ .room = BEGIN, .slots = 2 * BEGIN };
+        *t = (struct score_map){ .room = BEGIN, .slots = 2 * BEGIN };
         t->entry = malloc(t->room * sizeof *t->entry);
         t->slot = calloc(t->slots, sizeof *t->slot);
         if (t->entry && t->slot)
                 return 0;
-        tally_finish(t);
+        score_map_finish(t);
         return -ENOMEM;
 }
 
-void tally_finish(struct tally *t)
+void score_map_finish(struct score_map *t)
 {
         free(t->entry);
         free(t->slot);
-        *t = (struct tally){ 0 };
+        *t = (struct score_map){ 0 };
 }
 
-static size_t place(const struct tally *t, uint32_t key)
+static size_t place(const struct score_map *t, uint32_t key)
 {
         size_t i = slot_of(t, key);
 
@@ -39,7 +39,7 @@ static size_t place(const struct tally *t, uint32_t key)
         return i;
 }
 
-void tally_clear(struct tally *t)
+void score_map_clear(struct score_map *t)
 {
         if (t->n > t->slots / 16)
                 memset(t->slot, 0, t->slots * sizeof *t->slot);
@@ -49,9 +49,9 @@ void tally_clear(struct tally *t)
         t->n = 0;
 }
 
-static int grow(struct tally *t)
+static int grow(struct score_map *t)
 {
-        struct tally_entry *entry = realloc(t->entry, 2 * t->room * sizeof *entry);
+        struct score_map_entry *entry = realloc(t->entry, 2 * t->room * sizeof *entry);
         uint32_t *slot;
 
         if (!entry)
@@ -69,7 +69,7 @@ static int grow(struct tally *t)
         return 0;
 }
 
-struct tally_entry *tally_at(struct tally *t, uint32_t key)
+struct score_map_entry *score_map_at(struct score_map *t, uint32_t key)
 {
         size_t i = place(t, key);
 
@@ -80,12 +80,12 @@ struct tally_entry *tally_at(struct tally *t, uint32_t key)
                         return NULL;
                 i = place(t, key);
         }
-        t->entry[t->n] = (struct tally_entry){ .key = key };
+        t->entry[t->n] = (struct score_map_entry){ .key = key };
         t->slot[i] = (uint32_t)++t->n;
         return &t->entry[t->n - 1];
 }
 
-struct tally_entry *tally_find(const struct tally *t, uint32_t key)
+struct score_map_entry *score_map_find(const struct score_map *t, uint32_t key)
 {
         size_t i = place(t, key);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inner products, tallies, and the search of cells against looking at everything. */
+/* Inner products, maps of scores, and the search of cells against looking at everything. */
 #include <criterion/criterion.h>
 #include <math.h>
 
 #include "base.h"
-#include "cells.h"
+#include "ivf.h"
 #include "dot.h"
 #include "noise.h"
-#include "tally.h"
+#include "score_map.h"
 
 #define DIM 37 /* no multiple of anything: the ends of the fast loops are reached */
 #define CELLS 20
@@ -16,7 +16,7 @@
 static float vector[N][DIM], centre[CELLS][DIM], scale[N];
 static int8_t code[N][DIM];
 static uint32_t start[CELLS + 1], near[CELLS][CELLS];
-static struct cells cells = { DIM, N, CELLS, CELLS, start, centre[0], near[0], vector[0], code[0], scale };
+static struct ivf cells = { DIM, N, CELLS, CELLS, start, centre[0], near[0], vector[0], code[0], scale };
 
 static void draw(float *v, uint64_t seed, uint64_t row, const float *around, float spread)
 {
@@ -40,9 +40,9 @@ static void invent(void)
         }
 }
 
-TestSuite(cells, .init = invent);
+TestSuite(ivf, .init = invent);
 
-Test(cells, inner_products)
+Test(ivf, inner_products)
 {
         for (size_t n = 0; n <= DIM; n++) {
                 double sum = 0;
@@ -63,17 +63,17 @@ Test(cells, inner_products)
         }
 }
 
-Test(cells, exact_search_is_exact)
+Test(ivf, exact_search_is_exact)
 {
-        struct cells_room *room;
-        struct cells_hit hit[10];
+        struct ivf_room *room;
+        struct ivf_hit hit[10];
 
-        cr_assert_eq(cells_room_create(&cells, &room), 0);
+        cr_assert_eq(ivf_room_create(&cells, &room), 0);
         for (size_t q = 0; q < 50; q++) {
                 float query[DIM];
 
                 draw(query, 3, q, NULL, 1);
-                cr_assert_eq(cells_search(&cells, query, CELLS_NONE, SIZE_MAX, 10, room, hit), 10);
+                cr_assert_eq(ivf_search(&cells, query, IVF_NONE, SIZE_MAX, 10, room, hit), 10);
                 for (size_t i = 0; i < 10; i++) {
                         size_t better = 0;
 
@@ -83,22 +83,22 @@ Test(cells, exact_search_is_exact)
                         cr_assert_lt(hit[i].id, start[CELLS]);
                 }
         }
-        cells_room_destroy(room);
+        ivf_room_destroy(room);
 }
 
-Test(cells, a_budget_finds_nearly_the_same)
+Test(ivf, a_budget_finds_nearly_the_same)
 {
-        struct cells_room *room;
-        struct cells_hit hit[10], exact[10];
+        struct ivf_room *room;
+        struct ivf_hit hit[10], exact[10];
         size_t same = 0;
 
-        cr_assert_eq(cells_room_create(&cells, &room), 0);
+        cr_assert_eq(ivf_room_create(&cells, &room), 0);
         for (size_t q = 0; q < 100; q++) {
                 float query[DIM];
 
                 draw(query, 4, q, centre[q % CELLS], .2f);
-                cr_assert_eq(cells_search(&cells, query, CELLS_NONE, SIZE_MAX, 10, room, exact), 10);
-                cr_assert_eq(cells_search(&cells, query, (uint32_t)(q % CELLS), 300, 10, room, hit), 10);
+                cr_assert_eq(ivf_search(&cells, query, IVF_NONE, SIZE_MAX, 10, room, exact), 10);
+                cr_assert_eq(ivf_search(&cells, query, (uint32_t)(q % CELLS), 300, 10, room, hit), 10);
                 for (size_t i = 0; i < 10; i++) {
                         cr_assert_float_eq((double)hit[i].score, (double)dot_floats(query, vector[hit[i].id], DIM), 1e-6,
                                            "the score is the floats', not the bytes'");
@@ -107,36 +107,36 @@ Test(cells, a_budget_finds_nearly_the_same)
                 }
         }
         cr_assert_geq(same, 950, "%zu of 1000", same);
-        cells_room_destroy(room);
+        ivf_room_destroy(room);
 }
 
-Test(cells, edges_of_what_can_be_asked)
+Test(ivf, edges_of_what_can_be_asked)
 {
-        struct cells empty = { DIM, 3, 0, 0, (uint32_t[]){ 0 }, centre[0], near[0], vector[0], code[0], scale };
-        struct cells_room *room;
-        struct cells_hit *hit = calloc(N, sizeof *hit);
+        struct ivf empty = { DIM, 3, 0, 0, (uint32_t[]){ 0 }, centre[0], near[0], vector[0], code[0], scale };
+        struct ivf_room *room;
+        struct ivf_hit *hit = calloc(N, sizeof *hit);
 
-        cr_assert_eq(cells_room_create(&cells, &room), 0);
-        cr_assert_eq(cells_search(&cells, vector[0], 0, 100, 0, room, hit), 0);
-        cr_assert_eq(cells_search(&cells, vector[0], 0, 1, 1900, room, hit), 1900, "a budget does not cut what was asked for");
-        cr_assert_eq(cells_search(&empty, vector[0], CELLS_NONE, 100, 5, room, hit), 0);
-        cr_assert_eq(cells_of(&empty, 0), CELLS_NONE);
+        cr_assert_eq(ivf_room_create(&cells, &room), 0);
+        cr_assert_eq(ivf_search(&cells, vector[0], 0, 100, 0, room, hit), 0);
+        cr_assert_eq(ivf_search(&cells, vector[0], 0, 1, 1900, room, hit), 1900, "a budget does not cut what was asked for");
+        cr_assert_eq(ivf_search(&empty, vector[0], IVF_NONE, 100, 5, room, hit), 0);
+        cr_assert_eq(ivf_of(&empty, 0), IVF_NONE);
         for (uint32_t i = 0; i < N; i++)
-                cr_assert_eq(cells_of(&cells, i), i < 1900 ? i / 95 : CELLS_NONE);
-        cells_room_destroy(room);
+                cr_assert_eq(ivf_of(&cells, i), i < 1900 ? i / 95 : IVF_NONE);
+        ivf_room_destroy(room);
         free(hit);
 }
 
-Test(cells, tallies_count_and_forget)
+Test(ivf, score_maps_count_and_forget)
 {
-        struct tally t;
+        struct score_map t;
 
-        cr_assert_eq(tally_init(&t), 0);
+        cr_assert_eq(score_map_init(&t), 0);
         for (uint32_t round = 1; round < 6; round++) {
                 for (uint32_t i = 0; i < 1000 * round; i++)
-                        tally_at(&t, i * 2654435761u % (700 * round))->part[1] += 1;
+                        score_map_at(&t, i * 2654435761u % (700 * round))->part[1] += 1;
                 for (uint32_t i = 0; i < t.n; i++)
-                        cr_assert_eq(tally_find(&t, t.entry[i].key), &t.entry[i]);
+                        cr_assert_eq(score_map_find(&t, t.entry[i].key), &t.entry[i]);
                 {
                         double sum = 0;
 
@@ -144,15 +144,15 @@ Test(cells, tallies_count_and_forget)
                                 sum += (double)t.entry[i].part[1];
                         cr_assert_float_eq(sum, 1000 * round, 0);
                 }
-                cr_assert_null(tally_find(&t, 700 * round));
-                tally_clear(&t);
+                cr_assert_null(score_map_find(&t, 700 * round));
+                score_map_clear(&t);
                 cr_assert_eq(t.n, 0);
-                cr_assert_null(tally_find(&t, 3));
+                cr_assert_null(score_map_find(&t, 3));
                 for (uint32_t i = 0; i < 20; i++) /* few of many: forgotten one by one */
-                        tally_at(&t, i << 20)->flags = 1;
-                tally_clear(&t);
+                        score_map_at(&t, i << 20)->flags = 1;
+                score_map_clear(&t);
                 for (uint32_t i = 0; i < 20; i++)
-                        cr_assert_null(tally_find(&t, i << 20));
+                        cr_assert_null(score_map_find(&t, i << 20));
         }
-        tally_finish(&t);
+        score_map_finish(&t);
 }

@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "base.h"
-#include "spread.h"
+#include "tsne.h"
 
 #define ROUNDS 500
 #define EXAGGERATED 120
@@ -171,13 +171,13 @@ static void move(struct plane *x, double momentum)
                         x->at[i][c] -= middle[c];
 }
 
-int spread(const float *vectors, size_t n, size_t dim, double perplexity, void (*done)(size_t round, size_t rounds), double (*points)[2])
+int tsne(const float *vectors, size_t n, size_t dim, double perplexity, void (*done)(size_t round, size_t rounds), double (*points)[2])
 {
         CLEANUP(free_p) double(*moves)[2] = calloc(3 * n, sizeof *moves);
         CLEANUP(free_p) float *near = calloc(n * n, sizeof *near);
         struct plane x = { n, dim, near, points, moves, moves + n, moves + 2 * n };
 
-        assert(n >= 2 && n <= SPREAD_MAX);
+        assert(n >= 2 && n <= TSNE_MAX);
         if (!moves || !near || begin(&x, vectors) < 0)
                 return -ENOMEM;
         nearness(&x, vectors, fmin(perplexity, (double)(n - 1) / 3));

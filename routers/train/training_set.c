@@ -2,7 +2,7 @@
 /*
  * Rows whose id the table of outcomes does not have are left out, and counted; so are prompts in which the encoder knows nothing.
  */
-#include "lessons.h"
+#include "training_set.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -14,16 +14,16 @@
 #include "parallel.h"
 #include "progress.h"
 
-int lessons_missing(const char *command, const struct lessons_source *s)
+int training_set_missing(const char *command, const struct training_set_source *s)
 {
-        const struct rows_source *rows = &s->rows;
+        const struct jsonl_source *rows = &s->rows;
 
         if (!s->outcomes || (rows->path && rows->text && rows->label))
                 return 0;
         return argument_missing(command, !rows->path ? "--in" : !rows->text ? "--text" : "--label");
 }
 
-static int grow(struct lessons *l)
+static int grow(struct training_set *l)
 {
         size_t room = l->room ? 2 * l->room : 1024;
 
@@ -38,7 +38,7 @@ static int grow(struct lessons *l)
         return 0;
 }
 
-static int add_prompt(struct lessons *l, const char *text, size_t task, size_t example_of)
+static int add_prompt(struct training_set *l, const char *text, size_t task, size_t example_of)
 {
         int r = grow(l);
 
@@ -52,7 +52,7 @@ static int add_prompt(struct lessons *l, const char *text, size_t task, size_t e
         return 0;
 }
 
-static int add_expert(struct lessons *l, const char *name, struct lesson_expert **ret)
+static int add_expert(struct training_set *l, const char *name, struct training_expert **ret)
 {
         for (size_t k = 0; k < l->n_experts; k++)
                 if (strcmp(l->experts[k].name, name) == 0) {
@@ -61,7 +61,7 @@ static int add_expert(struct lessons *l, const char *name, struct lesson_expert 
                 }
         if (l->n_experts == l->room_experts) {
                 size_t room = l->room_experts ? 2 * l->room_experts : 64;
-                struct lesson_expert *list = realloc(l->experts, room * sizeof *list);
+                struct training_expert *list = realloc(l->experts, room * sizeof *list);
 
                 if (!list)
                         return -ENOMEM;
@@ -69,7 +69,7 @@ static int add_expert(struct lessons *l, const char *name, struct lesson_expert 
                 l->room_experts = room;
         }
         *ret = &l->experts[l->n_experts];
-        **ret = (struct lesson_expert){ .name = strdup(name) };
+        **ret = (struct training_expert){ .name = strdup(name) };
         if (!(*ret)->name)
                 return -ENOMEM;
         l->n_experts++;
@@ -80,16 +80,16 @@ static int add_expert(struct lessons *l, const char *name, struct lesson_expert 
 
 static int take_expert(void *ctx, json_t *line, char *why, size_t n)
 {
-        struct lessons *l = ctx;
+        struct training_set *l = ctx;
         const char *name = json_string_value(json_object_get(line, "expert"));
         const char *instruction = json_string_value(json_object_get(line, "instruction"));
         json_t *examples = json_object_get(line, "examples");
-        struct lesson_expert *e;
+        struct training_expert *e;
         int r = 0;
 
         if (!instruction)
                 instruction = json_string_value(json_object_get(line, "description"));
-        if (!name || !*name || !rows_is_name(name)) {
+        if (!name || !*name || !jsonl_is_name(name)) {
                 (void)snprintf(why, n, "'expert' must be a name, without control characters");
                 return -EINVAL;
         }
@@ -111,7 +111,7 @@ static int take_expert(void *ctx, json_t *line, char *why, size_t n)
         if (instruction && !(e->instruction = strdup(instruction)))
                 return -ENOMEM;
         for (size_t i = 0; r == 0 && i < json_array_size(examples); i++)
-                r = add_prompt(l, json_string_value(json_array_get(examples, i)), LESSONS_NO_TASK, (size_t)(e - l->experts));
+                r = add_prompt(l, json_string_value(json_array_get(examples, i)), TRAINING_SET_NO_TASK, (size_t)(e - l->experts));
         return r;
 }
 
@@ -119,7 +119,7 @@ static int take_expert(void *ctx, json_t *line, char *why, size_t n)
 
 static int take_instruction(void *ctx, json_t *line, char *why, size_t n)
 {
-        struct lessons *l = ctx;
+        struct training_set *l = ctx;
         const char *task = json_string_value(json_object_get(line, "task"));
         const char *instruction = json_string_value(json_object_get(line, "instruction"));
 
@@ -136,22 +136,22 @@ static int take_instruction(void *ctx, json_t *line, char *why, size_t n)
         return 0; /* of a task that is not asked for here */
 }
 
-static int read_outcomes(const struct lessons_source *s, struct lessons *l)
+static int read_outcomes(const struct training_set_source *s, struct training_set *l)
 {
         size_t matched = 0;
         int r = outcomes_read(s->outcomes, s->columns, &l->table);
 
         if (r == 0)
-                r = rows_read(&s->rows, &l->rows);
+                r = jsonl_read(&s->rows, &l->rows);
         if (r < 0)
                 return r;
         l->task_instructions = calloc(l->rows.n_labels + 1, sizeof *l->task_instructions);
         if (!l->task_instructions)
                 return -ENOMEM;
         if (s->instructions)
-                r = rows_each(s->instructions, 0, take_instruction, l);
+                r = jsonl_each(s->instructions, 0, take_instruction, l);
         for (size_t k = 0; r == 0 && k < l->table.n_experts; k++) {
-                struct lesson_expert *e;
+                struct training_expert *e;
 
                 r = add_expert(l, l->table.experts[k], &e);
                 if (r == 0) {
@@ -172,9 +172,9 @@ static int read_outcomes(const struct lessons_source *s, struct lessons *l)
         return r;
 }
 
-float lessons_outcome(const struct lessons *l, size_t i, size_t k)
+float training_set_outcome(const struct training_set *l, size_t i, size_t k)
 {
-        const struct lesson_expert *e = &l->experts[k];
+        const struct training_expert *e = &l->experts[k];
         const float *row;
 
         if (!e->by_outcomes)
@@ -183,7 +183,7 @@ float lessons_outcome(const struct lessons *l, size_t i, size_t k)
         return row ? row[e->column] : NAN;
 }
 
-const char *lessons_text(const struct lessons *l, size_t i, size_t *ret_n)
+const char *training_set_text(const struct training_set *l, size_t i, size_t *ret_n)
 {
         const char *text = i < l->rows.n ? l->rows.list[i].text : l->texts[i];
 
@@ -193,7 +193,7 @@ const char *lessons_text(const struct lessons *l, size_t i, size_t *ret_n)
 
 /* ---- vectors -------------------------------------------------------------------------------------------------------------- */
 
-int lessons_encode(const struct encoder *e, const char *text, float *ret)
+int training_set_encode(const struct encoder *e, const char *text, float *ret)
 {
         struct encoder_scratch *s = NULL;
         size_t n = strlen(text), tokens = 0;
@@ -207,7 +207,7 @@ int lessons_encode(const struct encoder *e, const char *text, float *ret)
 
 /* Of a block of prompts; errors are counted. */
 struct encoding {
-        struct lessons *l;
+        struct training_set *l;
         struct chunk *chunks;
         atomic_size_t done;
         atomic_int error;
@@ -216,13 +216,13 @@ struct encoding {
 static void encode_some(void *ctx, size_t begin, size_t end)
 {
         struct encoding *x = ctx;
-        struct lessons *l = x->l;
+        struct training_set *l = x->l;
         struct encoder_scratch *s = NULL;
         int r = encoder_needs_scratch(l->encoder) ? encoder_scratch_create(l->encoder, ENCODER_TEXT_MAX, &s) : 0;
 
         for (size_t i = begin; r == 0 && i < end; i++) {
                 size_t n;
-                const char *text = lessons_text(l, i, &n);
+                const char *text = training_set_text(l, i, &n);
 
                 r = encoder_encode(l->encoder, s, text, n, ENCODER_TEXT_MAX, l->whole + i * l->dim, NULL);
                 for (size_t k = l->first[i]; r == 0 && k < l->first[i + 1]; k++)
@@ -234,10 +234,10 @@ static void encode_some(void *ctx, size_t begin, size_t end)
         encoder_scratch_destroy(s);
 }
 
-static int encode_all(struct lessons *l, unsigned threads)
+static int encode_all(struct training_set *l, unsigned threads)
 {
         struct encoding x = { .l = l };
-        size_t room = l->n * 2 + LESSONS_PARTS_MAX, used = 0;
+        size_t room = l->n * 2 + TRAINING_SET_PARTS_MAX, used = 0;
 
         l->first = calloc(l->n + 1, sizeof *l->first);
         x.chunks = calloc(room, sizeof *x.chunks);
@@ -247,9 +247,9 @@ static int encode_all(struct lessons *l, unsigned threads)
         }
         for (size_t i = 0; i < l->n; i++) {
                 size_t n;
-                const char *text = lessons_text(l, i, &n);
+                const char *text = training_set_text(l, i, &n);
 
-                if (used + LESSONS_PARTS_MAX > room) {
+                if (used + TRAINING_SET_PARTS_MAX > room) {
                         struct chunk *more = realloc(x.chunks, 2 * room * sizeof *more);
 
                         if (!more) {
@@ -259,7 +259,7 @@ static int encode_all(struct lessons *l, unsigned threads)
                         x.chunks = more;
                         room *= 2;
                 }
-                used += chunks_split(text, n, l->window, x.chunks + used, LESSONS_PARTS_MAX);
+                used += chunks_split(text, n, l->window, x.chunks + used, TRAINING_SET_PARTS_MAX);
                 l->first[i + 1] = used;
         }
         l->parts = calloc(used + 1, l->dim * sizeof *l->parts);
@@ -274,25 +274,25 @@ static int encode_all(struct lessons *l, unsigned threads)
         return x.error;
 }
 
-int lessons_read(const struct lessons_source *s, const struct encoder *e, struct lessons *ret)
+int training_set_read(const struct training_set_source *s, const struct encoder *e, struct training_set *ret)
 {
-        struct lessons l = { .encoder = e, .dim = encoder_dim(e), .window = s->window };
+        struct training_set l = { .encoder = e, .dim = encoder_dim(e), .window = s->window };
         int r = s->outcomes ? read_outcomes(s, &l) : 0;
 
         if (r == 0 && s->experts)
-                r = rows_each(s->experts, 0, take_expert, &l);
+                r = jsonl_each(s->experts, 0, take_expert, &l);
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "no memory for the prompts\n");
         if (r == 0)
                 r = encode_all(&l, s->threads);
         if (r < 0)
-                lessons_finish(&l);
+                training_set_finish(&l);
         else
                 *ret = l;
         return r;
 }
 
-void lessons_digest(const struct lessons *l, char hex[65])
+void training_set_digest(const struct training_set *l, char hex[65])
 {
         uint8_t sum[DIGEST_SIZE];
         struct digest d;
@@ -300,11 +300,11 @@ void lessons_digest(const struct lessons *l, char hex[65])
         digest_begin(&d);
         for (size_t i = 0; i < l->n; i++) {
                 size_t n;
-                const char *text = lessons_text(l, i, &n);
+                const char *text = training_set_text(l, i, &n);
 
                 digest_add(&d, text, n);
                 for (size_t k = 0; k < l->n_experts; k++) {
-                        float y = lessons_outcome(l, i, k);
+                        float y = training_set_outcome(l, i, k);
 
                         digest_add(&d, isnan(y) ? "-" : y > 0 ? "1" : "0", 1);
                 }
@@ -316,7 +316,7 @@ void lessons_digest(const struct lessons *l, char hex[65])
         digest_hex(sum, hex);
 }
 
-void lessons_finish(struct lessons *l)
+void training_set_finish(struct training_set *l)
 {
         for (size_t i = 0; l->texts && i < l->n; i++)
                 free(l->texts[i]);
@@ -334,7 +334,7 @@ void lessons_finish(struct lessons *l)
         free(TAKE(l->first));
         free(TAKE(l->parts));
         free(TAKE(l->whole));
-        rows_finish(&l->rows);
+        jsonl_finish(&l->rows);
         outcomes_finish(&l->table);
-        *l = (struct lessons){ 0 };
+        *l = (struct training_set){ 0 };
 }

@@ -8,7 +8,7 @@
 #include "base.h"
 #include "digest.h"
 #include "progress.h"
-#include "rows.h"
+#include "jsonl.h"
 
 #define NAMED_MAX 10 /* bad lines that get a message of their own */
 
@@ -23,24 +23,24 @@ static void json_p(json_t **j)
         json_decref(*j);
 }
 
-int rows_where(void *source, const char *condition)
+int jsonl_where(void *source, const char *condition)
 {
-        struct rows_source *s = source;
+        struct jsonl_source *s = source;
         const char *equals = strchr(condition, '=');
 
         if (!equals || equals == condition || (equals == condition + 1 && *condition == '!')) {
                 (void)fprintf(stderr, "--where '%s': must be FIELD=VALUE or FIELD!=VALUE\n", condition);
                 return -EINVAL;
         }
-        if (s->n_where == ROWS_WHERE_MAX) {
-                (void)fprintf(stderr, "--where: at most %d conditions\n", ROWS_WHERE_MAX);
+        if (s->n_where == JSONL_WHERE_MAX) {
+                (void)fprintf(stderr, "--where: at most %d conditions\n", JSONL_WHERE_MAX);
                 return -EINVAL;
         }
         s->where[s->n_where++] = condition;
         return 0;
 }
 
-bool rows_is_name(const char *text)
+bool jsonl_is_name(const char *text)
 {
         for (; *text; text++)
                 if ((unsigned char)*text < 0x20 || *text == 0x7F)
@@ -48,7 +48,7 @@ bool rows_is_name(const char *text)
         return true;
 }
 
-void rows_put(FILE *f, const char *text)
+void jsonl_put(FILE *f, const char *text)
 {
         for (; *text; text++)
                 switch (*text) {
@@ -60,7 +60,7 @@ void rows_put(FILE *f, const char *text)
                 }
 }
 
-const char *rows_scalar(json_t *value, char buf[32])
+const char *jsonl_scalar(json_t *value, char buf[32])
 {
         if (json_is_string(value))
                 return json_string_value(value);
@@ -83,7 +83,7 @@ static bool condition_holds(json_t *line, const char *condition)
         char field[256], buf[32];
 
         (void)snprintf(field, sizeof field, "%.*s", (int)MIN(n, sizeof field - 1), condition);
-        found = rows_scalar(json_object_get(line, field), buf);
+        found = jsonl_scalar(json_object_get(line, field), buf);
         return (found && strcmp(found, equals + 1) == 0) == wanted;
 }
 
@@ -97,10 +97,10 @@ static int read_line(gzFile f, char **line, size_t *room, size_t *ret_n)
         for (;;) {
                 if (n + 2 > *room) {
                         size_t more = MAX(*room * 2, (size_t)4096);
-                        char *grown = more > ROWS_LINE_MAX ? NULL : realloc(*line, more);
+                        char *grown = more > JSONL_LINE_MAX ? NULL : realloc(*line, more);
 
                         if (!grown)
-                                return more > ROWS_LINE_MAX ? -EMSGSIZE : -ENOMEM;
+                                return more > JSONL_LINE_MAX ? -EMSGSIZE : -ENOMEM;
                         *line = grown;
                         *room = more;
                 }
@@ -121,7 +121,7 @@ static int read_line(gzFile f, char **line, size_t *room, size_t *ret_n)
         }
 }
 
-int rows_lines(const char *path, int (*take)(void *ctx, char *line, size_t n, size_t number), void *ctx)
+int jsonl_lines(const char *path, int (*take)(void *ctx, char *line, size_t n, size_t number), void *ctx)
 {
         bool piped = strcmp(path, "-") == 0;
         CLEANUP(gzclose_p) gzFile f = piped ? gzdopen(dup(STDIN_FILENO), "rb") : gzopen(path, "rb");
@@ -187,10 +187,10 @@ static int take_object(void *ctx, char *text, size_t n, size_t number)
         return -EINVAL;
 }
 
-int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx)
+int jsonl_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx)
 {
         struct objects x = { path, max_bad, 0, 0, take, ctx };
-        int r = rows_lines(path, take_object, &x);
+        int r = jsonl_lines(path, take_object, &x);
 
         if (r == 0 && x.bad > 0)
                 (void)fprintf(stderr, "%s: %zu of %zu lines were unusable, ignoring them\n", path, x.bad, x.lines);
@@ -200,14 +200,14 @@ int rows_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *l
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
 struct reading {
-        const struct rows_source *source;
-        struct rows *rows;
+        const struct jsonl_source *source;
+        struct jsonl_rows *rows;
 };
 
 static int add_lines(FILE *out, json_t *value, bool *ret_any)
 {
         char buf[32];
-        const char *text = rows_scalar(value, buf);
+        const char *text = jsonl_scalar(value, buf);
         json_t *item;
         size_t i;
 
@@ -219,7 +219,7 @@ static int add_lines(FILE *out, json_t *value, bool *ret_any)
         if (!json_is_array(value))
                 return -EINVAL;
         json_array_foreach(value, i, item) {
-                text = rows_scalar(item, buf);
+                text = jsonl_scalar(item, buf);
                 if (!text)
                         return -EINVAL;
                 (void)fprintf(out, "%s%s", *ret_any ? "\n" : "", text);
@@ -228,7 +228,7 @@ static int add_lines(FILE *out, json_t *value, bool *ret_any)
         return 0;
 }
 
-char *rows_text(json_t *line, const char *fields, size_t *ret_n, char *why, size_t why_size)
+char *jsonl_text(json_t *line, const char *fields, size_t *ret_n, char *why, size_t why_size)
 {
         char *text = NULL;
         bool any = false;
@@ -255,7 +255,7 @@ char *rows_text(json_t *line, const char *fields, size_t *ret_n, char *why, size
         return text;
 }
 
-static int label_of(struct rows *rows, const char *label, size_t *ret, char *why, size_t why_size)
+static int label_of(struct jsonl_rows *rows, const char *label, size_t *ret, char *why, size_t why_size)
 {
         char **grown;
 
@@ -264,13 +264,13 @@ static int label_of(struct rows *rows, const char *label, size_t *ret, char *why
                         *ret = i;
                         return 0;
                 }
-        if (!rows_is_name(label)) {
+        if (!jsonl_is_name(label)) {
                 (void)snprintf(why, why_size, "label '%.64s' has a tab, a line's end or another control character, which stands in no line and no header", label);
                 return -EINVAL;
         }
-        if (rows->n_labels == ROWS_LABELS_MAX || !*label || strlen(label) > 200) {
+        if (rows->n_labels == JSONL_LABELS_MAX || !*label || strlen(label) > 200) {
                 (void)snprintf(why, why_size, "label '%.64s' is empty, too long, or the %dth: is it the right field?", label,
-                               ROWS_LABELS_MAX + 1);
+                               JSONL_LABELS_MAX + 1);
                 return -EINVAL;
         }
         grown = realloc(rows->labels, (rows->n_labels + 1) * sizeof *grown);
@@ -287,27 +287,27 @@ static int label_of(struct rows *rows, const char *label, size_t *ret, char *why
 static int take_row(void *ctx, json_t *line, char *why, size_t why_size)
 {
         struct reading *x = ctx;
-        const struct rows_source *s = x->source;
-        struct rows *rows = x->rows;
+        const struct jsonl_source *s = x->source;
+        struct jsonl_rows *rows = x->rows;
         CLEANUP(free_p) char *text = NULL;
         const char *label, *id = NULL;
         char buf[32], id_buf[32];
-        struct row row = { 0 };
+        struct jsonl_row row = { 0 };
         int r;
 
         for (size_t i = 0; i < s->n_where; i++)
                 if (!condition_holds(line, s->where[i]))
                         return 0;
-        label = rows_scalar(json_object_get(line, s->label), buf);
+        label = jsonl_scalar(json_object_get(line, s->label), buf);
         if (!label) {
                 (void)snprintf(why, why_size, "field '%.64s' is missing or not a text", s->label);
                 return -EINVAL;
         }
-        if (s->id && !(id = rows_scalar(json_object_get(line, s->id), id_buf))) {
+        if (s->id && !(id = jsonl_scalar(json_object_get(line, s->id), id_buf))) {
                 (void)snprintf(why, why_size, "field '%.64s' is missing or not a text", s->id);
                 return -EINVAL;
         }
-        text = rows_text(line, s->text, &row.n, why, why_size);
+        text = jsonl_text(line, s->text, &row.n, why, why_size);
         if (!text)
                 return -EINVAL;
         r = label_of(rows, label, &row.label, why, why_size);
@@ -315,7 +315,7 @@ static int take_row(void *ctx, json_t *line, char *why, size_t why_size)
                 return r;
         if (rows->n == rows->room) {
                 size_t room = MAX(rows->room * 2, (size_t)1024);
-                struct row *grown = realloc(rows->list, room * sizeof *grown);
+                struct jsonl_row *grown = realloc(rows->list, room * sizeof *grown);
 
                 if (!grown)
                         return -ENOMEM;
@@ -337,7 +337,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Sorted labels: the model does not depend on which label came first. */
-static int sort_labels(struct rows *r)
+static int sort_labels(struct jsonl_rows *r)
 {
         CLEANUP(free_p) char **before = calloc(r->n_labels + 1, sizeof *before);
         CLEANUP(free_p) size_t *place = calloc(r->n_labels + 1, sizeof *place);
@@ -355,11 +355,11 @@ static int sort_labels(struct rows *r)
         return 0;
 }
 
-int rows_read(const struct rows_source *s, struct rows *ret)
+int jsonl_read(const struct jsonl_source *s, struct jsonl_rows *ret)
 {
-        struct rows rows = { 0 };
+        struct jsonl_rows rows = { 0 };
         struct reading x = { s, &rows };
-        int r = rows_each(s->path, s->max_bad, take_row, &x);
+        int r = jsonl_each(s->path, s->max_bad, take_row, &x);
 
         if (r == 0 && rows.n == 0) {
                 (void)fprintf(stderr, "%s: no line is left%s\n", s->path, s->n_where ? " that --where lets through" : "");
@@ -368,13 +368,13 @@ int rows_read(const struct rows_source *s, struct rows *ret)
         if (r == 0)
                 r = sort_labels(&rows);
         if (r < 0)
-                rows_finish(&rows);
+                jsonl_finish(&rows);
         else
                 *ret = rows;
         return r;
 }
 
-void rows_finish(struct rows *r)
+void jsonl_finish(struct jsonl_rows *r)
 {
         for (size_t i = 0; i < r->n; i++) {
                 free(r->list[i].text);
@@ -384,10 +384,10 @@ void rows_finish(struct rows *r)
                 free(r->labels[i]);
         free(r->list);
         free(r->labels);
-        *r = (struct rows){ 0 };
+        *r = (struct jsonl_rows){ 0 };
 }
 
-size_t rows_drop(struct rows *r, const char *label)
+size_t jsonl_drop(struct jsonl_rows *r, const char *label)
 {
         size_t gone = 0, kept = 0;
 
@@ -412,7 +412,7 @@ size_t rows_drop(struct rows *r, const char *label)
         return gone;
 }
 
-void rows_digest(const struct rows *r, char hex[65])
+void jsonl_digest(const struct jsonl_rows *r, char hex[65])
 {
         uint8_t sum[DIGEST_SIZE];
         struct digest d;
@@ -426,7 +426,7 @@ void rows_digest(const struct rows *r, char hex[65])
         digest_hex(sum, hex);
 }
 
-unsigned rows_part(const struct row *r, unsigned seed, unsigned parts)
+unsigned jsonl_part(const struct jsonl_row *r, unsigned seed, unsigned parts)
 {
         uint8_t sum[DIGEST_SIZE];
         struct digest d;

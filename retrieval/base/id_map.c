@@ -4,9 +4,9 @@
  * change without the version of the folders that carry it.
  */
 #include "base.h"
-#include "ids.h"
+#include "id_map.h"
 
-struct ids {
+struct id_map {
         char *text;
         uint64_t *start;
         uint32_t *slot;
@@ -25,14 +25,14 @@ static uint64_t hash_of(const char *id, size_t n)
         return h ^ h >> 32;
 }
 
-static void ids_p(struct ids **x)
+static void ids_p(struct id_map **x)
 {
-        ids_destroy(*x);
+        id_map_destroy(*x);
 }
 
-int ids_create(struct ids **ret)
+int id_map_create(struct id_map **ret)
 {
-        CLEANUP(ids_p) struct ids *x = calloc(1, sizeof *x);
+        CLEANUP(ids_p) struct id_map *x = calloc(1, sizeof *x);
 
         if (!x)
                 return -ENOMEM;
@@ -49,7 +49,7 @@ int ids_create(struct ids **ret)
         return 0;
 }
 
-void ids_destroy(struct ids *x)
+void id_map_destroy(struct id_map *x)
 {
         if (!x)
                 return;
@@ -59,16 +59,16 @@ void ids_destroy(struct ids *x)
         free(x);
 }
 
-static size_t free_slot(const struct ids *x, const char *id, size_t n)
+static size_t free_slot(const struct id_map *x, const char *id, size_t n)
 {
         size_t i = hash_of(id, n) & (x->slots - 1);
 
-        while (x->slot[i] != IDS_NONE)
+        while (x->slot[i] != ID_MAP_NONE)
                 i = (i + 1) & (x->slots - 1);
         return i;
 }
 
-static int grow_slots(struct ids *x)
+static int grow_slots(struct id_map *x)
 {
         size_t slots = x->slots * 2;
         uint32_t *slot = malloc(slots * sizeof *slot);
@@ -84,7 +84,7 @@ static int grow_slots(struct ids *x)
         return 0;
 }
 
-static int grow_text(struct ids *x, size_t n)
+static int grow_text(struct id_map *x, size_t n)
 {
         if (x->n == x->room) {
                 uint64_t *start = realloc(x->start, (x->room * 2 + 1) * sizeof *start);
@@ -106,23 +106,23 @@ static int grow_text(struct ids *x, size_t n)
         return 0;
 }
 
-struct ids_view ids_view(const struct ids *x)
+struct id_map_view id_map_view(const struct id_map *x)
 {
-        return (struct ids_view){ x->text, x->start, x->slot, x->n, x->slots, x->text_size };
+        return (struct id_map_view){ x->text, x->start, x->slot, x->n, x->slots, x->text_size };
 }
 
-int ids_add(struct ids *x, const char *id, size_t n, uint32_t *ret)
+int id_map_add(struct id_map *x, const char *id, size_t n, uint32_t *ret)
 {
-        struct ids_view v = ids_view(x);
-        uint32_t found = ids_find(&v, id, n);
+        struct id_map_view v = id_map_view(x);
+        uint32_t found = id_map_find(&v, id, n);
 
-        if (found != IDS_NONE) {
+        if (found != ID_MAP_NONE) {
                 *ret = found;
                 return 0;
         }
-        if (n == 0 || n > IDS_LENGTH_MAX)
+        if (n == 0 || n > ID_MAP_LENGTH_MAX)
                 return -EINVAL;
-        if (x->n == IDS_NUMBER_MAX)
+        if (x->n == ID_MAP_NUMBER_MAX)
                 return -ENOSPC;
         if (grow_text(x, n) < 0 || ((x->n + 1) * 2 > x->slots && grow_slots(x) < 0))
                 return -ENOMEM;
@@ -134,35 +134,35 @@ int ids_add(struct ids *x, const char *id, size_t n, uint32_t *ret)
         return 0;
 }
 
-uint32_t ids_find(const struct ids_view *v, const char *id, size_t n)
+uint32_t id_map_find(const struct id_map_view *v, const char *id, size_t n)
 {
         size_t i;
 
         if (v->slots == 0 || n == 0)
-                return IDS_NONE;
+                return ID_MAP_NONE;
         i = hash_of(id, n) & (v->slots - 1);
-        while (v->slot[i] != IDS_NONE) {
+        while (v->slot[i] != ID_MAP_NONE) {
                 uint64_t begin = v->start[v->slot[i]];
 
                 if (v->start[v->slot[i] + 1] - begin == n && memcmp(v->text + begin, id, n) == 0)
                         return v->slot[i];
                 i = (i + 1) & (v->slots - 1);
         }
-        return IDS_NONE;
+        return ID_MAP_NONE;
 }
 
-const char *ids_at(const struct ids_view *v, uint32_t number, size_t *ret_n)
+const char *id_map_at(const struct id_map_view *v, uint32_t number, size_t *ret_n)
 {
         assert(number < v->n);
         *ret_n = (size_t)(v->start[number + 1] - v->start[number]);
         return v->text + v->start[number];
 }
 
-int ids_check(const struct ids_view *v, char *why, size_t why_size)
+int id_map_check(const struct id_map_view *v, char *why, size_t why_size)
 {
         size_t full = 0;
 
-        if (v->n > IDS_NUMBER_MAX || v->slots < 2 || (v->slots & (v->slots - 1)) || v->slots / 2 < v->n) {
+        if (v->n > ID_MAP_NUMBER_MAX || v->slots < 2 || (v->slots & (v->slots - 1)) || v->slots / 2 < v->n) {
                 (void)snprintf(why, why_size, "%zu ids in %zu slots: a power of two of slots, at most half full, was expected", v->n,
                                v->slots);
                 return -EINVAL;
@@ -173,12 +173,12 @@ int ids_check(const struct ids_view *v, char *why, size_t why_size)
                 return -EINVAL;
         }
         for (size_t i = 0; i < v->n; i++)
-                if (v->start[i + 1] <= v->start[i] || v->start[i + 1] - v->start[i] > IDS_LENGTH_MAX || v->start[i + 1] > v->text_size) {
-                        (void)snprintf(why, why_size, "id %zu is empty, longer than %d bytes, or ends before it begins", i, IDS_LENGTH_MAX);
+                if (v->start[i + 1] <= v->start[i] || v->start[i + 1] - v->start[i] > ID_MAP_LENGTH_MAX || v->start[i + 1] > v->text_size) {
+                        (void)snprintf(why, why_size, "id %zu is empty, longer than %d bytes, or ends before it begins", i, ID_MAP_LENGTH_MAX);
                         return -EINVAL;
                 }
         for (size_t i = 0; i < v->slots; i++) {
-                if (v->slot[i] == IDS_NONE)
+                if (v->slot[i] == ID_MAP_NONE)
                         continue;
                 full++;
                 if (v->slot[i] >= v->n) {

@@ -3,17 +3,17 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "also.h"
+#include "cooccurrence.h"
 #include "base.h"
 
-static struct also a;
+static struct cooccurrence a;
 
-static void make(struct sparse_cell *cell, size_t n, size_t users, size_t items, struct also_settings s)
+static void make(struct sparse_cell *cell, size_t n, size_t users, size_t items, struct cooccurrence_settings s)
 {
         struct sparse m;
 
         cr_assert_eq(sparse_create(users, items, cell, n, &m), 0);
-        cr_assert_eq(also_make(&m, &s, &a), 0);
+        cr_assert_eq(cooccurrence_make(&m, &s, &a), 0);
         sparse_finish(&m);
 }
 
@@ -32,22 +32,22 @@ static void is_sound(size_t items)
         }
 }
 
-Test(also, a_small_one_by_hand)
+Test(cooccurrence, a_small_one_by_hand)
 {
         struct sparse_cell cell[] = { { 0, 0, 1 }, { 0, 1, 1 }, { 1, 0, 1 }, { 1, 1, 1 }, { 1, 2, 1 }, { 2, 2, 1 } };
 
-        make(cell, LENGTH_OF(cell), 3, 3, (struct also_settings){ 0, 0, 2, 100, 1 }); /* without exponents: common users */
+        make(cell, LENGTH_OF(cell), 3, 3, (struct cooccurrence_settings){ 0, 0, 2, 100, 1 }); /* without exponents: common users */
         is_sound(3);
         cr_assert_eq(a.start[1] - a.start[0], 2);
         cr_assert_eq(a.of[0], 1);
         cr_assert_float_eq((double)a.best[0], 2, 1e-6);
         cr_assert_eq(a.of[1], 2);
         cr_assert_eq(a.part[1], 32768);
-        also_finish(&a);
+        cooccurrence_finish(&a);
 }
 
 /* 40 users, each of whom holds a product that is 0 as a float: 40 times "not seen before" was put down beyond the row's end. */
-Test(also, weights_whose_product_is_nothing)
+Test(cooccurrence, weights_whose_product_is_nothing)
 {
         enum { USERS = 40, ITEMS = 4 };
         static const float little[] = { 1e-30f, 1e-45f, 1e30f };
@@ -58,8 +58,8 @@ Test(also, weights_whose_product_is_nothing)
 
                         for (uint32_t i = 0; i < USERS * ITEMS; i++)
                                 cell[i] = (struct sparse_cell){ i / ITEMS, i % ITEMS, i % ITEMS ? little[w] : 1 };
-                        make(cell, LENGTH_OF(cell), USERS, ITEMS, (struct also_settings){ exponent, exponent, 3, 1000, 1 });
+                        make(cell, LENGTH_OF(cell), USERS, ITEMS, (struct cooccurrence_settings){ exponent, exponent, 3, 1000, 1 });
                         is_sound(ITEMS);
-                        also_finish(&a);
+                        cooccurrence_finish(&a);
                 }
 }

@@ -4,7 +4,7 @@
  */
 #include "base.h"
 #include "arguments.h"
-#include "tune.h"
+#include "interests_options.h"
 
 static const struct {
         const char *name;
@@ -25,13 +25,13 @@ static const struct {
         { "budget", offsetof(struct interests_settings, budget), true, 0, 4e9 },
 };
 
-struct interests_settings tune_preset(void)
+struct interests_settings interests_options_default(void)
 {
         return (struct interests_settings){ .interests = 20, .neighbours = 10, .own = .4, .near = .3, .also = 1, .votes = .6,
                                             .popular = .02, .self = 1, .sharpness = 2, .pool = 100, .budget = 1500 };
 }
 
-int tune_set(void *settings, const char *assignment)
+int interests_options_set(void *settings, const char *assignment)
 {
         struct interests_settings *s = settings;
         const char *equals = strchr(assignment, '=');

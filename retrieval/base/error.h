@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * why.h - a file is refused: one line that says what was found, and -EINVAL.
+ * error.h - a file is refused: one line that says what was found, and -EINVAL.
  */
-#ifndef PM_WHY_H
-#define PM_WHY_H
+#ifndef PM_ERROR_H
+#define PM_ERROR_H
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-__attribute__((format(printf, 3, 4), unused)) static int refuse(char *why, size_t n, const char *fmt, ...)
+__attribute__((format(printf, 3, 4), unused)) static int set_error(char *why, size_t n, const char *fmt, ...)
 {
         va_list args;
 

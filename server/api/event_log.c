@@ -56,7 +56,7 @@ static void complain(const struct batch *b, const char *what, int error)
         if (said_us && now - said_us < SAY_AGAIN_US)
                 return;
         said_us = now;
-        log_msg(NULL, PM_ERROR, "cannot %s feedback.file '%s': %s, keeping %zu bytes for later", what, b->file, ERRNO_TEXT(error),
+        log_msg(NULL, PM_ERROR, "cannot %s feedback.file '%s': %s; %zu bytes stay buffered", what, b->file, ERRNO_TEXT(error),
                 atomic_load_explicit(&waiting, memory_order_relaxed));
 }
 
@@ -113,13 +113,13 @@ static void cut_half_line(int fd, const char *file, bool locked)
                 return;
         end = memrchr(tail, '\n', (size_t)n);
         if (!locked || (!end && from > 0)) { /* no line of ours is that long */
-                log_msg(NULL, PM_WARN, "feedback.file '%s' ends without a newline, using a new line", file);
+                log_msg(NULL, PM_WARN, "feedback.file '%s' had no newline at its end; added one", file);
                 (void)!write(fd, "\n", 1);
                 return;
         }
         n -= end ? end + 1 - tail : 0;
         if (ftruncate(fd, s.st_size - n) == 0)
-                log_msg(NULL, PM_WARN, "feedback.file '%s' ended in half a line, which has been cut off: %zd bytes", file, n);
+                log_msg(NULL, PM_WARN, "feedback.file '%s' ended in an incomplete line; truncated by %zd bytes", file, n);
 }
 
 /* The file's first writer names its columns.  0 or -errno. */
@@ -298,7 +298,7 @@ static void *event_log_main(void *arg)
                         continue;
                 }
                 if (!done)
-                        log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: '%s' did not take them", b->n - b->at, b->file);
+                        log_msg(NULL, PM_ERROR, "feedback lost: %zu bytes could not be written to '%s'", b->n - b->at, b->file);
                 set_refused(b, 0);
                 first = b->next;
                 if (!first)
@@ -360,7 +360,7 @@ void event_log_end(void)
                 return;
         }
         (void)pthread_detach(thread);
-        log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: their file does not answer", atomic_load_explicit(&waiting, memory_order_relaxed));
+        log_msg(NULL, PM_ERROR, "feedback lost: %zu bytes, writing to the file hangs", atomic_load_explicit(&waiting, memory_order_relaxed));
 }
 
 /* ---- a worker ------------------------------------------------------------------------------------------------------------ */
@@ -420,7 +420,7 @@ void event_log_destroy(struct event_log *w)
         if (!w)
                 return;
         if (hand_over(w) < 0)
-                log_msg(NULL, PM_ERROR, "%zu bytes of feedback are lost: no memory, or no thread", w->n);
+                log_msg(NULL, PM_ERROR, "feedback lost: %zu bytes, out of memory or threads", w->n);
         event_free(w->timer);
         free(w->file);
         free(w->text);

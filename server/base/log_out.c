@@ -159,7 +159,7 @@ static void *out_main(void *arg)
                         uint64_t now = log_dropped();
 
                         pthread_mutex_unlock(&lock);
-                        log_msg(NULL, PM_WARN, "%" PRIu64 " lines of the log are lost: standard error did not take them", now - told);
+                        log_msg(NULL, PM_WARN, "%" PRIu64 " log lines dropped: standard error was slow or closed", now - told);
                         told = now;
                         pthread_mutex_lock(&lock);
                 }

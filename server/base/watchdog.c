@@ -184,7 +184,7 @@ static int64_t look_at(struct entry *e, int64_t step_us)
 
         if (has_moved(e)) {
                 if (e->hangs)
-                        log_msg(NULL, PM_WARN, "%s goes on after %.1f s", e->name, (double)e->still_us / 1e6);
+                        log_msg(NULL, PM_WARN, "%s responds again after %.1f s", e->name, (double)e->still_us / 1e6);
                 no_longer_hangs(e);
                 return 0;
         }
@@ -200,7 +200,7 @@ static int64_t look_at(struct entry *e, int64_t step_us)
         now = now_us();
         if (!e->hangs || now - e->said_us >= SAY_AGAIN_US) {
                 say_where(e, where, sizeof where);
-                log_msg(NULL, PM_ERROR, "%s has hung for %.1f s, %.1f s of it on a core%s", where, (double)own / 1e6,
+                log_msg(NULL, PM_ERROR, "%s has hung for %.1f s, %.1f s of it CPU time%s", where, (double)own / 1e6,
                         (double)(cpu - e->cpu_before) / 1e6, e->kind == WATCHDOG_WORKER ? "; other workers take its new connections" : "");
                 e->said_us = now;
         }
@@ -215,7 +215,7 @@ static void too_long(const struct entry *e, int64_t own_us, int64_t limit)
         char where[256], line[512];
 
         say_where(e, where, sizeof where);
-        (void)snprintf(line, sizeof line, "%s has hung for %.1f s, and 'watchdog' allows %.1f s: the process ends", where, (double)own_us / 1e6,
+        (void)snprintf(line, sizeof line, "%s has hung for %.1f s, and 'watchdog' allows %.1f s: exiting", where, (double)own_us / 1e6,
                        (double)limit / 1e6);
         end_process(line);
 }
@@ -249,7 +249,7 @@ static void look(int64_t step_us)
 static void check_end(void)
 {
         int64_t end_by = atomic_load_explicit(&end_by_us, memory_order_relaxed);
-        char line[1024] = "does not stop in time, the process ends", where[256];
+        char line[1024] = "does not stop in time: exiting", where[256];
         size_t n = strlen(line);
 
         if (!end_by || now_us() < end_by)

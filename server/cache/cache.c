@@ -286,7 +286,7 @@ static void retire(struct cache *c)
                 return;
         old = calloc(1, sizeof *old);
         if (!old) {
-                log_msg(c->loop->log, PM_ERROR, "no memory to replace Redis, using the old one");
+                log_msg(c->loop->log, PM_ERROR, "out of memory: keeping the old Redis settings");
                 return;
         }
         *old = (struct retired){ .cache = c, .redis = TAKE(c->redis), .next = c->retired, .pprev = &c->retired };

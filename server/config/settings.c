@@ -260,8 +260,8 @@ const struct pm_option settings_table[] = {
                         "CORS: access for web pages of other origins; absent: they cannot read a response, and where no API keys are needed they cannot send a request"),
         PM_INT_OPTION(struct settings, workers, "workers", "0", 0, 1024, "number of worker threads, each with an event loop; 0: one per core"),
         PM_TIME_OPTION(struct settings, watchdog, "watchdog", "30s", 0, HOUR,
-                       "the process aborts, so that its supervisor restarts it, when an event loop or all threads of the pool are blocked for this long; at least "
-                       "2s; a thread blocked for a second is logged and fails /readyz; 0s: never abort"),
+                       "the process exits, so that its supervisor restarts it, when an event loop or all threads of the pool are blocked for this long; at least "
+                       "2s; a thread blocked for a second is logged and fails /readyz; 0s: never"),
         PM_TABLE_OPTION(struct settings, pool, struct pool_settings, "pool", pool_table, "CPU thread pool for long computations of routers"),
         PM_TABLE_OPTION(struct settings, limits, struct limits, "limits", limits_table, "limits and timeouts for clients"),
         PM_TABLE_OPTION(struct settings, log, struct log_settings, "log", log_table, "logging, to standard error"),

@@ -191,7 +191,7 @@ static void complain(struct http *h, const char *what)
         if (h->complained_us && now - h->complained_us < COMPLAIN_US)
                 return;
         h->complained_us = now;
-        log_msg(h->loop->log, PM_WARN, "cannot take more connections: %s (said once a minute)", what);
+        log_msg(h->loop->log, PM_WARN, "cannot accept more connections: %s (logged once a minute)", what);
 }
 
 static void stop_listening(struct http *h)
@@ -284,7 +284,7 @@ static void take_connection(struct http_listener *l, int fd, const struct sockad
         struct http_conn *c;
 
         if (above)
-                complain(h, "limits.connections is reached, or what the descriptors allow of it");
+                complain(h, "limits.connections or the limit of file descriptors is reached");
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
         peer_name(from, peer, sizeof peer);
         c = conn_create(h, fd, l->tls, peer);

@@ -287,7 +287,7 @@ static void on_forgotten(void *arg, const struct purged *what)
         struct evhttp_request *req = TAKE(a->forgetter);
 
         a->forget = NULL;
-        log_msg(NULL, what->why ? PM_WARN : PM_INFO, "forgotten, by the administrator: %" PRIu64 " in memory, %" PRIu64 " in Redis%s%s", what->memory,
+        log_msg(NULL, what->why ? PM_WARN : PM_INFO, "purged by the administrator: %" PRIu64 " in memory, %" PRIu64 " in Redis%s%s", what->memory,
                 what->redis, what->why ? "; " : "", what->why ? what->why : "");
         if (!req) /* the client has left */
                 return;
@@ -381,7 +381,7 @@ static void set_expert(struct admin *a, struct evhttp_request *req, const char *
                 return;
         }
         atomic_store(&e->state->down, down);
-        log_msg(NULL, PM_INFO, "expert '%s' is %s, by the administrator", e->name, down ? "down" : "up");
+        log_msg(NULL, PM_INFO, "expert '%s' set %s by the administrator", e->name, down ? "down" : "up");
         answer_json(req, 200, expert_to_json(e));
 }
 

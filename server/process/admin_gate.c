@@ -114,7 +114,7 @@ static void send_oldest_away(struct admin_gate *g)
                 return;
         oldest->sent_away = true;
         if (!g->complained)
-                log_msg(NULL, PM_WARN, "admin: more than %d connections, the oldest ones are closed (said once)", CONNECTIONS_MAX);
+                log_msg(NULL, PM_WARN, "admin: more than %d connections, the oldest ones are closed (logged once)", CONNECTIONS_MAX);
         g->complained = true;
         (void)event_add(g->look, &at_once); /* it may not have its socket yet */
 }
@@ -202,7 +202,7 @@ static void say_wrong(struct admin_gate *g, struct evhttp_request *req, int64_t 
         if (g->said_us && now - g->said_us < SAY_AGAIN_US)
                 return;
         evhttp_connection_get_peer(evhttp_request_get_connection(req), &address, &port);
-        log_begin(&l, NULL, PM_WARN, "admin: a wrong token, or none (said once a minute)");
+        log_begin(&l, NULL, PM_WARN, "admin: missing or wrong token (logged once a minute)");
         log_text(&l, "client", address);
         log_int(&l, "requests", (int64_t)g->wrong_unsaid);
         log_end(&l);

@@ -62,8 +62,6 @@ void descriptors_say(const struct descriptors *d, const struct generation *g, un
 {
         if (g->limits.connections <= d->clients)
                 return;
-        log_msg(NULL, PM_WARN, "limits.connections is %" PRId64 " for each of %u workers, which takes %" PRId64 " descriptors for clients and experts; the "
-                "process may have %u, of which %u are kept for all else: a worker takes %u clients, further ones are answered 503.  A higher limit "
-                "(ulimit -n, LimitNOFILE=) or a lower limits.connections would be right",
+        log_msg(NULL, PM_WARN, "limits.connections is %" PRId64 " for each of %u workers, which needs %" PRId64 " file descriptors for clients and experts; the process may open %u, of which %u are reserved: a worker accepts %u clients, further ones get 503.  Raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections",
                 g->limits.connections, workers, 2 * g->limits.connections * workers, d->limit, d->kept + d->away * workers, d->clients);
 }

@@ -87,7 +87,7 @@ static void on_retired(struct message *m, void *owner)
                         break;
                 }
         pthread_mutex_unlock(&g->lock);
-        log_msg(NULL, PM_DEBUG, "generation %" PRIu64 " is closed", h->g->number);
+        log_msg(NULL, PM_DEBUG, "generation %" PRIu64 " closed", h->g->number);
         generation_destroy(h->g);
         free(h);
 }
@@ -134,11 +134,11 @@ static void take_into_force(struct gateway *g, struct generation *gen)
 {
         g->current = gen;
         if (shared_cache_bound(SHARED_CACHE_PINS, (size_t)gen->cache->pins) < 0)
-                log_msg(NULL, PM_ERROR, "no memory for pins, conversations stay with their experts as far as there is room");
+                log_msg(NULL, PM_ERROR, "out of memory: cache.pins keeps its old size");
         if (shared_cache_bound(SHARED_CACHE_STATES, (size_t)gen->cache->responses) < 0)
-                log_msg(NULL, PM_ERROR, "no memory for who gave which response");
+                log_msg(NULL, PM_ERROR, "out of memory: cache.responses keeps its old size");
         if (shared_cache_bound(SHARED_CACHE_HISTORIES, (size_t)gen->feedback->memory) < 0)
-                log_msg(NULL, PM_ERROR, "no memory for what users have taken lately, it counts as far as there is room");
+                log_msg(NULL, PM_ERROR, "out of memory: feedback.memory keeps its old size");
         log_setup((enum pm_level)gen->log_level,
                   (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
         watchdog_limit(gen->watchdog);
@@ -170,10 +170,10 @@ static void reload_end(struct gateway *g, bool ok, const char *mistakes)
 
         atomic_fetch_add_explicit(ok ? &g->reloads : &g->failures, 1, memory_order_relaxed);
         if (ok) {
-                log_msg(NULL, PM_INFO, "reloaded, generation %" PRIu64 " is in force", g->current->number);
+                log_msg(NULL, PM_INFO, "reloaded, generation %" PRIu64 " is active", g->current->number);
         } else {
                 log_lines(PM_ERROR, "reload: ", mistakes);
-                log_msg(NULL, PM_ERROR, "reload refused, generation %" PRIu64 " stays in force", g->current->number);
+                log_msg(NULL, PM_ERROR, "reload failed, generation %" PRIu64 " stays active", g->current->number);
         }
         if (done)
                 done(g->reloaded_arg, ok, g->current->number, mistakes);
@@ -190,11 +190,11 @@ static void say_what_waits(const struct generation *a, const struct generation *
                 listeners = strcmp(a->listeners[i].address, b->listeners[i].address) != 0 ||
                             !a->listeners[i].tls.certificate != !b->listeners[i].tls.certificate;
         if (listeners)
-                log_msg(NULL, PM_WARN, "reload: 'listen' has changed, which takes a restart, using the old listeners");
+                log_msg(NULL, PM_WARN, "reload: a change of 'listen' needs a restart; keeping the old listeners");
         if (!a->admin.address != !b->admin.address || (a->admin.address && strcmp(a->admin.address, b->admin.address) != 0))
-                log_msg(NULL, PM_WARN, "reload: 'admin.address' has changed, which takes a restart, using the old one");
+                log_msg(NULL, PM_WARN, "reload: a change of 'admin.address' needs a restart; keeping the old one");
         if (a->workers != b->workers || a->pool_threads != b->pool_threads)
-                log_msg(NULL, PM_WARN, "reload: 'workers' or 'pool.threads' has changed, which takes a restart, using the old numbers");
+                log_msg(NULL, PM_WARN, "reload: a change of 'workers' or 'pool.threads' needs a restart; keeping the old numbers");
 }
 
 static void on_checked(void *arg, bool ok, const char *lines)
@@ -222,7 +222,7 @@ static void on_checked(void *arg, bool ok, const char *lines)
                 descriptors_say(&g->descriptors, new, g->n_workers);
         for (unsigned i = 0; i < g->n_workers; i++)
                 if (worker_post_generation(g->workers[i], new) < 0)
-                        log_msg(NULL, PM_ERROR, "worker %u goes on with the old configuration: out of memory", i);
+                        log_msg(NULL, PM_ERROR, "worker %u keeps the old configuration: out of memory", i);
         take_into_force(g, new);
         generation_release(old);
         reload_end(g, true, "");
@@ -278,7 +278,7 @@ static void on_drain_limit(evutil_socket_t fd, short what, void *arg)
                 (void)event_base_loopbreak(g->base);
                 return;
         }
-        log_msg(NULL, PM_WARN, "limits.drain_time has passed, cutting %u requests", now.in_flight);
+        log_msg(NULL, PM_WARN, "drain timeout (limits.drain_time): aborting %u requests in flight", now.in_flight);
         g->cut_short = true;
         for (unsigned i = 0; i < g->n_workers; i++)
                 worker_post_cut_short(g->workers[i]);
@@ -293,13 +293,13 @@ static void on_stop(void *arg, int sig)
 
         gateway_gauges(g, &now);
         if (g->draining) {
-                log_msg(NULL, PM_WARN, "signal %d again, cutting %u requests", sig, now.in_flight);
+                log_msg(NULL, PM_WARN, "signal %d again: aborting %u requests in flight", sig, now.in_flight);
                 (void)event_base_loopbreak(g->base);
                 return;
         }
         g->draining = true;
         atomic_store_explicit(&g->ready, false, memory_order_relaxed);
-        log_msg(NULL, PM_INFO, "signal %d, draining: %u requests may run for another %" PRId64 " ms", sig, now.in_flight, ms);
+        log_msg(NULL, PM_INFO, "signal %d, draining: %u requests in flight have %" PRId64 " ms to finish", sig, now.in_flight, ms);
         g->not_drained = g->n_workers;
         for (unsigned i = 0; i < g->n_workers; i++)
                 worker_post_drain(g->workers[i]);
@@ -373,7 +373,7 @@ static void on_libevent(int severity, const char *text)
         if (now - began > WINDOW_US && atomic_compare_exchange_strong(&window, &began, now)) {
                 before = atomic_exchange(&lines, 0);
                 if (before > LINES)
-                        log_msg(NULL, PM_WARN, "libevent: %u more lines were left out", before - LINES);
+                        log_msg(NULL, PM_WARN, "libevent: %u more lines suppressed", before - LINES);
         }
         if (atomic_fetch_add(&lines, 1) >= LINES)
                 return;
@@ -420,7 +420,7 @@ static void say_open_keys(const struct generation *gen)
 {
         for (size_t i = 0; i < gen->n_listeners; i++)
                 if (gen->listeners[i].tls.key && tlsfiles_readable_by_all(gen->listeners[i].tls.key))
-                        log_msg(NULL, PM_WARN, "listen[%zu].tls.key '%s' may be read by everybody on this machine: chmod 600 would be right", i,
+                        log_msg(NULL, PM_WARN, "listen[%zu].tls.key '%s' is world-readable: chmod 600 would be right", i,
                                 gen->listeners[i].tls.key);
 }
 
@@ -562,7 +562,7 @@ int gateway_run(const struct gateway_options *o)
         log_setup(PM_INFO, (enum log_format)MAX(o->log_format, 0));
         r = log_start();
         if (r < 0)
-                log_msg(NULL, PM_WARN, "no thread for the log (%s): whoever reads standard error slowly holds up all", ERRNO_TEXT(r));
+                log_msg(NULL, PM_WARN, "cannot start the log thread (%s): a slow reader of standard error blocks the gateway", ERRNO_TEXT(r));
         r = -ENOMEM;
         pthread_mutex_init(&g.lock, NULL);
         g.base = event_base_new();

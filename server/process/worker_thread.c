@@ -120,7 +120,7 @@ static void on_generation(struct message *m, void *owner)
         pool_calm_openmp();
         http_set_limits(thread_of(w)->http, &n->g->limits);
         if (same_listeners(w->generation, n->g) && http_set_certificates(thread_of(w)->http, n->g->listeners, n->g->n_listeners, &why) < 0)
-                log_msg(w->loop.log, PM_ERROR, "cannot take the new certificates: %s, using the old ones", why);
+                log_msg(w->loop.log, PM_ERROR, "cannot load the new certificates: %s; keeping the old ones", why);
         before = w->generation;
         w->generation = n->g;
         generation_release(before);

@@ -234,7 +234,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 struct link *then = l->next;
 
                 if (TAKE(l->too_late) && l->state == LINK_UP) {
-                        link_fail(l, SAID_LATE, "time-outs in a row: %" PRId64, r->config.failures);
+                        link_fail(l, SAID_LATE, "consecutive timeouts: %" PRId64, r->config.failures);
                         then = r->links;
                 }
                 l = then;

@@ -205,11 +205,11 @@ static void on_slots(struct redis_call *call, enum redis_result result, const re
                 return;
         }
         if (result == REDIS_SAID_ERROR) {
-                (void)snprintf(text, sizeof text, "says '%.120s' to CLUSTER SLOTS", reply->str);
+                (void)snprintf(text, sizeof text, "CLUSTER SLOTS failed: '%.120s'", reply->str);
                 link_say(c->asked, SAID_REFUSED, text);
         } else if (result == REDIS_ANSWERED) {
-                link_say(c->asked, SAID_REFUSED, reply->type == REDIS_REPLY_ARRAY && reply->elements == 0 ? "knows no slots of its cluster" :
-                         "answers CLUSTER SLOTS with what is no table");
+                link_say(c->asked, SAID_REFUSED, reply->type == REDIS_REPLY_ARRAY && reply->elements == 0 ? "has no hash slots of its cluster" :
+                         "malformed reply to CLUSTER SLOTS");
         }
         refresh_in(c, REFRESH_DOWN_US);
 }

@@ -38,7 +38,7 @@ static bool may_say(enum link_said cause)
 
 void link_say(struct link *l, enum link_said cause, const char *text)
 {
-        const char *then = l->kind->sentinel ? "; asking another sentinel" : cause == SAID_ERROR ? "" : "; going on without it";
+        const char *then = l->kind->sentinel ? "; trying another sentinel" : cause == SAID_ERROR ? "" : "; continuing without Redis";
         char to[ADDRESS_TEXT_MAX];
 
         if (!may_say(l->kind->sentinel ? SAID_SENTINEL : cause))
@@ -202,7 +202,7 @@ static void rise(struct link *l)
         if (!l->kind->sentinel) {
                 atomic_fetch_add_explicit(&l->r->stats->connects, 1, memory_order_relaxed);
                 if (atomic_load_explicit(&said_down, memory_order_relaxed) && atomic_exchange(&said_down, false))
-                        log_msg(NULL, PM_INFO, "redis %s: is back", redis_address_text(&l->to, to, sizeof to));
+                        log_msg(NULL, PM_INFO, "redis %s: connected again", redis_address_text(&l->to, to, sizeof to));
         }
         redis_readiness(l->r);
         if (l->kind->up)
@@ -217,7 +217,7 @@ static void greeted(struct link *l, uint64_t ticket, const redisReply *reply)
 
         if (ticket == GREETING) {
                 if (error)
-                        link_fail(l, SAID_REFUSED, "does not let us in: %s", reply->str);
+                        link_fail(l, SAID_REFUSED, "handshake (AUTH, SELECT) refused: %s", reply->str);
                 else if (--l->greetings == 0)
                         probe(l);
                 return;
@@ -239,7 +239,7 @@ static bool take(struct link *l, const redisReply *reply, int64_t now)
         struct sent s;
 
         if (l->n_sent == 0) {
-                link_fail(l, SAID_GONE, "a reply that nobody asked for");
+                link_fail(l, SAID_GONE, "unexpected reply");
                 return false;
         }
         s = l->ring[l->head];
@@ -256,9 +256,9 @@ static void reader_fault(struct link *l)
 {
         if (l->oversized) {
                 atomic_fetch_add_explicit(&l->r->stats->oversized, 1, memory_order_relaxed);
-                link_fail(l, SAID_OVERSIZED, "a reply above %zu bytes", l->reply_limit);
+                link_fail(l, SAID_OVERSIZED, "reply larger than %zu bytes (cache.redis.reply)", l->reply_limit);
         } else {
-                link_fail(l, SAID_GONE, "talks nonsense: %s", l->reader->errstr);
+                link_fail(l, SAID_GONE, "protocol error: %s", l->reader->errstr);
         }
 }
 
@@ -272,7 +272,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         (void)what;
         if (n <= 0) {
                 if (n == 0)
-                        link_fail(l, SAID_GONE, "has closed the connection");
+                        link_fail(l, SAID_GONE, "connection closed by the server");
                 else if (errno != EAGAIN && errno != EINTR)
                         link_fail(l, SAID_GONE, "%s", errno_clause(errno, text, sizeof text));
                 return;
@@ -326,13 +326,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                         link_connect_next(l, ETIMEDOUT);
                         break;
                 }
-                link_fail(l, SAID_GONE, "no connection within %" PRId64 " ms", l->r->config.connect_ms);
+                link_fail(l, SAID_GONE, "connect timeout after %" PRId64 " ms", l->r->config.connect_ms);
                 break;
         case LINK_GREETING:
-                link_fail(l, SAID_LATE, "no answer to AUTH and SELECT within %" PRId64 " ms", l->r->config.connect_ms);
+                link_fail(l, SAID_LATE, "handshake (AUTH, SELECT) timed out after %" PRId64 " ms", l->r->config.connect_ms);
                 break;
         case LINK_PROBING:
-                link_fail(l, SAID_LATE, "no answer to %s in time", l->kind->probe);
+                link_fail(l, SAID_LATE, "timeout: no reply to %s", l->kind->probe);
                 break;
         case LINK_OFF:
         case LINK_UP:

@@ -87,7 +87,7 @@ static void on_told(struct redis_call *c, enum redis_result result, const redisR
         if (result == REDIS_LOST)
                 return; /* ask_down() follows */
         if (result == REDIS_NIL || result == REDIS_ANSWERED) {
-                (void)snprintf(text, sizeof text, "this sentinel knows no master '%.128s'", s->r->config.master);
+                (void)snprintf(text, sizeof text, "this sentinel has no master named '%.128s'", s->r->config.master);
                 link_say(&s->ask, SAID_REFUSED, text);
         }
         next_sentinel(s);
@@ -129,7 +129,7 @@ static void ask_down(struct link *l)
 static const char *is_master(const redisReply *r)
 {
         if (r->type != REDIS_REPLY_ARRAY || r->elements < 1 || r->element[0]->type != REDIS_REPLY_STRING)
-                return r->type == REDIS_REPLY_ERROR ? "does not tell us its ROLE (may the user ask for it?)" : "does not tell its ROLE";
+                return r->type == REDIS_REPLY_ERROR ? "ROLE failed (is the user allowed to run it?)" : "ROLE failed";
         return strcmp(r->element[0]->str, "master") == 0 ? NULL : "is not the master";
 }
 

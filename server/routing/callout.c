@@ -113,7 +113,7 @@ static void tell_failure(struct callouts *all, const struct callout *e)
         metrics_router_sent_failed(all->worker->loop.metrics, e->call.router->metric);
         if (!log_may_say(&all->said, e->call.router->metric))
                 return;
-        log_begin(&l, all->worker->loop.log, PM_WARN, "what a router has sent for in the background did not come");
+        log_begin(&l, all->worker->loop.log, PM_WARN, "background callout failed");
         log_text(&l, "router", e->call.router->name);
         log_text(&l, "error", e->ask.error);
         log_end(&l);

@@ -152,7 +152,7 @@ static void host_explain(struct pm_query *q, const char *json)
         if (!q->explain)
                 return;
         if (js_check(text, 64, NULL, NULL) < 0 || js_type(js_trim(text)) != JS_OBJECT)
-                route_say(x, PM_WARN, "its explanation is no JSON object, ignoring it");
+                route_say(x, PM_WARN, "explanation is not a JSON object, ignored");
         else
                 x->decision.explained = arena_strndup(x->call.arena, json, text.n);
 }

@@ -67,7 +67,7 @@ static void step_ends(struct routing *x, int64_t began)
         metrics_stall(x->call.worker->loop.metrics, x->router->metric);
         if (!log_may_say(&said, x->router->metric)) /* which it keeps over reloads */
                 return;
-        snprintf(text, sizeof text, "a step of router '%s' held up worker %u for %.1f ms%s; longer work belongs in pm_offload",
+        snprintf(text, sizeof text, "router '%s' blocked the event loop of worker %u for %.1f ms%s; move long work to pm_offload",
                  x->router->name, x->call.worker->loop.id, (double)(took - waited) / 1000, waited > took / 4 ? " at least (the machine is busy)" : "");
         route_say(x, PM_WARN, text);
 }

@@ -336,7 +336,7 @@ static void breaker_close(const struct expert *e, const struct endpoint *p, stru
         if (until) {
                 set(&b->streak, 0);
                 if (atomic_compare_exchange_strong(&b->open_until_us, &until, 0)) /* one thread says so */
-                        say(e, p, "a breaker has closed: requests go to this endpoint again", 0, 0);
+                        say(e, p, "circuit breaker closed: requests go to this endpoint again", 0, 0);
                 set(&b->probing, 0);
         }
 }
@@ -361,7 +361,7 @@ static void breaker_count(const struct expert *e, const struct endpoint *p, stru
         atomic_fetch_add(&b->streak, 1);
         atomic_fetch_add(&b->opened, 1);
         set(&b->probing, 0);
-        say(e, p, "a breaker has opened: no requests go to this endpoint", failures, us);
+        say(e, p, "circuit breaker open: no requests go to this endpoint", failures, us);
 }
 
 /* It has answered a request as it should, or said why not: the doubts about it were the requests' own. */

@@ -14,7 +14,7 @@ from redis_servers import Redis
 
 SLOW = 300     # ms that the judge takes: far more than all else, also on a busy machine
 MANY = 64      # calls in the background that a worker has under way at most
-FAILED = "what a router has sent for in the background did not come"
+FAILED = "background callout failed"
 
 
 def config(world, mock, router=None, cache=None, plugin="uses_call", **more):

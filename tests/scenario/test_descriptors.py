@@ -231,7 +231,7 @@ def test_wrong_tokens_are_told_and_slowed_down(plain_world):
         wire.request("GET", "/metrics", headers={"Authorization": "Bearer guess"})
     began = time.monotonic()
     assert gateway.admin("GET", "/metrics").status == 200, "the right one is not slowed down"
-    lines = [line for line in gateway.lines if "a wrong token" in line]
+    lines = [line for line in gateway.lines if "missing or wrong token" in line]
     assert len(lines) == 1 and "client=127.0.0.1" in lines[0] and "guess" not in lines[0]
 
 

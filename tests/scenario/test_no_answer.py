@@ -244,7 +244,7 @@ def test_the_first_token_is_waited_for_not_the_first_byte(upstream_world):
     config["experts"]["bad"].update(experts["bad"])
     gateway.write(config)
     gateway.signal(1)
-    until("reloaded", lambda: gateway.log(msg="reloaded, generation 2 is in force"))
+    until("reloaded", lambda: gateway.log(msg="reloaded, generation 2 is active"))
 
     reply = gateway.chat("auto", stream=True)
 

@@ -38,7 +38,7 @@ def test_it_fails_rests_and_nobody_else_is_asked(upstream_world, fault, stream):
     assert mock.count("cloud") == 0
     if "429" not in fault:
         assert reply.error["code"] == "expert_unavailable"
-        opened = until("the log says so", lambda: [l for l in gateway.log(expert="house", level="warn") if l["msg"].startswith("a breaker has opened")])[0]
+        opened = until("the log says so", lambda: [l for l in gateway.log(expert="house", level="warn") if l["msg"].startswith("circuit breaker open:")])[0]
         assert opened["endpoint"] == mock.url("house") and int(opened["failures"]) > 0 and int(opened["open_ms"]) > 0
     assert gateway.chat("auto", "Hello.").headers["x-pointsman-expert"] == "cloud", "what is not meant goes on"
 
@@ -50,7 +50,7 @@ def test_a_breaker_that_closes_is_told(plain_world):
 
     assert gateway.chat("auto", SECRET).status == 502
     until("it is asked again", lambda: gateway.chat("auto", SECRET).status == 200)
-    until("the log says so", lambda: [l for l in gateway.log(expert="house", level="warn") if l["msg"].startswith("a breaker has closed")])
+    until("the log says so", lambda: [l for l in gateway.log(expert="house", level="warn") if l["msg"].startswith("circuit breaker closed:")])
     assert mock.count("cloud") == 0
 
 

@@ -48,7 +48,7 @@ def test_a_reload_raises_the_buffer_while_a_client_reads_slowly(plain_world):
         made["limits"] = {"buffer": "8MiB"}
         gateway.write(made)
         gateway.signal(signal.SIGHUP)
-        until("the reload", lambda: [line for line in gateway.lines if "generation 2 is in force" in line])
+        until("the reload", lambda: [line for line in gateway.lines if "generation 2 is active" in line])
         time.sleep(0.2)
         reply = wire.reply()
     assert reply.complete and len(reply.body) > 8000000

@@ -76,6 +76,6 @@ def test_a_key_that_all_may_read_is_said(plain_world, tmp_path):
     (tmp_path / "open.key").chmod(0o644)
 
     said = [line["msg"] for line in serve(plain_world, (CERTS / "server.pem", tmp_path / "open.key")).log(level="warn")]
-    assert any("open.key" in msg and "may be read by everybody" in msg for msg in said)
+    assert any("open.key" in msg and "is world-readable" in msg for msg in said)
     said = [line["msg"] for line in serve(plain_world, (CERTS / "server.pem", CERTS / "server.key")).log(level="warn")]
-    assert not any("may be read by everybody" in msg for msg in said)
+    assert not any("is world-readable" in msg for msg in said)

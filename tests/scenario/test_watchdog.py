@@ -62,7 +62,7 @@ def test_a_worker_that_comes_back_is_one_again(plain_world):
     until("it is named", lambda: said(gateway, "has hung for", "'culprit'"))
     assert gateway.get("/readyz").status == 503
     assert held.reply().status == 200
-    until("it goes on", lambda: said(gateway, "goes on after"))
+    until("it goes on", lambda: said(gateway, "responds again after"))
     until("ready again", lambda: gateway.get("/readyz").status == 200)
     for _ in range(20):
         assert gateway.chat("auto", "fine").status == 200
@@ -74,7 +74,7 @@ def test_the_process_ends_by_itself(plain_world):
 
     gateway.judged = True
     assert gateway.wait(60) == 1
-    assert said(gateway, "in a step of router 'culprit' has hung for", "'watchdog' allows 2.0 s: the process ends"), gateway.tail()
+    assert said(gateway, "in a step of router 'culprit' has hung for", "'watchdog' allows 2.0 s: exiting"), gateway.tail()
     held.close()
 
 
@@ -88,7 +88,7 @@ def test_threads_of_the_pool_are_looked_at(plain_world):
     second = hang(gateway)
     gateway.judged = True
     assert gateway.wait(60) == 1, "none is left"
-    assert said(gateway, "in an offload of router 'culprit' has hung for", "the process ends"), gateway.tail()
+    assert said(gateway, "in an offload of router 'culprit' has hung for", "exiting"), gateway.tail()
     first.close(), second.close()
 
 

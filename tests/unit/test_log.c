@@ -138,7 +138,7 @@ Test(log, nobody_waits_for_a_reader_of_standard_error, .timeout = 60)
                 cr_assert_not_null(strstr(line, expected), "%s", line);
                 seen++;
         }
-        cr_assert(fgets(line, sizeof line, in) && strstr(line, " lines of the log are lost: "), "%s", line);
+        cr_assert(fgets(line, sizeof line, in) && strstr(line, " log lines dropped: "), "%s", line);
         lost_told = strtoull(strstr(line, "msg=\"") + 5, NULL, 10);
         cr_assert_eq(lost_told, log_dropped());
         log_msg(NULL, PM_INFO, "the last one");

@@ -382,7 +382,7 @@ Test(route, counts_steps_that_stall_a_worker)
         struct trial t = ask_and_read_log(&slow, &math, text, sizeof text);
 
         cr_assert(goes_to(&t, "math"));
-        cr_assert(strstr(text, "a step of router 'slow' held up worker 3 for "), "%s", text);
+        cr_assert(strstr(text, "router 'slow' blocked the event loop of worker 3 for "), "%s", text);
         metrics_write(out, &(struct metrics_gauges){ 0 });
         all = (char *)evbuffer_pullup(out, -1);
         (void)snprintf(expected, sizeof expected, "pointsman_router_stalls_total{router=\"slow\"} 1\n");

@@ -132,7 +132,7 @@ static bool key_in_order(struct fill *f, const struct node *map, size_t i, const
         }
         first = earlier(map, i);
         if (first)
-                mistake(f, key, path, "key '%.*s' is there twice, first in line %d", SHOWN_MAX, key->text, first->line);
+                mistake(f, key, path, "duplicate key '%.*s', first in line %d", SHOWN_MAX, key->text, first->line);
         return !first;
 }
 

@@ -232,7 +232,7 @@ const char *problems_text(const struct problems *p)
         size_t shown = MIN(p->count, p->max);
 
         if (!p->text)
-                return p->count ? "mistakes were found, but there is no memory to list them\n" : "";
+                return p->count ? "mistakes were found, but there is out of memory: cannot list them\n" : "";
         if (p->count > shown) /* make_room() kept the bytes for this line */
                 (void)snprintf(p->text + p->used, p->room - p->used, "... and %zu more\n", p->count - shown);
         return p->text;

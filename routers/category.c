@@ -373,7 +373,7 @@ static pm_step route(void *self, struct pm_query *q)
         }
         job = q->state = q->host->alloc(q, sizeof *job);
         if (!job)
-                return pm_fail(q, "no memory for a prompt of %zu bytes", q->text.n);
+                return pm_fail(q, "out of memory for a prompt of %zu bytes", q->text.n);
         *job = (struct job){ .classifier = c->classifier, .text = q->text, .max_text = max_text };
         return pm_offload(q, classify, job, classified);
 }

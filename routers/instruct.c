@@ -266,7 +266,7 @@ static pm_step decide(const struct instruct *s, struct pm_query *q, struct look 
         size_t n;
 
         if (!ranked || !fallbacks)
-                return pm_fail(q, "no memory for %zu experts", s->parts.experts);
+                return pm_fail(q, "out of memory for %zu experts", s->parts.experts);
         if (l->failed)
                 return pm_fail(q, "encoder '%s' has numbers that are not finite", s->encoder_folder);
         l->near = gates_global(s->gates, l->sentence, l->global, &l->nearest);
@@ -330,7 +330,7 @@ static pm_step answered(void *self, struct pm_query *q)
         } else {
                 vector = pm_alloc(q, s->parts.dim * sizeof *vector);
                 if (!vector)
-                        return pm_fail(q, "no memory for a vector");
+                        return pm_fail(q, "out of memory for a vector");
                 encode(s, l, l->said, strlen(l->said), vector);
                 l->sentence = vector;
                 (void)snprintf(l->source, sizeof l->source, "'%s'", s->llm);
@@ -352,7 +352,7 @@ static pm_step looked(void *self, struct pm_query *q)
                 return decide(s, q, l);
         body = instruction_body(s->llm_model, &prompt, 1, (size_t)s->prompt_max, (size_t)s->max_tokens);
         if (!body || pm_defer(q, free_text, body) < 0)
-                return pm_fail(q, "no memory for what '%s' is asked", s->llm);
+                return pm_fail(q, "out of memory for what '%s' is asked", s->llm);
         return pm_call(q, answered, .expert = s->llm, .body = { body, strlen(body) }, .timeout_ms = (int)s->timeout, .max_reply = 65536,
                        .keep_s = (int)(s->keep / 1000), .background = s->mode == MODE_BACKGROUND);
 }
@@ -364,7 +364,7 @@ static pm_step route(void *self, struct pm_query *q)
         size_t bytes = q->text.n;
 
         if (!l)
-                return pm_fail(q, "no memory for a prompt of %zu bytes", q->text.n);
+                return pm_fail(q, "out of memory for a prompt of %zu bytes", q->text.n);
         for (size_t i = 0; i < l->n_parts; i++)
                 bytes += l->parts[i].n;
         if (bytes > 2 * INLINE_MAX)

@@ -172,7 +172,7 @@ static void open_keywords(struct rules *s, struct rule *r, uint32_t index, struc
                 else if (e == -E2BIG)
                         mistake(m, r, "the keywords of all rules together are longer than %d bytes", KEYWORDS_STATES_MAX);
                 else if (e < 0)
-                        mistake(m, r, "no memory for its keywords");
+                        mistake(m, r, "out of memory for its keywords");
                 if (e < 0 && e != -EINVAL)
                         return;
         }
@@ -186,7 +186,7 @@ static void open_languages(struct rules *s, const struct rule *r, struct mistake
         if (r->languages.n && !s->language) {
                 s->language = language_create();
                 if (!s->language)
-                        mistake(m, r, "no memory for the languages");
+                        mistake(m, r, "out of memory for the languages");
         }
 }
 
@@ -256,7 +256,7 @@ static void open_result(struct rule *r, const struct pm_open *o, struct mistakes
                         mistake(m, r, "no expert is called '%s' (fallbacks)", r->fallbacks.items[i]);
         r->after = calloc(r->fallbacks.n + 1, sizeof *r->after);
         if (!r->after)
-                mistake(m, r, "no memory for its fallbacks");
+                mistake(m, r, "out of memory for its fallbacks");
         for (size_t i = 0; r->after && i < r->fallbacks.n; i++)
                 r->after[i] = r->fallbacks.items[i];
         if (is_only(r))
@@ -311,7 +311,7 @@ static int rules_open(void *self, const struct pm_open *o)
 
         s->limits = pcre2_match_context_create(NULL);
         if (!s->limits)
-                return o->refuse(o, "no memory");
+                return o->refuse(o, "out of memory");
         (void)pcre2_set_match_limit(s->limits, MATCH_LIMIT);
         (void)pcre2_set_depth_limit(s->limits, DEPTH_LIMIT);
         (void)pcre2_set_heap_limit(s->limits, HEAP_LIMIT_KIB);
@@ -321,7 +321,7 @@ static int rules_open(void *self, const struct pm_open *o)
                 if ((r->name ? asprintf(&r->label, "rule '%.60s'", r->name) : asprintf(&r->label, "rule %zu", i + 1)) < 0) {
                         r->label = NULL;
                         rules_close(s);
-                        return o->refuse(o, "no memory");
+                        return o->refuse(o, "out of memory");
                 }
                 open_headers(r, o, &m);
                 open_keywords(s, r, (uint32_t)i, &m);
@@ -338,7 +338,7 @@ static int rules_open(void *self, const struct pm_open *o)
                         always = r;
         }
         if (m.used == 0 && s->keywords && keywords_build(s->keywords) < 0)
-                mistake(&m, rules, "no memory for the keywords");
+                mistake(&m, rules, "out of memory for the keywords");
         if (m.used) {
                 rules_close(s);
                 return o->refuse(o, "%s", m.text);
@@ -471,7 +471,7 @@ static bool keyword_holds(struct look *l, size_t index)
         if (!l->searched) {
                 memset(l->hits, 0, (l->s->list.n + 63) / 64 * sizeof l->hits[0]);
                 if (keywords_find(l->s->keywords, l->text.p, l->text.n, l->hits) < 0)
-                        pm_log(l->q, PM_WARN, "no memory to search keywords, using \"no match\"");
+                        pm_log(l->q, PM_WARN, "out of memory: cannot search keywords, using \"no match\"");
                 l->searched = true;
         }
         return l->hits[index / 64] >> index % 64 & 1;

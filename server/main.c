@@ -87,7 +87,7 @@ static int describe(const struct arguments *a)
                 return ferror(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
         }
         if (routers_find(a->rest, file, sizeof file) < 0) {
-                (void)fprintf(stderr, "pointsman: no router '%s', here or among the shipped ones: its name, or its file with a '/' in it, would be right\n",
+                (void)fprintf(stderr, "pointsman: no router '%s' is shipped or here: the name of a shipped one, or a file with a '/' in its name, would be right\n",
                               a->rest);
                 return EXIT_FAILURE;
         }
@@ -156,9 +156,8 @@ static int version(const struct arguments *a)
 
 static const struct command commands[] = {
         { "serve", "-c FILE [--log=logfmt|json]", "run the gateway",
-          "Runs until SIGTERM or SIGINT; then running requests may finish within limits.drain_time, and a second signal\n"
-          "cuts them.  SIGHUP reads the file again: a good one takes effect without a pause, a bad one changes nothing.\n"
-          "The log goes to standard error, one line an event.\n",
+          "Runs until SIGTERM or SIGINT; then requests in flight may finish within limits.drain_time, and a second signal\naborts them.  SIGHUP reads the file again: a valid one takes effect without downtime, an invalid one changes nothing.\n"
+          "The log goes to standard error, one line per event.\n",
           true, true, false, serve },
         { "check", "-c FILE", "read a configuration and open its routers, but do not listen",
           "Exit status 0 if the file is in order; else 1, with every mistake on standard error, one a line:\n"
@@ -169,14 +168,14 @@ static const struct command commands[] = {
           "provisional: true if a router waits for a better one, unsure: true if it is no better than a default.  A line that is a JSON object with\n"
           "\"prompt\" or \"messages\" stands for these, so that a prompt may have several lines.  The route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
           true, false, true, route },
-        { "decisions", "export|import -c FILE", "write what Redis has of decisions and pins as JSON lines, or read such lines into it",
+        { "decisions", "export|import -c FILE", "export cached decisions and pins from Redis as JSON lines, or import such lines",
           "export writes to standard output, import reads standard input; the Redis is that of the configuration.  Each line has key,\n"
-          "ends_ms, expert, fallbacks, router, category, confidence, reason, extra.  What has ended meanwhile is passed over.\n",
+          "ends_ms, expert, fallbacks, router, category, confidence, reason, extra.  Expired entries are skipped.\n",
           true, false, true, decisions },
         { "describe", "[ROUTER]", "print the reference of the configuration, or of a router's options",
           "Markdown on standard output.\n",
           false, false, true, describe },
-        { "hash-key", "", "make a tenant's key, or hash one from standard input",
+        { "hash-key", "", "generate an API key for a tenant, or hash one from standard input",
           "Prints the key, for the tenant, and its salted hash, for `key_hashes` in the configuration.\n",
           false, false, false, hash_key },
         { "version", "", "print the version", "", false, false, false, version },
@@ -187,7 +186,7 @@ static void usage(FILE *out)
         (void)fputs("usage: pointsman COMMAND [ARGUMENTS]\n\nA gateway that routes each prompt to the expert model it belongs to.\n\n", out);
         for (size_t i = 0; i < LENGTH_OF(commands); i++)
                 (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-        (void)fputs("\n`pointsman COMMAND --help` says more.\n", out);
+        (void)fputs("\nSee `pointsman COMMAND --help`.\n", out);
 }
 
 static void command_usage(FILE *out, const struct command *c)
@@ -248,7 +247,7 @@ static int parse(const struct command *c, int argc, char **argv, struct argument
         if (c->config && !a.config)
                 a.config = secure_getenv("POINTSMAN_CONFIG");
         if (c->config && (!a.config || !*a.config)) {
-                (void)snprintf(why, size, "which configuration? -c FILE is missing, and POINTSMAN_CONFIG is not set");
+                (void)snprintf(why, size, "no configuration: -c FILE is missing, and POINTSMAN_CONFIG is not set");
                 return -EINVAL;
         }
         *ret = a;

@@ -416,7 +416,7 @@ int gating_fit(const struct training_set *l, const bool *use, const struct gates
                 r = fit_gates(l, use, first, s, &g);
         }
         if (r == -ENOMEM)
-                (void)fprintf(stderr, "no memory for the model\n");
+                (void)fprintf(stderr, "out of memory for the model\n");
         if (r < 0) {
                 gating_finish(&g);
                 return r;

@@ -282,7 +282,7 @@ int training_set_read(const struct training_set_source *s, const struct encoder 
         if (r == 0 && s->experts)
                 r = jsonl_each(s->experts, 0, take_expert, &l);
         if (r == -ENOMEM)
-                (void)fprintf(stderr, "no memory for the prompts\n");
+                (void)fprintf(stderr, "out of memory for the prompts\n");
         if (r == 0)
                 r = encode_all(&l, s->threads);
         if (r < 0)

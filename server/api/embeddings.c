@@ -41,7 +41,7 @@ static enum next prepare(struct request *r, const struct embedder *by)
                 js_start(&j, input, 8);
                 for (js_enter(&j); js_more(&j, &key);)
                         if (js_type(js_take(&j)) != JS_STRING)
-                                return reply_error(r, 400, "input", NULL, "'input' must be a text or a list of texts: tokens of another model say nothing to '%s'",
+                                return reply_error(r, 400, "input", NULL, "'input' must be a text or a list of texts: '%s' cannot use tokens of another model",
                                                    by->name);
         }
         if (r->query.n_turns == 0 || r->query.n_turns > (size_t)r->generation->limits.messages)
@@ -58,7 +58,7 @@ static enum next prepare(struct request *r, const struct embedder *by)
                 r->out = evbuffer_new();
         }
         if (!e || !e->vector || !e->text || !r->out)
-                return reply_error(r, 503, NULL, NULL, "no memory for the vectors");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the vectors");
         r->own = e;
         r->kind = &in_process;
         return GO;
@@ -121,7 +121,7 @@ static enum next embeddings_run(struct request *r)
                         return WAIT;
                 }
                 if (query_text_of(r->query.turns[e->at].content, &r->arena, &text) < 0)
-                        return reply_error(r, 503, NULL, NULL, "no memory for the texts");
+                        return reply_error(r, 503, NULL, NULL, "out of memory for the texts");
                 if (embed_model_run(e->by->model, r->worker->loop.id, text, e->vector, &tokens) < 0)
                         return reply_error(r, 500, NULL, NULL, "embedder '%s' has no vector for text %zu", e->by->name, e->at);
                 if (e->dim < embed_model_dim(e->by->model))

@@ -23,7 +23,7 @@ static enum next explain_parse(struct request *r)
         struct query_error why;
 
         if (!q)
-                return reply_error(r, 503, NULL, NULL, "no memory for the request");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the request");
         if (query_parse_route((struct pm_str){ r->body, r->body_n }, &limits, &r->arena, &q->all, &q->n, &q->list, &why) < 0)
                 return request_bad_body(r, &why);
         r->own = q;
@@ -79,7 +79,7 @@ static enum next explain_route(struct request *r)
         if (r->response_done)
                 return GO;
         if (!explain(r))
-                return reply_error(r, 503, NULL, NULL, "no memory for the explanation");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the explanation");
         if (r->round + 1 < q->n) {
                 recall_settle(r);
                 recall_finish(r);

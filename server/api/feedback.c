@@ -87,7 +87,7 @@ static enum next read_event(struct request *r, struct pm_str o, const char *in, 
         const char *ours;
 
         if (in && js_type(o) == JS_OBJECT && alike_find(o, names, LENGTH_OF(names), &ours, &raw))
-                return bad_event(r, in, i, ours, "stands there twice, or in other letters");
+                return bad_event(r, in, i, ours, "appears more than once, perhaps spelled differently");
         *ret = (struct edge){ .user = js_text(user, &r->arena), .item = js_text(item, &r->arena), .weight = 1, .time = (int64_t)time(NULL) };
         if (!id_ok(ret->user))
                 return bad_event(r, in, i, "user", "must be a text of 1 to 512 bytes without control characters");
@@ -112,14 +112,14 @@ static enum next take_events(struct request *r, const struct route *route, const
 
         for (size_t i = 0; i < n; i++)
                 if (!keys || !feedback_key(r, route, list[i].user, &keys[i]))
-                        return reply_error(r, 503, NULL, NULL, "no memory for the %s", n == 1 ? "event" : "events");
+                        return reply_error(r, 503, NULL, NULL, "out of memory for the %s", n == 1 ? "event" : "events");
         if (s->file && n)
                 w = event_log_add(r->worker->event_log, s->file, list, n);
         if (w < 0 && w != -ENOSPC && w != -ENOMEM && w != -EAGAIN)
-                return reply_error(r, 503, NULL, "feedback_not_written", "the %s could not be written down: feedback.file cannot be opened (%s)",
+                return reply_error(r, 503, NULL, "feedback_not_written", "the %s could not be stored: feedback.file cannot be opened (%s)",
                                    n == 1 ? "event" : "events", ERRNO_TEXT(w));
         if (w < 0)
-                return reply_error(r, 507, NULL, "feedback_not_written", "the %s could not be written down: %s; try again later", n == 1 ? "event" : "events",
+                return reply_error(r, 507, NULL, "feedback_not_written", "the %s could not be stored: %s; try again later", n == 1 ? "event" : "events",
                                    ERRNO_TEXT(w));
         for (size_t i = 0; i < n; i++)
                 count(r, &keys[i], list[i].item);
@@ -141,7 +141,7 @@ static enum next feedback_parse(struct request *r)
         events = js_member(body, "events");
         list = arena_alloc(&r->arena, EVENTS_MAX * sizeof *list);
         if (!list)
-                return reply_error(r, 503, NULL, NULL, "no memory for the events");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the events");
         if (!events.p) {
                 (void)read_event(r, body, NULL, 0, &list[n++]);
         } else {

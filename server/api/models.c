@@ -18,7 +18,7 @@ static enum next reply_object(struct request *r, json_t *o)
 
         json_decref(o);
         if (!text)
-                return reply_error(r, 503, NULL, NULL, "no memory for the answer");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the answer");
         n = reply_json(r, 200, (struct pm_str){ text, strlen(text) });
         free(text);
         return n;
@@ -81,6 +81,6 @@ enum next models_one(struct request *r)
                 return reply_object(r, model_object(g, route->name, "pointsman"));
         if (by && by->model)
                 return reply_object(r, model_object(g, by->name, "pointsman"));
-        return reply_error(r, 404, "model", "model_not_found", "there is no model '%.*s' here, or not for this key; GET /v1/models lists them",
+        return reply_error(r, 404, "model", "model_not_found", "the model '%.*s' does not exist, or this key has no access to it; GET /v1/models lists the models",
                            (int)MIN(id.n, 200), id.p ? id.p : "");
 }

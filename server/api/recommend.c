@@ -77,7 +77,7 @@ const struct route *recommend_route_of(struct request *r, struct pm_str body)
                 return NULL;
         }
         if (alike_find(body, members, LENGTH_OF(members), &ours, &raw)) {
-                (void)reply_error(r, 400, ours, NULL, "'%s' stands in the body twice, or in other letters ('%.*s')", ours,
+                (void)reply_error(r, 400, ours, NULL, "'%s' appears more than once in the body, spelled differently ('%.*s')", ours,
                                   (int)MIN(raw.n, (size_t)60), raw.p);
                 return NULL;
         }
@@ -91,7 +91,7 @@ const struct route *recommend_route_of(struct request *r, struct pm_str body)
 
                 route = name.p ? generation_route(g, name) : NULL;
                 if (!route || !tenant_may_ask(r->tenant, route)) {
-                        (void)reply_error(r, 404, "model", "model_not_found", "there is no route '%.*s' here, or not for this key",
+                        (void)reply_error(r, 404, "model", "model_not_found", "the route '%.*s' does not exist, or this key has no access to it",
                                           (int)MIN(name.n, 200), name.p ? name.p : "");
                         return NULL;
                 }
@@ -128,7 +128,7 @@ static enum next read_ids(struct request *r, struct pm_str list, const char *nam
         out = arena_alloc(&r->arena, (room + 1) * sizeof *out);
         ids = arena_alloc(&r->arena, (room + 1) * sizeof *ids);
         if (!out || !ids)
-                return reply_error(r, 503, NULL, NULL, "no memory for the ids");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the ids");
         js_start(&j, list, 4);
         for (js_enter(&j); js_more(&j, &key); n++) {
                 struct pm_str v = js_take(&j);
@@ -198,7 +198,7 @@ static enum next read_attribute(struct request *r, struct pm_str raw_key, struct
         texts = arena_alloc(&r->arena, (room + 1) * sizeof *texts);
         ret->key = js_text((struct pm_str){ raw_key.p - 1, raw_key.n + 2 }, &r->arena);
         if (!values || !texts || !ret->key.p)
-                return reply_error(r, 503, NULL, NULL, "no memory for the filter");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the filter");
         js_start(&j, v, 4);
         if (js_type(v) == JS_ARRAY)
                 (void)js_enter(&j);
@@ -228,7 +228,7 @@ static enum next read_filter(struct request *r, struct pm_str filter, struct rec
         out = arena_alloc(&r->arena, FILTERS_MAX * sizeof *out);
         filters = arena_alloc(&r->arena, FILTERS_MAX * sizeof *filters);
         if (!out || !filters)
-                return reply_error(r, 503, NULL, NULL, "no memory for the filter");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the filter");
         js_start(&j, filter, 8);
         for (js_enter(&j); js_more(&j, &key) && !r->response_done; n++) {
                 if (n == FILTERS_MAX)
@@ -268,7 +268,7 @@ static enum next read_limits(struct request *r, struct pm_str body, struct recom
                 return GO;
         both = arena_alloc(&r->arena, (q->n_exclude + n_deny) * sizeof *both);
         if (!both)
-                return reply_error(r, 503, NULL, NULL, "no memory for the ids");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the ids");
         for (size_t i = 0; i < q->n_exclude; i++)
                 both[i] = q->exclude[i];
         for (size_t i = 0; i < n_deny; i++)
@@ -299,7 +299,7 @@ static enum next recommend_parse(struct request *r)
         if (r->response_done)
                 return GO;
         if (!m)
-                return reply_error(r, 503, NULL, NULL, "no memory for the request");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the request");
         n = given(body, "n");
         if (n.p && (!js_int(n, &wanted) || wanted < 1 || wanted > r->generation->limits.items))
                 return reply_error(r, 400, "n", NULL, "'n' must be a whole number, 1 to %" PRId64 " (limits.items)", r->generation->limits.items);
@@ -314,7 +314,7 @@ static enum next recommend_parse(struct request *r)
         if (m->list && !r->response_done) {
                 (void)read_ids(r, users, "users", USERS_MAX, &ids, &m->n);
                 if (!r->response_done && (m->n == 0 || given(body, "user").p))
-                        return reply_error(r, 400, "users", NULL, m->n ? "'user' and 'users' cannot stand together" : "'users' is empty");
+                        return reply_error(r, 400, "users", NULL, m->n ? "'user' and 'users' cannot be used together" : "'users' is empty");
         } else if (!r->response_done) {
                 one.user = user_of(r, given(body, "user"), "user");
         }
@@ -322,7 +322,7 @@ static enum next recommend_parse(struct request *r)
                 return GO;
         m->queries = arena_alloc(&r->arena, m->n * sizeof *m->queries);
         if (!m->queries)
-                return reply_error(r, 503, NULL, NULL, "no memory for the request");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the request");
         for (size_t i = 0; i < m->n; i++) {
                 m->queries[i] = one;
                 if (m->list)
@@ -399,7 +399,7 @@ static enum next recommend_recall(struct request *r)
                 if (!s->keep || !q->user.n)
                         return GO;
                 if (!feedback_key(r, r->route, q->user, &m->key))
-                        return reply_error(r, 503, NULL, NULL, "no memory for the user's history");
+                        return reply_error(r, 503, NULL, NULL, "out of memory for the user's history");
                 if (ask_redis(r, m))
                         return WAIT;
         }
@@ -409,7 +409,7 @@ static enum next recommend_recall(struct request *r)
                 m->n_recent = m->recent ? shared_cache_texts(value, m->recent, (size_t)s->keep) : 0;
         }
         if (m->n_recent && !add_recent(r, m))
-                return reply_error(r, 503, NULL, NULL, "no memory for the user's history");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the user's history");
         return GO;
 }
 
@@ -499,9 +499,9 @@ static enum next answer(struct request *r, const struct routing *x)
                 return reply_error(r, 400, x->param, NULL, "%s", x->text ? x->text : "a router of this route cannot answer such a request");
         if (x->decision.how != DECISION_COMPUTED)
                 return reply_error(r, 503, NULL, "not_recommended", "route '%s' has no recommendation: %s", r->route->name,
-                                   x->decision.reason ? x->decision.reason : "its routers gave none");
+                                   x->decision.reason ? x->decision.reason : "no router gave one");
         if (!r->out && !(r->out = evbuffer_new()))
-                return reply_error(r, 503, NULL, NULL, "no memory for the answer");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the answer");
         if (m->list)
                 put(r->out, r->round ? "," : "{\"object\":\"list\",\"data\":[");
         put_answer(r, x);

@@ -55,10 +55,10 @@ static void on_scanned(struct redis_scan *scan, int result)
         s->seen = scan->seen;
         s->removed = scan->removed;
         ended(s, result == 0 && scan->failed == 0 ? NULL
-                 : result == -EAGAIN      ? "a Redis master cannot be reached now, or slots of the cluster have none"
-                 : result == -ESTALE      ? "slots of the cluster moved meanwhile, so that keys may have been missed: again, please"
+                 : result == -EAGAIN      ? "a Redis master is unreachable, or slots of the cluster have no master"
+                 : result == -ESTALE      ? "slots of the cluster moved in the meantime, and keys may have been missed: try again"
                  : result == -ETIMEDOUT   ? "Redis did not answer in time"
-                 : result == -ENOMEM      ? "no memory"
+                 : result == -ENOMEM      ? "out of memory"
                  : result == 0            ? "Redis did not remove all of the keys"
                                           : "the connection to Redis was lost, or it answered with an error");
 }
@@ -80,7 +80,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
                 return;
         }
         if (!redis_ready(s->redis)) {
-                ended(s, "Redis cannot be reached: the log says why");
+                ended(s, "Redis is unreachable; see the log");
                 return;
         }
         if (!*s->pattern) {
@@ -89,7 +89,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
         }
         s->scan = (struct redis_scan){ .unlink = s->unlink, .batch = on_batch, .end = on_scanned };
         if (redis_scan(s->redis, &s->scan, pattern, COMMAND_US) < 0)
-                ended(s, "no memory");
+                ended(s, "out of memory");
 }
 
 static int connect_to(struct keyscan *s, struct event_base *base, const struct redis_settings *settings)

@@ -44,7 +44,7 @@ static void no_memory(struct build *b)
 {
         struct node at = whole(b->g->file);
 
-        problems_add(b->problems, &at, NULL, "no memory to build what the file describes");
+        problems_add(b->problems, &at, NULL, "out of memory: cannot build what the file describes");
 }
 
 /* ---- tenants ------------------------------------------------------------------------------------------------------------- */
@@ -59,7 +59,7 @@ static void add_keys(struct build *b, struct tenants *all, struct tenant *t, con
 
                 (void)snprintf(path, sizeof path, "tenants.%.120s.%s[%zu]", t->name, key, i);
                 if (e == -EEXIST)
-                        problems_add(b->problems, at, path, "the same key stands in this file before");
+                        problems_add(b->problems, at, path, "duplicate of a key earlier in this file");
                 else if (e == -EINVAL)
                         problems_add(b->problems, at, path, "%zu characters that are no %s", strlen(keys->items[i]), form);
                 else if (e < 0)

@@ -159,7 +159,7 @@ static void on_reads_header(const struct pm_open *o, const char *name)
                 more[i] = r->read_headers[i];
         }
         if (!kept) {
-                (void)on_refuse(o, "no memory");
+                (void)on_refuse(o, "out of memory");
                 return;
         }
         more[r->n_read_headers++] = kept;
@@ -213,9 +213,9 @@ static bool fill_and_open(struct opener *o, struct router *r, const struct node 
                 (void)on_refuse(&opening.told, "cannot make a fingerprint of its options and files: %s", ERRNO_TEXT(f));
         fingerprint_settle(&files, r->fingerprint);
         if (e == 0 && arena_defer(&o->g->arena, close_router, r) < 0)
-                refused = on_refuse(&opening.told, "no memory") < 0;
+                refused = on_refuse(&opening.told, "out of memory") < 0;
         if (e != 0 && !refused)
-                problems_add(o->problems, at, path, "the plugin '%s' did not open (%d), and did not say why", r->table->name, e);
+                problems_add(o->problems, at, path, "plugin '%s' failed to open (%d) without a message", r->table->name, e);
         return e == 0 && !refused;
 }
 
@@ -240,13 +240,13 @@ static void open_router(struct opener *o, const struct router_settings *from)
                 return;
         }
         if (arena_defer(&o->g->arena, free_plugin, r->plugin) < 0) {
-                problems_add(o->problems, at, where, "no memory");
+                problems_add(o->problems, at, where, "out of memory");
                 return;
         }
         path = arena_printf(&o->g->arena, "routers.%.120s", from->name);
         r->name = loader_name(from->name);
         if (!r->name) {
-                problems_add(o->problems, at, where, "no memory");
+                problems_add(o->problems, at, where, "out of memory");
                 return;
         }
         r->table = r->plugin->router;

@@ -156,7 +156,7 @@ static int grammar(const struct reader *r)
         yaml_mark_t mark;
 
         if (y->error == YAML_MEMORY_ERROR)
-                return broken(r, &y->mark, "no memory to read the file");
+                return broken(r, &y->mark, "out of memory: cannot read the file");
         if (y->error == YAML_READER_ERROR) {
                 mark = mark_of(r, y->problem_offset);
                 if (y->problem_value >= 0)
@@ -319,7 +319,7 @@ static void drop_doubles(struct reader *r, struct growing *keys, struct growing 
                 if (kept == 0 || strcmp(pairs[kept - 1].key->text, pairs[i].key->text) != 0)
                         pairs[kept++] = pairs[i];
                 else if (pairs[i].order < merged)
-                        problems_add(r->problems, pairs[i].key, r->path, "key '%.*s' is there twice, first in line %d", NAME_SHOWN,
+                        problems_add(r->problems, pairs[i].key, r->path, "duplicate key '%.*s', first in line %d", NAME_SHOWN,
                                      pairs[i].key->text, pairs[kept - 1].key->line);
         }
         qsort(pairs, kept, sizeof *pairs, by_order);
@@ -435,7 +435,7 @@ static int check_tag(const struct reader *r, const yaml_event_t *event, const ch
 {
         if (!tag || strncmp(tag, "tag:yaml.org,2002:", 18) == 0)
                 return 0;
-        return broken(r, &event->start_mark, "the tag '%.*s' means nothing here", NAME_SHOWN, tag);
+        return broken(r, &event->start_mark, "unknown tag '%.*s'", NAME_SHOWN, tag);
 }
 
 static int read_plain(struct reader *r, yaml_event_t *event, size_t depth, struct tree_node **ret)
@@ -545,7 +545,7 @@ int tree_parse(const char *text, size_t n, const char *file, struct arena *a, st
         r.n = n;
         r.file = arena_strndup(a, file, strlen(file));
         if (!r.file || !yaml_parser_initialize(&r.yaml)) {
-                problems_add(p, &whole, NULL, "no memory to read the file");
+                problems_add(p, &whole, NULL, "out of memory: cannot read the file");
                 return -EINVAL;
         }
         yaml_parser_set_encoding(&r.yaml, YAML_UTF8_ENCODING);
@@ -553,7 +553,7 @@ int tree_parse(const char *text, size_t n, const char *file, struct arena *a, st
         e = read_document(&r, ret);
         yaml_parser_delete(&r.yaml);
         if (e == -ENOMEM)
-                problems_add(p, &whole, NULL, "no memory to read the file");
+                problems_add(p, &whole, NULL, "out of memory: cannot read the file");
         return e < 0 ? -EINVAL : 0;
 }
 

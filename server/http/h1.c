@@ -101,7 +101,7 @@ static int grow_spans(struct h1 *h)
         if (headers)
                 h->headers = headers;
         if (!spans || !headers) {
-                (void)fail(h, 503, "no memory for the message's headers");
+                (void)fail(h, 503, "out of memory for the message's headers");
                 return -ENOMEM;
         }
         h->spans_cap = cap;
@@ -331,7 +331,7 @@ static enum h1_event feed_head(struct h1 *h, const char *data, size_t n, size_t 
                 ran = grammar_run(&h->grammar, &head_callbacks, data + i, take, &pos);
                 keep = ran == RAN_WRONG ? MIN(pos + 1, take) : pos;
                 if (keep_raw(h, data + i, keep) < 0)
-                        return fail(h, 503, "no memory for the message's head, or none that limits.memory allows");
+                        return fail(h, 503, "out of memory for the message's head, or none that limits.memory allows");
                 i += keep;
                 *used = i;
                 if (ran == RAN_WRONG)

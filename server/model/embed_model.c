@@ -21,7 +21,7 @@ int embed_model_open(const char *folder, int64_t text_max, struct embed_model **
         int e;
 
         if (!m) {
-                (void)snprintf(why, n, "no memory");
+                (void)snprintf(why, n, "out of memory");
                 return -ENOMEM;
         }
         m->text_max = (size_t)text_max;

@@ -273,7 +273,7 @@ static void on_reloader_left(struct evhttp_connection *connection, void *arg)
 static void do_reload(struct admin *a, struct evhttp_request *req)
 {
         if (a->reloading || gateway_reload(a->gateway, on_reloaded, a) < 0) {
-                answer_error(req, 409, "a reload is running, or the gateway is about to stop");
+                answer_error(req, 409, "a reload is already running, or the gateway is shutting down");
                 return;
         }
         a->reloading = req;
@@ -333,7 +333,7 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
         int r;
 
         if (a->forget) {
-                answer_error(req, 409, "decisions are being removed already: wait for that to end");
+                answer_error(req, 409, "a purge is already running; try again when it has ended");
                 return;
         }
         if (evhttp_parse_query_str(query ? query : "", &all) < 0) {
@@ -353,7 +353,7 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
         else if (user && !of_user(prefix, letters, user, whole, sizeof whole))
                 answer_error(req, 400, "user goes with kind=histories and a whole prefix: ?prefix=TENANT|ROUTE|&kind=histories&user=NAME");
         else if ((r = purge_begin(a->gateway, a->base, letters, user ? whole : prefix, on_forgotten, a, &a->forget)) < 0)
-                answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "no memory");
+                answer_error(req, r == -EINVAL ? 400 : 503, r == -EINVAL ? "the prefix is longer than a key can be" : "out of memory");
         else {
                 a->forgetter = req;
                 admin_gate_hold(a->gate, req);
@@ -430,7 +430,7 @@ static void show_page(struct evhttp_request *req)
 static void ask_for_token(struct evhttp_request *req)
 {
         (void)evhttp_add_header(evhttp_request_get_output_headers(req), "WWW-Authenticate", "Bearer");
-        answer_error(req, 401, "the administrator's token is wanted: Authorization: Bearer TOKEN");
+        answer_error(req, 401, "the administrator's token is missing or wrong: Authorization: Bearer TOKEN");
 }
 
 static struct pm_str header(struct evhttp_request *req, const char *name)
@@ -446,11 +446,11 @@ static bool page_may_ask(const struct generation *g, struct evhttp_request *req,
         struct browser_says says = { header(req, "Host"), header(req, "Origin"), header(req, "Sec-Fetch-Site") };
 
         if (listen_is_loopback(g->admin.address) && !browser_host_ok(says.host, &g->settings->hosts)) {
-                answer_error(req, 403, "the Host must be an address, localhost or one of 'hosts'");
+                answer_error(req, 403, "the Host must be an IP address, localhost or one of 'hosts'");
                 return false;
         }
         if (!shown && !browser_page_ok(&says, &(const struct pm_strs){ NULL, 0 })) {
-                answer_error(req, 403, "pages of other origins may not ask here");
+                answer_error(req, 403, "cross-origin requests are refused");
                 return false;
         }
         return true;

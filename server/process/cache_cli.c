@@ -272,7 +272,7 @@ int decisions_export(const char *file, FILE *out)
                 if (keyscan_begin(&t.sweep, t.base, &t.settings->cache.redis, (struct pm_str){ "", 0 }) == 0)
                         (void)event_base_dispatch(t.base);
                 else
-                        t.why = "no memory";
+                        t.why = "out of memory";
                 if (fflush(out) != 0 && !t.why)
                         t.why = "the output does not take it";
         }
@@ -289,7 +289,7 @@ static void on_set(struct redis_call *c, enum redis_result result, const struct 
         if (result == REDIS_ANSWERED) {
                 t->done++;
         } else if (++t->failed <= NAMED) {
-                (void)fprintf(stderr, "pointsman: '%.*s' is not kept: %s\n", (int)e->n, e->key,
+                (void)fprintf(stderr, "pointsman: '%.*s' is not stored: %s\n", (int)e->n, e->key,
                               result == REDIS_SAID_ERROR && reply ? reply->str : "Redis did not answer in time, or the connection was lost");
         }
         progress(t, "imported");
@@ -347,7 +347,7 @@ int decisions_import(const char *file, FILE *in)
         if (begin(&t, file) < 0)
                 return end(&t, "imported");
         if (sweep_connect(&t.sweep, t.base, &t.settings->cache.redis) < 0)
-                t.why = "no memory";
+                t.why = "out of memory";
         else
                 (void)event_base_dispatch(t.base);
         t.swept = false;

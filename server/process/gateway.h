@@ -33,7 +33,7 @@ int64_t gateway_uptime_s(const struct gateway *g);
 
 /*
  * Checks the file in a process of its own, then loads it and hands it to the workers.  Exactly one call of done, later: `mistakes`
- * (lines; empty when it worked) lives as long as the call.  0, or -EBUSY: a reload is running, or the gateway is about to stop.
+ * (lines; empty when it worked) lives as long as the call.  0, or -EBUSY: a reload is already running, or the gateway is shutting down.
  */
 typedef void gateway_reloaded(void *arg, bool ok, uint64_t number, const char *mistakes);
 int gateway_reload(struct gateway *g, gateway_reloaded *done, void *arg);

@@ -105,7 +105,7 @@ static void on_routed(void *arg)
                 return;
         o->answer = explain(o->routing, now_us() - o->began);
         if (!o->answer)
-                (void)snprintf(o->why, sizeof o->why, "no memory for the answer");
+                (void)snprintf(o->why, sizeof o->why, "out of memory for the answer");
         if (routing_finish(o->routing, over, o))
                 over(o); /* else a pool job works on the arena until it is back */
 }
@@ -154,7 +154,7 @@ static void on_ask(struct message *m, void *owner)
         o->routing = arena_alloc(&o->arena, sizeof *o->routing);
         body = body_of(o);
         if (!o->routing || !body.p) {
-                refuse(o, "no memory for it");
+                refuse(o, "out of memory for it");
                 return;
         }
         if (query_parse_route(body, &limits, &o->arena, &o->query, &n, &list, &why) < 0) {

@@ -22,9 +22,9 @@ static enum next readyz(struct request *r)
         int64_t now = now_us();
 
         if (!gateway_ready(r->worker->gateway))
-                return reply_error(r, 503, NULL, "draining", "the gateway is stopping");
+                return reply_error(r, 503, NULL, "draining", "the gateway is shutting down");
         if (watchdog_hanging() > 0)
-                return reply_error(r, 503, NULL, "worker_hangs", "a worker does not answer; the log says what it does");
+                return reply_error(r, 503, NULL, "worker_hangs", "a worker is blocked; see the log");
         for (size_t i = 0; i < r->generation->n_experts; i++)
                 if (expert_available(r->generation->experts[i], now))
                         return reply_json(r, 200, (struct pm_str){ ok, sizeof ok - 1 });
@@ -42,7 +42,7 @@ static enum next metrics(struct request *r)
                 return reply_error(r, 403, NULL, "admin_only", "with tenants configured, /metrics is served by the administrative listener only");
         out = evbuffer_new();
         if (!out)
-                return reply_error(r, 503, NULL, NULL, "no memory for the answer");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the answer");
         gateway_gauges(r->worker->gateway, &gauges);
         metrics_write(out, &gauges);
         n = reply_buffer(r, 200, "text/plain; version=0.0.4; charset=utf-8", out);

@@ -117,7 +117,7 @@ static void sweep_next(struct purge *f)
                 return;
         keyscan_finish(&f->sweep);
         f->sweeping = false;
-        f->sum.why = e == -ENOENT ? NULL : e == -EINVAL ? "the prefix is too long for a pattern" : "no memory";
+        f->sum.why = e == -ENOENT ? NULL : e == -EINVAL ? "the prefix is too long for a pattern" : "out of memory";
         came_back(f);
 }
 

@@ -211,7 +211,7 @@ static void *thread_main(void *arg)
         watchdog_thread_begin(name, WATCHDOG_WORKER, &t->worker);
         pool_calm_openmp();
         if (event_add(t->beat, &beat) < 0)
-                log_msg(l->log, PM_ERROR, "no memory for the heartbeat of worker %u", l->id);
+                log_msg(l->log, PM_ERROR, "out of memory for the heartbeat of worker %u", l->id);
         (void)event_base_dispatch(l->base);
         http_destroy(TAKE(t->http));
         loop_run_woken(l); /* what the dropped requests have woken */

@@ -94,5 +94,5 @@ void link_connect(struct link *l)
         if (r == 0)
                 link_connect_next(l, EHOSTUNREACH);
         else if (r != -EINPROGRESS)
-                link_fail(l, SAID_GONE, "no memory to resolve the name");
+                link_fail(l, SAID_GONE, "out of memory: cannot resolve the name");
 }

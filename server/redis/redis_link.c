@@ -158,7 +158,7 @@ static void probe(struct link *l)
         l->state = LINK_PROBING;
         limit(l, l->probe_us ? MIN(MAX(l->probe_us, PROBE_MIN_US), left) : left);
         if (push_words(l, PROBE, 1, &l->kind->probe) < 0)
-                link_fail(l, SAID_GONE, "no memory");
+                link_fail(l, SAID_GONE, "out of memory");
 }
 
 static void greet(struct link *l)
@@ -185,7 +185,7 @@ static void greet(struct link *l)
                 l->greetings++;
         }
         if (rc < 0)
-                link_fail(l, SAID_GONE, "no memory");
+                link_fail(l, SAID_GONE, "out of memory");
         else if (l->greetings == 0)
                 probe(l);
 }
@@ -347,7 +347,7 @@ void link_connected(struct link *l)
         (void)event_assign(&l->readable, base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
         (void)event_assign(&l->writable, base, l->fd, EV_WRITE, link_flush, l);
         if (!reader_create(l) || event_add(&l->readable, NULL) < 0) {
-                link_fail(l, SAID_GONE, "no memory for a connection");
+                link_fail(l, SAID_GONE, "out of memory for a connection");
                 return;
         }
         limit(l, MAX(l->connect.until_us - now_us(), 0));

@@ -25,7 +25,7 @@ void link_flush(evutil_socket_t fd, short what, void *arg)
                 } else if (errno == EAGAIN) {
                         l->flushing = true;
                         if (event_add(&l->writable, NULL) < 0)
-                                link_fail(l, SAID_GONE, "no memory for an event");
+                                link_fail(l, SAID_GONE, "out of memory for an event");
                         return;
                 } else if (errno != EINTR) {
                         link_fail(l, SAID_GONE, "%s", errno_clause(errno, text, sizeof text));

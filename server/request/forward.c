@@ -152,7 +152,7 @@ static enum next nobody(struct request *r)
         if (soonest != INT64_MAX)
                 r->retry_after_ms = MAX((soonest + 999) / 1000, 1);
         if (n && limited)
-                return reply_error(r, 429, NULL, "rate_limit_exceeded", "%s%s%s asked to be left alone for another %" PRId64 " s", name ? "expert '" : "every expert",
+                return reply_error(r, 429, NULL, "rate_limit_exceeded", "%s%s%s is rate limited (retry-after) for another %" PRId64 " s", name ? "expert '" : "every expert",
                                    name ? name : "", name ? "'" : "", (r->retry_after_ms + 999) / 1000);
         if (!name)
                 return reply_error(r, 503, NULL, "no_expert_available", "no expert is available for this request; try again later");
@@ -255,7 +255,7 @@ enum next forward_next(struct request *r)
         r->attempts++;
         if ((!r->upstream_headers.p && !compose_headers(r)) || compose_body(r, e) < 0) {
                 attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
-                return reply_error(r, 503, NULL, NULL, "no memory for the request");
+                return reply_error(r, 503, NULL, NULL, "out of memory for the request");
         }
         call = (struct upstream_call){ .endpoint = a->endpoint, .path = forward_path(r), .headers = r->upstream_headers, .body = r->pieces,
                                        .n_body = r->n_pieces, .connect_ms = MIN(e->connect_ms, left), .first_ms = first_limit(r, e, now, left), .by_content = r->query.stream,
@@ -264,7 +264,7 @@ enum next forward_next(struct request *r)
         a->transfer = upstream_open(r->worker->upstream, &call, &r->wake);
         if (!a->transfer) {
                 attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
-                return reply_error(r, 503, NULL, NULL, "no memory for a transfer");
+                return reply_error(r, 503, NULL, NULL, "out of memory for a transfer");
         }
         return WAIT;
 }

@@ -10,14 +10,12 @@ static enum next wrong_origin(struct request *r)
         struct pm_str origin = r->head->origin, site = r->head->fetch_site;
 
         if (!origin.n)
-                return reply_error(r, 403, NULL, "origin_not_allowed", "no keys are configured, so pages of other origins may neither ask nor link here, and the "
-                                   "browser says that this comes from one (Sec-Fetch-Site: %.*s); type the address into the browser",
+                return reply_error(r, 403, NULL, "origin_not_allowed", "no API keys are configured, so web pages of other origins may neither send requests nor link here, and the browser says that this request comes from one (Sec-Fetch-Site: %.*s); type the address into the browser",
                                    (int)MIN(site.n, (size_t)40), site.p ? site.p : "");
         if (!memmem(origin.p, origin.n, "://", 3))
-                return reply_error(r, 403, NULL, "origin_not_allowed", "no keys are configured, so pages of other origins may not ask, and this one has none of its own "
-                                   "(Origin: %.*s), as a file or a sandboxed frame: serve it by HTTP, and name its origin in 'cors.origins'",
+                return reply_error(r, 403, NULL, "origin_not_allowed", "no API keys are configured, so cross-origin requests are refused, and this page has no origin of its own (Origin: %.*s), like a file or a sandboxed frame: serve it over HTTP, and add its origin to 'cors.origins'",
                                    (int)MIN(origin.n, (size_t)100), origin.p);
-        return reply_error(r, 403, NULL, "origin_not_allowed", "no keys are configured, so pages of other origins may not ask; 'cors.origins' would allow '%.*s'",
+        return reply_error(r, 403, NULL, "origin_not_allowed", "no API keys are configured, so cross-origin requests are refused; 'cors.origins' can allow '%.*s'",
                            (int)MIN(origin.n, (size_t)100), origin.p);
 }
 
@@ -30,8 +28,7 @@ enum next page_check(struct request *r)
 
         if (!r->generation->tenants) {
                 if ((http_on_loopback(r->conn) || s->hosts.n) && !browser_host_ok(h->host, &s->hosts))
-                        return reply_error(r, 403, NULL, "host_not_allowed", "no keys are configured, so the Host must be an address, localhost or one of "
-                                           "'hosts', not '%.*s'", (int)MIN(h->host.n, (size_t)100), h->host.p ? h->host.p : "");
+                        return reply_error(r, 403, NULL, "host_not_allowed", "no API keys are configured, so the Host must be an IP address, localhost or one of 'hosts', not '%.*s'", (int)MIN(h->host.n, (size_t)100), h->host.p ? h->host.p : "");
                 if (!browser_page_ok(&says, &s->cors.origins))
                         return wrong_origin(r);
         }

@@ -149,7 +149,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         }
         count(r, CACHE_PINS, from);
         d.how = DECISION_PINNED;
-        d.reason = arena_printf(&r->arena, "the conversation stays with %s, by %s", d.expert->name, k->pinned_by);
+        d.reason = arena_printf(&r->arena, "the conversation is pinned to %s by %s", d.expert->name, k->pinned_by);
         d.n_fallbacks = 0;
         if (!d.only) /* what was said before is in each of its requests */
                 route_complete_fallbacks(&d, r->route, candidates, n, &r->arena);

@@ -122,7 +122,7 @@ static enum next whole(struct request *r)
                 struct pm_str body = { n ? (const char *)evbuffer_pullup(t->in, -1) : "", n };
 
                 if (!body.p)
-                        return fallback_failed(r, FAILURE_MEMORY, "no memory for its answer");
+                        return fallback_failed(r, FAILURE_MEMORY, "out of memory for its answer");
                 facts_read(body, &facts);
                 fault = facts_fault(&facts, r->query.api);
                 if (fault)
@@ -276,7 +276,7 @@ static enum next broken(struct request *r, enum failure_what what, const char *w
 
 enum next relay_cut_short(struct request *r)
 {
-        static const char why[] = "the gateway is shutting down, and limits.drain_time has passed";
+        static const char why[] = "the gateway is shutting down (limits.drain_time has passed)";
         struct pm_str event;
 
         r->error = why;
@@ -342,7 +342,7 @@ static enum next whole_as_events(struct request *r, struct pm_str body)
         size_t n;
 
         if (e == -ENOMEM)
-                return fallback_failed(r, FAILURE_MEMORY, "no memory for its answer");
+                return fallback_failed(r, FAILURE_MEMORY, "out of memory for its answer");
         if (e < 0)
                 return no_answer(r, "with a whole answer where a stream was asked for");
         n = evbuffer_get_length(out);
@@ -505,7 +505,7 @@ static enum next relay_stream(struct request *r)
                 bool over;
 
                 if (got == -ENOMEM)
-                        return broken(r, FAILURE_MEMORY, "no memory for an event of its stream");
+                        return broken(r, FAILURE_MEMORY, "out of memory for an event of its stream");
                 if (got < 0)
                         return broken(r, FAILURE_TOO_LARGE,
                                       arena_printf(&r->arena, "its stream has an event of more than %zu bytes, which is limits.event", x->sse.max));

@@ -54,7 +54,7 @@ static enum next cut_short(struct request *r)
         r->end = "shutdown";
         attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
         return r->headers_sent ? relay_cut_short(r)
-                        : reply_error(r, 503, NULL, "shutting_down", "the gateway is shutting down, and limits.drain_time has passed; ask again");
+                        : reply_error(r, 503, NULL, "shutting_down", "the gateway is shutting down (limits.drain_time has passed); try again");
 }
 
 /* The gateway's limit does not run while the gateway does not; the client's does. */
@@ -151,7 +151,7 @@ static enum next check_body(struct request *r)
                 return reply_error(r, 413, NULL, "body_too_large", "the body has %" PRId64 " bytes; limits.body allows %" PRId64, h->length,
                                    r->generation->limits.body);
         if (!memory_room() || (h->has_length && h->length > BODY_IN_ARENA && !memory_take(h->length)))
-                return reply_error(r, 503, NULL, "overloaded", "the gateway holds as much of requests as limits.memory allows; try again");
+                return reply_error(r, 503, NULL, "overloaded", "the memory limit is reached (limits.memory); try again");
         if (h->has_length && h->length > BODY_IN_ARENA)
                 r->body_counted = h->length;
         if (h->expect_continue)
@@ -193,17 +193,17 @@ static enum next request_admit(struct request *r)
         if (!r->api && r->cors && is_preflight(h))
                 return reply_preflight(r);
         if (!r->api)
-                return reply_error(r, 404, NULL, "unknown_url", "there is nothing at %.*s", (int)MIN(h->path.n, 200), h->path.p);
+                return reply_error(r, 404, NULL, "unknown_url", "no such endpoint: %.*s", (int)MIN(h->path.n, 200), h->path.p);
         if (page_check(r) == GO && r->response_done)
                 return GO; /* refused */
         if (r->cors && is_preflight(h))
                 return reply_preflight(r);
         if (method != r->api->method)
-                return reply_error(r, 405, NULL, "method_not_allowed", "%s takes %s, not %.*s", r->api->path,
+                return reply_error(r, 405, NULL, "method_not_allowed", "%s allows %s, not %.*s", r->api->path,
                                    r->api->method == H1_GET ? "GET" : "POST", (int)MIN(h->method_text.n, 20), h->method_text.p);
         if ((why = hops_end(h->hops))) {
                 r->no_retry = true;
-                return reply_error(r, 508, NULL, "loop_detected", "the request goes round: %s", why);
+                return reply_error(r, 508, NULL, "loop_detected", "loop detected: %s", why);
         }
         if (check_key(r) == GO && r->response_done)
                 return GO; /* refused */
@@ -249,7 +249,7 @@ static enum next no_such_model(struct request *r)
 {
         struct pm_str m = r->query.model;
 
-        return reply_error(r, 404, "model", "model_not_found", "there is no model '%.*s' here, or not for this key; GET /v1/models lists them",
+        return reply_error(r, 404, "model", "model_not_found", "the model '%.*s' does not exist, or this key has no access to it; GET /v1/models lists the models",
                            (int)MIN(m.n, 200), m.p);
 }
 
@@ -324,7 +324,7 @@ enum next request_ask(struct request *r, const struct routing_call *call)
         if (!r->routing) {
                 r->routing = arena_alloc(&r->arena, sizeof *r->routing);
                 if (!r->routing)
-                        return reply_error(r, 503, NULL, NULL, "no memory for routing");
+                        return reply_error(r, 503, NULL, NULL, "out of memory for routing");
                 routing_start(r->routing, call);
         }
         return r->routing->done ? GO : WAIT;
@@ -474,7 +474,7 @@ static void request_body(struct request *r, const char *p, size_t n)
                 r->body_why = arena_printf(&r->arena, "the body has more than %" PRId64 " bytes, which is limits.body", r->generation->limits.body);
         } else if (r->body_n + n > r->body_room && !body_grow(r, r->body_n + n)) {
                 r->body_status = 503;
-                r->body_why = "no memory for the body, or none that limits.memory allows; try again";
+                r->body_why = "out of memory for the body, or none that limits.memory allows; try again";
         }
         if (r->body_status) {
                 if (!r->body_why)

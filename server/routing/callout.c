@@ -50,7 +50,7 @@ static void take_kept(struct callout *e)
         enum metrics_recall from = e->lookup.from;
 
         if (e->lookup.value.n > e->call.max_reply) {
-                ended(e, PM_ETOOBIG, ROUTER_CALL_FAILED, "the kept reply is longer than max_reply");
+                ended(e, PM_ETOOBIG, ROUTER_CALL_FAILED, "the cached reply is longer than max_reply");
                 return;
         }
         e->reply = e->lookup.value;
@@ -178,13 +178,13 @@ static void start_background(struct callout *e)
         lookup_cancel(&e->lookup);
         s = room ? background_call_create(all, e) : NULL;
         if (!s) {
-                ended(e, PM_EBUSY, ROUTER_CALL_BUSY, room ? "no memory" : "64 calls are in the background already");
+                ended(e, PM_EBUSY, ROUTER_CALL_BUSY, room ? "out of memory" : "64 background callouts are already in flight");
         } else if (lookup_lead(&s->callout.lookup)) {
                 go_and_ask(&s->callout);
-                ended(e, PM_ELATER, ROUTER_CALL_SENT, "it is asked in the background");
+                ended(e, PM_ELATER, ROUTER_CALL_SENT, "it is called in the background");
         } else {
                 background_call_free(s);
-                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is already in flight");
         }
 }
 
@@ -197,9 +197,9 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
         (void)fd, (void)what;
         lookup_cancel(&e->lookup);
         if (e->call.background)
-                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is already in flight");
         else
-                ended(e, PM_ETIMEOUT, ROUTER_CALL_FAILED, "the call that it waited for did not end in time");
+                ended(e, PM_ETIMEOUT, ROUTER_CALL_FAILED, "timeout of the call that it waited for");
         loop_wake(e->lookup.loop, e->owner);
 }
 
@@ -211,7 +211,7 @@ static void follow(struct callout *e, bool computes)
 
         if (e->call.background && computes) {
                 lookup_cancel(&e->lookup);
-                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is being asked already");
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is already in flight");
                 return;
         }
         if (e->timer)
@@ -219,7 +219,7 @@ static void follow(struct callout *e, bool computes)
         e->timer = evtimer_new(e->lookup.loop->base, on_time, e);
         if (!e->timer || evtimer_add(e->timer, &t) < 0) {
                 lookup_cancel(&e->lookup);
-                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "no memory for a timer");
+                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "out of memory for a timer");
         }
 }
 
@@ -275,7 +275,7 @@ static void start_anew(struct callout *e)
         } else if (e->call.wish == CALLOUT_REFRESH) {
                 start_background(e);
         } else {
-                ended(e, PM_ELATER, ROUTER_CALL_LATER, "the client wants nothing to be kept");
+                ended(e, PM_ELATER, ROUTER_CALL_LATER, "the client disabled caching");
         }
 }
 
@@ -290,7 +290,7 @@ bool callout_start(struct callout *e, struct worker *w, struct arena *arena, str
                 start_anew(e);
         } else if (!make_key(e)) {
                 e->lookup.key = (struct cache_key){ 0 };
-                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "no memory for a key");
+                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "out of memory for a key");
         } else if (call->wish == CALLOUT_REFRESH) {
                 start_anew(e);
         } else {

@@ -120,7 +120,7 @@ static void run_model(struct embed *e, struct worker *w, struct arena *a, const 
                 return;
         }
         e->status = r == -ENOMEM ? PM_EBUSY : PM_EINVAL;
-        (void)snprintf(e->error, sizeof e->error, r == -ENOMEM ? "no memory for a vector" : "the model has numbers that are not finite");
+        (void)snprintf(e->error, sizeof e->error, r == -ENOMEM ? "out of memory for a vector" : "the model has numbers that are not finite");
 }
 
 /* ---- a backend ----------------------------------------------------------------------------------------------------------- */
@@ -183,7 +183,7 @@ static void ask_backend(struct embed *e)
 
         e->asked = true;
         if (!body) {
-                failed(e, PM_ETOOBIG, "no memory for a text of %zu bytes", e->text.n);
+                failed(e, PM_ETOOBIG, "out of memory for a text of %zu bytes", e->text.n);
                 if (e->lookup.key.local.p)
                         lookup_done(&e->lookup, (struct pm_str){ 0 }, 0);
                 e->done = true;

@@ -85,7 +85,7 @@ static void take_reply(struct exchange *a)
         p = arena_alloc(a->arena, n + 1);
         if (!p) {
                 give_back(a, EXPERT_NEUTRAL, 0);
-                ended(a, PM_ETOOBIG, "no memory for a reply of %zu bytes", n);
+                ended(a, PM_ETOOBIG, "out of memory for a reply of %zu bytes", n);
                 return;
         }
         evbuffer_remove(t->in, p, n);
@@ -157,7 +157,7 @@ void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, s
         a->wake = (struct wake){ .fn = on_change, .arg = a };
         a->body = (struct iovec){ bytes.to, body.n };
         if (!lines) {
-                ended(a, PM_EBUSY, "no memory for a request");
+                ended(a, PM_EBUSY, "out of memory for a request");
                 return;
         }
         memcpy(lines, headers, sizeof headers - 1);
@@ -170,7 +170,7 @@ void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, s
         a->timer = evtimer_new(w->loop.base, on_time, a);
         if (!a->timer || evtimer_add(a->timer, &limit) < 0) {
                 give_back(a, EXPERT_NEUTRAL, 0);
-                ended(a, PM_EBUSY, "no memory for a timer");
+                ended(a, PM_EBUSY, "out of memory for a timer");
                 return;
         }
         a->transfer = upstream_open(w->upstream,
@@ -182,7 +182,7 @@ void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, s
                                     &a->wake);
         if (!a->transfer) {
                 give_back(a, EXPERT_NEUTRAL, 0);
-                ended(a, PM_EBUSY, "no memory for a transfer");
+                ended(a, PM_EBUSY, "out of memory for a transfer");
         }
 }
 

@@ -196,7 +196,7 @@ static pm_step host_embed(struct pm_query *q, const char *encoder, struct pm_str
         struct routing *x = routing_of(q);
 
         if (!then)
-                return refuse(x, "called pm_embed without a step to go on with");
+                return refuse(x, "called pm_embed without a next step");
         x->text = encoder ? arena_strndup(x->call.arena, encoder, strlen(encoder)) : "";
         /* the query's own text stays; other text may be the step's */
         x->to_embed = text.n == 0 || text.p == x->query.text.p
@@ -211,7 +211,7 @@ static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_c
         struct arena *a = x->call.arena;
 
         if (!then)
-                return refuse(x, "called pm_call without a step to go on with");
+                return refuse(x, "called pm_call without a next step");
         x->pm_call = (struct pm_call){ 0 };
         memcpy(&x->pm_call, c, x->router->table->minor >= 2 ? sizeof *c : offsetof(struct pm_call, background)); /* as it knew it */
         if (!x->pm_call.path)
@@ -228,7 +228,7 @@ static pm_step host_offload(struct pm_query *q, void (*work)(void *job), void *j
         struct routing *x = routing_of(q);
 
         if (!then || !work)
-                return refuse(x, "called pm_offload without work or without a step to go on with");
+                return refuse(x, "called pm_offload without work or without a next step");
         x->work = work;
         x->work_arg = job;
         x->then = then;

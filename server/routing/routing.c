@@ -153,7 +153,7 @@ static void route_end(struct routing *x, enum move how)
                 return;
         case FAIL:
                 end_router(x, ROUTER_FAILED);
-                snprintf(text, sizeof text, "router '%s' failed: %s%s%s", x->router->name, x->text ? x->text : "(no memory for its reason)",
+                snprintf(text, sizeof text, "router '%s' failed: %s%s%s", x->router->name, x->text ? x->text : "(out of memory for its reason)",
                          x->trouble ? "; " : "", x->trouble ? x->trouble : "");
                 break;
         case REFUSED:
@@ -544,7 +544,7 @@ static void start(struct routing *x, const struct routing_call *call)
         if (route_candidates(call->route, t, call->query, call->arena, &x->experts, &x->query.n_experts, &x->keepable) < 0 ||
             (call->route->reads_messages ? query_texts : query_last_text)(call->query, call->arena, &x->query) < 0 || show_experts(x) < 0) {
                 x->query.n_experts = 0;
-                decide_default(x, "no memory left for routing");
+                decide_default(x, "out of memory for routing");
                 return;
         }
         x->all = shown_of(&x->query);

@@ -393,7 +393,7 @@ static void start(struct curl_transfer *p)
         if (!request_set(p)) {
                 p->run.failed = true;
                 transfer_fail(&p->a, p->run.refused[0] ? TRANSFER_LOCAL : TRANSFER_MEMORY, "%s",
-                             p->run.refused[0] ? p->run.refused : "no memory for the request");
+                             p->run.refused[0] ? p->run.refused : "out of memory for the request");
                 return;
         }
         r = curl_multi_add_handle(p->curl->multi, p->easy);

@@ -165,11 +165,11 @@ static void fail_to_connect(struct curl_transfer *p, CURLcode r)
         if (!error)
                 (void)curl_easy_getinfo(p->easy, CURLINFO_OS_ERRNO, &error);
         if (p->run.os_error || (r == CURLE_COULDNT_CONNECT && upstream_errno_is_local((int)error))) {
-                transfer_fail(&p->a, TRANSFER_LOCAL, "this machine opens no further connection: %s", errno_clause((int)error, text, sizeof text));
+                transfer_fail(&p->a, TRANSFER_LOCAL, "this machine cannot open another connection: %s", errno_clause((int)error, text, sizeof text));
                 return;
         }
         if (r != CURLE_COULDNT_CONNECT && r != CURLE_OPERATION_TIMEDOUT && (error = upstream_descriptors_short()) != 0) {
-                transfer_fail(&p->a, TRANSFER_LOCAL, "this machine opens no further file: %s", errno_clause((int)error, text, sizeof text));
+                transfer_fail(&p->a, TRANSFER_LOCAL, "this machine cannot open another file: %s", errno_clause((int)error, text, sizeof text));
                 return;
         }
         curl_slot_of(p)->moved = true;
@@ -181,16 +181,16 @@ static void fail_to_connect(struct curl_transfer *p, CURLcode r)
                 transfer_fail(&p->a, TRANSFER_CONNECT, "cannot resolve the proxy's name");
                 break;
         case CURLE_OPERATION_TIMEDOUT:
-                transfer_fail(&p->a, TRANSFER_CONNECT_TIME, "not connected within %" PRId64 " ms", p->a.call.connect_ms);
+                transfer_fail(&p->a, TRANSFER_CONNECT_TIME, "connect timeout: not connected within %" PRId64 " ms", p->a.call.connect_ms);
                 break;
         case CURLE_PEER_FAILED_VERIFICATION:
-                transfer_fail(&p->a, TRANSFER_CONNECT, "the certificate is not accepted: %s", words(p, r));
+                transfer_fail(&p->a, TRANSFER_CONNECT, "certificate verification failed: %s", words(p, r));
                 break;
         case CURLE_SSL_CACERT_BADFILE:
                 transfer_fail(&p->a, TRANSFER_CONNECT, "the file of trusted certificates '%.80s' cannot be read", e->ca ? e->ca : "of the system");
                 break;
         case CURLE_OUT_OF_MEMORY:
-                transfer_fail(&p->a, TRANSFER_MEMORY, "no memory for a connection");
+                transfer_fail(&p->a, TRANSFER_MEMORY, "out of memory for a connection");
                 break;
         default:
                 transfer_fail(&p->a, TRANSFER_CONNECT, "%s",

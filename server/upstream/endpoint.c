@@ -35,7 +35,7 @@ static int parse_base(struct arena *a, const char *p, const char **ret, const ch
                 n--;
         *ret = arena_strndup(a, p, n);
         if (!*ret) {
-                *why = "no memory";
+                *why = "out of memory";
                 return -ENOMEM;
         }
         return 0;
@@ -60,7 +60,7 @@ static int parse_authority(struct arena *a, struct pm_str text, unsigned preset,
                 e->host_header = arena_printf(a, parsed.v6 ? "[%s]:%u" : "%s:%u", parsed.host, parsed.port);
         if (e->host && e->host_header)
                 return 0;
-        *why = "no memory";
+        *why = "out of memory";
         return -ENOMEM;
 }
 
@@ -83,7 +83,7 @@ static int parse_unix(struct arena *a, const char *p, struct endpoint *e, const 
         e->unix_path = arena_strndup(a, p, n);
         e->url = e->unix_path ? arena_printf(a, "unix:%s:%s", e->unix_path, e->base) : NULL;
         if (!e->url) {
-                *why = "no memory";
+                *why = "out of memory";
                 return -ENOMEM;
         }
         return 0;
@@ -121,7 +121,7 @@ int endpoint_parse(struct arena *a, const char *url, struct endpoint *ret, const
         e.plain = !tls;
         e.url = arena_printf(a, "%s://%s%s", tls ? "https" : "http", e.host_header, e.base);
         if (!e.url) {
-                *why = "no memory";
+                *why = "out of memory";
                 return -ENOMEM;
         }
         *ret = e;

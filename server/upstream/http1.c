@@ -147,7 +147,7 @@ static void send_request(struct http1_transfer *t)
 
         head = compose_head(call, room, sizeof room, &head_n);
         if (!head) {
-                transfer_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
+                transfer_fail(&t->a, TRANSFER_MEMORY, "out of memory for the request");
                 return;
         }
         v[0] = (struct iovec){ head, head_n };
@@ -174,7 +174,7 @@ static void send_request(struct http1_transfer *t)
         if (head != room)
                 free(head);
         if (!ok) {
-                transfer_fail(&t->a, TRANSFER_MEMORY, "no memory for the request");
+                transfer_fail(&t->a, TRANSFER_MEMORY, "out of memory for the request");
                 return;
         }
         await_answer(t);
@@ -359,7 +359,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
                 if (http1_conn_watch(c, true))
                         send_request(t);
                 else
-                        transfer_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                        transfer_fail(&t->a, TRANSFER_MEMORY, "out of memory for a connection");
                 return;
         }
         drop_conn(t);
@@ -448,7 +448,7 @@ static void http1_consumed(struct transfer_base *a)
                 return;
         if (!http1_conn_watch(t->conn, true)) {
                 http1_conn_stop(t->conn);
-                transfer_fail(a, TRANSFER_MEMORY, "no memory to read on");
+                transfer_fail(a, TRANSFER_MEMORY, "out of memory: cannot read on");
                 return;
         }
         transfer_deadline(a, now_us() + a->call.idle_ms * 1000);
@@ -479,7 +479,7 @@ static void http1_expired(struct transfer_base *a, int64_t now)
         if (connect_more(&t->connect))
                 http1_connect_next(t);
         else
-                transfer_fail(a, TRANSFER_CONNECT_TIME, "%s within %" PRId64 " ms", t->connect.n_addresses ? "not connected" : "its name was not resolved",
+                transfer_fail(a, TRANSFER_CONNECT_TIME, "connect timeout: %s within %" PRId64 " ms", t->connect.n_addresses ? "not connected" : "its name was not resolved",
                              a->call.connect_ms);
 }
 

@@ -19,7 +19,7 @@ void http1_connect_failed(struct http1_transfer *t, int error)
         bool local = upstream_errno_is_local(error);
         char text[80];
 
-        transfer_fail(&t->a, local ? TRANSFER_LOCAL : TRANSFER_CONNECT, "%s%s", local ? "this machine opens no further connection: " : "",
+        transfer_fail(&t->a, local ? TRANSFER_LOCAL : TRANSFER_CONNECT, "%s%s", local ? "this machine cannot open another connection: " : "",
                      errno_clause(error, text, sizeof text));
 }
 
@@ -36,12 +36,12 @@ void http1_connect_next(struct http1_transfer *t)
         t->conn = http1_conn_create(p, &t->a.call, fd);
         if (!t->conn) {
                 (void)close(fd);
-                transfer_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                transfer_fail(&t->a, TRANSFER_MEMORY, "out of memory for a connection");
                 return;
         }
         t->conn->user = t;
         if (event_add(&t->conn->writable, NULL) < 0) {
-                transfer_fail(&t->a, TRANSFER_MEMORY, "no memory for a connection");
+                transfer_fail(&t->a, TRANSFER_MEMORY, "out of memory for a connection");
                 return;
         }
         transfer_deadline(&t->a, until);
@@ -89,5 +89,5 @@ void http1_connect(struct http1_transfer *t)
         if (r == 0)
                 http1_connect_next(t);
         else if (r != -EINPROGRESS)
-                transfer_fail(&t->a, TRANSFER_MEMORY, "no memory to resolve '%s'", e->host);
+                transfer_fail(&t->a, TRANSFER_MEMORY, "out of memory: cannot resolve '%s'", e->host);
 }

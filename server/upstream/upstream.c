@@ -156,7 +156,7 @@ bool transfer_body(struct transfer_base *a, const char *p, size_t n, int64_t now
         if (n == 0)
                 return true;
         if (evbuffer_add(a->t.in, p, n) < 0) {
-                transfer_fail(a, TRANSFER_MEMORY, "no memory for the answer");
+                transfer_fail(a, TRANSFER_MEMORY, "out of memory for the answer");
                 return false;
         }
         if (a->t.first_byte_us == 0)
@@ -190,13 +190,13 @@ void transfer_fail(struct transfer_base *a, enum transfer_error e, const char *f
 void transfer_fail_late(struct transfer_base *a)
 {
         if (a->t.state == TRANSFER_OPENING)
-                transfer_fail(a, TRANSFER_FIRST_TIME, "no answer within %" PRId64 " ms", a->call.first_ms);
+                transfer_fail(a, TRANSFER_FIRST_TIME, "timeout: no response within %" PRId64 " ms", a->call.first_ms);
         else if (a->t.first_byte_us && a->content_by <= loop_clock(a->t.loop, now_us()))
                 transfer_fail(a, TRANSFER_FIRST_TIME, "%" PRIu64 " bytes, but no first token within %" PRId64 " ms", a->body_got, a->call.first_ms);
         else if (a->t.first_byte_us == 0)
-                transfer_fail(a, TRANSFER_FIRST_TIME, "a head, but no first byte within %" PRId64 " ms", a->call.first_ms);
+                transfer_fail(a, TRANSFER_FIRST_TIME, "timeout: headers, but no first byte within %" PRId64 " ms", a->call.first_ms);
         else
-                transfer_fail(a, TRANSFER_IDLE_TIME, "silence for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
+                transfer_fail(a, TRANSFER_IDLE_TIME, "idle timeout: nothing for %" PRId64 " ms after %" PRIu64 " bytes of the answer", a->call.idle_ms,
                              a->body_got);
 }
 

@@ -79,7 +79,7 @@ static bool is_bool(struct pm_str v)
 static int once(struct reader *r, struct pm_str *place, struct pm_str value, const char *name)
 {
         if (place->p)
-                return wrong(r, name, "'%s' stands in the body twice", name);
+                return wrong(r, name, "'%s' appears more than once in the body", name);
         *place = value;
         return 0;
 }
@@ -124,7 +124,7 @@ static int read_turn(struct reader *r, const char *list, bool loose)
         struct pm_str key, id = { 0 }, sealed = { 0 };
 
         if (!t)
-                return wrong(r, list, "the conversation needs more memory than one request may use");
+                return wrong(r, list, "the conversation needs more memory than a request may use");
         if (!js_enter(&r->j)) {
                 struct pm_str v = js_take(&r->j);
 
@@ -137,11 +137,11 @@ static int read_turn(struct reader *r, const char *list, bool loose)
                         break;
                 if (js_equal(key, "role")) {
                         if (t->role.p)
-                                return wrong(r, place_of(r, list, "role"), "'role' stands here twice");
+                                return wrong(r, place_of(r, list, "role"), "'role' appears more than once");
                         t->role = v;
                 } else if (js_equal(key, "content")) {
                         if (t->content.p)
-                                return wrong(r, place_of(r, list, "content"), "'content' stands here twice");
+                                return wrong(r, place_of(r, list, "content"), "'content' appears more than once");
                         t->content = v;
                 } else if (loose && js_equal(key, "id")) {
                         id = v;
@@ -269,7 +269,7 @@ static int read_responses_input(struct reader *r)
 static int read_conversation(struct reader *r, const char *name, bool *seen)
 {
         if (*seen)
-                return wrong(r, name, "'%s' stands in the body twice", name);
+                return wrong(r, name, "'%s' appears more than once in the body", name);
         *seen = true;
         switch (r->q->api) {
         case EXPERT_CHAT:
@@ -299,7 +299,7 @@ static int check_stream_options(struct reader *r)
         if (js_type(q->stream_options) != JS_OBJECT)
                 return wrong(r, "stream_options", "expected an object, found %s", type_name(q->stream_options));
         if (alike_find(q->stream_options, (const char *const[]){ "include_usage" }, 1, &name, &raw))
-                return wrong(r, "stream_options.include_usage", "'include_usage' stands there twice, or in other letters");
+                return wrong(r, "stream_options.include_usage", "'include_usage' appears more than once, perhaps spelled differently");
         v = js_member(q->stream_options, "include_usage");
         if (v.p && !is_bool(v) && js_type(v) != JS_NULL)
                 return wrong(r, "stream_options.include_usage", "expected a boolean, found %s", type_name(v));
@@ -472,7 +472,7 @@ int query_parse_route(struct pm_str body, const struct query_limits *limits, str
         if (!*ret_list) {
                 list = arena_alloc(a, sizeof *list);
                 if (!list) {
-                        *why = (struct query_error){ .message = "no memory" };
+                        *why = (struct query_error){ .message = "out of memory" };
                         return -EINVAL;
                 }
                 one.api = EXPERT_CHAT;
@@ -489,7 +489,7 @@ int query_parse_route(struct pm_str body, const struct query_limits *limits, str
         }
         list = arena_alloc(a, one.n_turns * sizeof *list);
         if (!list) {
-                *why = (struct query_error){ .message = "no memory" };
+                *why = (struct query_error){ .message = "out of memory" };
                 return -EINVAL;
         }
         for (size_t i = 0; i < one.n_turns; i++) {

@@ -420,7 +420,7 @@ Test(mockhost, a_deferred_function_without_memory_is_called_at_once)
 
         cr_assert_eq(on_open(&o, TESTED, "uses_call", "{\"ask\": \"small\"}", NULL), 0);
         mockhost_run(o.host, &ask, &r);
-        cr_assert(r.end == MOCK_FAILED && strcmp(r.text, "no memory") == 0 && r.calls == 0, "%s", r.text);
+        cr_assert(r.end == MOCK_FAILED && strcmp(r.text, "out of memory") == 0 && r.calls == 0, "%s", r.text);
         mock_result_finish(&r);
         on_close(&o);
 }

@@ -68,7 +68,7 @@ static pm_step route(void *self, struct pm_query *q)
         if (!text)
                 return pm_fail(q, "the text is not UTF-8");
         if (pm_defer(q, free_text, text) < 0)
-                return pm_fail(q, "no memory");
+                return pm_fail(q, "out of memory");
         return pm_call(q, by_reply, .expert = u->ask, .path = u->path, .body = { text, strlen(text) }, .timeout_ms = (int)u->timeout,
                        .max_reply = (size_t)u->max_reply, .keep_s = (int)u->keep_s, .background = u->background);
 }

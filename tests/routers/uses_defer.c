@@ -60,7 +60,7 @@ static pm_step route(void *self, struct pm_query *q)
                 l = pm_alloc(q, sizeof *l);
                 *l = (struct line){ .file = u->file, .id = q->id, .number = i, .ms = u->ms };
                 if (pm_defer(q, append, l) < 0)
-                        return pm_fail(q, "no memory to defer");
+                        return pm_fail(q, "out of memory: cannot defer");
         }
         if (u->wait == 1)
                 return pm_embed(q, "default", q->text, decide);

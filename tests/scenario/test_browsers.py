@@ -64,7 +64,7 @@ def test_pages_of_other_origins_cannot_ask(served, path):
 
 
 @pytest.mark.parametrize("page, wanted", [({"Sec-Fetch-Site": "cross-site"}, "Sec-Fetch-Site: cross-site"), ({"Origin": "null"}, "Origin: null"),
-                                          ({"Origin": "https://evil.example"}, "'cors.origins' would allow 'https://evil.example'")])
+                                          ({"Origin": "https://evil.example"}, "'cors.origins' can allow 'https://evil.example'")])
 def test_the_refusal_names_what_would_help(served, page, wanted):
     _, gateway = served
     message = ask(gateway, "/v1/models", headers=page).error["message"]

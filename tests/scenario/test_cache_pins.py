@@ -50,7 +50,7 @@ def test_by_the_clients_own_name_for_it(plain_world, name):
     for i in range(3):
         reply = gateway.chat("auto", f"beta {i}?", my_head, **mine)
         assert how(reply) == ("alpha", "pinned"), "though it would be routed elsewhere"
-        assert reply.headers["x-pointsman-reason"] == f"the conversation stays with alpha, by {name.split(',')[0]}"
+        assert reply.headers["x-pointsman-reason"] == f"the conversation is pinned to alpha by {name.split(',')[0]}"
         assert reply.headers["x-pointsman-router"] == "decider"
     assert decided(gateway, "beta 4?", other_head, **other) == ("beta", "computed"), "another conversation"
     assert decided(gateway, "beta 5?") == ("beta", "computed"), "and one without a name"

@@ -531,7 +531,7 @@ def test_no_redis_and_a_wrong_one(plain_world):
     for (name, _), done in ran.items():
         status, out, err = done.result()
         assert status == 1 and not out, err
-        for word in {"none": ["no Redis", "servers"], "nobody": ["cannot be reached", "refused"], "password": ["cannot be reached", "WRONGPASS"]}[name]:
+        for word in {"none": ["no Redis", "servers"], "nobody": ["is unreachable", "refused"], "password": ["is unreachable", "WRONGPASS"]}[name]:
             assert word in err, err
         assert "wrong-password" not in err
     for words in (["sideways"], []):

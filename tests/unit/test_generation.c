@@ -343,10 +343,10 @@ Test(generation, keys_of_tenants, .init = make_folder, .fini = folder_end)
         cr_assert_eq(tenant_hash_key(KEY, hash, sizeof hash), 0);
         (void)snprintf(text, sizeof text, E "tenants:\n  t: {keys: [another" KEY ", " KEY ", another" KEY "]}\n  u: {key_hashes: [%s, '%s', sha256:x]}\n",
                        hash, hash);
-        load_bad(text, "c.yaml:4:126: tenants.u.key_hashes[1]: the same key stands in this file before\n"
+        load_bad(text, "c.yaml:4:126: tenants.u.key_hashes[1]: duplicate of a key earlier in this file\n"
                        "c.yaml:4:234: tenants.u.key_hashes[2]: 8 characters that are no 'sha256:SALT:HASH' in hex, as `pointsman hash-key` prints it\n"
-                       "c.yaml:3:39: tenants.t.keys[1]: the same key stands in this file before\n"
-                       "c.yaml:3:57: tenants.t.keys[2]: the same key stands in this file before\n");
+                       "c.yaml:3:39: tenants.t.keys[1]: duplicate of a key earlier in this file\n"
+                       "c.yaml:3:57: tenants.t.keys[2]: duplicate of a key earlier in this file\n");
 }
 
 Test(generation, files_that_cannot_be_read, .init = make_folder, .fini = folder_end)

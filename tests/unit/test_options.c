@@ -212,7 +212,7 @@ Test(options, places_doubled_keys_and_values_from_the_environment)
         memset(&all, 0, sizeof all);
         cr_assert_eq(options_fill(all_options, &all, &map, "p", NULL, NULL, &m, problems), 3);
         cr_assert_str_eq(problems_text(problems),
-                         "pm.yaml:9:5: p: key 'k' is there twice, first in line 3\n"
+                         "pm.yaml:9:5: p: duplicate key 'k', first in line 3\n"
                          "pm.yaml:4:1: p: a key must be a text\n"
                          "pm.yaml:3:8: p.k: found a value from the environment where a whole number in 1..1024 would be right "
                          "(neighbours that vote)\n");

@@ -233,7 +233,7 @@ Test(request_forward, waits_once, .fini = front_end)
         /* and it is left alone for that time: the next one is told without asking */
         c = ask(CHAT, "", SAYING("alpha", "Hi"));
         IS(c, 429);
-        HAS(c, "expert 'alpha' asked to be left alone for another 45 s");
+        HAS(c, "expert 'alpha' is rate limited (retry-after) for another 45 s");
         HEADER(c, "retry-after", "45");
         HEADER(c, "x-should-retry", "true");
         cr_assert_eq(mock_asked(ALPHA), 2);

@@ -221,7 +221,7 @@ Test(request_recall, a_conversation_stays, .fini = front_end)
         ASK("x-session-id: 1\r\n", SAYING("auto", "alpha?"), "alpha", "computed");
         c = ask(CHAT, "x-session-id: 1\r\n", SAYING("auto", "beta?"));
         DECIDED(c, "alpha", "pinned");
-        HEADER(c, "x-pointsman-reason", "the conversation stays with alpha, by x-session-id");
+        HEADER(c, "x-pointsman-reason", "the conversation is pinned to alpha by x-session-id");
         ASK("x-session-id: 2\r\n", SAYING("auto", "beta?"), "beta", "computed");
         LOOKUPS("pins", "local", 1);
         LOOKUPS("pins", "miss", 2);

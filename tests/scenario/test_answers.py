@@ -25,7 +25,7 @@ LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 def start(world, way, says, **expert):
     """A gateway before `says` by that way, and a good expert beside it."""
     bad, well = world.own(Scripted(says, tls=way == "tls")), world.own(Scripted(lambda body, _: good(body)))
-    experts = {"bad": bad.entry(retries=0, **({"transport": "curl"} if way == "curl" else {}), **expert), "well": well.entry()}
+    experts = {"bad": bad.entry(**{"retries": 0, **({"transport": "curl"} if way == "curl" else {}), **expert}), "well": well.entry()}
     return bad, world.gateway({"listen": {"address": f"127.0.0.1:{free_port()}"}, "workers": 1, "experts": experts, "routes": {"auto": {}},
                                "admin": world.admin()})
 

@@ -49,6 +49,6 @@ struct loader_call {
 struct loader_call loader_enter(const char *router, const char *call);
 void loader_leave(struct loader_call before);
 const struct loader_running *loader_running_now(void);
-/* The same text, kept for the life of the process, because whoever watches a thread may read it a moment too late.  NULL: no memory. */
+/* The same text, kept for the life of the process, because the watchdog may read it a moment too late.  NULL: no memory. */
 const char *loader_name(const char *name);
 #endif

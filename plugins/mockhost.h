@@ -100,7 +100,7 @@ struct mock_result {
         double confidence;
         bool provisional;             /* the host would not keep it */
         bool unsure;                  /* nor a conversation at its expert */
-        bool only;                    /* nobody else may answer */
+        bool only;                    /* no other expert may answer */
         const char *const *fallbacks; /* known experts only, NULL at the end */
         size_t n_fallbacks;
         const struct pm_item *const *items;

@@ -16,7 +16,7 @@
 
 enum node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
 
-/* One value of a configuration file and where it stands.  Owned by whoever built the tree (the generation's arena). */
+/* One value of a configuration file and where it stands.  Owned by the builder of the tree (the generation's arena). */
 struct node {
         enum node_kind kind;
         const char *file;

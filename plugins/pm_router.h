@@ -100,7 +100,7 @@ struct pm_query {
         int http_status;      /* pm_call: of the answer, 0 if none came */
         struct pm_str reply;  /* pm_call: the answer's body */
         const float *vector; size_t dim; /* pm_embed: as the encoder gave them */
-        int explain;          /* since 1.1: whoever asks wants to know why, see pm_explain */
+        int explain;          /* since 1.1: an explanation is wanted, see pm_explain */
         /* recommend, since 1.3: only these items (NULL: any); their attributes; may what the user has taken come again? */
         const struct pm_str *const *allow; size_t n_allow;
         const struct pm_filter *const *filters; size_t n_filters;
@@ -166,7 +166,7 @@ struct pm_host {
 #define pm_pass(q) ((q)->host->pass((q))) /* not mine: the next router is asked, and after the last one the route's default */
 /* Could not decide, and that is a fault: logged and counted, then as pm_pass. */
 #define pm_fail(q, ...) ((q)->host->fail((q), __VA_ARGS__))
-/* Recommend, since 1.3: the client's mistake, in this member of the body (or NULL): it is told so (400), and nobody else is asked. */
+/* Recommend, since 1.3: the client's mistake, in this member of the body (or NULL): it is told so (400), and no other router is asked. */
 #define pm_reject(q, param, ...) ((q)->host->reject((q), (param), __VA_ARGS__))
 /* Turn text into a vector; then q->vector and q->dim.  The text is copied. */
 #define pm_embed(q, encoder, text, then) ((q)->host->embed((q), (encoder), (text), (then)))
@@ -183,9 +183,9 @@ struct pm_host {
 #define pm_defer(q, fn, arg) ((q)->host->defer((q), (fn), (arg)))
 /* A line in the gateway's log, with the request's id and the router's name. */
 #define pm_log(q, level, ...) ((q)->host->log((q), (level), __VA_ARGS__))
-/* For whoever asks why: the members of this JSON object are shown with the answer.  Copied; worth making only if q->explain. */
+/* An explanation: the members of this JSON object are shown with the answer.  Copied; worth making only if q->explain. */
 #define pm_explain(q, json) ((q)->host->explain((q), (json)))
-/* Since 1.3: what keep_s has kept of q->reply is kept for at most so many seconds from now, by whoever keeps it; 0: no longer. */
+/* Since 1.3: q->reply, cached because of keep_s, stays cached for at most so many seconds from now; 0: no longer. */
 #define pm_keep(q, seconds) ((q)->host->keep((q), (seconds)))
 /* A header of the client's request, joined by ", " if it came more than once; empty if it did not; names ignore case. */
 #define pm_header(q, name) ((q)->host->header((q), (name)))

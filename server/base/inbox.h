@@ -3,7 +3,7 @@
  * inbox.h - messages between threads: a list and an eventfd on the owner's loop.
  *
  * Anyone may post; deliver() runs on the owner's thread, in the order of posting.  A message belongs to its sender until it is
- * posted, then to deliver().  After inbox_finish() nobody may post.
+ * posted, then to deliver().  After inbox_finish() no thread may post.
  */
 #ifndef PM_INBOX_H
 #define PM_INBOX_H

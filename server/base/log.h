@@ -5,8 +5,8 @@
  * A line is built field by field into a bounded buffer.  Lines of a worker (requests) gather in its log_buffer and go out when
  * it is full, after 100 ms, or at once from `warn` up; lines of other threads go out at once.  Controls, characters that a viewer
  * obeys without showing them, and invalid UTF-8 are escaped in values, so that nobody can forge a line.  Times are UTC, RFC 3339 with
- * milliseconds.  Between log_start() and log_stop() a thread writes what goes out, and nobody waits for whoever reads standard
- * error: lines above 4 MiB are dropped and counted.
+ * milliseconds.  Between log_start() and log_stop() a thread writes what goes out, so no other thread waits for a slow reader of
+ * standard error: beyond 4 MiB of waiting lines, further ones are dropped and counted.
  */
 #ifndef PM_LOG_H
 #define PM_LOG_H
@@ -28,7 +28,7 @@ void log_setup(enum pm_level least, enum log_format format);
 bool log_wants(enum pm_level level);
 uint64_t log_dropped(void); /* lines, since the start */
 
-int log_start(void); /* 0 or -errno: then lines are written by whoever has them, as before */
+int log_start(void); /* 0 or -errno: then each thread writes its own lines, as before */
 /* Any thread.  Writes what is left; if standard error does not take it within a second it is lost, and so is what comes later. */
 void log_stop(void);
 /* For a handler of a fatal signal: what waits, this thread's lines, and then this one, as far as standard error takes them soon. */
@@ -79,7 +79,7 @@ static inline void log_real(struct log_line *l, const char *key, double value)
 
 void log_end(struct log_line *l);
 
-/* What one thread has said last about whom, by a number from 0; those that share a place may say more.  True: it has said nothing for a minute. */
+/* Throttles log lines of one thread to one a minute per subject, a number from 0; subjects that share a slot may log more.  True: log now. */
 struct log_said {
         struct { int who; int64_t at; } last[64];
 };

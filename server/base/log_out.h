@@ -2,8 +2,8 @@
 /*
  * log_out.h - lines to standard error; for log.c alone.
  *
- * Until log_start() they are written at once.  From then on a thread writes them: whoever logs never waits for a reader of standard
- * error, lines that find no room (4 MiB) are dropped and counted.
+ * Until log_start() they are written at once.  From then on a thread writes them: no caller waits for a slow reader of standard
+ * error; beyond 4 MiB of waiting lines, further ones are dropped and counted.
  */
 #ifndef PM_LOG_OUT_H
 #define PM_LOG_OUT_H

@@ -2,7 +2,7 @@
 /*
  * lru.h - bytes by key, bounded in bytes: what was used longest ago goes first, and what has expired is not there.
  *
- * Keys come with a hash that nobody outside can choose freely (the first bytes of a SHA-256).  One thread at a time.
+ * Keys come with a hash that clients cannot choose freely (the first bytes of a SHA-256).  One thread at a time.
  */
 #ifndef PM_LRU_H
 #define PM_LRU_H

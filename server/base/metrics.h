@@ -39,7 +39,7 @@ void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us);
 enum metrics_api { METRICS_CHAT, METRICS_COMPLETIONS, METRICS_RESPONSES, METRICS_EMBEDDINGS, METRICS_ROUTE_API, METRICS_RECOMMEND, METRICS_FEEDBACK, METRICS_OTHER, METRICS_APIS };
 void metrics_request(struct metrics_shard *s, enum metrics_api api, int status);
 void metrics_client_left(struct metrics_shard *s);
-/* Loops that may never go round in vain: progress.h. */
+/* Loops that must make progress in each round: progress.h. */
 enum metrics_loop { LOOP_STEPS, LOOP_STREAM, LOOP_CONNECTION, METRICS_LOOPS };
 const char *metrics_loop_name(enum metrics_loop loop);
 void metrics_no_progress(struct metrics_shard *s, enum metrics_loop loop);
@@ -59,9 +59,9 @@ enum metrics_call {
         ROUTER_CALL_LOCAL, ROUTER_CALL_SHARED,
         ROUTER_CALL_JOINED,    /* another query's */
         ROUTER_CALL_ASKED, ROUTER_CALL_FAILED,
-        ROUTER_CALL_SENT,      /* in the background: it is asked now */
-        ROUTER_CALL_LATER,     /* it was being asked already */
-        ROUTER_CALL_BUSY,      /* too many are */
+        ROUTER_CALL_SENT,      /* in the background: the callout has begun */
+        ROUTER_CALL_LATER,     /* in the background: one is already in flight */
+        ROUTER_CALL_BUSY,      /* too many background callouts in flight */
         ROUTER_CALL_CANCELLED,
         METRICS_CALLS
 };
@@ -72,18 +72,18 @@ enum { METRICS_HOWS = 6 };
 void metrics_route(struct metrics_shard *s, int route, int how);
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
 
-/* What was looked for among what is kept, and where it was found. */
+/* Cache lookups, by cache and result. */
 enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, CACHE_VECTORS, CACHE_REPLIES /* to routers; they lie among the vectors */, METRICS_CACHES };
 enum metrics_recall {
         RECALL_LOCAL, RECALL_SHARED,
-        RECALL_JOINED,  /* somebody else was computing it */
+        RECALL_JOINED,  /* another request was computing it (single-flight) */
         RECALL_MISS,
-        RECALL_STALE,   /* it names what cannot be used now: not used */
-        RECALL_FOREIGN, /* not ours, of another version, or broken: not used */
+        RECALL_STALE,   /* expired, or its expert cannot be used now */
+        RECALL_FOREIGN, /* of another version or key, or corrupt */
         METRICS_RECALLS
 };
 void metrics_recall(struct metrics_shard *s, enum metrics_cache which, enum metrics_recall how);
-/* What this worker keeps, as it is now; evicted since the beginning. */
+/* Entries and bytes in this worker's cache now; evictions since the start. */
 void metrics_cache_size(struct metrics_shard *s, enum metrics_cache which, uint64_t entries, uint64_t bytes, uint64_t evicted);
 
 /* Any thread: sums over all shards, for the administrator's view. */

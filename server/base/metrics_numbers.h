@@ -74,6 +74,6 @@ struct metrics_totals {
 
 int metrics_totals_init(struct metrics_totals *t); /* 0 or -ENOMEM; finish in any case */
 void metrics_totals_finish(struct metrics_totals *t);
-/* The numbers of the i-th name; zeros if nobody counted any. */
+/* The numbers of the i-th name; zeros if there were none. */
 const void *metrics_totals_of(const struct metrics_totals *t, enum metrics_family f, size_t i);
 #endif

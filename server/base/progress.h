@@ -14,7 +14,7 @@
 
 #include "base.h"
 
-/* False: this round was in vain, and the caller ends what it works on. */
+/* False: this round made no progress, and the caller ends what it works on. */
 static inline bool progress(struct loop *l, enum metrics_loop which, bool made)
 {
         if (LIKELY(made))

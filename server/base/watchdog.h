@@ -29,7 +29,7 @@ int64_t watchdog_waited_us(void);
 int watchdog_start(void (*relieve)(void *arg, void *owner), void *arg);
 /* Any thread: the process ends when a worker, or all threads of the pool, have hung for so long; 0: never. */
 void watchdog_limit(int64_t ms);
-/* Main thread: from now on relieve() is not called, and nobody is said to hang: the threads are told to end. */
+/* Main thread: from now on relieve() is not called and no thread is reported as hung: the threads are about to end. */
 void watchdog_calm(void);
 /* Any thread, or a signal handler: the process is over by then (now_us()), or is ended; the earliest of all counts. */
 void watchdog_end_by(int64_t us);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cache.h - what a worker keeps of decisions and answers: its own memory, and its way to Redis.
+ * cache.h - a worker's cache of decisions, answers and vectors: its own memory, and its connection to Redis.
  *
  * Keys are texts that an administrator can read and delete by their beginning:
  *
@@ -33,18 +33,18 @@ struct loop;
 /* Main thread, before the worker's thread runs.  NULL: no memory. */
 struct cache *cache_create(struct loop *loop, const struct generation *g);
 void cache_destroy(struct cache *c); /* NULL is fine */
-/* The worker has taken another generation: bounds and Redis are its from now on, what is kept stays. */
+/* The worker uses another generation: its sizes and its Redis apply from now on; the entries stay. */
 void cache_reload(struct cache *c, const struct generation *g);
 
 struct lru *cache_decisions(struct cache *c);
 struct lru *cache_answers(struct cache *c);
 struct lru *cache_vectors(struct cache *c); /* of embedders' backends, and replies to routers */
 struct redis *cache_redis(struct cache *c); /* NULL: none is configured */
-/* The numbers of the worker's metrics about what is kept are as of now. */
+/* Updates the worker's metrics of cache entries, bytes and evictions. */
 void cache_publish(struct cache *c);
-/* Does it pay to ask Redis for this route's decisions, and to tell them to it? */
+/* Is Redis worth asking for this route's decisions, and worth writing them to? */
 bool cache_shared_pays(const struct cache *c, const struct route *r);
-/* A decision of this route was computed in so long: what cache_shared_pays() goes by. */
+/* A decision of this route took `us` to compute: input of cache_shared_pays(). */
 void cache_computed(struct cache *c, const struct route *r, int64_t us);
 
 /* ---- keys ---- */
@@ -70,24 +70,24 @@ bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache
                          struct cache_key *ret);
 
 enum { CACHE_DIGEST_TEXT = 32 };
-/* What stands at the end of a key whose sum is one text's; any thread.  False: it failed. */
+/* The end of the key of a single text; any thread.  False: it failed. */
 bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1]);
 
-/* ---- one computation of each key at a time ---- */
+/* ---- single-flight: one computation of each key at a time ---- */
 
 /* Lives in its owner, zeroed at first.  Either it leads (others wait for what it computes), or it waits for the one that does. */
 struct singleflight {
         struct singleflight *chain;          /* of those that lead */
-        struct singleflight *leader;         /* whom it waits for */
+        struct singleflight *leader;         /* the one that it waits for */
         struct singleflight *first, *next, **pprev; /* who waits, in order */
         struct cache_key key;
         bool is_leader;
-        void (*on_result)(struct singleflight *f, struct pm_str value, bool failed); /* told to who waited; may not start singleflights from inside */
+        void (*on_result)(struct singleflight *f, struct pm_str value, bool failed); /* called for each waiter; must not start a singleflight itself */
 };
-/* True: it leads now.  False: somebody does already, and it waits: on_result() will come. */
+/* True: it is the leader now.  False: there is one already, and this one waits: on_result() will come. */
 bool singleflight_join(struct cache *c, struct singleflight *f, const struct cache_key *key);
 /* Leading, or waiting, or neither: it ends.  Those that wait for it are told: a value (p not NULL), that it failed, or neither: the
- * leader has left, and somebody else should lead. */
+ * leader has left, and another one should lead. */
 void singleflight_end(struct cache *c, struct singleflight *f, struct pm_str value, bool failed);
 
 /* ---- for others ---- */

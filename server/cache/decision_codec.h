@@ -5,7 +5,7 @@
  * Version 2, little-endian: version (1 byte), when it ends (8: milliseconds since 1970), confidence (4: IEEE float), flags (1: bit 0 unsure, bit 1 only),
  * the first bytes of its key's digest (8, so that a value under another's key is told apart), then texts, each as its length plus one (LEB128, 0: there is none), its bytes and a NUL: expert, router, category, reason, extra; then the number
  * of fallbacks (LEB128) and their names.  Names, not numbers, so that gateways of other configurations can read it.  What was read is
- * not trusted: whoever uses it looks the names up.
+ * not trusted: the caller looks the names up.
  */
 #ifndef PM_DECISION_CODEC_H
 #define PM_DECISION_CODEC_H

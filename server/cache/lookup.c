@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * In memory and in Redis a value has a head: a byte of version, so that a foreign one is told apart, and when it ends (8 bytes,
- * little-endian: milliseconds since 1970), so that what Redis had can be kept in memory, too, and the first 8 bytes of its key's digest, so
- * that a value under another's key is a foreign one, too.
+ * A cached value begins with a header, in memory and in Redis: a version byte, which rejects values of other formats; the expiry time (8
+ * bytes, little-endian, milliseconds since 1970), with which a value from Redis can be cached in memory; and the first 8 bytes of the
+ * digest of its key, which reject a value that was stored under another key.
  */
 #include "lookup.h"
 
@@ -124,7 +124,7 @@ bool lookup_follows(const struct lookup *l, bool *ret_computes)
         struct singleflight *leader = l->state == LOOKUP_WAITS ? l->singleflight.leader : NULL;
 
         if (leader)
-                *ret_computes = CONTAINER_OF(leader, struct lookup, singleflight)->state == LOOKUP_COMPUTE; /* keys of a kind are a lookup's or none */
+                *ret_computes = CONTAINER_OF(leader, struct lookup, singleflight)->state == LOOKUP_COMPUTE; /* keys of these kinds are used by lookups alone, so the leader is inside a lookup */
         return leader != NULL;
 }
 

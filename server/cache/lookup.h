@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lookup.h - a value that may be kept: in the worker's memory, in Redis, or under way for somebody else; else its owner gets it.
+ * lookup.h - a cached value for a router (the vector of a text, the reply of an expert): from the worker's memory, from Redis, from
+ * another lookup that is computing it, or computed by the owner.
  *
- * For what routers ask for (vectors of texts, replies of experts).  Lives inside its owner, who is woken when a state that was WAITS
- * has changed, or whom it waits for has been told to compute.  One owner at a time is told to COMPUTE each key; lookup_done() tells the others.
+ * Lives inside its owner.  The owner is woken when a state that was WAITS has changed, or when the lookup that it waits for has been told
+ * to compute.  For each key one owner at a time is told to COMPUTE (single-flight); its lookup_done() gives the value to the others.
  */
 #ifndef PM_LOOKUP_H
 #define PM_LOOKUP_H
@@ -39,15 +40,15 @@ struct lookup {
 
 /* Key, loop, cache, arena, owner, redis_us and `of` are set, the rest is zero.  The owner is not woken from inside. */
 enum lookup_state lookup_begin(struct lookup *l);
-/* In place of lookup_begin(), of a key that is nowhere: true: COMPUTE.  False: another one is at it, and this one has not begun. */
+/* Instead of lookup_begin(), for a key that is not cached.  True: COMPUTE.  False: another lookup computes it, and this one has not begun. */
 bool lookup_lead(struct lookup *l);
-/* Woken: how is it now? */
+/* The state now; to be called when the owner is woken. */
 enum lookup_state lookup_state(struct lookup *l);
-/* WAITS: for another owner; *ret_computes: which has been told to compute it. */
+/* True: it WAITS for another lookup; *ret_computes: has that one been told to compute? */
 bool lookup_follows(const struct lookup *l, bool *ret_computes);
-/* What was computed, p NULL: it failed.  Kept for so long; the value is copied. */
+/* The computed value, cached for keep_ms; it is copied.  p NULL: the computation failed. */
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms);
-/* What is kept of the key, which is this value, is kept for at most so long from now; 0: no longer. */
+/* Caches `value` under the key for at most keep_ms from now, unless what is cached ends sooner; 0: removes it. */
 void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms);
 /* In any state; the owner is not woken any more. */
 void lookup_cancel(struct lookup *l);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shared_cache.h - the little that all workers keep together: which expert a conversation stays with, which one gave a response,
- * and what a user has taken lately.
+ * shared_cache.h - the caches that all workers share: pins (the expert of a conversation), the expert that gave a response, and a user's
+ * last items.
  *
- * A conversation's next turn, and a user's next request, may come to any worker; without Redis nobody else could tell it.  Each of them
- * lives as long as the process, so that a reload forgets nothing.  Parts of it have locks of their own, held for one lookup or one
- * copy; all functions on any thread.
+ * They are shared because a conversation's next turn and a user's next request may come to any worker, which without Redis could not know
+ * them otherwise.  They live as long as the process, so a reload loses nothing.  Each cache is split into parts with a lock each, held for
+ * one lookup or one copy; all functions on any thread.
  */
 #ifndef PM_SHARED_CACHE_H
 #define PM_SHARED_CACHE_H
@@ -19,7 +19,7 @@
 
 enum shared_cache { SHARED_CACHE_PINS, SHARED_CACHE_HISTORIES, SHARED_CACHE_STATES, SHARED_CACHES };
 
-/* The bound of all parts together; 0: nothing is kept.  0 or -ENOMEM: then it is as it was. */
+/* Sets the size of all parts together; 0 bytes: nothing is cached.  0, or -ENOMEM: the size is unchanged. */
 int shared_cache_bound(enum shared_cache which, size_t bytes);
 
 /* True: *value is a copy in the arena. */

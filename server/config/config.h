@@ -43,7 +43,7 @@ struct router {
         int metric;
 };
 
-/* What is kept of a route's decisions, and by what. */
+/* How a route's decisions and answers are cached. */
 struct route_cache {
         int64_t levels;           /* enum cache_levels */
         bool share_all;           /* tenants use each other's */

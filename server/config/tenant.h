@@ -39,7 +39,7 @@ struct tenant {
  * fresh salt.  NULL: no memory, or OpenSSL has no SHA-256 or no random bytes. */
 struct tenants *tenants_create(struct arena *a);
 struct tenant *tenants_add(struct tenants *t, const char *name); /* NULL: no memory */
-/* 0, -EINVAL: not of the length or the letters of a key, -EEXIST: somebody has it already, be it as a hash. */
+/* 0, -EINVAL: wrong length or characters for a key, -EEXIST: a tenant has it already, in plain text or as a hash. */
 int tenants_add_key(struct tenants *t, struct tenant *of, const char *key);
 /* "sha256:SALT:HASH" in hex, 8 to 32 bytes of salt, HASH of the salt's bytes and the key.  0, -EINVAL, -EEXIST. */
 int tenants_add_hash(struct tenants *t, struct tenant *of, const char *hash);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * browser.h - whether a request may come from somebody else's page in a browser on this machine.
+ * browser.h - was a request sent by a web page of another origin, in a browser on this machine?
  *
- * Where no keys are needed, whoever can connect may ask; and any page can make the browser connect to loopback.  Browsers tell where a
- * request comes from (Origin, Sec-Fetch-Site), and whom they think they talk to (Host), so that a name which a page's owner has pointed to
- * this machine (DNS rebinding) is told apart from ours.
+ * Where no API keys are needed, everyone who can connect may send requests, and any web page can make its browser connect to loopback.  The
+ * browser says where a request comes from (Origin, Sec-Fetch-Site) and which host it believes to talk to (Host).  The Host check stops DNS
+ * rebinding: a name that the page's owner has pointed to this machine is not one of ours.
  */
 #ifndef PM_BROWSER_H
 #define PM_BROWSER_H

@@ -20,7 +20,7 @@
 struct bufferevent;
 
 #define HTTP_AHEAD_MAX 65536u   /* bytes read ahead of the message that is being answered */
-#define HTTP_DISCARD_MAX 65536  /* of a body nobody wants, before the connection is closed instead */
+#define HTTP_DISCARD_MAX 65536  /* of a body that is not read, before the connection is closed instead */
 #define HTTP_READ_MAX 65536u
 #define HTTP_LINGER_MS 1000     /* how long a client may go on sending after our last byte */
 
@@ -44,7 +44,7 @@ struct http {
         struct http_conn *conns;
         unsigned n_conns, n_away; /* n_away: of these, connections above the limit that are told so */
         struct event *sweep, *resume;
-        bool sweeping, draining, resting; /* resting: nobody is accepted */
+        bool sweeping, draining, resting; /* resting: no connections are accepted */
         int64_t complained_us;    /* when we last said that connections cannot be taken */
         time_t date_s;
         char date[40];            /* "Date: ...\r\n" of that second */

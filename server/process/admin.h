@@ -3,7 +3,7 @@
  * admin.h - the administrator's listener: experts and their health, routers, the configuration in force, reload, a page.
  *
  * On the main loop, where speed does not matter.  Every answer but the page itself wants the bearer token of the configuration in
- * force; without one nobody is let in.
+ * force; without one every request is refused.
  */
 #ifndef PM_ADMIN_H
 #define PM_ADMIN_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * admin_gate.h - who gets through to the administrative listener, so that nobody keeps the administrator out.
+ * admin_gate.h - which connections the administrative listener serves, so that others cannot lock the administrator out.
  *
  * At most 16 connections: for one more the oldest goes, unless it waits for a reload or a removal.  Out of descriptors, it rests for a moment.  Wrong tokens
  * are in the log, with how many, and above a few in ten seconds each is answered late.  Main thread and its loop.

@@ -83,7 +83,7 @@ int64_t redis_rtt_us(const struct redis *r);
 
 /*
  * Sends a command of binary-safe words, which are copied.  argv[key] decides the slot in a cluster; key < 0: there is none, any node
- * will do.  All commands of one loop turn leave in one write.  c NULL: nobody waits for the answer (it is counted all the same).
+ * will do.  All commands of one loop turn leave in one write.  c NULL: no caller waits for the reply (it is counted all the same).
  *
  * 0: done() will come within timeout_us (and the loop's millisecond).  -EAGAIN: no connection, or the breaker is open; costs nothing.
  * -EBUSY: waiting_max commands are under way, or 16 MiB wait to be written.  -ENOMEM.  Then done() does not come.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * redis_parts.h - between the files of the Redis client; nobody else's business.
+ * redis_parts.h - private to the files of the Redis client.
  *
- * A *link* is one connection to one address: it connects, greets (AUTH, SELECT, a probe), carries commands in order, and waits after
- * a failure.  A *pending* is one command under way: its ticket stands in the link's ring until the reply comes, even when nobody waits
- * any more.  redis.c has the pending commands, redis_link.c and redis_connect.c the links; the other files decide which link serves what.
+ * A *link* is one connection to one address: it connects, does the handshake (AUTH, SELECT, a probe), sends commands in order, and waits
+ * after a failure.  A *pending* is one command in flight: its ticket stays in the link's ring until the reply comes, even when its caller
+ * has stopped waiting.  redis.c has the pending commands, redis_link.c and redis_connect.c the links; the other files decide which link serves what.
  */
 #ifndef PM_REDIS_PARTS_H
 #define PM_REDIS_PARTS_H
@@ -44,14 +44,14 @@ enum link_said { SAID_GONE, SAID_LATE, SAID_REFUSED, SAID_OVERSIZED, SAID_ERROR,
 struct link_kind {
         const char *probe;                         /* one word that a usable server answers */
         const char *(*probed)(const redisReply *r); /* NULL: usable, else a clause; NULL function: any reply but -LOADING and its like */
-        void (*up)(struct link *l);                /* NULL: nobody is told */
+        void (*up)(struct link *l);                /* NULL: no callback */
         void (*down)(struct link *l);              /* after the commands on it were lost; not told by link_stop() */
         bool sentinel;                             /* the sentinels' user and password, no database */
         bool retries;                              /* by itself, after a while */
 };
 
 struct sent {
-        uint64_t ticket; /* 0: the reply interests nobody */
+        uint64_t ticket; /* 0: the reply is ignored */
         int64_t at_us;
 };
 
@@ -77,7 +77,7 @@ struct link {
         size_t ring_size, head, n_sent;
 
         struct connect_try connect;
-        unsigned greetings;         /* replies to AUTH and SELECT still to come */
+        unsigned greetings;         /* handshake: replies to AUTH and SELECT still to come */
 
         int64_t fail_row;           /* connections lost or not made, since a command was answered */
         int64_t late_row;           /* time-outs (and answers like -LOADING), likewise */
@@ -119,7 +119,7 @@ void link_connected(struct link *l);
 /* ---- pending ------------------------------------------------------------------------------------------------------------ */
 struct pending {
         struct pending *next, **pprev; /* used, expired or free */
-        struct redis_call *call;    /* NULL: nobody waits */
+        struct redis_call *call;    /* NULL: no caller waits */
         struct link *link;
         uint64_t ticket;            /* of this use */
         int64_t deadline_us, timeout_us;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * answers.h - whole answers kept and told again, where a route says so.
+ * answers.h - the response cache: whole answers are cached and served again, for routes that ask for it.
  *
- * Only what would have come out the same: temperature 0, no tools, a body equal to the byte, an answer that reached its end.  A stream is
- * told again as the stream it was.  Never across tenants, unless the route shares; never an error.
+ * Only answers that would be the same again: temperature 0, no tools, a byte-identical body, an answer that reached its end.  A stream is
+ * served as the stream that it was.  Never across tenants, unless the route shares; never an error.
  */
 #ifndef PM_ANSWERS_H
 #define PM_ANSWERS_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * follow.h - state that lives at an expert: what goes on from an answer of /v1/responses goes to the expert that gave it.
+ * follow.h - state that lives at an expert: a request that continues an answer of /v1/responses goes to the expert that gave it.
  *
- * An answer has an id, by which the next request may name it (previous_response_id); its items have ids, too, and their reasoning may be
- * encrypted for the expert alone.  Whoever gave them is remembered by tenant, for all workers (shared_cache.h) and in Redis, within a bound and for
- * a time.  What is remembered is no cache: x-pointsman-cache does not turn it off.
+ * An answer has an id, which the next request may name (previous_response_id); its items have ids too, and their reasoning may be encrypted
+ * for that expert alone.  The expert of each id is stored per tenant, for all workers (shared_cache.h) and in Redis, with a bound and a TTL.
+ * This is not a cache: x-pointsman-cache does not turn it off.
  */
 #ifndef PM_FOLLOW_H
 #define PM_FOLLOW_H
@@ -25,7 +25,7 @@ struct follow {
         bool begun, asked;        /* asked: Redis, with whatever result */
         struct cache_key keys[FOLLOWS]; /* without a key: the request does not name such */
         struct redis_call call;
-        struct redis *redis;      /* whom */
+        struct redis *redis;      /* the one that was asked */
         int which;                /* it was asked for */
         struct request *request;
         struct pm_str value;      /* what it said; p NULL: nothing */

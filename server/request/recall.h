@@ -28,21 +28,21 @@ struct recall_fetch {
 
 enum recall_what { FETCH_DECISION, FETCH_PIN, FETCH_ANSWER, FETCHES };
 
-/* Where the step is.  It goes on and never back, but that who waits may have to join once more, if whoever computes leaves. */
+/* The state of the step.  It only moves forward, with one exception: a waiting request joins again if the one that computes leaves. */
 enum recall_at {
-        RECALL_AT_START,  /* nothing was looked at */
-        RECALL_AT_MEMORY, /* the keys are there */
-        RECALL_AT_REDIS,  /* it is asked */
-        RECALL_AT_REPLY,  /* it was asked, or cannot be: what it said is to be looked at */
-        RECALL_AT_JOIN,   /* nothing is there: it is to be computed */
-        RECALL_AT_WAIT,   /* somebody is at that */
-        RECALL_AT_END     /* found, or to be computed here */
+        RECALL_AT_START,  /* not begun */
+        RECALL_AT_MEMORY, /* the keys are made; memory comes next */
+        RECALL_AT_REDIS,  /* Redis has been asked */
+        RECALL_AT_REPLY,  /* Redis has replied, or cannot be asked: its reply is to be processed */
+        RECALL_AT_JOIN,   /* not found: it must be computed */
+        RECALL_AT_WAIT,   /* another request computes it (single-flight) */
+        RECALL_AT_END     /* found, or this request computes it */
 };
 
 enum recall_pin {
         RECALL_PIN_NEW,    /* the conversation begins: there is none to look for */
         RECALL_PIN_SOUGHT, /* it has begun before, as far as one can see */
-        RECALL_PIN_MOVED   /* the pin that there was cannot be followed */
+        RECALL_PIN_MOVED   /* a pin was found, but its expert cannot be used */
 };
 
 /* Part of a request; zeroed for each query of it. */
@@ -50,31 +50,31 @@ struct recall {
         enum recall_at at;
         enum recall_pin pin_is;
         bool off, refresh;         /* x-pointsman-cache */
-        bool passed_over;          /* the decision that memory has cannot be followed */
+        bool passed_over;          /* a decision was found in memory, but cannot be used */
         struct cache_key decision, pin, answer; /* without a key: not looked for, not kept */
         const char *pinned_by;     /* for the reason: "x-session-id", ... */
         int64_t pin_ends_ms;       /* as it was found; 0: there was none */
-        struct pm_str given;       /* what another has computed; p NULL: nothing */
-        struct pm_str kept;        /* the decision's bytes for Redis, when the answer is out; p NULL: it is not told */
+        struct pm_str given;       /* the value that another request computed; p NULL: none */
+        struct pm_str kept;        /* the decision, to be written to Redis when the answer is out; p NULL: it is not */
         int64_t kept_ends_ms;
         int64_t deadline_us;       /* of recall and route together, by now_us() */
         int64_t fetched_us;        /* when Redis was asked */
         struct recall_fetch fetches[FETCHES];
-        struct redis *redis;       /* whom */
+        struct redis *redis;       /* the one that was asked */
         struct singleflight singleflight;
-        struct event *timer;       /* while it waits for another's computation */
+        struct event *timer;       /* runs while it waits for another request's computation */
 };
 
-/* recall_key.c: the keys go into r->recall.  False: there is none, for want of memory or of words. */
+/* recall_key.c: the key goes into r->recall.  False: there is none, for lack of memory or of anything to make it from. */
 bool recall_decision_key(struct request *r);
 bool recall_pin_key(struct request *r);
 
-/* The routers are done with this request's query: may the decision be kept?  Others that wait for it are told. */
+/* The routers have ended: caches the decision if that is allowed, and gives it to the requests that wait for it. */
 void recall_decided(struct request *r, const struct routing *x);
 /* An expert's answer begins: the conversation is pinned to it, before the client can ask another worker. */
 void recall_begun(struct request *r);
-/* The answer is out: Redis is told what it is to know. */
+/* The answer has been sent: writes the decision to Redis and the answer to the caches, where they belong there. */
 void recall_settle(struct request *r);
-/* Undoes what is in flight: at the request's end, or before its next query. */
+/* Cancels what is in flight: at the end of the request, or before its next query. */
 void recall_finish(struct request *r);
 #endif

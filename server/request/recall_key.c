@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * By what a decision and a pin are found.  A decision's key has all that its routers read, and nothing that they do not; a pin's is
- * the client's own name for the conversation, or how it begins.
+ * The cache keys of decisions and pins.  The key of a decision covers everything that its routers read and nothing else.  The key of a pin
+ * is the client's own name for the conversation, or else the conversation's first messages.
  */
 #include "base.h"
 #include "js.h"

@@ -165,7 +165,7 @@ struct api {
 /* The body as a query of this path: GO, or r is answered. */
 enum next request_read(struct request *r);
 enum next request_bad_body(struct request *r, const struct query_error *why);
-/* Whom r->query.model means: an expert, or a route of which the routers are asked.  GO, or r is answered. */
+/* Resolves r->query.model: an expert, or a route whose routers will be asked.  GO, or r is answered. */
 enum next request_resolve(struct request *r);
 /* The routers of r->route as `call` wants it, begun from request_call() with what is particular: WAIT, or GO: done, or r is answered. */
 struct routing_call request_call(struct request *r);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * callout.h - what a router asks an expert for (pm_call): a reply that is kept, or an exchange.
+ * callout.h - a router's call to an expert (pm_call): a cached reply, or an exchange.
  *
- * In memory, in Redis, under way for somebody else, else asked for, in this order.  In the background the exchange belongs to the worker:
- * whoever sent for it goes on at once, and a later one finds the reply.
+ * The reply is looked for in memory, in Redis, and in callouts in flight for the same key; only then is the expert asked.  A background
+ * callout belongs to the worker: its router goes on at once, and a later query finds the reply.
  */
 #ifndef PM_CALLOUT_H
 #define PM_CALLOUT_H
@@ -20,11 +20,11 @@ struct tenant;
 
 #define CALLOUTS_MAX 64 /* in the background, of one worker */
 
-/* What the client says about what is kept (x-pointsman-cache). */
+/* The client's cache control (x-pointsman-cache). */
 enum callout_cache {
         CALLOUT_CACHED,
-        CALLOUT_UNCACHED,    /* nothing is looked for, nothing kept; and so nothing asked in the background */
-        CALLOUT_REFRESH /* nothing is looked for; what comes is kept */
+        CALLOUT_UNCACHED,    /* no lookup, nothing is cached, and so no background callouts */
+        CALLOUT_REFRESH /* no lookup; the reply is cached */
 };
 
 /* What is asked; all of it lives as long as the callout. */
@@ -32,14 +32,14 @@ struct callout_request {
         struct expert *expert;
         const char *path;
         struct pm_str body;
-        int64_t timeout_ms, keep_ms; /* keep_ms 0: nothing is kept, nothing looked for */
+        int64_t timeout_ms, keep_ms; /* keep_ms 0: no lookup, nothing is cached */
         size_t max_reply;
         bool background;             /* wants keep_ms */
         enum callout_cache wish;
         struct generation *generation;
         const struct route *route;
-        const struct tenant *scope;  /* whose replies it shares; NULL: everybody's */
-        const struct router *router; /* who asks */
+        const struct tenant *scope;  /* the tenant whose replies it shares; NULL: all tenants */
+        const struct router *router; /* the caller */
 };
 
 /* Lives inside its owner, who is woken once, when `done` has become true. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Of a backend one text is one request, with encoding_format base64 (a vector of 1,024 floats is then 5.5 kB instead of 20 and needs no
- * number parsing); backends that answer with a list of numbers all the same are read too.
+ * A backend gets one request per text, with encoding_format base64: a vector of 1,024 floats is then 5.5 kB instead of 20 kB and needs no
+ * number parsing.  Answers with a list of numbers are accepted too.
  */
 #include "embed.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * host_api.h - between routing.c, which acts, and host_api.c, which records; nobody else's business.
+ * host_api.h - private to routing.c, which acts, and host_api.c, which records.
  */
 #ifndef PM_HOST_API_H
 #define PM_HOST_API_H

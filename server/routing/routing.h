@@ -39,11 +39,11 @@ struct decision {
         size_t n_fallbacks;
         const struct router *router; /* who decided; NULL for the default and for named experts */
         const char *category, *reason, *extra; /* may be NULL; in the arena */
-        const char *explained;       /* a JSON object, what the router says to who asks why; may be NULL */
+        const char *explained;       /* a JSON object: the router's explanation; may be NULL */
         double confidence;
         bool provisional;            /* a better one is under way: nothing is to be kept of it */
         bool unsure;                 /* no conversation is to stay with the expert because of it */
-        bool only;                   /* nobody else may have it; expert NULL: nor that one, for what the router said about it */
+        bool only;                   /* no other expert may get it; expert NULL: not even that one, because of what the router said about it */
 };
 
 /* What a recommend query asks; all of it lives as long as the query. */
@@ -66,7 +66,7 @@ struct routing_call {
         const struct route *route;
         const struct query *query;   /* chat; NULL: */
         const struct recommend_query *recommend;
-        bool explain;                /* somebody wants to know why */
+        bool explain;                /* an explanation is wanted */
         bool insisting;              /* it has an expert already: only routers that insist are asked, and only an `only` counts */
         enum callout_cache wish;       /* of the client, about what is kept */
         struct pm_str id;

@@ -76,7 +76,7 @@ void curl_again(struct curl_transfer *p);
 struct curl_slot *curl_slot_of(struct curl_transfer *p);
 /* What libcurl holds back on that HTTP/2 connection leaves, if anybody else uses it. */
 void curl_flush(const struct curl_transfer *p);
-/* The connection that p was on is no longer good for it, perhaps for nobody. */
+/* The connection of p cannot be used for it any more, and perhaps not for other requests either. */
 void curl_left(const struct curl_transfer *p);
 
 /* curl_request.c: tells p->easy what to do.  False: run.refused says what it did not take; or there is no memory, and it is empty. */

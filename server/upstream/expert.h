@@ -6,9 +6,9 @@
  * in struct expert_state, struct endpoint_state and struct address_state: atomics, interned on the main thread, living as long as
  * the process, so that a reload forgets nothing.
  *
- * Whose health is it?  Who cannot be connected to is an address (scheme, host and port, by one proxy, trusting one authority): nobody else behind it can.  All the
- * rest (answers of 5xx, resets, silence, 429) is of one model asked with one key at one URL: others there may be well, and each has a
- * rate limit of its own.
+ * Health has two scopes.  A failure to connect belongs to the address (scheme, host and port, one proxy, one trusted CA), and so to every
+ * endpoint behind it.  All other failures (5xx, resets, timeouts, 429) belong to one model, asked with one key at one URL: other models
+ * there may be healthy, and each has its own rate limit.
  *
  * A 500 with an error in JSON may be the request's own fault (a picture for a model that reads text).  It counts once for each
  * conversation that met one since the last good answer, so that many must fail before all are kept away: expert_doubted().
@@ -35,7 +35,7 @@ enum expert_usage { USAGE_AUTO, USAGE_ALWAYS, USAGE_NEVER };
 
 struct breaker {
         _Atomic int64_t failures;          /* one after another */
-        _Atomic int64_t open_until_us;     /* nobody goes there before, by now_us(); 0: closed */
+        _Atomic int64_t open_until_us;     /* circuit breaker: no request before this time, by now_us(); 0: closed */
         _Atomic int64_t probing;           /* half open: one request is trying */
         _Atomic int64_t streak;            /* openings since it was last closed: the wait doubles */
         _Atomic int64_t opened;            /* how often, in all */
@@ -56,7 +56,7 @@ struct endpoint_state {
         struct breaker breaker;            /* of all other failures */
         _Atomic int64_t busy_until_us;     /* it asked to be left alone (429, Retry-After) until then; says nothing of its health */
         _Atomic int64_t told_until_us;     /* how long it said; we ask again after a minute at the latest */
-        _Atomic uint64_t doubters[EXPERT_DOUBTERS]; /* whose 500 has been counted; 0: nobody */
+        _Atomic uint64_t doubters[EXPERT_DOUBTERS]; /* conversations whose 500 has been counted; 0: free */
         _Atomic int64_t no_usage_until_us; /* it has refused stream_options: it is not asked for usage before */
         _Atomic int64_t in_flight;
 };
@@ -120,7 +120,7 @@ bool expert_learn_no_usage(const struct expert *e, struct endpoint *p, int64_t n
 bool expert_available(const struct expert *e, int64_t now);
 /* Why it is not: the administrator took it down; it was asked to be left alone; breakers are open; as many are under way as may be. */
 enum expert_rest { EXPERT_DOWN, EXPERT_RATE_LIMITED, EXPERT_FAILING, EXPERT_FULL };
-/* How long from now, in microseconds, until the first of its endpoints may be asked again; INT64_MAX: nobody knows. */
+/* How long from now, in microseconds, until the first of its endpoints may be asked again; INT64_MAX: unknown. */
 int64_t expert_rests(const struct expert *e, int64_t now, enum expert_rest *ret_why);
 /*
  * The endpoint to use now, in turn among the available ones but for those in `tried` (a bit for each index); NULL: none.

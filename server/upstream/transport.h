@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * transport.h - between upstream.c and the two transports; nobody else's business.
+ * transport.h - private to upstream.c and the two transports.
  *
  * What a transport carries begins with struct transfer_base, which begins with the owner's struct transfer.  Deadlines are kept here: one
  * timer a worker, set to the soonest, looked at no more often than every 50 ms, so that a short request sets no timer at all.

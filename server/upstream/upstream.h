@@ -85,12 +85,12 @@ void upstream_destroy(struct upstream *u);          /* no transfer may be open *
 /* What goes wrong at once is reported by a wake and TRANSFER_FAILED; NULL: no memory, no wake comes.  The call is copied.  A request
  * on a kept connection that was closed before any byte of an answer came is sent again by itself on a fresh one, once. */
 struct transfer *upstream_open(struct upstream *u, const struct upstream_call *call, struct wake *wake);
-/* The owner has drained some of `in`: reading goes on if it was paused and `in` is below high_water.  Whoever waits for n bytes
- * before it drains any needs a high_water above n. */
+/* The owner has drained some of `in`: reading goes on if it was paused and `in` is below high_water.  An owner that waits for n
+ * bytes before it drains any needs a high_water above n. */
 void upstream_consumed(struct transfer *t);
-/* What has come is of worth: call.by_content waits no longer, from here on silence counts. */
+/* Content has arrived: the call.by_content timeout ends, the idle timeout applies from now on. */
 void upstream_content(struct transfer *t);
-/* The owner cannot drain before there is more: reading goes on up to so many bytes, in place of high_water. */
+/* The owner cannot drain before there is more: reading goes on up to this new high_water. */
 void upstream_room(struct transfer *t, size_t high_water);
 /* Done with it, in any state: a complete one's connection goes back to the pool, any other is closed at once.  NULL is fine.
  * The wake will not come any more. */

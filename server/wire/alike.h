@@ -55,8 +55,8 @@ static inline bool alike_odd(struct pm_str raw)
 size_t alike_fold(struct pm_str raw, char *out);
 
 /*
- * The same up to a NUL, into ALIKE_ROOM bytes, to be compared with many names by alike_is(): whoever sends names with escapes must not make us
- * read them once for each name of ours.  Empty if it is too long for any of ours, which have at most 64 bytes.
+ * The same up to a NUL, into ALIKE_ROOM bytes, to be compared with many names by alike_is(): a client that sends names with escapes must not
+ * make us read them once for each name of ours.  Empty if it is too long for any of ours, which have at most 64 bytes.
  */
 struct pm_str alike_name(struct pm_str raw, char *out);
 

@@ -15,7 +15,7 @@
 #include "pm_router.h"
 
 /*
- * Reading and proving in one pass: a pull parser for whoever knows what the text should be.
+ * Reading and proving in one pass: a pull parser for callers that know what the text should be.
  *
  *      for (js_enter(&j); js_more(&j, &key);)
  *              if (js_equal(key, "model"))

@@ -68,7 +68,7 @@ int query_text_of(struct pm_str value, struct arena *a, struct pm_str *ret);
 bool query_is_user(const struct query_turn *t);
 
 /*
- * Might the prompt fit into so many tokens (0: nobody knows)?  False: surely not.  Conservative, see query_size.c.  *least: how many it has
+ * Might the prompt fit into so many tokens (0: unknown)?  False: surely not.  Conservative, see query_size.c.  *least: how many it has
  * at least, counted when first needed; -1 before.
  */
 bool query_fits(const struct query *q, int64_t context, int64_t *least);

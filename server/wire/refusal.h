@@ -16,7 +16,7 @@
 #include "pm_router.h"
 
 enum refusal_kind {
-        REFUSAL_FAULT,   /* the expert's own: 5xx, 408, what nobody understands */
+        REFUSAL_FAULT,   /* the expert's own: 5xx, 408, what we cannot interpret */
         REFUSAL_DOUBT,   /* 500 or 501 with an error in JSON: perhaps the request's */
         REFUSAL_BUSY,    /* 429, 503 or 529 that says for how long: not now */
         REFUSAL_QUOTA,   /* 402, 429 insufficient_quota: nor later */

@@ -28,6 +28,7 @@ struct line {
         char *bytes, *more;
         size_t n, more_n;
         enum mock_then then;
+        unsigned times; /* that `more` is said */
 };
 
 static struct player {
@@ -55,7 +56,7 @@ static void play(struct peer_conn *c)
 
                 if (n == 0 || !peer_send(c, l->bytes, l->n))
                         return;
-                if (l->more) {
+                for (unsigned i = 0; i < l->times; i++) {
                         for (unsigned want = ++p->pauses; atomic_load(&p->let) < want;)
                                 peer_sleep(1);
                         if (!peer_send(c, l->more, l->more_n))
@@ -84,7 +85,7 @@ void mock_raw(enum mock m, enum mock_then then, const char *bytes, size_t n)
 {
         char *copy = malloc(n + 1);
 
-        script(m, (struct line){ memcpy(copy, bytes, n), NULL, n, 0, then });
+        script(m, (struct line){ .bytes = memcpy(copy, bytes, n), .n = n, .then = then });
 }
 
 void mock_says(enum mock m, const char *status, const char *headers, const char *body)
@@ -116,10 +117,19 @@ void mock_streams(enum mock m, enum mock_then then, const char *events)
 
 void mock_pauses(enum mock m, enum mock_then then, const char *events, const char *more)
 {
-        struct line l = { .then = then };
+        struct line l = { .then = then, .times = 1 };
 
         l.n = chunked(&l.bytes, stream_head, events, false);
         l.more_n = chunked(&l.more, "", more, then == THEN_NEXT);
+        script(m, l);
+}
+
+void mock_trickles(enum mock m, const char *events, const char *more, unsigned times)
+{
+        struct line l = { .then = THEN_HANG, .times = times };
+
+        l.n = chunked(&l.bytes, stream_head, events, false);
+        l.more_n = chunked(&l.more, "", more, false);
         script(m, l);
 }
 
@@ -322,26 +332,40 @@ double front_metric(const char *series)
 
 /* ---- clients ------------------------------------------------------------------------------------------------------------- */
 
-struct client client_asks(const char *path, const char *headers, const char *body)
+static void send_all(const struct client *c, const char *text, size_t n)
+{
+        for (size_t at = 0; at < n;) {
+                ssize_t r = send(c->fd, text + at, n - at, MSG_NOSIGNAL);
+
+                at += (size_t)MAX(r, 0);
+                if (at < n)
+                        front_turn();
+        }
+}
+
+struct client client_says(const char *text)
 {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(front.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         struct client c = { .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-        char *text;
-        int n;
 
         cr_assert(c.fd >= 0 && connect(c.fd, (struct sockaddr *)&a, sizeof a) == 0);
         (void)fcntl(c.fd, F_SETFL, O_NONBLOCK);
+        send_all(&c, text, strlen(text));
+        return c;
+}
+
+struct client client_asks(const char *path, const char *headers, const char *body)
+{
+        struct client c;
+        char *text;
+        int n;
+
         if (body)
                 n = asprintf(&text, "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n%s", path, strlen(body), headers, body);
         else
                 n = asprintf(&text, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n", path, headers);
-        for (int at = 0; at < n;) {
-                ssize_t r = send(c.fd, text + at, (size_t)(n - at), MSG_NOSIGNAL);
-
-                at += (int)MAX(r, 0);
-                if (at < n)
-                        front_turn();
-        }
+        cr_assert_gt(n, 0);
+        c = client_says(text);
         free(text);
         return c;
 }

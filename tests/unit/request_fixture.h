@@ -34,6 +34,8 @@ void mock_raw(enum mock m, enum mock_then then, const char *bytes, size_t n);
 void mock_streams(enum mock m, enum mock_then then, const char *events);
 /* A stream that goes on with `more` when the test lets it: mock_go_on(). */
 void mock_pauses(enum mock m, enum mock_then then, const char *events, const char *more);
+/* And one that hangs after it has said `more` so many times, each when the test lets it. */
+void mock_trickles(enum mock m, const char *events, const char *more, unsigned times);
 void mock_go_on(enum mock m);
 unsigned mock_asked(enum mock m);
 /* Stands that in its last request? */
@@ -93,6 +95,8 @@ struct client {
         bool whole;              /* it came to its end */
 };
 
+/* Bytes as they are. */
+struct client client_says(const char *text);
 /* headers: whole lines; body NULL: a GET. */
 struct client client_asks(const char *path, const char *headers, const char *body);
 void client_hears(struct client *c); /* what is there now */

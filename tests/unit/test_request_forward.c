@@ -239,6 +239,19 @@ Test(request_forward, waits_once, .fini = front_end)
         cr_assert_eq(mock_asked(ALPHA), 2);
 }
 
+/* However short the second wait would be. */
+Test(request_forward, waits_once_whatever_it_is_told, .fini = front_end)
+{
+        struct client c;
+
+        front_begin(EXPERTS);
+        mock_says(ALPHA, "429 E", "retry-after-ms: 20\r\n", ERROR("slow", "null"));
+        c = ask(CHAT, "", SAYING("alpha", "Hi"));
+        IS(c, 429);
+        HEADER(c, "x-pointsman-attempts", "2");
+        cr_assert_eq(mock_asked(ALPHA), 2);
+}
+
 Test(request_forward, does_not_wait_for_too_long, .fini = front_end)
 {
         struct client c;
@@ -288,13 +301,14 @@ Test(request_forward, no_first_token_in_time, .fini = front_end)
 {
         struct client c;
 
-        front_begin("experts: {alpha: {endpoints: '${ALPHA}', first_token_time: 100ms}, beta: {endpoints: '${BETA}'}}\n"
+        front_begin("experts: {alpha: {endpoints: '${ALPHA}', first_token_time: 1s}, beta: {endpoints: '${BETA}'}}\n"
                     "routes: {auto: {routers: [], default: alpha}}\n");
         mock_streams(ALPHA, THEN_HANG, ROLE ": still here\n\n");
         mock_streams(BETA, THEN_NEXT, ROLE DELTA("beta") STOP DONE_EVENT);
         c = ask(CHAT, "", STREAMING("auto", "Hi"));
         IS(c, 200);
         HEADER(c, "x-pointsman-expert", "beta");
+        cr_assert_lt(strtol(header(&c, "x-pointsman-overhead-us"), NULL, 10), 700000, "waiting for the first one is not ours, either");
         cr_assert(c.whole && strncmp(c.body, ROLE DELTA("beta"), strlen(ROLE DELTA("beta"))) == 0, "nothing of the first: %s", c.body);
         ATTEMPTS("alpha", "timeout", 1);
 }
@@ -323,9 +337,36 @@ Test(request_forward, the_clients_time, .fini = front_end)
         IS(c, 504);
         HAS(c, "no answer within the 150 ms that the client waits");
         HEADER(c, "x-should-retry", "false");
-        mock_says(BETA, "500 E", "", "first");
-        mock_raw(BETA, THEN_HANG, "", 0);
         cr_assert_eq(mock_asked(BETA), 0);
+}
+
+/* Of a stream the first token is meant, of a whole answer all of it. */
+Test(request_forward, the_clients_time_is_for_the_first_token, .fini = front_end)
+{
+        struct client c;
+
+        front_begin(EXPERTS);
+        mock_pauses(ALPHA, THEN_NEXT, DELTA("a"), STOP DONE_EVENT);
+        c = client_asks(CHAT, "x-request-timeout-ms: 1000\r\n", STREAMING("alpha", "Hi"));
+        FRONT_UNTIL((client_hears(&c), c.n > 0));
+        front_turn_ms(1100);
+        mock_go_on(ALPHA);
+        client_waits(&c);
+        cr_assert(c.status == 200 && c.whole && strcmp(c.body, DELTA("a") STOP DONE_EVENT) == 0, "%s", c.body);
+}
+
+Test(request_forward, the_clients_time_is_for_all_of_a_whole_answer, .fini = front_end)
+{
+        static const char begun[] = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"choices\":";
+        int64_t began = now_us();
+        struct client c;
+
+        front_begin("experts: {alpha: {endpoints: '${ALPHA}', idle_time: 10s}}\n");
+        mock_raw(ALPHA, THEN_HANG, begun, sizeof begun - 1);
+        c = ask(CHAT, "x-request-timeout-ms: 300\r\n", SAYING("alpha", "Hi"));
+        IS(c, 504);
+        HAS(c, "no answer within the 300 ms that the client waits");
+        cr_assert_lt(now_us() - began, 8000000);
 }
 
 /* The status decides, though its words never come. */

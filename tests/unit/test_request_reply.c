@@ -92,6 +92,60 @@ Test(request_reply, pages_of_browsers, .fini = front_end)
         IS(ask(CHAT, "Origin: https://other.example\r\n", SAYING("alpha", "Hi")), 403);
 }
 
+/* A browser asks before its page does. */
+Test(request_reply, preflight, .fini = front_end)
+{
+        static const char asks[] = "OPTIONS %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: https://%s\r\n"
+                                   "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, x-team\r\n%s\r\n";
+        static const struct {
+                const char *path, *origin, *more, *methods;
+                int status;
+        } rows[] = {
+                { CHAT, "app.example", "", "POST", 204 }, { "/v1/models", "app.example", "Access-Control-Request-Private-Network: true\r\n", "GET, HEAD", 204 },
+                { "/v1/nothing", "app.example", "", "GET, HEAD, POST", 204 }, { CHAT, "other.example", "", NULL, 403 },
+        };
+
+        front_begin(EXPERTS "cors: {origins: 'https://app.example', max_age: 5m}\n");
+        for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+                char text[512];
+                struct client c;
+
+                (void)snprintf(text, sizeof text, asks, rows[i].path, rows[i].origin, rows[i].more);
+                c = client_says(text);
+                client_waits(&c);
+                IS(c, rows[i].status);
+                if (c.status != 204)
+                        continue;
+                HEADER(c, "access-control-allow-methods", rows[i].methods);
+                HEADER(c, "access-control-allow-headers", "authorization, x-team");
+                HEADER(c, "access-control-max-age", "300");
+                cr_assert_eq(header(&c, "access-control-allow-private-network") != NULL, *rows[i].more != '\0');
+        }
+}
+
+/* What never becomes a request is answered and said, too. */
+Test(request_reply, what_is_no_request, .init = plain, .fini = front_end)
+{
+        const char *log;
+        struct client c = client_says("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+
+        client_waits(&c);
+        IS(c, 400);
+        HAS(c, "\"type\":\"invalid_request_error\"");
+        cr_assert_not_null(header(&c, "x-request-id"));
+        log = front_log();
+        cr_assert(strstr(log, "end=refused") && strstr(log, "status=400"), "%s", log);
+        c = client_says("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+        client_waits(&c);
+        IS(c, 400);
+        c = client_says("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        client_waits(&c);
+        IS(c, 411);
+        c = client_says("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n");
+        client_waits(&c);
+        IS(c, 413);
+}
+
 Test(request_reply, a_body_that_is_too_large, .fini = front_end)
 {
         char *body;
@@ -162,6 +216,8 @@ Test(request_settle, overhead_leaves_out_the_expert, .init = plain, .fini = fron
         IS(c, 200);
         cr_assert_lt(strtol(header(&c, "x-pointsman-overhead-us"), NULL, 10), 200000);
         cr_assert_geq(strtol(header(&c, "openai-processing-ms"), NULL, 10), 300);
+        cr_assert_lt(front_metric("pointsman_overhead_seconds_sum"), .2);
+        cr_assert_geq(front_metric("pointsman_request_duration_seconds_sum"), .3);
 }
 
 Test(request_settle, without_its_line, .fini = front_end)

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Kept as: version (1 byte), when it ends (8: milliseconds since 1970, little-endian), the first bytes of its key's digest (8), then length and bytes (4 and so many) of the
- * expert's name and of the content type, then the body as it went out.
- */
+/* As bytes: answer_codec.h. */
 #include "answers.h"
 
-#include <endian.h>
 #include <event2/buffer.h>
 
+#include "answer_codec.h"
 #include "base.h"
 #include "js.h"
 #include "lru.h"
 #include "request_parts.h"
 #include "tenant.h"
 
-enum { VERSION = 2, HEAD = 1 + 8 + 8, SET_TIMEOUT_US = 1000000 };
+enum { SET_TIMEOUT_US = 1000000 };
 
 static bool absent_or_empty(struct pm_str list)
 {
@@ -65,21 +62,6 @@ void answers_key(struct request *r)
 }
 
 /* ---- told again ---------------------------------------------------------------------------------------------------------- */
-
-static bool take_text(struct pm_str *rest, struct pm_str *ret)
-{
-        uint32_t n;
-
-        if (rest->n < sizeof n)
-                return false;
-        memcpy(&n, rest->p, sizeof n);
-        n = le32toh(n);
-        if (n > rest->n - sizeof n)
-                return false;
-        *ret = (struct pm_str){ rest->p + sizeof n, n };
-        *rest = (struct pm_str){ rest->p + sizeof n + n, rest->n - sizeof n - n };
-        return true;
-}
 
 /* What an answer of this request has. */
 static struct pm_str type_of(const struct request *r)
@@ -157,8 +139,9 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
         const struct cache_key *key = &r->recall.answer;
         struct lru *lru = cache_answers(r->worker->cache);
         enum metrics_recall how = RECALL_FOREIGN;
-        int64_t now_ms = cache_now_ms(), ends_ms;
-        struct pm_str value, rest, name, type;
+        int64_t now_ms = cache_now_ms();
+        struct cached_answer kept;
+        struct pm_str value;
         struct expert *e = NULL;
 
         if (!key->local.p)
@@ -167,26 +150,20 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 value = *shared;
         else if (!lru_get(lru, key->hash, key->local, now_ms, &value, NULL))
                 return false;
-        if (value.n >= HEAD && value.p[0] == VERSION && memcmp(value.p + 9, &key->hash, sizeof key->hash) == 0) {
-                memcpy(&ends_ms, value.p + 1, sizeof ends_ms);
-                ends_ms = (int64_t)le64toh((uint64_t)ends_ms);
-                rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
-                if (take_text(&rest, &name) && take_text(&rest, &type) && same(type, type_of(r)) && rest.n &&
-                    (e = generation_expert(r->generation, name)) &&
-                    route_may_use(r->route, r->tenant, r->query.api, e) && (!shared || is_answer(r, rest)))
-                        how = ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
-        }
+        if (answer_decode(value, &kept) == 0 && kept.key == key->hash && same(kept.type, type_of(r)) && (e = generation_expert(r->generation, kept.expert)) &&
+            route_may_use(r->route, r->tenant, r->query.api, e) && (!shared || is_answer(r, kept.body)))
+                how = kept.ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
         metrics_recall(r->worker->loop.metrics, CACHE_ANSWERS, how);
         if (how != RECALL_SHARED && how != RECALL_LOCAL)
                 return false;
         if (shared) {
-                (void)lru_put(lru, key->hash, key->local, value, ends_ms, now_ms);
+                (void)lru_put(lru, key->hash, key->local, value, kept.ends_ms, now_ms);
                 cache_publish(r->worker->cache);
         }
         r->decision = (struct decision){ .how = shared ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL, .expert = e };
         r->replayed = shared ? "cached-shared" : "cached-local";
         metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
-        tell(r, rest);
+        tell(r, kept.body);
         return true;
 }
 
@@ -203,15 +180,6 @@ void answers_record(struct request *r, struct pm_str bytes)
                 r->recall.answer = (struct cache_key){ .hash = 0 }; /* too long, or no memory: not kept */
 }
 
-static char *put_text(char *out, struct pm_str s)
-{
-        uint32_t n = htole32((uint32_t)s.n);
-
-        memcpy(out, &n, sizeof n);
-        memcpy(out + sizeof n, s.p, s.n);
-        return out + sizeof n + s.n;
-}
-
 static bool whole(const struct request *r)
 {
         return r->recorded && !r->decision.provisional && r->streaming == r->query.stream && r->status == 200 && r->end && strcmp(r->end, "ok") == 0 && r->attempt.expert && !r->replayed;
@@ -221,31 +189,23 @@ void answers_settle(struct request *r)
 {
         const struct cache_key *key = &r->recall.answer;
         struct redis *redis = cache_redis(r->worker->cache);
-        int64_t lives, now_ms, ends_ms;
-        struct pm_str name, type;
-        uint64_t ends;
-        size_t n, body;
-        char *out, *p;
+        int64_t lives, now_ms;
+        struct cached_answer kept;
+        size_t n;
+        char *out;
 
         if (!key->local.p || !whole(r))
                 return;
         lives = r->route->cache.answers_ms;
         now_ms = cache_now_ms();
-        ends_ms = now_ms + lives;
-        ends = htole64((uint64_t)ends_ms);
-        name = (struct pm_str){ r->attempt.expert->name, strlen(r->attempt.expert->name) };
-        type = type_of(r);
-        body = evbuffer_get_length(r->recorded);
-        n = HEAD + 4 + name.n + 4 + type.n + body;
+        kept = (struct cached_answer){ .ends_ms = now_ms + lives, .key = key->hash, .type = type_of(r), .body.n = evbuffer_get_length(r->recorded),
+                                       .expert = { r->attempt.expert->name, strlen(r->attempt.expert->name) } };
+        n = answer_encoded_size(&kept);
         out = arena_alloc(&r->arena, n);
         if (!out)
                 return;
-        out[0] = VERSION;
-        memcpy(out + 1, &ends, sizeof ends);
-        memcpy(out + 9, &key->hash, sizeof key->hash);
-        p = put_text(put_text(out + HEAD, name), type);
-        (void)evbuffer_copyout(r->recorded, p, body);
-        (void)lru_put(cache_answers(r->worker->cache), key->hash, key->local, (struct pm_str){ out, n }, ends_ms, now_ms);
+        (void)evbuffer_copyout(r->recorded, answer_encode(&kept, out), kept.body.n);
+        (void)lru_put(cache_answers(r->worker->cache), key->hash, key->local, (struct pm_str){ out, n }, kept.ends_ms, now_ms);
         cache_publish(r->worker->cache);
         if (redis)
                 (void)redis_set(redis, NULL, key->shared, (struct pm_str){ out, n }, lives, SET_TIMEOUT_US);

@@ -148,6 +148,30 @@ bool mock_was_asked(enum mock m, const char *text)
         return peer_was_asked(players[m].peer, text);
 }
 
+/* ---- memory that lives as long as the front ------------------------------------------------------------------------------ */
+
+static void *kept[1024];
+static size_t n_kept;
+
+static size_t keep(void *p)
+{
+        cr_assert_lt(n_kept, LENGTH_OF(kept));
+        kept[n_kept] = p;
+        return n_kept++;
+}
+
+char *front_text(const char *fmt, ...)
+{
+        va_list args;
+        char *text;
+
+        va_start(args, fmt);
+        cr_assert_geq(vasprintf(&text, fmt, args), 0);
+        va_end(args);
+        (void)keep(text);
+        return text;
+}
+
 /* ---- the gateway --------------------------------------------------------------------------------------------------------- */
 
 struct front front;
@@ -290,6 +314,8 @@ void front_end(void)
         generation_release(w->generation);
         loop_finish(&w->loop);
         generation_release(front.g);
+        while (n_kept > 0)
+                free(kept[--n_kept]);
 }
 
 void front_turn(void)
@@ -346,7 +372,7 @@ static void send_all(const struct client *c, const char *text, size_t n)
 struct client client_says(const char *text)
 {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(front.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        struct client c = { .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+        struct client c = { .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .slot = keep(NULL) };
 
         cr_assert(c.fd >= 0 && connect(c.fd, (struct sockaddr *)&a, sizeof a) == 0);
         (void)fcntl(c.fd, F_SETFL, O_NONBLOCK);
@@ -376,7 +402,7 @@ void client_hears(struct client *c)
                 ssize_t r;
 
                 if (c->room - c->n < 65536)
-                        c->got = realloc(c->got, c->room += 1 << 20);
+                        kept[c->slot] = c->got = realloc(c->got, c->room = MAX(2 * c->room, (size_t)1 << 18));
                 r = recv(c->fd, c->got + c->n, c->room - c->n - 1, 0);
                 if (r <= 0) {
                         c->eof = c->eof || r == 0 || errno != EAGAIN;
@@ -436,7 +462,6 @@ void client_waits(struct client *c)
 void client_leaves(struct client *c)
 {
         (void)close(c->fd);
-        free(TAKE(c->got));
 }
 
 struct client ask(const char *path, const char *headers, const char *body)

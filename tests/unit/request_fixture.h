@@ -69,6 +69,8 @@ void front_begin(const char *yaml);
 void front_end(void);
 void front_turn(void);
 void front_turn_ms(int ms);
+/* Lives until front_end(). */
+char *front_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* What it has logged since. */
 const char *front_log(void);
 /* A series as it stands in /metrics; 0: not there. */
@@ -87,7 +89,7 @@ double front_metric(const char *series);
 struct client {
         int fd;
         char *got;
-        size_t n, room;
+        size_t n, room, slot;
         bool eof;
         /* when it is over */
         int status;

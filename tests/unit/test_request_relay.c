@@ -243,33 +243,32 @@ Test(request_relay, no_answers, .init = two, .fini = front_end)
 }
 
 /* Above limits.buffer it passes through; what is not whole at its end is cut. */
-#define LONG_ANSWER(n, end) asprintf(&body, "{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%0*d\"},\"finish_reason\":\"stop\"}]%s", n, 7, end)
+#define LONG_ANSWER(n, end) front_text("{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%0*d\"},\"finish_reason\":\"stop\"}]%s", n, 7, end)
 
 Test(request_relay, long_answers, .fini = front_end)
 {
         char *body, *text;
         struct client c;
-        int n;
 
         front_begin(EXPERTS "limits: {buffer: 64KiB}\n");
-        (void)LONG_ANSWER(3000000, "}");
+        body = LONG_ANSWER(3000000, "}");
         mock_says(ALPHA, "200 OK", "", body);
         c = ask(CHAT, "", SAYING("alpha", "Hi"));
         IS(c, 200);
         cr_assert(c.whole && strcmp(c.body, body) == 0);
         ATTEMPT("alpha", "ok");
-        (void)LONG_ANSWER(300000, "");
+        body = LONG_ANSWER(300000, "");
         mock_says(ALPHA, "200 OK", "", body);
         c = ask(CHAT, "", SAYING("alpha", "Hi"));
         IS(c, 200);
         cr_assert_not(c.whole);
         cr_assert(strstr(front_log(), "it ends in the middle of its JSON"));
         ATTEMPT("alpha", "cut");
-        n = asprintf(&text, "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n%s", body);
-        mock_raw(ALPHA, THEN_CLOSE, text, (size_t)n);
+        text = front_text("HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n%s", body);
+        mock_raw(ALPHA, THEN_CLOSE, text, strlen(text));
         c = ask(CHAT, "", SAYING("alpha", "Hi"));
         cr_assert_not(c.whole);
-        (void)LONG_ANSWER(300000, "} and more");
+        body = LONG_ANSWER(300000, "} and more");
         mock_says(ALPHA, "200 OK", "", body);
         cr_assert_not(ask(CHAT, "", SAYING("alpha", "Hi")).whole);
         cr_assert_eq(front_metric("pointsman_streams_cut_total"), 3);
@@ -281,11 +280,11 @@ Test(request_relay, long_ones_that_are_kept_until_they_are_whole, .fini = front_
         struct client c;
 
         front_begin(EXPERTS "limits: {buffer: 8MiB}\n");
-        (void)LONG_ANSWER(2000000, "}");
+        body = LONG_ANSWER(2000000, "}");
         mock_says(ALPHA, "200 OK", "", body);
         c = ask(CHAT, "", SAYING("alpha", "Hi"));
         cr_assert(c.status == 200 && c.whole && strcmp(c.body, body) == 0);
-        (void)LONG_ANSWER(2000000, "");
+        body = LONG_ANSWER(2000000, "");
         mock_says(ALPHA, "200 OK", "", body);
         IS(ask(CHAT, "", SAYING("alpha", "Hi")), 502);
 }
@@ -305,9 +304,7 @@ Test(request_relay, a_slow_client, .fini = front_end)
                 evbuffer_add_printf(b, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%0500d\"}}]}\n\n", i);
         evbuffer_add_printf(b, STOP DONE_EVENT);
         n = evbuffer_get_length(b);
-        events = malloc(n + 1);
-        evbuffer_copyout(b, events, n);
-        events[n] = '\0';
+        events = front_text("%.*s", (int)n, (const char *)evbuffer_pullup(b, -1));
         evbuffer_free(b);
         mock_streams(ALPHA, THEN_NEXT, events);
         c = client_asks(CHAT, "", STREAMING("alpha", "Hi"));

@@ -152,9 +152,9 @@ Test(request_reply, a_body_that_is_too_large, .fini = front_end)
 
         front_begin(EXPERTS "limits: {body: 100KiB}\n");
         mock_says(ALPHA, "200 OK", "", ANSWER("alpha"));
-        (void)asprintf(&body, "{\"model\":\"alpha\",\"messages\":[{\"role\":\"user\",\"content\":\"%090000d\"}]}", 7);
+        body = front_text("{\"model\":\"alpha\",\"messages\":[{\"role\":\"user\",\"content\":\"%090000d\"}]}", 7);
         IS(ask(CHAT, "", body), 200);
-        (void)asprintf(&body, "{\"model\":\"alpha\",\"messages\":[{\"role\":\"user\",\"content\":\"%0110000d\"}]}", 7);
+        body = front_text("{\"model\":\"alpha\",\"messages\":[{\"role\":\"user\",\"content\":\"%0110000d\"}]}", 7);
         IS(ask(CHAT, "", body), 413);
 }
 

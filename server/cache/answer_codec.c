@@ -4,8 +4,7 @@
 #include <endian.h>
 
 #include "base.h"
-
-enum { HEAD = 1 + 8 + 8 };
+#include "envelope.h"
 
 static bool take_text(struct pm_str *rest, struct pm_str *ret)
 {
@@ -33,33 +32,26 @@ static char *put_text(char *out, struct pm_str s)
 
 size_t answer_encoded_size(const struct cached_answer *k)
 {
-        return HEAD + 4 + k->expert.n + 4 + k->type.n + k->body.n;
+        return ENVELOPE_SIZE + 4 + k->expert.n + 4 + k->type.n + k->body.n;
 }
 
 char *answer_encode(const struct cached_answer *k, char *out)
 {
-        uint64_t ends = htole64((uint64_t)k->ends_ms);
-
-        out[0] = ANSWER_CODEC_VERSION;
-        memcpy(out + 1, &ends, sizeof ends);
-        memcpy(out + 9, &k->key, sizeof k->key);
-        return put_text(put_text(out + HEAD, k->expert), k->type);
+        return put_text(put_text(envelope_put(out, ANSWER_CODEC_VERSION, k->ends_ms, k->key), k->expert), k->type);
 }
 
 int answer_decode(struct pm_str value, struct cached_answer *ret)
 {
         struct cached_answer k;
         struct pm_str rest;
-        uint64_t ends;
 
-        if (value.n < HEAD)
+        if (value.n < ENVELOPE_SIZE)
                 return -EINVAL;
         if (value.p[0] != ANSWER_CODEC_VERSION)
                 return -EPROTO;
-        memcpy(&ends, value.p + 1, sizeof ends);
-        k.ends_ms = (int64_t)le64toh(ends);
+        k.ends_ms = envelope_ends(value.p);
         memcpy(&k.key, value.p + 9, sizeof k.key);
-        rest = (struct pm_str){ value.p + HEAD, value.n - HEAD };
+        rest = (struct pm_str){ value.p + ENVELOPE_SIZE, value.n - ENVELOPE_SIZE };
         if (!take_text(&rest, &k.expert) || !take_text(&rest, &k.type) || rest.n == 0)
                 return -EINVAL;
         k.body = rest;

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <time.h>
 
+#include "base64.h"
 #include "config.h"
 #include "sha256.h"
 #include "log.h"
@@ -86,21 +87,6 @@ static char *put(char *out, const char *p, size_t n)
         return out + n;
 }
 
-static char *put_base64url(char *out, const unsigned char *p)
-{
-        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-        for (int i = 0; i < DIGEST_KEPT; i += 3) {
-                unsigned bits = (unsigned)p[i] << 16 | (unsigned)p[i + 1] << 8 | p[i + 2];
-
-                *out++ = letters[bits >> 18];
-                *out++ = letters[bits >> 12 & 63];
-                *out++ = letters[bits >> 6 & 63];
-                *out++ = letters[bits & 63];
-        }
-        return out;
-}
-
 bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1])
 {
         unsigned char digest[SHA256_SIZE];
@@ -113,7 +99,7 @@ bool cache_digest_text(struct pm_str text, char out[CACHE_DIGEST_TEXT + 1])
         done = sha256_end(&sum, digest);
         sha256_finish(&sum);
         if (done)
-                *put_base64url(out, digest) = '\0';
+                *base64url_encode(digest, DIGEST_KEPT, out) = '\0';
         return done;
 }
 
@@ -145,7 +131,7 @@ bool cache_sum_key_named(struct cache *c, const struct generation *g, enum cache
         p = put(p, "|", 1);
         p = put(p, what, what_n);
         p = put(p, "|", 1);
-        p = put_base64url(p, digest);
+        p = base64url_encode(digest, DIGEST_KEPT, p);
         assert(p == text + n);
         memcpy(&ret->hash, digest, sizeof ret->hash);
         ret->shared = (struct pm_str){ text, n };
@@ -381,6 +367,12 @@ struct lru *cache_vectors(struct cache *c)
 struct redis *cache_redis(struct cache *c)
 {
         return c->redis;
+}
+
+void cache_share(struct cache *c, const struct cache_key *key, struct pm_str value, int64_t lives_ms)
+{
+        if (c->redis)
+                (void)redis_set(c->redis, NULL, key->shared, value, lives_ms, CACHE_SHARE_US);
 }
 
 void cache_publish(struct cache *c)

@@ -58,6 +58,10 @@ struct cache_key {
         uint64_t hash;
 };
 
+enum { CACHE_SHARE_US = 1000000 }; /* how long a command to Redis that nobody waits for may take */
+/* Into Redis, if one is configured; nobody waits for it. */
+void cache_share(struct cache *c, const struct cache_key *key, struct pm_str value, int64_t lives_ms);
+
 /* One sum at a time. */
 void cache_sum_begin(struct cache *c);
 void cache_sum_bytes(struct cache *c, const void *p, size_t n);

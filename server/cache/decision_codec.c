@@ -5,19 +5,18 @@
 #include <endian.h>
 
 #include "base.h"
+#include "base64.h"
 
 enum { HEAD = 1 + 8 + 4 + 1 + 8, UNSURE = 1, ONLY = 2 };
 
 uint64_t decision_encoded_key(struct pm_str key)
 {
-        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         const char *bar = key.n ? memrchr(key.p, '|', key.n) : NULL, *p = bar ? bar + 1 : key.p, *end = key.n ? key.p + key.n : p;
         unsigned char bytes[9] = { 0 };
         uint64_t hash;
 
         for (size_t bit = 0; bit < 66 && p < end; bit += 6, p++) {
-                const char *at = *p ? strchr(letters, *p) : NULL;
-                unsigned v = at ? (unsigned)(at - letters) : 0;
+                unsigned v = (unsigned)MAX(base64_value(*p, true), 0);
 
                 for (size_t i = 0; i < 6; i++)
                         if (v >> (5 - i) & 1)

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A cached value begins with a header, in memory and in Redis: a version byte, which rejects values of other formats; the expiry time (8
- * bytes, little-endian, milliseconds since 1970), with which a value from Redis can be cached in memory; and the first 8 bytes of the
- * digest of its key, which reject a value that was stored under another key.
- */
+/* A value that may be kept: looked for in memory, then in Redis, then computed by one and waited for by others. */
 #include "lookup.h"
 
 #include <hiredis/hiredis.h>
 
 #include "base.h"
+#include "envelope.h"
 #include "lru.h"
 #include "metrics.h"
 
-enum { VERSION = 3, HEAD = 1 + 8 + 8, SET_TIMEOUT_US = 1000000 };
+enum { VERSION = 3 };
 
 static void count(struct lookup *l, enum metrics_recall how)
 {
@@ -20,45 +17,27 @@ static void count(struct lookup *l, enum metrics_recall how)
         metrics_recall(l->loop->metrics, l->of, how);
 }
 
-static void put_head(char *p, int64_t ends_ms, uint64_t key)
-{
-        p[0] = VERSION;
-        for (int i = 0; i < 8; i++)
-                p[1 + i] = (char)((uint64_t)ends_ms >> 8 * i & 0xFF);
-        memcpy(p + 9, &key, sizeof key);
-}
-
-/* Of at least HEAD bytes. */
-static int64_t ends_of(const char *p)
-{
-        uint64_t n = 0;
-
-        for (int i = 0; i < 8; i++)
-                n |= (uint64_t)(unsigned char)p[1 + i] << 8 * i;
-        return (int64_t)n;
-}
-
 /* Copies a kept value into the arena without its head, if it is good: `from`.  Else FOREIGN or STALE. */
 static enum metrics_recall take(struct lookup *l, struct pm_str kept, enum metrics_recall from)
 {
-        size_t n = kept.n > HEAD ? kept.n - HEAD : 0;
+        struct pm_str value = envelope_value(kept, VERSION, l->key.hash);
         char *copy;
 
-        if (!n || kept.p[0] != VERSION || memcmp(kept.p + 9, &l->key.hash, sizeof l->key.hash) != 0)
+        if (!value.p)
                 return RECALL_FOREIGN;
-        if (ends_of(kept.p) <= cache_now_ms())
+        if (envelope_ends(kept.p) <= cache_now_ms())
                 return RECALL_STALE;
-        copy = arena_alloc(l->arena, n);
+        copy = arena_alloc(l->arena, value.n);
         if (!copy)
                 return RECALL_FOREIGN;
-        l->value = (struct pm_str){ memcpy(copy, kept.p + HEAD, n), n };
+        l->value = (struct pm_str){ memcpy(copy, value.p, value.n), value.n };
         l->state = LOOKUP_FOUND;
         return from;
 }
 
 static void keep_here(struct lookup *l, struct pm_str kept)
 {
-        (void)lru_put(cache_vectors(l->cache), l->key.hash, l->key.local, kept, ends_of(kept.p), cache_now_ms());
+        (void)lru_put(cache_vectors(l->cache), l->key.hash, l->key.local, kept, envelope_ends(kept.p), cache_now_ms());
         cache_publish(l->cache);
 }
 
@@ -177,34 +156,31 @@ void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms)
 
         if (lru_get(here, l->key.hash, l->key.local, now, &kept, &ends) && ends <= now + keep_ms)
                 return; /* somebody has said so before */
-        p = keep_ms > 0 ? arena_alloc(l->arena, HEAD + value.n) : NULL;
-        kept = (struct pm_str){ p, HEAD + value.n };
+        p = keep_ms > 0 ? arena_alloc(l->arena, ENVELOPE_SIZE + value.n) : NULL;
+        kept = (struct pm_str){ p, ENVELOPE_SIZE + value.n };
         if (p) {
-                put_head(p, now + keep_ms, l->key.hash);
-                memcpy(p + HEAD, value.p, value.n);
+                memcpy(envelope_put(p, VERSION, now + keep_ms, l->key.hash), value.p, value.n);
                 keep_here(l, kept);
         } else {
                 (void)lru_remove(here, l->key.hash, l->key.local);
                 cache_publish(l->cache);
         }
-        if (redis && p)
-                (void)redis_set(redis, NULL, l->key.shared, kept, keep_ms, SET_TIMEOUT_US);
+        if (p)
+                cache_share(l->cache, &l->key, kept, keep_ms);
         else if (redis)
-                (void)redis_command(redis, NULL, 1, 2, (const char *[]){ "DEL", l->key.shared.p }, (size_t[]){ 3, l->key.shared.n }, SET_TIMEOUT_US);
+                (void)redis_command(redis, NULL, 1, 2, (const char *[]){ "DEL", l->key.shared.p }, (size_t[]){ 3, l->key.shared.n }, CACHE_SHARE_US);
 }
 
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
 {
-        char *kept = value.p ? arena_alloc(l->arena, HEAD + value.n) : NULL;
-        struct pm_str whole = { kept, HEAD + value.n };
-        struct redis *redis = l->redis ? cache_redis(l->cache) : NULL; /* the one that was asked may be gone by now */
+        char *kept = value.p ? arena_alloc(l->arena, ENVELOPE_SIZE + value.n) : NULL;
+        struct pm_str whole = { kept, ENVELOPE_SIZE + value.n };
 
         if (kept) {
-                put_head(kept, cache_now_ms() + keep_ms, l->key.hash);
-                memcpy(kept + HEAD, value.p, value.n);
+                memcpy(envelope_put(kept, VERSION, cache_now_ms() + keep_ms, l->key.hash), value.p, value.n);
                 keep_here(l, whole);
-                if (redis)
-                        (void)redis_set(redis, NULL, l->key.shared, whole, keep_ms, SET_TIMEOUT_US);
+                if (l->redis) /* the one that was asked may be gone by now */
+                        cache_share(l->cache, &l->key, whole, keep_ms);
         }
         singleflight_end(l->cache, &l->singleflight, whole, true);
 }

@@ -11,8 +11,6 @@
 #include "request_parts.h"
 #include "tenant.h"
 
-enum { SET_TIMEOUT_US = 1000000 };
-
 static bool absent_or_empty(struct pm_str list)
 {
         struct pm_str key;
@@ -188,7 +186,6 @@ static bool whole(const struct request *r)
 void answers_settle(struct request *r)
 {
         const struct cache_key *key = &r->recall.answer;
-        struct redis *redis = cache_redis(r->worker->cache);
         int64_t lives, now_ms;
         struct cached_answer kept;
         size_t n;
@@ -207,6 +204,5 @@ void answers_settle(struct request *r)
         (void)evbuffer_copyout(r->recorded, answer_encode(&kept, out), kept.body.n);
         (void)lru_put(cache_answers(r->worker->cache), key->hash, key->local, (struct pm_str){ out, n }, kept.ends_ms, now_ms);
         cache_publish(r->worker->cache);
-        if (redis)
-                (void)redis_set(redis, NULL, key->shared, (struct pm_str){ out, n }, lives, SET_TIMEOUT_US);
+        cache_share(r->worker->cache, key, (struct pm_str){ out, n }, lives);
 }

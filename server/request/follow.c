@@ -17,7 +17,7 @@
 #include "settings.h"
 #include "tenant.h"
 
-enum { ID_MAX = 512, ITEMS_MAX = 32, SET_TIMEOUT_US = 1000000 };
+enum { ID_MAX = 512, ITEMS_MAX = 32 };
 
 static const struct {
         const char *name, *param, *code;
@@ -166,7 +166,6 @@ static void remember(struct request *r, struct pm_str text, bool sealed)
 {
         const struct cache_settings *s = r->generation->cache;
         const char *expert = r->attempt.expert->name;
-        struct redis *redis = cache_redis(r->worker->cache);
         int64_t now_ms = cache_now_ms();
         struct cache_key key = { .hash = 0 };
         unsigned char *out;
@@ -182,8 +181,7 @@ static void remember(struct request *r, struct pm_str text, bool sealed)
         decision_encode(&k, out);
         value = (struct pm_str){ (const char *)out, decision_encoded_size(&k) };
         shared_cache_put(SHARED_CACHE_STATES, key.hash, key.local, value, k.ends_ms, now_ms);
-        if (redis)
-                (void)redis_set(redis, NULL, key.shared, value, s->responses_time, SET_TIMEOUT_US);
+        cache_share(r->worker->cache, &key, value, s->responses_time);
 }
 
 static struct pm_str text_of(struct request *r, struct pm_str object, const char *name)

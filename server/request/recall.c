@@ -23,8 +23,7 @@
 #include "tenant.h"
 
 enum {
-        JITTER = 10,            /* a decision ends up to a tenth of its time earlier */
-        SET_TIMEOUT_US = 1000000
+        JITTER = 10             /* a decision ends up to a tenth of its time earlier */
 };
 
 static struct pm_str str(const char *text)
@@ -464,7 +463,6 @@ static void pin(struct request *r)
         struct recall *k = &r->recall;
         struct decision d = r->decision;
         int64_t now_ms = cache_now_ms(), lives = r->route->cache.pin_ms;
-        struct redis *redis = cache_redis(r->worker->cache);
         struct pm_str value;
         struct cached_decision kept;
 
@@ -481,8 +479,7 @@ static void pin(struct request *r)
         if (!value.p)
                 return;
         shared_cache_put(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, value, kept.ends_ms, now_ms);
-        if (redis)
-                (void)redis_set(redis, NULL, k->pin.shared, value, lives, SET_TIMEOUT_US);
+        cache_share(r->worker->cache, &k->pin, value, lives);
 }
 
 /* A default or an unsure decision says nothing about where a conversation belongs, and who decided provisionally will say better: the first
@@ -501,12 +498,11 @@ void recall_begun(struct request *r)
 void recall_settle(struct request *r)
 {
         struct recall *k = &r->recall;
-        struct redis *redis = cache_redis(r->worker->cache);
 
         if (!r->route || k->at == RECALL_AT_START)
                 return;
-        if (k->kept.p && redis)
-                (void)redis_set(redis, NULL, k->decision.shared, k->kept, MAX(k->kept_ends_ms - cache_now_ms(), 1), SET_TIMEOUT_US);
+        if (k->kept.p)
+                cache_share(r->worker->cache, &k->decision, k->kept, MAX(k->kept_ends_ms - cache_now_ms(), 1));
         answers_settle(r);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "config.h"
+#include "base64.h"
 #include "embed_model.h"
 #include "expert.h"
 #include "js.h"
@@ -14,40 +15,18 @@
 
 enum { REPLY_MAX = 4 << 20, DIM_MAX = 65536 };
 
-static int base64_value(unsigned char c)
-{
-        if (c >= 'A' && c <= 'Z')
-                return c - 'A';
-        if (c >= 'a' && c <= 'z')
-                return c - 'a' + 26;
-        if (c >= '0' && c <= '9')
-                return c - '0' + 52;
-        return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* Little-endian float32s, as the API defines. */
 static int from_base64(struct pm_str s, struct arena *a, const float **ret, size_t *ret_dim)
 {
         unsigned char *out = arena_alloc(a, s.n / 4 * 3 + 3);
-        unsigned bits = 0, have = 0;
         size_t n = 0;
+        int e;
 
         if (!out)
                 return -ENOMEM;
-        while (s.n && s.p[s.n - 1] == '=')
-                s.n--;
-        for (size_t i = 0; i < s.n; i++) {
-                int v = base64_value((unsigned char)s.p[i]);
-
-                if (v < 0)
-                        return -EINVAL;
-                bits = bits << 6 | (unsigned)v;
-                have += 6;
-                if (have >= 8) {
-                        have -= 8;
-                        out[n++] = (unsigned char)(bits >> have);
-                }
-        }
+        e = base64_decode(s, out, &n);
+        if (e < 0)
+                return e;
         if (n == 0 || n % sizeof(float) != 0 || n / sizeof(float) > DIM_MAX)
                 return -EINVAL;
         *ret = (const float *)(const void *)out;

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "crash.h"
+#include "list.h"
 #include "loader.h"
 #include "log.h"
 
@@ -87,11 +88,7 @@ void watchdog_thread_begin(const char *name, enum watchdog_kind kind, void *owne
         pthread_mutex_lock(&lock);
         e->hangs = false;
         e->still_us = 0;
-        e->next = entries;
-        e->pprev = &entries;
-        if (entries)
-                entries->pprev = &e->next;
-        entries = e;
+        LIST_PUSH(&entries, e);
         pthread_mutex_unlock(&lock);
 }
 
@@ -109,10 +106,7 @@ void watchdog_thread_end(void)
 
         pthread_mutex_lock(&lock);
         no_longer_hangs(e);
-        *e->pprev = e->next;
-        if (e->next)
-                e->next->pprev = e->pprev;
-        e->pprev = NULL;
+        LIST_UNLINK(e);
         pthread_mutex_unlock(&lock);
         close_p(&e->scheduling);
         e->scheduling = -1;

@@ -10,6 +10,7 @@
 
 #include "base64.h"
 #include "config.h"
+#include "list.h"
 #include "sha256.h"
 #include "log.h"
 #include "loop.h"
@@ -172,12 +173,8 @@ bool singleflight_join(struct cache *c, struct singleflight *f, const struct cac
 
 static void stop_waiting(struct singleflight *f)
 {
-        *f->pprev = f->next;
-        if (f->next)
-                f->next->pprev = f->pprev;
+        LIST_UNLINK(f);
         f->leader = NULL;
-        f->next = NULL;
-        f->pprev = NULL;
 }
 
 void singleflight_end(struct cache *c, struct singleflight *f, struct pm_str value, bool failed)
@@ -248,9 +245,7 @@ static void redis_print(struct cache *c, const struct redis_settings *s, unsigne
 
 static void bury(struct retired *old)
 {
-        *old->pprev = old->next;
-        if (old->next)
-                old->next->pprev = old->pprev;
+        LIST_UNLINK(old);
         redis_destroy(old->redis);
         if (old->timer)
                 event_free(old->timer);
@@ -275,10 +270,8 @@ static void retire(struct cache *c)
                 log_msg(c->loop->log, PM_ERROR, "out of memory: keeping the old Redis settings");
                 return;
         }
-        *old = (struct retired){ .cache = c, .redis = TAKE(c->redis), .next = c->retired, .pprev = &c->retired };
-        if (old->next)
-                old->next->pprev = &old->next;
-        c->retired = old;
+        *old = (struct retired){ .cache = c, .redis = TAKE(c->redis) };
+        LIST_PUSH(&c->retired, old);
         old->timer = evtimer_new(c->loop->base, on_retired, old);
         if (old->timer)
                 (void)evtimer_add(old->timer, &later); /* without a timer it stays until the worker ends */

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "http_parts.h"
+#include "list.h"
 #include "log.h"
 #include "progress.h"
 
@@ -363,9 +364,7 @@ static void conn_free(struct http_conn *c)
                 (void)close(c->fd);
         }
         if (c->pprev) {
-                *c->pprev = c->next;
-                if (c->next)
-                        c->next->pprev = c->pprev;
+                LIST_UNLINK(c);
                 h->n_conns--;
                 h->n_away -= c->away;
                 http_room(h);
@@ -457,11 +456,7 @@ struct http_conn *conn_create(struct http *h, int fd, SSL_CTX *tls, const char *
         start_message(c);
         if (tls)
                 conn_wait(c, WAIT_HANDSHAKE);
-        c->next = h->conns;
-        c->pprev = &h->conns;
-        if (c->next)
-                c->next->pprev = &c->next;
-        h->conns = c;
+        LIST_PUSH(&h->conns, c);
         h->n_conns++;
         return c;
 }

@@ -6,7 +6,7 @@
  */
 #include "redis.h"
 
-
+#include "list.h"
 #include "redis_parts.h"
 
 #include "base.h"
@@ -81,22 +81,6 @@ static bool config_copy(struct redis *r, const struct redis_config *c)
 }
 
 /* ---- pending ------------------------------------------------------------------------------------------------------------ */
-static void put(struct pending *s, struct pending **list)
-{
-        s->next = *list;
-        s->pprev = list;
-        if (s->next)
-                s->next->pprev = &s->next;
-        *list = s;
-}
-
-static void take_out(struct pending *s)
-{
-        *s->pprev = s->next;
-        if (s->next)
-                s->next->pprev = s->pprev;
-}
-
 /* Without memory it is not sent again: the redirection is the answer. */
 static void keep_bytes(struct pending *s, const char *p, size_t n)
 {
@@ -131,21 +115,21 @@ static struct pending *slot_take(struct redis *r)
         struct pending *s = r->free;
 
         if (s) {
-                take_out(s);
+                LIST_UNLINK(s);
         } else if (r->n_touched < r->config.waiting_max) {
                 s = &r->pending[r->n_touched++];
                 s->ticket = UINT64_C(1) << 32 | r->n_touched;
         } else {
                 return NULL;
         }
-        put(s, &r->used);
+        LIST_PUSH(&r->used, s);
         return s;
 }
 
 /* Its ticket is no good from here on. */
 static void slot_release(struct redis *r, struct pending *s)
 {
-        take_out(s);
+        LIST_UNLINK(s);
         s->ticket += UINT64_C(1) << 32;
         if (s->ticket >> 32 == 0)
                 s->ticket += UINT64_C(1) << 32;
@@ -153,7 +137,7 @@ static void slot_release(struct redis *r, struct pending *s)
         s->parked = s->asking = false;
         s->redirects = 0;
         drop_bytes(s);
-        put(s, &r->free);
+        LIST_PUSH(&r->free, s);
 }
 
 static void count(struct redis *r, enum redis_result result)
@@ -200,14 +184,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         for (s = r->used; s; s = next) {
                 next = s->next;
                 if (s->deadline_us <= now) {
-                        take_out(s);
-                        put(s, &r->expired);
+                        LIST_UNLINK(s);
+                        LIST_PUSH(&r->expired, s);
                         continue;
                 }
                 soonest = MIN(soonest, s->deadline_us);
                 if (s->parked && s->retry_us && s->retry_us <= now) {
-                        take_out(s);
-                        put(s, &due);
+                        LIST_UNLINK(s);
+                        LIST_PUSH(&due, s);
                 } else if (s->parked && s->retry_us) {
                         soonest = MIN(soonest, s->retry_us);
                 }
@@ -225,8 +209,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         }
         while (due) {
                 s = due;
-                take_out(s);
-                put(s, &r->used);
+                LIST_UNLINK(s);
+                LIST_PUSH(&r->used, s);
                 redis_park(r, s, s->link, 0, s->asking); /* goes out, if the link is up */
         }
         /* from the beginning after each: a failure may change the list */
@@ -354,8 +338,8 @@ void redis_unpark(struct redis *r, struct link *l, bool up)
         for (s = r->used; s; s = next) {
                 next = s->next;
                 if (s->parked && s->link == l) {
-                        take_out(s);
-                        put(s, &found);
+                        LIST_UNLINK(s);
+                        LIST_PUSH(&found, s);
                 }
         }
         while (found) {
@@ -364,8 +348,8 @@ void redis_unpark(struct redis *r, struct link *l, bool up)
                         finish(r, s, REDIS_LOST, NULL);
                         continue;
                 }
-                take_out(s);
-                put(s, &r->used);
+                LIST_UNLINK(s);
+                LIST_PUSH(&r->used, s);
                 send_again(r, s, now);
         }
 }

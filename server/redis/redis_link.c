@@ -10,6 +10,7 @@
  * so a Redis that is only slow costs one command in a while.
  */
 #include "log.h"
+#include "list.h"
 #include "redis_parts.h"
 #include "text.h"
 
@@ -390,10 +391,8 @@ static void lose_ring(struct link *l)
 
 void link_init(struct link *l, struct redis *r, const struct link_kind *kind, const struct redis_address *to)
 {
-        *l = (struct link){ .r = r, .kind = kind, .to = *to, .fd = -1, .next = r->links, .pprev = &r->links };
-        if (l->next)
-                l->next->pprev = &l->next;
-        r->links = l;
+        *l = (struct link){ .r = r, .kind = kind, .to = *to, .fd = -1 };
+        LIST_PUSH(&r->links, l);
         (void)event_assign(&l->timer, r->base, -1, 0, on_timer, l);
         (void)event_assign(&l->flush, r->base, -1, 0, link_flush, l);
 }
@@ -402,9 +401,7 @@ void link_finish(struct link *l)
 {
         hang_up(l);
         free(TAKE(l->ring));
-        *l->pprev = l->next;
-        if (l->next)
-                l->next->pprev = l->pprev;
+        LIST_UNLINK(l);
 }
 
 void link_start(struct link *l, int64_t delay_us)

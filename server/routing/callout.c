@@ -10,6 +10,7 @@
 #include "base.h"
 #include "config.h"
 #include "expert.h"
+#include "list.h"
 #include "log.h"
 #include "settings.h"
 
@@ -94,9 +95,7 @@ static void background_call_free(struct background_call *s)
 {
         struct generation *g = s->callout.call.generation;
 
-        *s->pprev = s->next;
-        if (s->next)
-                s->next->pprev = s->pprev;
+        LIST_UNLINK(s);
         s->all->n--;
         lookup_cancel(&s->callout.lookup);
         exchange_cancel(&s->callout.ask);
@@ -159,11 +158,7 @@ static struct background_call *background_call_create(struct callouts *all, cons
         e->lookup.key.local.p = e->lookup.key.shared.p + prefix;
         e->call.generation = generation_take(c->generation);
         s->all = all;
-        s->next = all->first;
-        if (s->next)
-                s->next->pprev = &s->next;
-        s->pprev = &all->first;
-        all->first = s;
+        LIST_PUSH(&all->first, s);
         all->n++;
         return s;
 }

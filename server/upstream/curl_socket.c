@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "curl_parts.h"
+#include "list.h"
 #include "expert.h"
 
 #include "base.h"
@@ -30,17 +31,10 @@ static void enlist(struct curl *c, struct curl_socket *s, unsigned port)
 {
         struct curl_socket **list = &c->by_port[port % CURL_PORTS];
 
-        if (s->pprev) {
-                *s->pprev = s->next;
-                if (s->next)
-                        s->next->pprev = s->pprev;
-        }
+        if (s->pprev)
+                LIST_UNLINK(s);
         s->port = port;
-        s->next = *list;
-        s->pprev = list;
-        if (s->next)
-                s->next->pprev = &s->next;
-        *list = s;
+        LIST_PUSH(list, s);
 }
 
 static unsigned port_of(int fd)
@@ -57,9 +51,7 @@ static unsigned port_of(int fd)
 
 static void forget(struct curl *c, struct curl_socket *s)
 {
-        *s->pprev = s->next;
-        if (s->next)
-                s->next->pprev = s->pprev;
+        LIST_UNLINK(s);
         c->slots[s->slot].open--;
         c->n_open--;
         c->by_fd[s->fd] = NULL;

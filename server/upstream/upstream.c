@@ -8,6 +8,7 @@
 #include <event2/buffer.h>
 
 #include "expert.h"
+#include "list.h"
 #include "memory.h"
 #include "transport.h"
 #include "loop.h"
@@ -111,11 +112,7 @@ bool transfer_init(struct transfer_base *a, struct upstream *u, const struct tra
         a->deadline_us = a->content_by = DEADLINE_NONE;
         a->body_got = 0;
         a->counted = 0;
-        a->next = u->open;
-        a->pprev = &u->open;
-        if (a->next)
-                a->next->pprev = &a->next;
-        u->open = a;
+        LIST_PUSH(&u->open, a);
         return true;
 }
 
@@ -128,9 +125,7 @@ static void transfer_count(struct transfer_base *a, size_t n)
 
 void transfer_finish(struct transfer_base *a)
 {
-        *a->pprev = a->next;
-        if (a->next)
-                a->next->pprev = a->pprev;
+        LIST_UNLINK(a);
         loop_unwake(a->t.loop, a->t.wake);
         transfer_count(a, 0);
         if (evbuffer_get_length(a->t.in) > 0)

@@ -15,10 +15,11 @@
 
 #include "crash.h"
 #include "log.h"
+#include "throttle.h"
 
 #include "base.h"
 
-enum { GATHER_S = 1, WAITING_MAX = 4 << 20, SAY_AGAIN_US = 60000000, RETRY_S = 1, END_S = 5, TAIL = 4096, LOCK_MS = 1000, LOCK_STEP_MS = 5, OPEN_AGAIN = 3 };
+enum { GATHER_S = 1, WAITING_MAX = 4 << 20, RETRY_S = 1, END_S = 5, TAIL = 4096, LOCK_MS = 1000, LOCK_STEP_MS = 5, OPEN_AGAIN = 3 };
 
 /* Of one worker. */
 struct event_log {
@@ -51,11 +52,8 @@ static int64_t said_us;                      /* the thread's */
 /* Once a minute: a full disk must not fill the log too. */
 static void complain(const struct batch *b, const char *what, int error)
 {
-        int64_t now = now_us();
-
-        if (said_us && now - said_us < SAY_AGAIN_US)
+        if (!throttle(&said_us, now_us()))
                 return;
-        said_us = now;
         log_msg(NULL, PM_ERROR, "cannot %s feedback.file '%s': %s; %zu bytes stay buffered", what, b->file, ERRNO_TEXT(error),
                 atomic_load_explicit(&waiting, memory_order_relaxed));
 }

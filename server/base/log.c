@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "log_out.h"
+#include "throttle.h"
 
 #include "base.h"
 
@@ -466,13 +467,10 @@ void log_msg(struct log_buffer *to, enum pm_level level, const char *fmt, ...)
 
 bool log_may_say(struct log_said *s, int who)
 {
-        enum { SAY_AGAIN_US = 60000000 };
         size_t place = (unsigned)who % LENGTH_OF(s->last);
-        int64_t now = now_us();
 
-        if (s->last[place].at && s->last[place].who == who && now - s->last[place].at < SAY_AGAIN_US)
-                return false;
+        if (s->last[place].who != who)
+                s->last[place].at = 0;
         s->last[place].who = who;
-        s->last[place].at = now;
-        return true;
+        return throttle(&s->last[place].at, now_us());
 }

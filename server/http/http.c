@@ -17,6 +17,7 @@
 #include "http_parts.h"
 #include "listen.h"
 #include "log.h"
+#include "throttle.h"
 
 #include "base.h"
 
@@ -24,7 +25,6 @@
 #define AWAY_MAX 64u /* connections above the limit that are told so at a time, if nobody knows better; others wait to be accepted */
 #define SWEEP_MS 250
 #define RESUME_MS 100
-#define COMPLAIN_US 60000000
 
 /* ---- certificates ------------------------------------------------------------------------------------------------------- */
 
@@ -186,12 +186,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 static void complain(struct http *h, const char *what)
 {
-        int64_t now = now_us();
-
-        if (h->complained_us && now - h->complained_us < COMPLAIN_US)
-                return;
-        h->complained_us = now;
-        log_msg(h->loop->log, PM_WARN, "cannot accept more connections: %s (logged once a minute)", what);
+        if (throttle(&h->complained_us, now_us()))
+                log_msg(h->loop->log, PM_WARN, "cannot accept more connections: %s (logged once a minute)", what);
 }
 
 static void stop_listening(struct http *h)

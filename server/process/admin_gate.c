@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "log.h"
+#include "throttle.h"
 
 #include "base.h"
 
@@ -25,7 +26,6 @@
 #define WRONG_AT_ONCE 8
 #define WRONG_WINDOW_US 10000000
 #define WRONG_LATE_US 100000
-#define SAY_AGAIN_US 60000000
 
 struct guest {
         struct guest *next;
@@ -199,7 +199,7 @@ static void say_wrong(struct admin_gate *g, struct evhttp_request *req, int64_t 
         ev_uint16_t port = 0;
 
         g->wrong_unsaid++;
-        if (g->said_us && now - g->said_us < SAY_AGAIN_US)
+        if (!throttle(&g->said_us, now))
                 return;
         evhttp_connection_get_peer(evhttp_request_get_connection(req), &address, &port);
         log_begin(&l, NULL, PM_WARN, "admin: missing or wrong token (logged once a minute)");
@@ -207,7 +207,6 @@ static void say_wrong(struct admin_gate *g, struct evhttp_request *req, int64_t 
         log_int(&l, "requests", (int64_t)g->wrong_unsaid);
         log_end(&l);
         g->wrong_unsaid = 0;
-        g->said_us = now;
 }
 
 static void late_free(struct late *l)

@@ -13,6 +13,7 @@
 #include "list.h"
 #include "redis_parts.h"
 #include "text.h"
+#include "throttle.h"
 
 #include "base.h"
 
@@ -20,7 +21,6 @@
 #define BACKOFF_MAX_US 4000000
 #define READ_SIZE 16384
 #define DEPTH_MAX 8             /* arrays in arrays of a reply */
-#define SAY_EVERY_US 60000000
 #define PROBE_MIN_US 2000       /* the loop's clock has milliseconds */
 
 enum { GREETING = 1, PROBE = 2 }; /* tickets; those of commands are far above */
@@ -30,19 +30,12 @@ enum { GREETING = 1, PROBE = 2 }; /* tickets; those of commands are far above */
 static _Atomic int64_t said_us[SAID_N];
 static _Atomic bool said_down;
 
-static bool may_say(enum link_said cause)
-{
-        int64_t now = now_us(), last = atomic_load_explicit(&said_us[cause], memory_order_relaxed);
-
-        return (last == 0 || now - last >= SAY_EVERY_US) && atomic_compare_exchange_strong(&said_us[cause], &last, now);
-}
-
 void link_say(struct link *l, enum link_said cause, const char *text)
 {
         const char *then = l->kind->sentinel ? "; trying another sentinel" : cause == SAID_ERROR ? "" : "; continuing without Redis";
         char to[ADDRESS_TEXT_MAX];
 
-        if (!may_say(l->kind->sentinel ? SAID_SENTINEL : cause))
+        if (!throttle_shared(&said_us[l->kind->sentinel ? SAID_SENTINEL : cause], now_us()))
                 return;
         if (cause != SAID_ERROR && !l->kind->sentinel)
                 atomic_store_explicit(&said_down, true, memory_order_relaxed);

@@ -20,7 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODULES = [
     {'crash', 'log', 'log_out'},                               # the last lines of a crash are log lines
     {'http', 'http_conn', 'http_reply'},
-    {'redis', 'redis_link', 'redis_out', 'redis_connect', 'redis_cluster', 'redis_sentinel'},
+    {'redis', 'redis_conn', 'redis_writer', 'redis_connect', 'redis_cluster', 'redis_sentinel'},
     {'upstream', 'http1', 'http1_connect', 'http1_pool', 'curl', 'curl_request', 'curl_answer', 'curl_socket'},
     {'routing', 'host_api'},
     {'request', 'limiter', 'page', 'recall', 'follow', 'answers', 'forward', 'fallback', 'relay', 'settle', 'reply'},

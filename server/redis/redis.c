@@ -197,13 +197,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 }
         }
         while (r->expired) {
-                struct link *l;
+                struct redis_conn *conn;
 
                 s = r->expired;
-                l = s->link;
-                if (l->state == LINK_UP && !s->parked && link_strike(l, s->deadline_us - s->timeout_us, now)) {
-                        l->probe_us = s->timeout_us;
-                        l->too_late = true;
+                conn = s->conn;
+                if (conn->state == REDIS_CONN_UP && !s->parked && redis_conn_record_timeout(conn, s->deadline_us - s->timeout_us, now)) {
+                        conn->probe_us = s->timeout_us;
+                        conn->too_late = true;
                 }
                 finish(r, s, REDIS_LATE, NULL);
         }
@@ -211,17 +211,17 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
                 s = due;
                 LIST_UNLINK(s);
                 LIST_PUSH(&r->used, s);
-                redis_park(r, s, s->link, 0, s->asking); /* goes out, if the link is up */
+                redis_park(r, s, s->conn, 0, s->asking); /* goes out, if the connection is up */
         }
         /* from the beginning after each: a failure may change the list */
-        for (struct link *l = r->links; l;) {
-                struct link *then = l->next;
+        for (struct redis_conn *conn = r->conns; conn;) {
+                struct redis_conn *then = conn->next;
 
-                if (TAKE(l->too_late) && l->state == LINK_UP) {
-                        link_fail(l, SAID_LATE, "consecutive timeouts: %" PRId64, r->config.failures);
-                        then = r->links;
+                if (TAKE(conn->too_late) && conn->state == REDIS_CONN_UP) {
+                        redis_conn_fail(conn, SAID_LATE, "consecutive timeouts: %" PRId64, r->config.failures);
+                        then = r->conns;
                 }
-                l = then;
+                conn = then;
         }
         if (soonest < r->tick_at_us)
                 tick_by(r, soonest, now);
@@ -245,7 +245,7 @@ bool redis_useless(const redisReply *reply)
         return false;
 }
 
-void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const redisReply *reply, int64_t now)
+void redis_reply(struct redis *r, struct redis_conn *conn, const struct sent *sent, const redisReply *reply, int64_t now)
 {
         struct pending *s = slot_of(r, sent->ticket);
         int64_t took = MAX(now - sent->at_us, 1);
@@ -257,31 +257,31 @@ void redis_reply(struct redis *r, struct link *l, const struct sent *sent, const
                         COUNT(r, ignored);
                 return;
         }
-        if (r->cluster && reply->type == REDIS_REPLY_ERROR && redis_cluster_redirect(r, l, s, reply, now)) {
-                link_well(l);
+        if (r->cluster && reply->type == REDIS_REPLY_ERROR && redis_cluster_redirect(r, conn, s, reply, now)) {
+                redis_conn_record_success(conn);
                 return;
         }
         if (reply->type != REDIS_REPLY_ERROR) {
-                link_well(l);
+                redis_conn_record_success(conn);
                 finish(r, s, reply->type == REDIS_REPLY_NIL ? REDIS_NIL : REDIS_ANSWERED, reply->type == REDIS_REPLY_NIL ? NULL : reply);
                 return;
         }
         (void)snprintf(text, sizeof text, "says '%.160s'", reply->str);
         if (redis_useless(reply)) {
-                bool last = link_strike(l, sent->at_us, now);
+                bool last = redis_conn_record_timeout(conn, sent->at_us, now);
 
                 finish(r, s, REDIS_SAID_ERROR, reply);
                 if (last)
-                        link_fail(l, SAID_REFUSED, "%s", text);
+                        redis_conn_fail(conn, SAID_REFUSED, "%s", text);
                 return;
         }
-        if (r->config.mode == REDIS_SENTINEL && l == r->main && begins(reply, "READONLY")) {
+        if (r->config.mode == REDIS_SENTINEL && conn == r->main && begins(reply, "READONLY")) {
                 finish(r, s, REDIS_SAID_ERROR, reply);
-                link_fail(l, SAID_REFUSED, "%s", text); /* another is the master now */
+                redis_conn_fail(conn, SAID_REFUSED, "%s", text); /* another is the master now */
                 return;
         }
-        link_well(l);
-        link_say(l, SAID_ERROR, text);
+        redis_conn_record_success(conn);
+        redis_conn_say(conn, SAID_ERROR, text);
         finish(r, s, REDIS_SAID_ERROR, reply);
 }
 
@@ -309,35 +309,35 @@ static void send_again(struct redis *r, struct pending *s, int64_t now)
         s->parked = false;
         COUNT(r, redirects);
         if (s->asking)
-                rc = link_push(s->link, 0, now, 1, asking, (const size_t[]){ 6 }, NULL);
+                rc = redis_conn_push(s->conn, 0, now, 1, asking, (const size_t[]){ 6 }, NULL);
         if (rc == 0)
-                rc = link_push_bytes(s->link, s->ticket, now, s->bytes, s->n_bytes);
+                rc = redis_conn_push_bytes(s->conn, s->ticket, now, s->bytes, s->n_bytes);
         if (rc < 0)
                 finish(r, s, REDIS_LOST, NULL);
 }
 
-void redis_park(struct redis *r, struct pending *s, struct link *l, int64_t retry_us, bool asking)
+void redis_park(struct redis *r, struct pending *s, struct redis_conn *conn, int64_t retry_us, bool asking)
 {
         int64_t now = now_us();
 
-        s->link = l;
+        s->conn = conn;
         s->asking = asking;
         s->retry_us = retry_us;
         s->parked = true;
-        if (retry_us == 0 && l->state == LINK_UP)
+        if (retry_us == 0 && conn->state == REDIS_CONN_UP)
                 send_again(r, s, now);
         else if (retry_us && retry_us < r->tick_at_us)
                 tick_by(r, retry_us, now);
 }
 
-void redis_unpark(struct redis *r, struct link *l, bool up)
+void redis_unpark(struct redis *r, struct redis_conn *conn, bool up)
 {
         struct pending *found = NULL, *s, *next;
         int64_t now = now_us();
 
         for (s = r->used; s; s = next) {
                 next = s->next;
-                if (s->parked && s->link == l) {
+                if (s->parked && s->conn == conn) {
                         LIST_UNLINK(s);
                         LIST_PUSH(&found, s);
                 }
@@ -355,7 +355,7 @@ void redis_unpark(struct redis *r, struct link *l, bool up)
 }
 
 /* ---- commands ----------------------------------------------------------------------------------------------------------- */
-int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
+int redis_send(struct redis *r, struct redis_conn *conn, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
                int64_t timeout_us)
 {
         struct pending *s = slot_take(r);
@@ -366,15 +366,15 @@ int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner
         assert(!c || c->ticket == 0);
         if (!s)
                 return -EBUSY;
-        rc = link_push(l, s->ticket, now, argc, argv, argvlen, &n);
+        rc = redis_conn_push(conn, s->ticket, now, argc, argv, argvlen, &n);
         if (rc < 0) {
                 slot_release(r, s);
                 return rc;
         }
         if (r->cluster && !inner)
-                keep_bytes(s, l->out + l->out_n - n, n);
+                keep_bytes(s, conn->out + conn->out_n - n, n);
         s->call = c;
-        s->link = l;
+        s->conn = conn;
         s->inner = inner;
         s->timeout_us = timeout_us;
         s->deadline_us = now + timeout_us;
@@ -387,16 +387,16 @@ int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner
 
 int redis_command(struct redis *r, struct redis_call *c, int key, int argc, const char *const *argv, const size_t *argvlen, int64_t timeout_us)
 {
-        struct link *l = r->main;
+        struct redis_conn *conn = r->main;
         int rc;
 
         if (r->cluster)
-                l = redis_cluster_link(r, key >= 0 && key < argc ? &(struct pm_str){ argv[key], argvlen[key] } : NULL);
-        if (!l || l->state != LINK_UP) {
+                conn = redis_cluster_conn(r, key >= 0 && key < argc ? &(struct pm_str){ argv[key], argvlen[key] } : NULL);
+        if (!conn || conn->state != REDIS_CONN_UP) {
                 COUNT(r, refused);
                 return -EAGAIN;
         }
-        rc = redis_send(r, l, c, false, argc, argv, argvlen, timeout_us);
+        rc = redis_send(r, conn, c, false, argc, argv, argvlen, timeout_us);
         if (rc == -EBUSY)
                 COUNT(r, busy);
         return rc;
@@ -429,7 +429,7 @@ void redis_cancel(struct redis *r, struct redis_call *c)
                 slot_release(r, s);
 }
 
-struct link *redis_master(struct redis *r, size_t *i)
+struct redis_conn *redis_master(struct redis *r, size_t *i)
 {
         return r->cluster ? redis_cluster_master(r, i) : *i == 0 ? r->main : NULL;
 }
@@ -446,7 +446,7 @@ bool redis_whole(const struct redis *r)
 
 void redis_readiness(struct redis *r)
 {
-        bool ready = r->cluster ? redis_cluster_ready(r) : r->main->state == LINK_UP;
+        bool ready = r->cluster ? redis_cluster_ready(r) : r->main->state == REDIS_CONN_UP;
 
         if (ready != r->was_ready)
                 atomic_fetch_add_explicit(&r->stats->up, ready ? 1 : -1, memory_order_relaxed);
@@ -468,7 +468,7 @@ uint64_t redis_random(struct redis *r, uint64_t n)
 }
 
 /* ---- one server --------------------------------------------------------------------------------------------------------- */
-static const struct link_kind single = { .probe = "PING", .retries = true };
+static const struct redis_conn_kind single = { .probe = "PING", .retries = true };
 
 static int single_create(struct redis *r)
 {
@@ -480,8 +480,8 @@ static int single_create(struct redis *r)
         r->main = calloc(1, sizeof *r->main);
         if (!r->main)
                 return -ENOMEM;
-        link_init(r->main, r, &single, &a);
-        link_start(r->main, 0);
+        redis_conn_init(r->main, r, &single, &a);
+        redis_conn_start(r->main, 0);
         return 0;
 }
 
@@ -531,7 +531,7 @@ void redis_destroy(struct redis *r)
         redis_sentinel_destroy(r);
         redis_cluster_destroy(r);
         if (r->main) {
-                link_finish(r->main);
+                redis_conn_finish(r->main);
                 free(r->main);
         }
         resolver_finish(&r->own_resolver);

@@ -20,7 +20,7 @@
 #define ASKED_US 10000000     /* a node without slots stays so long after the last ASK */
 
 struct node {
-        struct link link;
+        struct redis_conn conn;
         size_t slots;        /* that the table gives it */
         int64_t asked_us;    /* the last ASK that named it */
 };
@@ -30,7 +30,7 @@ struct cluster {
         struct node *nodes[NODES_MAX]; /* with gaps */
         size_t n_nodes;
         struct redis_call call;        /* CLUSTER SLOTS */
-        struct link *asked;            /* where it went */
+        struct redis_conn *asked;            /* where it went */
         struct event timer;            /* the next reading */
         struct event sweep;            /* nodes that are nothing any more */
         int64_t read_us;
@@ -39,7 +39,7 @@ struct cluster {
         uint16_t table[REDIS_SLOTS], fresh[REDIS_SLOTS];
 };
 
-static const struct link_kind node_kind;
+static const struct redis_conn_kind node_kind;
 static void refresh(struct cluster *c);
 
 static void refresh_in(struct cluster *c, int64_t us)
@@ -64,7 +64,7 @@ static uint16_t node_at(struct cluster *c, const struct redis_address *to)
         struct node *n;
 
         for (size_t i = 0; i < c->n_nodes; i++) {
-                if (c->nodes[i] && redis_address_same(&c->nodes[i]->link.to, to))
+                if (c->nodes[i] && redis_address_same(&c->nodes[i]->conn.to, to))
                         return (uint16_t)i;
                 if (!c->nodes[i])
                         gap = i;
@@ -72,9 +72,9 @@ static uint16_t node_at(struct cluster *c, const struct redis_address *to)
         n = gap < NODES_MAX ? calloc(1, sizeof *n) : NULL;
         if (!n)
                 return NO_NODE;
-        link_init(&n->link, c->r, &node_kind, to);
-        n->link.owner = c;
-        link_start(&n->link, 0);
+        redis_conn_init(&n->conn, c->r, &node_kind, to);
+        n->conn.owner = c;
+        redis_conn_start(&n->conn, 0);
         c->nodes[gap] = n;
         c->n_nodes = MAX(c->n_nodes, gap + 1);
         return (uint16_t)gap;
@@ -111,24 +111,24 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
                 if (!n || n->slots > 0 || now - n->asked_us < ASKED_US)
                         continue;
                 c->nodes[i] = NULL;
-                link_stop(&n->link);
-                redis_unpark(c->r, &n->link, false);
-                link_finish(&n->link);
+                redis_conn_stop(&n->conn);
+                redis_unpark(c->r, &n->conn, false);
+                redis_conn_finish(&n->conn);
                 free(n);
         }
         redis_readiness(c->r);
 }
 
 /* Of those that serve; begin by chance, so that not every worker asks the same one. */
-static struct link *any_link(struct cluster *c)
+static struct redis_conn *any_link(struct cluster *c)
 {
         size_t begin = (size_t)redis_random(c->r, c->n_nodes);
 
         for (size_t i = 0; i < c->n_nodes; i++) {
                 struct node *n = c->nodes[(begin + i) % c->n_nodes];
 
-                if (n && n->link.state == LINK_UP)
-                        return &n->link;
+                if (n && n->conn.state == REDIS_CONN_UP)
+                        return &n->conn;
         }
         return NULL;
 }
@@ -160,7 +160,7 @@ static void count_slots(struct cluster *c)
 static bool whole(const struct cluster *c)
 {
         for (unsigned s = 0; s < REDIS_SLOTS; s++)
-                if (c->table[s] == NO_NODE || c->nodes[c->table[s]]->link.state != LINK_UP)
+                if (c->table[s] == NO_NODE || c->nodes[c->table[s]]->conn.state != REDIS_CONN_UP)
                         return false;
         return true;
 }
@@ -174,11 +174,11 @@ static void use_fresh(struct cluster *c)
                 if (c->table[i] != NO_NODE && c->table[i] == c->fresh[i])
                         left[c->table[i]]++;
         for (size_t i = 0; i < c->n_nodes; i++)
-                if (c->nodes[i] && c->nodes[i]->slots > 0 && left[i] == 0 && c->nodes[i]->link.state != LINK_UP)
+                if (c->nodes[i] && c->nodes[i]->slots > 0 && left[i] == 0 && c->nodes[i]->conn.state != REDIS_CONN_UP)
                         atomic_fetch_add_explicit(&c->r->stats->failovers, 1, memory_order_relaxed);
         /* one that has not heard yet who has a slot knows less than we do */
         for (unsigned i = 0; i < REDIS_SLOTS; i++)
-                if (c->fresh[i] != NO_NODE || (c->table[i] != NO_NODE && c->nodes[c->table[i]]->link.state != LINK_UP)) {
+                if (c->fresh[i] != NO_NODE || (c->table[i] != NO_NODE && c->nodes[c->table[i]]->conn.state != REDIS_CONN_UP)) {
                         moved = moved || c->table[i] != c->fresh[i];
                         c->table[i] = c->fresh[i];
                 }
@@ -206,9 +206,9 @@ static void on_slots(struct redis_call *call, enum redis_result result, const re
         }
         if (result == REDIS_SAID_ERROR) {
                 (void)snprintf(text, sizeof text, "CLUSTER SLOTS failed: '%.120s'", reply->str);
-                link_say(c->asked, SAID_REFUSED, text);
+                redis_conn_say(c->asked, SAID_REFUSED, text);
         } else if (result == REDIS_ANSWERED) {
-                link_say(c->asked, SAID_REFUSED, reply->type == REDIS_REPLY_ARRAY && reply->elements == 0 ? "has no hash slots of its cluster" :
+                redis_conn_say(c->asked, SAID_REFUSED, reply->type == REDIS_REPLY_ARRAY && reply->elements == 0 ? "has no hash slots of its cluster" :
                          "malformed reply to CLUSTER SLOTS");
         }
         refresh_in(c, REFRESH_DOWN_US);
@@ -218,20 +218,20 @@ static void refresh(struct cluster *c)
 {
         const char *const argv[] = { "CLUSTER", "SLOTS" };
         const size_t n[] = { 7, 5 };
-        struct link *l = any_link(c);
+        struct redis_conn *conn = any_link(c);
 
         if (c->call.ticket != 0)
                 return;
         if (TAKE(c->down))
                 redis_readiness(c->r);
         c->read_us = now_us();
-        if (!l)
+        if (!conn)
                 add_seeds(c); /* whoever is up first is asked */
-        if (!l || redis_send(c->r, l, &c->call, true, 2, argv, n, c->r->config.connect_ms * 1000) < 0) {
+        if (!conn || redis_send(c->r, conn, &c->call, true, 2, argv, n, c->r->config.connect_ms * 1000) < 0) {
                 refresh_in(c, REFRESH_DOWN_US);
                 return;
         }
-        c->asked = l;
+        c->asked = conn;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -240,27 +240,27 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         refresh(arg);
 }
 
-static void node_up(struct link *l)
+static void node_up(struct redis_conn *conn)
 {
-        struct cluster *c = l->owner;
+        struct cluster *c = conn->owner;
 
-        redis_unpark(c->r, l, true);
+        redis_unpark(c->r, conn, true);
         if (!any_node_with_slots(c))
                 refresh_soon(c);
 }
 
-static void node_down(struct link *l)
+static void node_down(struct redis_conn *conn)
 {
-        struct cluster *c = l->owner;
+        struct cluster *c = conn->owner;
 
-        redis_unpark(c->r, l, false);
+        redis_unpark(c->r, conn, false);
         refresh_soon(c);
 }
 
-static const struct link_kind node_kind = { .probe = "PING", .up = node_up, .down = node_down, .retries = true };
+static const struct redis_conn_kind node_kind = { .probe = "PING", .up = node_up, .down = node_down, .retries = true };
 
 /* ---- what redis.c asks -------------------------------------------------------------------------------------------------- */
-struct link *redis_cluster_link(struct redis *r, const struct pm_str *key)
+struct redis_conn *redis_cluster_conn(struct redis *r, const struct pm_str *key)
 {
         struct cluster *c = r->cluster;
         uint16_t i;
@@ -270,16 +270,16 @@ struct link *redis_cluster_link(struct redis *r, const struct pm_str *key)
         if (!key)
                 return any_link(c);
         i = c->table[redis_slot_of_key(*key)];
-        return i == NO_NODE ? NULL : &c->nodes[i]->link;
+        return i == NO_NODE ? NULL : &c->nodes[i]->conn;
 }
 
-struct link *redis_cluster_master(struct redis *r, size_t *i)
+struct redis_conn *redis_cluster_master(struct redis *r, size_t *i)
 {
         struct cluster *c = r->cluster;
 
         for (; *i < c->n_nodes; ++*i)
                 if (c->nodes[*i] && c->nodes[*i]->slots > 0)
-                        return &c->nodes[*i]->link;
+                        return &c->nodes[*i]->conn;
         return NULL;
 }
 
@@ -288,7 +288,7 @@ bool redis_cluster_ready(const struct redis *r)
         const struct cluster *c = r->cluster;
 
         for (size_t i = 0; i < c->n_nodes && !c->down; i++)
-                if (c->nodes[i] && c->nodes[i]->slots > 0 && c->nodes[i]->link.state == LINK_UP)
+                if (c->nodes[i] && c->nodes[i]->slots > 0 && c->nodes[i]->conn.state == REDIS_CONN_UP)
                         return true;
         return false;
 }
@@ -311,12 +311,12 @@ uint64_t redis_cluster_moves(const struct redis *r)
         return r->cluster->moves;
 }
 
-bool redis_cluster_redirect(struct redis *r, struct link *l, struct pending *s, const redisReply *reply, int64_t now)
+bool redis_cluster_redirect(struct redis *r, struct redis_conn *conn, struct pending *s, const redisReply *reply, int64_t now)
 {
         struct cluster *c = r->cluster;
         struct redis_address to;
         unsigned slot = 0;
-        enum redis_move move = redis_move_read((struct pm_str){ reply->str, reply->len }, &l->to, &slot, &to);
+        enum redis_move move = redis_move_read((struct pm_str){ reply->str, reply->len }, &conn->to, &slot, &to);
         uint16_t i;
 
         if (move == REDIS_DOWN) {
@@ -328,7 +328,7 @@ bool redis_cluster_redirect(struct redis *r, struct link *l, struct pending *s, 
         if (move == REDIS_NO_MOVE || s->n_bytes == 0)
                 return false;
         if (move == REDIS_TRYAGAIN) {
-                redis_park(r, s, l, now + AGAIN_US, s->asking);
+                redis_park(r, s, conn, now + AGAIN_US, s->asking);
                 return true;
         }
         i = node_at(c, &to);
@@ -349,11 +349,11 @@ bool redis_cluster_redirect(struct redis *r, struct link *l, struct pending *s, 
         } else {
                 c->nodes[i]->asked_us = now;
         }
-        l = &c->nodes[i]->link;
-        if (++s->redirects > REDIRECTS_MAX || (l->state == LINK_WAITING && l->fail_row > 0))
+        conn = &c->nodes[i]->conn;
+        if (++s->redirects > REDIRECTS_MAX || (conn->state == REDIS_CONN_WAITING && conn->fail_row > 0))
                 return false; /* to where nobody is */
         /* two that each name the other will agree in a while */
-        redis_park(r, s, l, s->redirects < 3 ? 0 : now + (INT64_C(1000) << MIN(s->redirects - 3, 5)), move == REDIS_ASK);
+        redis_park(r, s, conn, s->redirects < 3 ? 0 : now + (INT64_C(1000) << MIN(s->redirects - 3, 5)), move == REDIS_ASK);
         return true;
 }
 
@@ -383,7 +383,7 @@ void redis_cluster_destroy(struct redis *r)
         (void)event_del(&c->sweep);
         for (size_t i = 0; i < c->n_nodes; i++)
                 if (c->nodes[i]) {
-                        link_finish(&c->nodes[i]->link);
+                        redis_conn_finish(&c->nodes[i]->conn);
                         free(c->nodes[i]);
                 }
         free(c);

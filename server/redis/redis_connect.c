@@ -11,16 +11,16 @@
 
 #include "base.h"
 
-static void set_timer(struct link *l, int64_t at)
+static void set_timer(struct redis_conn *conn, int64_t at)
 {
         int64_t us = MAX(at - now_us(), 0);
 
-        (void)event_add(&l->timer, &(struct timeval){ us / 1000000, us % 1000000 });
+        (void)event_add(&conn->timer, &(struct timeval){ us / 1000000, us % 1000000 });
 }
 
 static void on_connect(evutil_socket_t fd, short what, void *arg)
 {
-        struct link *l = arg;
+        struct redis_conn *conn = arg;
         int e = 0;
         socklen_t n = sizeof e;
 
@@ -28,33 +28,33 @@ static void on_connect(evutil_socket_t fd, short what, void *arg)
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) < 0)
                 e = errno;
         if (e == 0) {
-                link_connected(l);
+                redis_conn_connected(conn);
                 return;
         }
-        (void)close(l->fd);
-        l->fd = -1;
-        link_connect_next(l, e);
+        (void)close(conn->fd);
+        conn->fd = -1;
+        redis_conn_connect_next(conn, e);
 }
 
 /* The next address, or the end with that error. */
-void link_connect_next(struct link *l, int error)
+void redis_conn_connect_next(struct redis_conn *conn, int error)
 {
         char text[80];
         int64_t until;
         int fd;
 
-        while ((fd = connect_next(&l->connect, error, &until)) >= 0) {
-                l->fd = fd;
-                (void)event_assign(&l->writable, l->r->base, fd, EV_WRITE, on_connect, l);
-                if (event_add(&l->writable, NULL) == 0) {
-                        set_timer(l, MIN(until, l->connect.until_us));
+        while ((fd = connect_next(&conn->connect, error, &until)) >= 0) {
+                conn->fd = fd;
+                (void)event_assign(&conn->writable, conn->r->base, fd, EV_WRITE, on_connect, conn);
+                if (event_add(&conn->writable, NULL) == 0) {
+                        set_timer(conn, MIN(until, conn->connect.until_us));
                         return;
                 }
                 error = ENOMEM;
                 (void)close(fd);
-                l->fd = -1;
+                conn->fd = -1;
         }
-        link_fail(l, SAID_GONE, "%s", errno_clause(-fd, text, sizeof text));
+        redis_conn_fail(conn, SAID_GONE, "%s", errno_clause(-fd, text, sizeof text));
 }
 
 static void set_options(void *owner, int fd, int family)
@@ -69,30 +69,30 @@ static void set_options(void *owner, int fd, int family)
 
 static void on_resolved(void *owner, int error)
 {
-        struct link *l = owner;
+        struct redis_conn *conn = owner;
 
-        if (connect_more(&l->connect))
-                link_connect_next(l, EHOSTUNREACH);
+        if (connect_more(&conn->connect))
+                redis_conn_connect_next(conn, EHOSTUNREACH);
         else
-                link_fail(l, SAID_GONE, "cannot resolve the name: %s", evutil_gai_strerror(error));
+                redis_conn_fail(conn, SAID_GONE, "cannot resolve the name: %s", evutil_gai_strerror(error));
 }
 
-void link_connect(struct link *l)
+void redis_conn_connect(struct redis_conn *conn)
 {
         static const struct connect_ops ops = { .options = set_options, .resolved = on_resolved };
         int r = 0;
 
-        l->state = LINK_CONNECTING;
-        l->connect.ops = &ops;
-        l->connect.owner = l;
-        l->connect.until_us = now_us() + l->r->config.connect_ms * 1000;
-        set_timer(l, l->connect.until_us);
-        if (!l->to.host[0])
-                connect_begin_unix(&l->connect, l->to.path);
+        conn->state = REDIS_CONN_CONNECTING;
+        conn->connect.ops = &ops;
+        conn->connect.owner = conn;
+        conn->connect.until_us = now_us() + conn->r->config.connect_ms * 1000;
+        set_timer(conn, conn->connect.until_us);
+        if (!conn->to.host[0])
+                connect_begin_unix(&conn->connect, conn->to.path);
         else
-                r = connect_begin(&l->connect, l->r->resolver, l->to.host, l->to.port, CONNECT_ADDRESSES_MAX);
+                r = connect_begin(&conn->connect, conn->r->resolver, conn->to.host, conn->to.port, CONNECT_ADDRESSES_MAX);
         if (r == 0)
-                link_connect_next(l, EHOSTUNREACH);
+                redis_conn_connect_next(conn, EHOSTUNREACH);
         else if (r != -EINPROGRESS)
-                link_fail(l, SAID_GONE, "out of memory: cannot resolve the name");
+                redis_conn_fail(conn, SAID_GONE, "out of memory: cannot resolve the name");
 }

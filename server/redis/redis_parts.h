@@ -2,9 +2,10 @@
 /*
  * redis_parts.h - private to the files of the Redis client.
  *
- * A *link* is one connection to one address: it connects, does the handshake (AUTH, SELECT, a probe), sends commands in order, and waits
- * after a failure.  A *pending* is one command in flight: its ticket stays in the link's ring until the reply comes, even when its caller
- * has stopped waiting.  redis.c has the pending commands, redis_link.c and redis_connect.c the links; the other files decide which link serves what.
+ * A *conn* is a connection to one address: it connects, does the handshake (AUTH, SELECT, a probe), sends commands in order, and waits
+ * after a failure.  A *pending* is one command in flight: its ticket stays in the connection's ring until the reply comes, even when its
+ * caller has stopped waiting.  redis.c has the pending commands, redis_conn.c and redis_connect.c the connections; the other files
+ * decide which connection serves what.
  */
 #ifndef PM_REDIS_PARTS_H
 #define PM_REDIS_PARTS_H
@@ -24,28 +25,28 @@
 #define REDIS_INNER_MAX ((size_t)8 << 20) /* bytes of a reply to what we ask ourselves: a table, a batch of keys */
 #define NEVER_US INT64_MAX
 
-struct link;
+struct redis_conn;
 struct sentinel;
 
-/* ---- links -------------------------------------------------------------------------------------------------------------- */
-enum link_state {
-        LINK_OFF,        /* until link_start() */
-        LINK_WAITING,    /* until the timer */
-        LINK_CONNECTING, /* name, TCP */
-        LINK_GREETING,   /* AUTH, SELECT */
-        LINK_PROBING,    /* PING or what the kind says */
-        LINK_UP
+/* ---- connections -------------------------------------------------------------------------------------------------------- */
+enum redis_conn_state {
+        REDIS_CONN_OFF,        /* until redis_conn_start() */
+        REDIS_CONN_WAITING,    /* until the timer */
+        REDIS_CONN_CONNECTING, /* name, TCP */
+        REDIS_CONN_HANDSHAKE,  /* AUTH, SELECT */
+        REDIS_CONN_PROBING,    /* PING or what the kind says */
+        REDIS_CONN_UP
 };
 
 /* Why a line is logged: each at most once a minute. */
-enum link_said { SAID_GONE, SAID_LATE, SAID_REFUSED, SAID_OVERSIZED, SAID_ERROR, SAID_SENTINEL, SAID_N };
+enum redis_conn_said { SAID_GONE, SAID_LATE, SAID_REFUSED, SAID_OVERSIZED, SAID_ERROR, SAID_SENTINEL, SAID_N };
 
-/* What a link is for.  The functions run from the loop, outside of any redis_*() call of the owner. */
-struct link_kind {
+/* What a connection is for.  The functions run from the loop, outside of any redis_*() call of the owner. */
+struct redis_conn_kind {
         const char *probe;                         /* one word that a usable server answers */
         const char *(*probed)(const redisReply *r); /* NULL: usable, else a clause; NULL function: any reply but -LOADING and its like */
-        void (*up)(struct link *l);                /* NULL: no callback */
-        void (*down)(struct link *l);              /* after the commands on it were lost; not told by link_stop() */
+        void (*up)(struct redis_conn *conn);       /* NULL: no callback */
+        void (*down)(struct redis_conn *conn);     /* after the commands on it were lost; not told by redis_conn_stop() */
         bool sentinel;                             /* the sentinels' user and password, no database */
         bool retries;                              /* by itself, after a while */
 };
@@ -55,12 +56,12 @@ struct sent {
         int64_t at_us;
 };
 
-struct link {
+struct redis_conn {
         struct redis *r;
-        const struct link_kind *kind;
-        struct link *next, **pprev; /* all of r's */
+        const struct redis_conn_kind *kind;
+        struct redis_conn *next, **pprev; /* all of r's */
         struct redis_address to;
-        enum link_state state;
+        enum redis_conn_state state;
         unsigned epoch;             /* goes up whenever the connection is closed */
         int fd;
         struct event readable, writable, flush, timer;
@@ -77,7 +78,7 @@ struct link {
         size_t ring_size, head, n_sent;
 
         struct connect_try connect;
-        unsigned greetings;         /* handshake: replies to AUTH and SELECT still to come */
+        unsigned handshake_replies; /* handshake: replies to AUTH and SELECT still to come */
 
         int64_t fail_row;           /* connections lost or not made, since a command was answered */
         int64_t late_row;           /* time-outs (and answers like -LOADING), likewise */
@@ -90,37 +91,39 @@ struct link {
         void *owner;                /* kind's own */
 };
 
-void link_init(struct link *l, struct redis *r, const struct link_kind *kind, const struct redis_address *to);
+void redis_conn_init(struct redis_conn *conn, struct redis *r, const struct redis_conn_kind *kind, const struct redis_address *to);
 /* Commands on it are dropped without a word. */
-void link_finish(struct link *l);
+void redis_conn_finish(struct redis_conn *conn);
 /* Connects after that time, in OFF and WAITING. */
-void link_start(struct link *l, int64_t delay_us);
+void redis_conn_start(struct redis_conn *conn, int64_t delay_us);
 /* Closes it; what was on it is lost.  OFF. */
-void link_stop(struct link *l);
+void redis_conn_stop(struct redis_conn *conn);
 /* The connection is no good: closes it, says so in the log, what was on it is lost, and kind->retries decides what comes. */
-void link_fail(struct link *l, enum link_said cause, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void redis_conn_fail(struct redis_conn *conn, enum redis_conn_said cause, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A command of it has come to a good end: all is well. */
-void link_well(struct link *l);
-/* One more time-out, or its like, of a command that was sent then.  True: that was the last straw; link_fail() is the caller's. */
-bool link_strike(struct link *l, int64_t sent_us, int64_t now);
-/* redis_out.c: appends a command; it leaves with the others of this turn of the loop.  0, -EBUSY, -ENOMEM.  The bytes are the last *ret_n of out. */
-int link_push(struct link *l, uint64_t ticket, int64_t now, int argc, const char *const *argv, const size_t *argvlen, size_t *ret_n);
-int link_push_bytes(struct link *l, uint64_t ticket, int64_t now, const char *p, size_t n);
-void link_flush(evutil_socket_t fd, short what, void *link); /* an event's function */
+void redis_conn_record_success(struct redis_conn *conn);
+/* One more time-out, or its like, of a command that was sent then.  True: that was the last straw; redis_conn_fail() is the caller's. */
+bool redis_conn_record_timeout(struct redis_conn *conn, int64_t sent_us, int64_t now);
+/* redis_writer.c: appends a command; it leaves with the others of this turn of the loop.  0, -EBUSY, -ENOMEM.  The bytes are the
+ * last *ret_n of out. */
+int redis_conn_push(struct redis_conn *conn, uint64_t ticket, int64_t now, int argc, const char *const *argv, const size_t *argvlen,
+                    size_t *ret_n);
+int redis_conn_push_bytes(struct redis_conn *conn, uint64_t ticket, int64_t now, const char *p, size_t n);
+void redis_conn_flush(evutil_socket_t fd, short what, void *conn); /* an event's function */
 
 /* A line a minute and cause at most. */
-void link_say(struct link *l, enum link_said cause, const char *text);
+void redis_conn_say(struct redis_conn *conn, enum redis_conn_said cause, const char *text);
 
-/* redis_connect.c: from the address to a connected socket, then link_connected(). */
-void link_connect(struct link *l);
-void link_connect_next(struct link *l, int error);
-void link_connected(struct link *l);
+/* redis_connect.c: from the address to a connected socket, then redis_conn_connected(). */
+void redis_conn_connect(struct redis_conn *conn);
+void redis_conn_connect_next(struct redis_conn *conn, int error);
+void redis_conn_connected(struct redis_conn *conn);
 
 /* ---- pending ------------------------------------------------------------------------------------------------------------ */
 struct pending {
         struct pending *next, **pprev; /* used, expired or free */
         struct redis_call *call;    /* NULL: no caller waits */
-        struct link *link;
+        struct redis_conn *conn;
         uint64_t ticket;            /* of this use */
         int64_t deadline_us, timeout_us;
         bool inner;                 /* our own: not counted, and its reply may be larger */
@@ -128,9 +131,9 @@ struct pending {
         char *bytes;
         size_t n_bytes, bytes_size;
         unsigned redirects;
-        bool parked;                /* waits for its link to be up, or for retry_us; in no ring */
+        bool parked;                /* waits for its connection to be up, or for retry_us; in no ring */
         bool asking;
-        int64_t retry_us;           /* 0: for the link */
+        int64_t retry_us;           /* 0: for the connection */
 };
 
 struct redis {
@@ -138,7 +141,7 @@ struct redis {
         struct redis_config config;
         struct arena arena;         /* the configuration's */
         struct redis_stats *stats, own_stats;
-        struct link *links;
+        struct redis_conn *conns;
         redisReplyObjectFunctions hiredis_makers, makers; /* of the readers' objects: theirs, and ours that count */
         struct pending *pending, *used, *expired, *free;
         size_t n_touched;           /* entries that were ever used */
@@ -148,43 +151,43 @@ struct redis {
         uint64_t random;
         struct resolver *resolver, own_resolver;
         bool was_ready;
-        struct link *main;          /* the server, or Sentinel's master; NULL in a cluster */
+        struct redis_conn *main;          /* the server, or Sentinel's master; NULL in a cluster */
         struct sentinel *sentinel;
         struct cluster *cluster;
 };
 
-/* Sends on that link.  As redis_command(). */
-int redis_send(struct redis *r, struct link *l, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
+/* Sends on that connection.  As redis_command(). */
+int redis_send(struct redis *r, struct redis_conn *conn, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
                int64_t timeout_us);
 /* The first server from number *i on that has keys of its own, *i becomes its number; NULL: there are no more. */
-struct link *redis_master(struct redis *r, size_t *i);
+struct redis_conn *redis_master(struct redis *r, size_t *i);
 /* The most that the reply to that may be in memory. */
 size_t redis_reply_limit(struct redis *r, uint64_t ticket);
-/* What was redirected goes to that link: at once, or when it is up, or at retry_us if that is not 0. */
-void redis_park(struct redis *r, struct pending *s, struct link *l, int64_t retry_us, bool asking);
-/* The link is up: what is parked for it goes out; or it is down: that is lost. */
-void redis_unpark(struct redis *r, struct link *l, bool up);
+/* What was redirected goes to that connection: at once, or when it is up, or at retry_us if that is not 0. */
+void redis_park(struct redis *r, struct pending *s, struct redis_conn *conn, int64_t retry_us, bool asking);
+/* The connection is up: what is parked for it goes out; or it is down: that is lost. */
+void redis_unpark(struct redis *r, struct redis_conn *conn, bool up);
 /* The reply to what was sent. */
-void redis_reply(struct redis *r, struct link *l, const struct sent *s, const redisReply *reply, int64_t now);
+void redis_reply(struct redis *r, struct redis_conn *conn, const struct sent *s, const redisReply *reply, int64_t now);
 /* The connection has gone: the call's end, if anybody still waits. */
 void redis_lost(struct redis *r, uint64_t ticket);
-/* The gauge, after any link went up or down. */
+/* The gauge, after any connection went up or down. */
 void redis_readiness(struct redis *r);
 /* redis_sentinel.c.  -ENOMEM leaves nothing behind. */
 int redis_sentinel_create(struct redis *r);
 void redis_sentinel_destroy(struct redis *r);
-/* redis_cluster.c.  The link for a key (NULL: for any); NULL: none. */
+/* redis_cluster.c.  The connection for a key (NULL: for any); NULL: none. */
 int redis_cluster_create(struct redis *r);
 void redis_cluster_destroy(struct redis *r);
-struct link *redis_cluster_link(struct redis *r, const struct pm_str *key);
-struct link *redis_cluster_master(struct redis *r, size_t *i);
+struct redis_conn *redis_cluster_conn(struct redis *r, const struct pm_str *key);
+struct redis_conn *redis_cluster_master(struct redis *r, size_t *i);
 bool redis_cluster_ready(const struct redis *r);
 bool redis_cluster_complete(const struct redis *r); /* each slot has a master, */
 bool redis_cluster_whole(const struct redis *r);    /* and it can be reached */
 /* Goes up when a slot is found to have another master than before. */
 uint64_t redis_cluster_moves(const struct redis *r);
 /* An error: true if the command goes elsewhere because of it. */
-bool redis_cluster_redirect(struct redis *r, struct link *l, struct pending *s, const redisReply *reply, int64_t now);
+bool redis_cluster_redirect(struct redis *r, struct redis_conn *conn, struct pending *s, const redisReply *reply, int64_t now);
 /* -LOADING and others that mean: alive, and of no use now. */
 bool redis_useless(const redisReply *reply);
 /* 0 .. n-1. */

@@ -76,17 +76,17 @@ static int all_seen(const struct redis_scan_state *t)
 static void step(struct redis_scan_state *t)
 {
         struct redis *r = t->scan->redis;
-        struct link *l = redis_master(r, &t->master);
+        struct redis_conn *conn = redis_master(r, &t->master);
         const char *const argv[] = { "SCAN", t->cursor, "MATCH", t->pattern, "COUNT", COUNT_A_STEP };
         const size_t n[] = { 4, strlen(t->cursor), 5, t->n_pattern, 5, sizeof COUNT_A_STEP - 1 };
         int rc;
 
         t->began_us = now_us();
-        if (!l && t->master > 0) {
+        if (!conn && t->master > 0) {
                 end(t, all_seen(t));
                 return;
         }
-        rc = l && l->state == LINK_UP ? redis_send(r, l, &t->call, true, LENGTH_OF(argv), argv, n, t->timeout_us) : -EAGAIN;
+        rc = conn && conn->state == REDIS_CONN_UP ? redis_send(r, conn, &t->call, true, LENGTH_OF(argv), argv, n, t->timeout_us) : -EAGAIN;
         if (rc < 0)
                 end(t, rc == -EBUSY ? -EAGAIN : rc);
 }

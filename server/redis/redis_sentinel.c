@@ -14,7 +14,7 @@
 
 struct sentinel {
         struct redis *r;
-        struct link ask;         /* to one of them */
+        struct redis_conn ask;         /* to one of them */
         struct redis_call call;  /* the question */
         struct event timer;      /* when to look again */
         size_t at, tried;        /* which of them; how many in a row did not help */
@@ -31,7 +31,7 @@ static void look_in(struct sentinel *s, int64_t us)
 static void look_later(struct sentinel *s)
 {
         s->pace_us = MIN(MAX(s->pace_us * 2, LOOK_MIN_US), LOOK_MAX_US);
-        look_in(s, s->r->main->state == LINK_UP ? LOOK_UP_US : s->pace_us);
+        look_in(s, s->r->main->state == REDIS_CONN_UP ? LOOK_UP_US : s->pace_us);
 }
 
 /* This one did not help. */
@@ -40,11 +40,11 @@ static void next_sentinel(struct sentinel *s)
         const struct redis_config *c = &s->r->config;
         char why[256];
 
-        link_stop(&s->ask);
+        redis_conn_stop(&s->ask);
         s->at = (s->at + 1) % c->n_servers;
         (void)redis_address_parse(c->servers[s->at], REDIS_SENTINEL_PORT, &s->ask.to, why, sizeof why);
         if (++s->tried < c->n_servers) {
-                link_start(&s->ask, 0);
+                redis_conn_start(&s->ask, 0);
         } else {
                 s->tried = 0;
                 look_later(s);
@@ -53,19 +53,19 @@ static void next_sentinel(struct sentinel *s)
 
 static void use_master(struct sentinel *s, const struct redis_address *to)
 {
-        struct link *l = s->r->main;
+        struct redis_conn *conn = s->r->main;
 
-        if (!redis_address_same(&l->to, to)) {
-                if (l->to.host[0])
+        if (!redis_address_same(&conn->to, to)) {
+                if (conn->to.host[0])
                         atomic_fetch_add_explicit(&s->r->stats->failovers, 1, memory_order_relaxed);
-                link_stop(l);
-                link_well(l); /* whatever was the matter, it was with another server */
-                l->open = false;
-                l->to = *to;
+                redis_conn_stop(conn);
+                redis_conn_record_success(conn); /* whatever was the matter, it was with another server */
+                conn->open = false;
+                conn->to = *to;
                 s->pace_us = 0;
-                link_start(l, 0);
-        } else if (l->state == LINK_OFF) {
-                link_start(l, MAX(l->wait_until_us - now_us(), 0));
+                redis_conn_start(conn, 0);
+        } else if (conn->state == REDIS_CONN_OFF) {
+                redis_conn_start(conn, MAX(conn->wait_until_us - now_us(), 0));
         }
         look_later(s);
 }
@@ -88,7 +88,7 @@ static void on_told(struct redis_call *c, enum redis_result result, const redisR
                 return; /* ask_down() follows */
         if (result == REDIS_NIL || result == REDIS_ANSWERED) {
                 (void)snprintf(text, sizeof text, "this sentinel has no master named '%.128s'", s->r->config.master);
-                link_say(&s->ask, SAID_REFUSED, text);
+                redis_conn_say(&s->ask, SAID_REFUSED, text);
         }
         next_sentinel(s);
 }
@@ -107,20 +107,20 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         struct sentinel *s = arg;
 
         (void)fd, (void)what;
-        if (s->ask.state == LINK_OFF)
-                link_start(&s->ask, 0);
-        else if (s->ask.state == LINK_UP && s->call.ticket == 0)
+        if (s->ask.state == REDIS_CONN_OFF)
+                redis_conn_start(&s->ask, 0);
+        else if (s->ask.state == REDIS_CONN_UP && s->call.ticket == 0)
                 question(s);
 }
 
-static void ask_up(struct link *l)
+static void ask_up(struct redis_conn *conn)
 {
-        question(l->owner);
+        question(conn->owner);
 }
 
-static void ask_down(struct link *l)
+static void ask_down(struct redis_conn *conn)
 {
-        struct sentinel *s = l->owner;
+        struct sentinel *s = conn->owner;
 
         redis_cancel(s->r, &s->call);
         next_sentinel(s);
@@ -133,24 +133,24 @@ static const char *is_master(const redisReply *r)
         return strcmp(r->element[0]->str, "master") == 0 ? NULL : "is not the master";
 }
 
-static void master_up(struct link *l)
+static void master_up(struct redis_conn *conn)
 {
-        struct sentinel *s = l->owner;
+        struct sentinel *s = conn->owner;
 
         s->pace_us = 0;
         look_in(s, LOOK_UP_US);
 }
 
-static void master_down(struct link *l)
+static void master_down(struct redis_conn *conn)
 {
-        struct sentinel *s = l->owner;
+        struct sentinel *s = conn->owner;
 
         s->pace_us = 0;
         look_later(s);
 }
 
-static const struct link_kind ask_kind = { .probe = "PING", .up = ask_up, .down = ask_down, .sentinel = true };
-static const struct link_kind master_kind = { .probe = "ROLE", .probed = is_master, .up = master_up, .down = master_down };
+static const struct redis_conn_kind ask_kind = { .probe = "PING", .up = ask_up, .down = ask_down, .sentinel = true };
+static const struct redis_conn_kind master_kind = { .probe = "ROLE", .probed = is_master, .up = master_up, .down = master_down };
 
 int redis_sentinel_create(struct redis *r)
 {
@@ -167,11 +167,11 @@ int redis_sentinel_create(struct redis *r)
         }
         s->r = r;
         s->call.done = on_told;
-        link_init(&s->ask, r, &ask_kind, &to);
-        link_init(r->main, r, &master_kind, &(struct redis_address){ .port = 0 });
+        redis_conn_init(&s->ask, r, &ask_kind, &to);
+        redis_conn_init(r->main, r, &master_kind, &(struct redis_address){ .port = 0 });
         s->ask.owner = r->main->owner = s;
         (void)event_assign(&s->timer, r->base, -1, 0, on_timer, s);
-        link_start(&s->ask, 0);
+        redis_conn_start(&s->ask, 0);
         return 0;
 }
 
@@ -182,6 +182,6 @@ void redis_sentinel_destroy(struct redis *r)
         if (!s)
                 return;
         (void)event_del(&s->timer);
-        link_finish(&s->ask);
+        redis_conn_finish(&s->ask);
         free(s);
 }

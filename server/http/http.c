@@ -146,7 +146,7 @@ static bool is_stuck(struct http_conn *c, int64_t now)
 static void sweep_one(struct http_conn *c, int64_t now)
 {
         if (is_stuck(c, now)) {
-                c->reset = true;
+                c->fail_at_end = true;
                 conn_abort(c, DROP_CLIENT_STUCK);
                 conn_update(c);
         } else if (c->wait != WAIT_NOTHING && (c->deadline == 0 || (c->wait == WAIT_IDLE && http_backlog(c) > 0))) {
@@ -292,7 +292,7 @@ static void take_connection(struct http_listener *l, int fd, const struct sockad
         if (!h->sweeping)
                 schedule_sweep(h);
         if (above) {
-                c->away = true;
+                c->above_limit = true;
                 h->n_away++;
                 if (!l->tls)
                         conn_reject(c);
@@ -436,8 +436,8 @@ void http_drain(struct http *h)
         stop_listening(h);
         for (struct http_conn *c = h->conns; c; c = next) {
                 next = c->next;
-                if (!c->request && !c->begun && h1_idle(c->h1)) {
-                        c->closing = true;
+                if (!c->request && !c->head_received && h1_idle(c->h1)) {
+                        c->close_after = true;
                         conn_update(c);
                 }
         }

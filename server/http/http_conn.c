@@ -38,7 +38,7 @@ void conn_wait(struct http_conn *c, enum http_wait wait)
 /* Nothing more is read as a message; the socket goes after the backlog. */
 static void close_soon(struct http_conn *c)
 {
-        c->closing = true;
+        c->close_after = true;
         conn_wait(c, WAIT_NOTHING);
 }
 
@@ -46,11 +46,11 @@ static void close_soon(struct http_conn *c)
 
 static void start_message(struct http_conn *c)
 {
-        c->begun = c->body_end = c->no_body = c->old = c->expects_continue = false;
+        c->head_received = c->body_received = c->reply_bodiless = c->http_1_0 = c->expects_continue = false;
         c->body_seen = 0;
-        c->keep = true;
+        c->keep_alive = true;
         c->sent = SENT_NOTHING;
-        c->chunked = c->until_close = c->high = false;
+        c->chunked = c->until_close = c->drain_due = false;
         c->buffer = (size_t)c->http->limits.buffer;
         conn_wait(c, WAIT_IDLE);
 }
@@ -59,10 +59,10 @@ static void on_head(struct http_conn *c)
 {
         const struct h1_head *head = h1_head(c->h1);
 
-        c->begun = true;
-        c->no_body = head->method == H1_HEAD_METHOD;
-        c->old = head->minor == 0;
-        c->keep = head->keep_alive;
+        c->head_received = true;
+        c->reply_bodiless = head->method == H1_HEAD_METHOD;
+        c->http_1_0 = head->minor == 0;
+        c->keep_alive = head->keep_alive;
         c->expects_continue = head->expect_continue;
         c->buffer = (size_t)c->http->limits.buffer;
         conn_wait(c, WAIT_BODY);
@@ -86,8 +86,8 @@ static void on_piece(struct http_conn *c, struct pm_str piece)
         if (r) {
                 c->http->handler->body(r, piece.p, piece.n);
         } else if (c->body_seen > HTTP_DISCARD_MAX) {
-                c->discards = c->linger = true;
-                c->keep = false;
+                c->discards = c->close_lingers = true;
+                c->keep_alive = false;
                 if (!c->request)
                         close_soon(c);
         }
@@ -95,14 +95,14 @@ static void on_piece(struct http_conn *c, struct pm_str piece)
 
 static void refuse(struct http_conn *c, int status, const char *why)
 {
-        c->discards = c->linger = true;
-        c->keep = false;
+        c->discards = c->close_lingers = true;
+        c->keep_alive = false;
         conn_wait(c, WAIT_NOTHING);
         if (c->request) {
                 if (listener_of(c))
                         c->http->handler->body_failed(c->request, status, why);
         } else {
-                if (!c->begun)
+                if (!c->head_received)
                         c->http->handler->refuse(c->http->owner, c, status, why);
                 close_soon(c);
         }
@@ -111,9 +111,9 @@ static void refuse(struct http_conn *c, int status, const char *why)
 /* The parser stops at the end of a message that is still being answered. */
 static bool may_parse(const struct http_conn *c)
 {
-        if (c->body_end || c->discards || c->dead || c->closing)
+        if (c->body_received || c->discards || c->dead || c->close_after)
                 return false;
-        return c->begun || http_backlog(c) <= (size_t)c->http->limits.buffer; /* a client that asks and does not read */
+        return c->head_received || http_backlog(c) <= (size_t)c->http->limits.buffer; /* a client that asks and does not read */
 }
 
 static size_t take_bytes(struct http_conn *c, const char *p, size_t n)
@@ -128,7 +128,7 @@ static size_t take_bytes(struct http_conn *c, const char *p, size_t n)
 
                 switch (h1_feed(c->h1, p + at, n - at, &used, &piece)) {
                 case H1_MORE:
-                        if (!c->begun && c->wait == WAIT_IDLE && !h1_idle(c->h1))
+                        if (!c->head_received && c->wait == WAIT_IDLE && !h1_idle(c->h1))
                                 conn_wait(c, WAIT_HEAD);
                         return at + used;
                 case H1_HEAD:
@@ -138,7 +138,7 @@ static size_t take_bytes(struct http_conn *c, const char *p, size_t n)
                         on_piece(c, piece);
                         break;
                 case H1_END:
-                        c->body_end = true;
+                        c->body_received = true;
                         conn_wait(c, WAIT_NOTHING);
                         if (listener_of(c))
                                 c->http->handler->body_end(c->request);
@@ -183,10 +183,10 @@ static size_t ahead(const struct http_conn *c)
 /* Both the request and its body are over: may be called from inside the request's last call, so it calls nobody. */
 void conn_message_over(struct http_conn *c)
 {
-        assert(!c->request && c->body_end);
-        if (c->sent != SENT_ALL || !c->keep || c->eof || c->http->draining) {
+        assert(!c->request && c->body_received);
+        if (c->sent != SENT_ALL || !c->keep_alive || c->eof || c->http->draining) {
                 close_soon(c);
-                c->linger |= ahead(c) > 0;
+                c->close_lingers |= ahead(c) > 0;
                 return;
         }
         h1_next(c->h1);
@@ -199,15 +199,15 @@ void http_request_over(struct http_conn *c)
         if (c->sent != SENT_ALL) { /* an answer that was cut, or never came */
                 close_soon(c);
                 c->discards = true;
-                c->linger = !c->body_end;
-                c->keep = false;
-        } else if (c->body_end) {
+                c->close_lingers = !c->body_received;
+                c->keep_alive = false;
+        } else if (c->body_received) {
                 conn_message_over(c);
-        } else if (!c->keep || c->eof) { /* what is left of the body is not worth reading */
+        } else if (!c->keep_alive || c->eof) { /* what is left of the body is not worth reading */
                 close_soon(c);
-                c->linger = c->discards = true;
+                c->close_lingers = c->discards = true;
         }
-        if (c->closing || c->dead || ahead(c) > 0)
+        if (c->close_after || c->dead || ahead(c) > 0)
                 loop_wake(c->http->loop, &c->wake);
 }
 
@@ -243,9 +243,9 @@ void conn_late(struct http_conn *c)
 
 static void pause_reading(struct http_conn *c, bool pause)
 {
-        if (c->paused == pause || c->bev) /* the bufferevent has its watermark */
+        if (c->read_paused == pause || c->bev) /* the bufferevent has its watermark */
                 return;
-        c->paused = pause;
+        c->read_paused = pause;
         if (pause)
                 (void)event_del(&c->readable);
         else if (event_add(&c->readable, NULL) < 0)
@@ -260,7 +260,7 @@ static void on_eof(struct http_conn *c, bool broken)
                 (void)bufferevent_disable(c->bev, EV_READ);
         else
                 pause_reading(c, true);
-        if (broken || c->shut || (c->request && c->sent != SENT_ALL))
+        if (broken || c->write_closed || (c->request && c->sent != SENT_ALL))
                 conn_abort(c, DROP_CLIENT_LEFT);
         else if (!c->request)
                 close_soon(c);
@@ -274,8 +274,8 @@ static void on_bytes(struct http_conn *c, const char *p, size_t n)
                 used = take_bytes(c, p, n);
         if (used == n)
                 return;
-        if (c->discards || c->closing) {
-                c->linger = true;
+        if (c->discards || c->close_after) {
+                c->close_lingers = true;
                 return;
         }
         if (!c->in)
@@ -309,7 +309,7 @@ static void on_bev_readable(struct bufferevent *bev, void *arg)
 
         (void)bev;
         take_ahead(c);
-        if (c->closing && ahead(c) > 0)
+        if (c->close_after && ahead(c) > 0)
                 (void)evbuffer_drain(c->in, ahead(c));
         conn_update(c);
 }
@@ -320,7 +320,7 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
 
         if (what & BEV_EVENT_CONNECTED) {
                 start_message(c);
-                if (c->away) {
+                if (c->above_limit) {
                         conn_reject(c);
                         return;
                 }
@@ -343,12 +343,12 @@ static void conn_free(struct http_conn *c)
         assert(!c->request);
         conn_count(c, 0);
         loop_unwake(h->loop, &c->wake);
-        if (c->reset)
+        if (c->fail_at_end)
                 (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
         if (c->bev) {
                 SSL *ssl = bufferevent_openssl_get_ssl(c->bev);
 
-                if (!c->shut && !c->reset && SSL_is_init_finished(ssl))
+                if (!c->write_closed && !c->fail_at_end && SSL_is_init_finished(ssl))
                         (void)SSL_shutdown(ssl);
                 ERR_clear_error();
                 bufferevent_free(c->bev); /* closes the socket */
@@ -366,7 +366,7 @@ static void conn_free(struct http_conn *c)
         if (c->pprev) {
                 LIST_UNLINK(c);
                 h->n_conns--;
-                h->n_away -= c->away;
+                h->n_away -= c->above_limit;
                 http_room(h);
         }
         h1_destroy(c->h1);
@@ -381,7 +381,7 @@ static void shut(struct http_conn *c)
                 ERR_clear_error();
         }
         (void)shutdown(c->fd, SHUT_WR);
-        c->shut = c->discards = true;
+        c->write_closed = c->discards = true;
         pause_reading(c, false);
         conn_wait(c, WAIT_LINGER);
 }
@@ -389,20 +389,20 @@ static void shut(struct http_conn *c)
 void conn_update(struct http_conn *c)
 {
         if (c->dead) {
-                c->reset |= c->until_close && c->sent == SENT_HEAD; /* or the cut would look like the answer's end */
+                c->fail_at_end |= c->until_close && c->sent == SENT_HEAD; /* or the cut would look like the answer's end */
                 if (c->request)
                         c->http->handler->drop(TAKE(c->request), c->dead_why);
                 conn_free(c);
                 return;
         }
-        if (c->closing && !c->shut && http_backlog(c) == 0) {
-                if (c->reset || c->eof || !c->linger) {
+        if (c->close_after && !c->write_closed && http_backlog(c) == 0) {
+                if (c->fail_at_end || c->eof || !c->close_lingers) {
                         conn_free(c);
                         return;
                 }
                 shut(c);
         }
-        if (c->paused && !c->eof && ahead(c) < HTTP_AHEAD_MAX)
+        if (c->read_paused && !c->eof && ahead(c) < HTTP_AHEAD_MAX)
                 pause_reading(c, false);
 }
 

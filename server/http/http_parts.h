@@ -72,31 +72,31 @@ struct http_conn {
         struct bufferevent *bev;
 
         /* the message */
-        bool begun;           /* its head has come */
-        bool body_end;        /* and its end */
+        bool head_received;
+        bool body_received;   /* to its end */
         int64_t body_seen;
-        bool no_body;         /* HEAD: the reply has none */
-        bool old;             /* HTTP/1.0 */
-        bool keep;            /* the next message may follow */
-        bool expects_continue;   /* the client waits for 100 */
+        bool reply_bodiless;  /* to HEAD, and by its status */
+        bool http_1_0;
+        bool keep_alive;      /* the next message may follow */
+        bool expects_continue;
 
         /* the reply */
         enum http_sent sent;
         bool chunked, until_close;
-        int64_t left;         /* of Content-Length; -1: not counted */
+        int64_t length_left;  /* of Content-Length; -1: not counted */
         size_t buffer;        /* limits.buffer as the request knows it: a reload may bring another */
-        bool high;            /* the backlog has reached it: drained() is due */
+        bool drain_due;       /* the backlog has reached it: the handler is told when it has fallen */
 
         /* what should become of the connection */
-        bool writing;         /* plain: the event is armed */
-        bool paused;          /* reading */
-        bool discards;            /* what comes is thrown away */
+        bool write_armed;     /* plain: the event is */
+        bool read_paused;
+        bool discards;        /* what comes is thrown away */
         bool eof;
-        bool closing;         /* after the backlog */
-        bool linger;          /* not before the client has had time to read */
-        bool shut;            /* our side is closed */
-        bool reset;           /* the end must look like a failure */
-        bool away;            /* above the limit of connections */
+        bool close_after;     /* the backlog */
+        bool close_lingers;   /* not before the client has had time to read */
+        bool write_closed;
+        bool fail_at_end;     /* the end must look like a failure */
+        bool above_limit;     /* of connections */
         bool dead;            /* now */
         enum request_drop_why dead_why;
 

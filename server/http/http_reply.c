@@ -42,12 +42,12 @@ static void arm(struct http_conn *c)
 {
         conn_count(c, http_backlog(c));
         if (http_backlog(c) >= c->buffer)
-                c->high = true;
-        if (c->bev || c->writing || http_backlog(c) == 0)
+                c->drain_due = true;
+        if (c->bev || c->write_armed || http_backlog(c) == 0)
                 return;
         if (event_add(&c->writable, NULL) < 0)
                 write_failed(c);
-        c->writing = true;
+        c->write_armed = true;
 }
 
 /* Bytes of v that are left go into the backlog. */
@@ -103,9 +103,9 @@ static void backlog_fell(struct http_conn *c)
 
         conn_count(c, n);
         if (n <= c->buffer / 4) {
-                if (c->high && c->request && !c->dead && c->sent != SENT_ALL)
+                if (c->drain_due && c->request && !c->dead && c->sent != SENT_ALL)
                         c->http->handler->drained(c->request);
-                c->high = false;
+                c->drain_due = false;
                 if (c->in && evbuffer_get_length(c->in) > 0)
                         loop_wake(c->http->loop, &c->wake);
         }
@@ -121,7 +121,7 @@ void conn_on_writable(evutil_socket_t fd, short what, void *arg)
                 conn_abort(c, DROP_CLIENT_LEFT);
         if (evbuffer_get_length(c->out) == 0) {
                 (void)event_del(&c->writable);
-                c->writing = false;
+                c->write_armed = false;
         }
         backlog_fell(c);
 }
@@ -200,10 +200,10 @@ static void decide_keep(struct http_conn *c, const struct http_reply *r)
 {
         const struct h1_head *head = h1_head(c->h1);
 
-        if (r->close || c->discards || c->closing || c->eof || c->http->draining || !c->begun)
-                c->keep = false;
-        else if (!c->body_end && (c->expects_continue || !head->has_length || head->length - c->body_seen > HTTP_DISCARD_MAX))
-                c->keep = false;
+        if (r->close || c->discards || c->close_after || c->eof || c->http->draining || !c->head_received)
+                c->keep_alive = false;
+        else if (!c->body_received && (c->expects_continue || !head->has_length || head->length - c->body_seen > HTTP_DISCARD_MAX))
+                c->keep_alive = false;
         c->expects_continue = false;
 }
 
@@ -212,13 +212,13 @@ static void make_head(struct http_conn *c, const struct http_reply *r, int64_t l
 {
         first->n = last->n = 0;
         decide_keep(c, r);
-        c->no_body |= bodiless(r->status);
-        c->left = length;
-        if (length < 0 && !c->no_body) {
-                c->chunked = !c->old;
-                c->until_close = c->old;
-                if (c->old)
-                        c->keep = false;
+        c->reply_bodiless |= bodiless(r->status);
+        c->length_left = length;
+        if (length < 0 && !c->reply_bodiless) {
+                c->chunked = !c->http_1_0;
+                c->until_close = c->http_1_0;
+                if (c->http_1_0)
+                        c->keep_alive = false;
         }
         add_status(first, r->status);
         add_date(first, c->http);
@@ -234,9 +234,9 @@ static void make_head(struct http_conn *c, const struct http_reply *r, int64_t l
         } else if (c->chunked) {
                 ADD(last, "Transfer-Encoding: chunked\r\n");
         }
-        if (!c->keep)
+        if (!c->keep_alive)
                 ADD(last, "Connection: close\r\n");
-        else if (c->old)
+        else if (c->http_1_0)
                 ADD(last, "Connection: keep-alive\r\n");
         ADD(last, "\r\n");
 }
@@ -253,7 +253,7 @@ void http_reply(struct http_conn *c, const struct http_reply *head, struct pm_st
         c->sent = SENT_ALL;
         struct iovec v[4] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n), PIECE(last.text, last.n),
                               PIECE(body.p, body.n) };
-        if (!c->no_body && body.n)
+        if (!c->reply_bodiless && body.n)
                 n = 4;
         put_out(c, v, n);
 }
@@ -271,7 +271,7 @@ void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struc
         struct iovec v[3 + LENGTH_OF(pieces)] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n),
                                                   PIECE(last.text, last.n) };
         head_n = first.n + head->headers.n + last.n;
-        if (c->no_body)
+        if (c->reply_bodiless)
                 length = 0;
         if (length)
                 n = MIN(evbuffer_peek(body, -1, NULL, pieces, (int)LENGTH_OF(pieces)), (int)LENGTH_OF(pieces));
@@ -316,12 +316,12 @@ void http_stream_data(struct http_conn *c, const char *p, size_t n)
         size_t left = n;
 
         assert(c->sent == SENT_HEAD);
-        if (n == 0 || c->no_body)
+        if (n == 0 || c->reply_bodiless)
                 return;
         if (!c->chunked) {
-                if (c->left >= 0) {
-                        n = MIN(n, (size_t)c->left); /* more would be read as the next reply */
-                        c->left -= (int64_t)n;
+                if (c->length_left >= 0) {
+                        n = MIN(n, (size_t)c->length_left); /* more would be read as the next reply */
+                        c->length_left -= (int64_t)n;
                 }
                 put_out(c, &(struct iovec)PIECE(p, n), 1);
                 return;
@@ -338,15 +338,15 @@ void http_stream_data(struct http_conn *c, const char *p, size_t n)
 void http_stream_end(struct http_conn *c, bool clean)
 {
         assert(c->sent == SENT_HEAD);
-        if (!c->no_body && !c->chunked && c->left > 0)
+        if (!c->reply_bodiless && !c->chunked && c->length_left > 0)
                 clean = false;
         if (!clean) { /* http_request_over() closes; only a reset tells a cut from an end that is the connection's */
-                c->keep = false;
-                c->reset = c->until_close;
+                c->keep_alive = false;
+                c->fail_at_end = c->until_close;
                 return;
         }
         c->sent = SENT_ALL;
-        if (c->chunked && !c->no_body)
+        if (c->chunked && !c->reply_bodiless)
                 put_out(c, &(struct iovec)PIECE("0\r\n\r\n", 5), 1);
 }
 
@@ -364,6 +364,6 @@ void conn_reject(struct http_conn *c)
 
         http_reply(c, &(struct http_reply){ .status = 503, .content_type = "application/json", .headers = { "retry-after: 1\r\n", 16 },
                                             .close = true }, (struct pm_str){ body, sizeof body - 1 });
-        c->closing = c->discards = c->linger = true;
+        c->close_after = c->discards = c->close_lingers = true;
         conn_update(c);
 }

@@ -67,19 +67,23 @@ enum metrics_call {
 };
 void metrics_router_call(struct metrics_shard *s, int router, enum metrics_call how);
 void metrics_router_sent_failed(struct metrics_shard *s, int router); /* of those in the background */
-/* Who decided: the numbers of routing.h's enum decision_how. */
+/* Who decided: the numbers of routing.h's enum decision_how, which asserts that they are as many. */
 enum { METRICS_HOWS = 6 };
 void metrics_route(struct metrics_shard *s, int route, int how);
 void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
 
 /* Cache lookups, by cache and result. */
-enum metrics_cache { CACHE_DECISIONS, CACHE_PINS, CACHE_ANSWERS, CACHE_VECTORS, CACHE_REPLIES /* to routers; they lie among the vectors */, METRICS_CACHES };
+enum metrics_cache {
+        METRICS_CACHE_DECISIONS, METRICS_CACHE_PINS, METRICS_CACHE_ANSWERS, METRICS_CACHE_VECTORS,
+        METRICS_CACHE_REPLIES, /* to routers; they lie among the vectors */
+        METRICS_CACHES
+};
 enum metrics_recall {
-        RECALL_LOCAL, RECALL_SHARED,
-        RECALL_JOINED,  /* another request was computing it (single-flight) */
-        RECALL_MISS,
-        RECALL_STALE,   /* expired, or its expert cannot be used now */
-        RECALL_FOREIGN, /* of another version or key, or corrupt */
+        METRICS_RECALL_LOCAL, METRICS_RECALL_SHARED,
+        METRICS_RECALL_JOINED,  /* another request was computing it (single-flight) */
+        METRICS_RECALL_MISS,
+        METRICS_RECALL_STALE,   /* expired, or its expert cannot be used now */
+        METRICS_RECALL_FOREIGN, /* of another version or key, or corrupt */
         METRICS_RECALLS
 };
 void metrics_recall(struct metrics_shard *s, enum metrics_cache which, enum metrics_recall how);

@@ -203,9 +203,9 @@ bool cache_shared_pays(const struct cache *c, const struct route *r)
 {
         int64_t computed, rtt;
 
-        if (!c->redis || r->cache.levels == CACHE_OFF || r->cache.levels == CACHE_LOCAL)
+        if (!c->redis || r->cache.levels == CACHE_LEVELS_OFF || r->cache.levels == CACHE_LEVELS_LOCAL)
                 return false;
-        if (r->cache.levels == CACHE_SHARED || r->metric < 0)
+        if (r->cache.levels == CACHE_LEVELS_SHARED || r->metric < 0)
                 return true;
         computed = c->computed_us[r->metric % ROUTES];
         rtt = redis_rtt_us(c->redis);
@@ -372,7 +372,7 @@ void cache_publish(struct cache *c)
 {
         struct lru_counts d = lru_counts(c->decisions), a = lru_counts(c->answers), v = lru_counts(c->vectors);
 
-        metrics_cache_size(c->loop->metrics, CACHE_DECISIONS, d.entries, d.bytes, d.evicted);
-        metrics_cache_size(c->loop->metrics, CACHE_ANSWERS, a.entries, a.bytes, a.evicted);
-        metrics_cache_size(c->loop->metrics, CACHE_VECTORS, v.entries, v.bytes, v.evicted);
+        metrics_cache_size(c->loop->metrics, METRICS_CACHE_DECISIONS, d.entries, d.bytes, d.evicted);
+        metrics_cache_size(c->loop->metrics, METRICS_CACHE_ANSWERS, a.entries, a.bytes, a.evicted);
+        metrics_cache_size(c->loop->metrics, METRICS_CACHE_VECTORS, v.entries, v.bytes, v.evicted);
 }

@@ -24,12 +24,12 @@ static enum metrics_recall take(struct lookup *l, struct pm_str kept, enum metri
         char *copy;
 
         if (!value.p)
-                return RECALL_FOREIGN;
+                return METRICS_RECALL_FOREIGN;
         if (envelope_ends(kept.p) <= cache_now_ms())
-                return RECALL_STALE;
+                return METRICS_RECALL_STALE;
         copy = arena_alloc(l->arena, value.n);
         if (!copy)
-                return RECALL_FOREIGN;
+                return METRICS_RECALL_FOREIGN;
         l->value = (struct pm_str){ memcpy(copy, value.p, value.n), value.n };
         l->state = LOOKUP_FOUND;
         return from;
@@ -46,8 +46,8 @@ static void on_landed(struct singleflight *f, struct pm_str value, bool failed)
         struct lookup *l = CONTAINER_OF(f, struct lookup, singleflight);
 
         l->alone = failed; /* it would fail for us too, one after another */
-        if (value.p && take(l, value, RECALL_JOINED) == RECALL_JOINED)
-                count(l, RECALL_JOINED);
+        if (value.p && take(l, value, METRICS_RECALL_JOINED) == METRICS_RECALL_JOINED)
+                count(l, METRICS_RECALL_JOINED);
         loop_wake(l->loop, l->owner);
 }
 
@@ -57,10 +57,10 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
 
         if (result == REDIS_ANSWERED) {
                 struct pm_str kept = { reply->str, reply->type == REDIS_REPLY_STRING ? reply->len : 0 };
-                enum metrics_recall how = take(l, kept, RECALL_SHARED);
+                enum metrics_recall how = take(l, kept, METRICS_RECALL_SHARED);
 
                 count(l, how);
-                if (how == RECALL_SHARED) {
+                if (how == METRICS_RECALL_SHARED) {
                         keep_here(l, kept);
                         singleflight_end(l->cache, &l->singleflight, kept, false);
                 }
@@ -75,7 +75,7 @@ static enum lookup_state lead(struct lookup *l)
         l->call.done = on_fetched;
         if (l->redis && redis_get(l->redis, &l->call, l->key.shared, l->redis_us) == 0)
                 return l->state = LOOKUP_WAITS;
-        count(l, RECALL_MISS);
+        count(l, METRICS_RECALL_MISS);
         return l->state = LOOKUP_COMPUTE;
 }
 
@@ -113,9 +113,9 @@ static bool look_here(struct lookup *l)
         struct pm_str kept;
 
         if (!lru_get(cache_vectors(l->cache), l->key.hash, l->key.local, cache_now_ms(), &kept, NULL) ||
-            take(l, kept, RECALL_LOCAL) != RECALL_LOCAL)
+            take(l, kept, METRICS_RECALL_LOCAL) != METRICS_RECALL_LOCAL)
                 return false;
-        count(l, RECALL_LOCAL);
+        count(l, METRICS_RECALL_LOCAL);
         return true;
 }
 
@@ -127,7 +127,7 @@ enum lookup_state lookup_begin(struct lookup *l)
 /* Redis had nothing.  Those that wait may not want to wait for more than that. */
 static enum lookup_state compute(struct lookup *l)
 {
-        count(l, RECALL_MISS);
+        count(l, METRICS_RECALL_MISS);
         l->state = LOOKUP_COMPUTE;
         for (struct singleflight *f = l->singleflight.first; f; f = f->next) {
                 struct lookup *one = CONTAINER_OF(f, struct lookup, singleflight);

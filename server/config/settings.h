@@ -67,7 +67,7 @@ struct router_settings {
         const char *name, *plugin;
 };
 
-enum cache_levels { CACHE_AUTO, CACHE_OFF, CACHE_LOCAL, CACHE_SHARED };
+enum cache_levels { CACHE_LEVELS_AUTO, CACHE_LEVELS_OFF, CACHE_LEVELS_LOCAL, CACHE_LEVELS_SHARED };
 enum cache_share { SHARE_TENANT, SHARE_ALL };
 
 struct route_cache_settings {

@@ -220,10 +220,10 @@ static void write_routes_and_tenants(struct evbuffer *out, const struct metrics_
 
 static void write_caches(struct evbuffer *out, const struct metrics_totals *t, const struct metrics_gauges *g)
 {
-        static const char *const caches[METRICS_CACHES] = { [CACHE_DECISIONS] = "decisions", [CACHE_PINS] = "pins", [CACHE_ANSWERS] = "answers",
-                                                            [CACHE_VECTORS] = "vectors", [CACHE_REPLIES] = "replies" };
-        static const char *const results[METRICS_RECALLS] = { [RECALL_LOCAL] = "local", [RECALL_SHARED] = "shared", [RECALL_JOINED] = "joined",
-                                                              [RECALL_MISS] = "miss", [RECALL_STALE] = "stale", [RECALL_FOREIGN] = "foreign" };
+        static const char *const caches[METRICS_CACHES] = { [METRICS_CACHE_DECISIONS] = "decisions", [METRICS_CACHE_PINS] = "pins", [METRICS_CACHE_ANSWERS] = "answers",
+                                                            [METRICS_CACHE_VECTORS] = "vectors", [METRICS_CACHE_REPLIES] = "replies" };
+        static const char *const results[METRICS_RECALLS] = { [METRICS_RECALL_LOCAL] = "local", [METRICS_RECALL_SHARED] = "shared", [METRICS_RECALL_JOINED] = "joined",
+                                                              [METRICS_RECALL_MISS] = "miss", [METRICS_RECALL_STALE] = "stale", [METRICS_RECALL_FOREIGN] = "foreign" };
         uint64_t entries[METRICS_CACHES], bytes[METRICS_CACHES], evicted[METRICS_CACHES];
 
         for (int c = 0; c < METRICS_CACHES; c++) {
@@ -231,22 +231,22 @@ static void write_caches(struct evbuffer *out, const struct metrics_totals *t, c
                 bytes[c] = get(&t->sum->plain.caches[c].bytes);
                 evicted[c] = get(&t->sum->plain.caches[c].evicted);
         }
-        entries[CACHE_PINS] = g->pins;
-        bytes[CACHE_PINS] = g->pin_bytes;
-        evicted[CACHE_PINS] = g->pins_evicted;
+        entries[METRICS_CACHE_PINS] = g->pins;
+        bytes[METRICS_CACHE_PINS] = g->pin_bytes;
+        evicted[METRICS_CACHE_PINS] = g->pins_evicted;
         family(out, "pointsman_cache_lookups_total", "counter", "Cache lookups by result: local and shared are hits in memory and in Redis, joined waited for another request's lookup (single-flight).");
         for (int c = 0; c < METRICS_CACHES; c++)
                 for (int r = 0; r < METRICS_RECALLS; r++)
                         (void)evbuffer_add_printf(out, "pointsman_cache_lookups_total{cache=\"%s\",result=\"%s\"} %" PRIu64 "\n", caches[c],
                                                   results[r], get(&t->sum->plain.recalls[c][r]));
         family(out, "pointsman_cache_entries", "gauge", "Entries in the in-memory caches of all workers; callout replies count as vectors.");
-        for (int c = 0; c < CACHE_REPLIES; c++)
+        for (int c = 0; c < METRICS_CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_entries{cache=\"%s\"} %" PRIu64 "\n", caches[c], entries[c]);
         family(out, "pointsman_cache_bytes", "gauge", "Memory used by the in-memory caches.");
-        for (int c = 0; c < CACHE_REPLIES; c++)
+        for (int c = 0; c < METRICS_CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_bytes{cache=\"%s\"} %" PRIu64 "\n", caches[c], bytes[c]);
         family(out, "pointsman_cache_evictions_total", "counter", "Cache evictions: entries removed to make room for others.");
-        for (int c = 0; c < CACHE_REPLIES; c++)
+        for (int c = 0; c < METRICS_CACHE_REPLIES; c++)
                 (void)evbuffer_add_printf(out, "pointsman_cache_evictions_total{cache=\"%s\"} %" PRIu64 "\n", caches[c], evicted[c]);
         family(out, "pointsman_cache_shared_seconds", "histogram", "Time that requests wait for Redis.");
         write_times(out, "pointsman_cache_shared_seconds", "", &t->sum->plain.times[METRICS_SHARED]);

@@ -136,7 +136,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
 {
         const struct cache_key *key = &r->recall.answer;
         struct lru *lru = cache_answers(r->worker->cache);
-        enum metrics_recall how = RECALL_FOREIGN;
+        enum metrics_recall how = METRICS_RECALL_FOREIGN;
         int64_t now_ms = cache_now_ms();
         struct cached_answer kept;
         struct pm_str value;
@@ -150,9 +150,9 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
                 return false;
         if (answer_decode(value, &kept) == 0 && kept.key == key->hash && same(kept.type, type_of(r)) && (e = generation_expert(r->generation, kept.expert)) &&
             route_may_use(r->route, r->tenant, r->query.api, e) && (!shared || is_answer(r, kept.body)))
-                how = kept.ends_ms > now_ms ? (shared ? RECALL_SHARED : RECALL_LOCAL) : RECALL_STALE;
-        metrics_recall(r->worker->loop.metrics, CACHE_ANSWERS, how);
-        if (how != RECALL_SHARED && how != RECALL_LOCAL)
+                how = kept.ends_ms > now_ms ? (shared ? METRICS_RECALL_SHARED : METRICS_RECALL_LOCAL) : METRICS_RECALL_STALE;
+        metrics_recall(r->worker->loop.metrics, METRICS_CACHE_ANSWERS, how);
+        if (how != METRICS_RECALL_SHARED && how != METRICS_RECALL_LOCAL)
                 return false;
         if (shared) {
                 (void)lru_put(lru, key->hash, key->local, value, kept.ends_ms, now_ms);

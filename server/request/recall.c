@@ -79,10 +79,10 @@ static enum metrics_recall understand(struct request *r, const struct cache_key 
                                       struct decision *ret)
 {
         if (decision_decode(value, k) < 0 || k->key != key->hash)
-                return RECALL_FOREIGN;
+                return METRICS_RECALL_FOREIGN;
         if (k->ends_ms <= now_ms)
-                return RECALL_STALE;
-        return look_up(r, k, ret) ? RECALL_LOCAL : RECALL_FOREIGN;
+                return METRICS_RECALL_STALE;
+        return look_up(r, k, ret) ? METRICS_RECALL_LOCAL : METRICS_RECALL_FOREIGN;
 }
 
 static bool copied(struct request *r, struct pm_str *value)
@@ -108,17 +108,17 @@ static bool take_decision(struct request *r, struct pm_str value, enum metrics_r
         struct cached_decision kept;
         enum metrics_recall how = understand(r, &r->recall.decision, value, now_ms, &kept, &d);
 
-        if (how == RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
-                how = RECALL_STALE; /* the routers say what is best without it; that is not kept */
-        if (how != RECALL_LOCAL) {
-                count(r, CACHE_DECISIONS, how);
-                r->recall.passed_over = r->recall.passed_over || from == RECALL_LOCAL;
+        if (how == METRICS_RECALL_LOCAL && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
+                how = METRICS_RECALL_STALE; /* the routers say what is best without it; that is not kept */
+        if (how != METRICS_RECALL_LOCAL) {
+                count(r, METRICS_CACHE_DECISIONS, how);
+                r->recall.passed_over = r->recall.passed_over || from == METRICS_RECALL_LOCAL;
                 return false;
         }
-        count(r, CACHE_DECISIONS, from);
-        d.how = from == RECALL_SHARED ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL;
+        count(r, METRICS_CACHE_DECISIONS, from);
+        d.how = from == METRICS_RECALL_SHARED ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL;
         r->decision = d;
-        if (from == RECALL_SHARED && r->route->cache.levels != CACHE_OFF) {
+        if (from == METRICS_RECALL_SHARED && r->route->cache.levels != CACHE_LEVELS_OFF) {
                 (void)lru_put(cache_decisions(r->worker->cache), r->recall.decision.hash, r->recall.decision.local, value, kept.ends_ms, now_ms);
                 cache_publish(r->worker->cache);
         }
@@ -136,17 +136,17 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         bool all;
         size_t n;
 
-        if (how == RECALL_LOCAL && !d.only && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
-                how = RECALL_STALE;
-        if (how == RECALL_LOCAL && route_candidates(r->route, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
-                how = RECALL_STALE;
-        if (how != RECALL_LOCAL) {
-                count(r, CACHE_PINS, how);
+        if (how == METRICS_RECALL_LOCAL && !d.only && (!expert_available(d.expert, now_us()) || !query_fits(&r->query, d.expert->context, &r->least_tokens)))
+                how = METRICS_RECALL_STALE;
+        if (how == METRICS_RECALL_LOCAL && route_candidates(r->route, r->tenant, &r->query, &r->arena, &candidates, &n, &all) < 0)
+                how = METRICS_RECALL_STALE;
+        if (how != METRICS_RECALL_LOCAL) {
+                count(r, METRICS_CACHE_PINS, how);
                 k->pin_is = RECALL_PIN_MOVED;
                 shared_cache_remove(SHARED_CACHE_PINS, k->pin.hash, k->pin.local);
                 return false;
         }
-        count(r, CACHE_PINS, from);
+        count(r, METRICS_CACHE_PINS, from);
         d.how = DECISION_PINNED;
         d.reason = arena_printf(&r->arena, "the conversation is pinned to %s by %s", d.expert->name, k->pinned_by);
         d.n_fallbacks = 0;
@@ -161,7 +161,7 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
 
 static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
 {
-        static const enum metrics_cache of[FETCHES] = { [FETCH_DECISION] = CACHE_DECISIONS, [FETCH_PIN] = CACHE_PINS, [FETCH_ANSWER] = CACHE_ANSWERS };
+        static const enum metrics_cache of[FETCHES] = { [FETCH_DECISION] = METRICS_CACHE_DECISIONS, [FETCH_PIN] = METRICS_CACHE_PINS, [FETCH_ANSWER] = METRICS_CACHE_ANSWERS };
         struct recall_fetch *f = CONTAINER_OF(call, struct recall_fetch, call);
         struct request *r = f->request;
 
@@ -170,7 +170,7 @@ static void on_fetched(struct redis_call *call, enum redis_result result, const 
                 if (!copied(r, &f->value))
                         f->value = (struct pm_str){ 0 };
         } else if (result == REDIS_SAID_ERROR && reply && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-                count(r, of[f - r->recall.fetches], RECALL_FOREIGN);
+                count(r, of[f - r->recall.fetches], METRICS_RECALL_FOREIGN);
         }
         loop_wake(&r->worker->loop, &r->wake);
 }
@@ -285,7 +285,7 @@ static enum next begin(struct request *r)
                 answers_key(r);
         if (rc->pin_ms && r->query.api != EXPERT_EMBEDDINGS)
                 (void)recall_pin_key(r); /* a conversation without a user's words has none */
-        if (rc->n_routers && rc->levels != CACHE_OFF)
+        if (rc->n_routers && rc->levels != CACHE_LEVELS_OFF)
                 (void)recall_decision_key(r);
         return GO;
 }
@@ -308,14 +308,14 @@ static bool recall_local(struct request *r)
         if (k->answer.local.p && can_ask(r))
                 return false; /* the answer may be there, and comes before all */
         if (k->pin.local.p && k->pin_is == RECALL_PIN_SOUGHT) {
-                if (shared_cache_get(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, RECALL_LOCAL))
+                if (shared_cache_get(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, now_ms, &r->arena, &value) && take_pin(r, value, METRICS_RECALL_LOCAL))
                         return true;
                 if (can_ask(r))
                         return false; /* the pin may be there, and comes before a decision */
         }
         return k->decision.local.p && !k->passed_over &&
                lru_get(cache_decisions(r->worker->cache), k->decision.hash, k->decision.local, now_ms, &value, NULL) &&
-               copied(r, &value) && take_decision(r, value, RECALL_LOCAL);
+               copied(r, &value) && take_decision(r, value, METRICS_RECALL_LOCAL);
 }
 
 static bool recall_shared(struct request *r)
@@ -327,13 +327,13 @@ static bool recall_shared(struct request *r)
                 metrics_time(r->worker->loop.metrics, METRICS_SHARED, now_us() - k->fetched_us);
                 k->fetched_us = 0;
         }
-        if (pin && take_pin(r, *pin, RECALL_SHARED)) {
+        if (pin && take_pin(r, *pin, METRICS_RECALL_SHARED)) {
                 shared_cache_put(SHARED_CACHE_PINS, k->pin.hash, k->pin.local, *pin, k->pin_ends_ms, cache_now_ms());
                 return true;
         }
         if (recall_local(r)) /* what was left for the pin's sake */
                 return true;
-        return decision && take_decision(r, *decision, RECALL_SHARED);
+        return decision && take_decision(r, *decision, METRICS_RECALL_SHARED);
 }
 
 static enum next recall(struct request *r)
@@ -371,7 +371,7 @@ static enum next recall(struct request *r)
         }
         if (k->at == RECALL_AT_WAIT)
                 return WAIT;
-        if (k->given.p && take_decision(r, k->given, RECALL_JOINED))
+        if (k->given.p && take_decision(r, k->given, METRICS_RECALL_JOINED))
                 return GO;
         if (k->at == RECALL_AT_END || !k->decision.local.p)
                 return GO;
@@ -386,11 +386,11 @@ static void count_misses(struct request *r)
         if (k->refresh || r->replayed)
                 return;
         if (k->answer.local.p)
-                count(r, CACHE_ANSWERS, RECALL_MISS);
+                count(r, METRICS_CACHE_ANSWERS, METRICS_RECALL_MISS);
         if (k->pin.local.p && k->pin_is != RECALL_PIN_NEW && r->decision.how != DECISION_PINNED)
-                count(r, CACHE_PINS, RECALL_MISS);
+                count(r, METRICS_CACHE_PINS, METRICS_RECALL_MISS);
         if (k->decision.local.p && !r->decision.expert)
-                count(r, CACHE_DECISIONS, RECALL_MISS);
+                count(r, METRICS_CACHE_DECISIONS, METRICS_RECALL_MISS);
 }
 
 enum next recall_step(struct request *r)

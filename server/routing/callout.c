@@ -56,7 +56,7 @@ static void take_kept(struct callout *e)
         }
         e->reply = e->lookup.value;
         e->http_status = 200;
-        ended(e, PM_OK, from == RECALL_LOCAL ? ROUTER_CALL_LOCAL : from == RECALL_SHARED ? ROUTER_CALL_SHARED : ROUTER_CALL_JOINED, "");
+        ended(e, PM_OK, from == METRICS_RECALL_LOCAL ? ROUTER_CALL_LOCAL : from == METRICS_RECALL_SHARED ? ROUTER_CALL_SHARED : ROUTER_CALL_JOINED, "");
 }
 
 static void go_and_ask(struct callout *e)
@@ -147,7 +147,7 @@ static struct background_call *background_call_create(struct callouts *all, cons
         e->wake = (struct wake){ .fn = on_sent_news, .arg = s };
         e->until_us = now_us() + c->timeout_ms * 1000;
         e->lookup = (struct lookup){ .loop = &all->worker->loop, .cache = all->worker->cache, .arena = &s->arena,
-                                      .owner = &e->wake, .of = CACHE_REPLIES, .key = from->lookup.key };
+                                      .owner = &e->wake, .of = METRICS_CACHE_REPLIES, .key = from->lookup.key };
         e->worker = all->worker;
         e->lookup.key.shared.p = arena_strndup(&s->arena, from->lookup.key.shared.p, from->lookup.key.shared.n);
         if (!e->call.path || !e->call.body.p || !e->lookup.key.shared.p) {
@@ -278,7 +278,7 @@ bool callout_start(struct callout *e, struct worker *w, struct arena *arena, str
 {
         *e = (struct callout){ .call = *call, .owner = owner, .until_us = now_us() + call->timeout_ms * 1000 };
         e->wake = (struct wake){ .fn = on_news, .arg = e };
-        e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = CACHE_REPLIES };
+        e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = METRICS_CACHE_REPLIES };
         e->worker = w;
         e->lookup.redis_us = MIN(call->generation->cache->redis.timeout, call->timeout_ms) * 1000;
         if (call->keep_ms <= 0 || call->wish == CALLOUT_UNCACHED) {

@@ -222,7 +222,7 @@ bool embed_start(struct embed *e, struct worker *w, struct arena *arena, struct 
 {
         *e = (struct embed){ .owner = owner, .embedder = by, .text = text, .timeout_ms = timeout_ms };
         e->wake = (struct wake){ .fn = on_news, .arg = e };
-        e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = CACHE_VECTORS };
+        e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = METRICS_CACHE_VECTORS };
         e->worker = w;
         if (by->model) {
                 run_model(e, w, arena, by->model);

@@ -83,6 +83,7 @@ const char *decision_how_name(enum decision_how how)
                                              [DECISION_CACHED_LOCAL] = "cached-local", [DECISION_CACHED_SHARED] = "cached-shared",
                                              [DECISION_PINNED] = "pinned" };
 
+        _Static_assert(LENGTH_OF(names) == METRICS_HOWS, "metrics.h counts each way to decide");
         return names[how];
 }
 

@@ -152,7 +152,7 @@ static void begins(struct message *m, void *owner)
 
         arena_init(&k->arena, NULL, 1 << 20);
         k->wake = (struct wake){ .fn = on_woken, .arg = k };
-        k->l = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = &k->arena, .owner = &k->wake, .of = CACHE_REPLIES, .redis_us = 10000000 };
+        k->l = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = &k->arena, .owner = &k->wake, .of = METRICS_CACHE_REPLIES, .redis_us = 10000000 };
         cache_sum_begin(w->cache);
         cache_sum_text(w->cache, (struct pm_str){ "text", 4 });
         if (!cache_sum_key(w->cache, &bench.generation, CACHE_KEY_REPLY, NULL, &bench.route, &k->arena, &k->l.key))
@@ -284,8 +284,8 @@ static void redis_has(int version, int64_t ends_ms, const char *value, size_t mo
 
 static uint64_t counted(enum metrics_recall how)
 {
-        static const char *const names[] = { [RECALL_LOCAL] = "local", [RECALL_SHARED] = "shared", [RECALL_MISS] = "miss", [RECALL_STALE] = "stale",
-                                             [RECALL_FOREIGN] = "foreign" };
+        static const char *const names[] = { [METRICS_RECALL_LOCAL] = "local", [METRICS_RECALL_SHARED] = "shared", [METRICS_RECALL_MISS] = "miss", [METRICS_RECALL_STALE] = "stale",
+                                             [METRICS_RECALL_FOREIGN] = "foreign" };
         struct evbuffer *out = evbuffer_new();
         char line[100];
         const char *at;
@@ -326,11 +326,11 @@ Test(lookup, what_redis_had_is_kept_here_as_long_as_there)
                 cr_assert_str_eq(value, "one");
         }
         cr_assert_eq(atomic_load(&redis.looked), 1);
-        cr_assert(counted(RECALL_SHARED) == 1 && counted(RECALL_LOCAL) == 2);
+        cr_assert(counted(METRICS_RECALL_SHARED) == 1 && counted(METRICS_RECALL_LOCAL) == 2);
         (void)usleep(3200000);
         cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE, "it has ended, in Redis too, whose clock may be late");
         cr_assert_eq(atomic_load(&redis.looked), 2);
-        cr_assert_eq(counted(RECALL_STALE), 1);
+        cr_assert_eq(counted(METRICS_RECALL_STALE), 1);
 }
 
 Test(lookup, what_was_computed_says_when_it_ends)
@@ -370,10 +370,10 @@ Test(lookup, what_is_foreign_is_passed_over)
         }
         redis_has(ANOTHERS, later, "of another key", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
-        cr_assert_eq(counted(RECALL_FOREIGN), 19);
+        cr_assert_eq(counted(METRICS_RECALL_FOREIGN), 19);
         redis_has(VERSION, -1, "long ago", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_COMPUTE);
-        cr_assert_eq(counted(RECALL_STALE), 1);
+        cr_assert_eq(counted(METRICS_RECALL_STALE), 1);
         redis_has(VERSION, later, "good", SIZE_MAX);
         cr_assert_eq(look(NULL, 0), LOOKUP_FOUND);
 }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "log_out.h"
+#include "text.h"
 #include "throttle.h"
 
 #include "base.h"
@@ -118,14 +119,6 @@ static void put(struct log_line *l, const char *p, size_t n)
 static bool room(const struct log_line *l, size_t n)
 {
         return l->n + n + TAIL <= sizeof l->text;
-}
-
-static char *digits(char *end, uint64_t v)
-{
-        do
-                *--end = (char)('0' + v % 10);
-        while ((v /= 10) != 0);
-        return end;
 }
 
 /* `key=` or `,"key":`, if it and `need` more bytes have room. */
@@ -387,7 +380,7 @@ void log_put_str(struct log_line *l, struct pm_str key, struct pm_str value)
 void log_put_int(struct log_line *l, struct pm_str key, int64_t value)
 {
         char text[24], *end = text + sizeof text;
-        char *p = digits(end, value < 0 ? -(uint64_t)value : (uint64_t)value);
+        char *p = text_digits(end, value < 0 ? -(uint64_t)value : (uint64_t)value);
 
         if (value < 0)
                 *--p = '-';
@@ -425,7 +418,7 @@ void log_put_real(struct log_line *l, struct pm_str key, double value)
                 }
                 *--p = '.';
         }
-        p = digits(p, whole);
+        p = text_digits(p, whole);
         if (value < 0)
                 *--p = '-';
         put(l, p, (size_t)(end - p));

@@ -14,6 +14,7 @@
 
 #include "http_parts.h"
 #include "memory.h"
+#include "text.h"
 
 #include "base.h"
 
@@ -134,59 +135,40 @@ void conn_on_bev_written(struct bufferevent *bev, void *arg)
 
 /* ---- heads -------------------------------------------------------------------------------------------------------------- */
 
-struct lines {
-        char text[HEAD_ROOM];
-        size_t n;
+/* Our own lines, before and after the request's. */
+struct reply_head {
+        struct text first, last;
+        char rooms[2][HEAD_ROOM];
 };
 
-/* Only our own short texts come here. */
-static void add(struct lines *l, const char *p, size_t n)
-{
-        assert(n <= sizeof l->text - l->n);
-        memcpy(l->text + l->n, p, n);
-        l->n += n;
-}
-
-#define ADD(l, literal) add((l), "" literal, sizeof(literal) - 1)
-
-static void add_number(struct lines *l, uint64_t v)
-{
-        char digits[20], *end = digits + sizeof digits, *at = end;
-
-        do
-                *--at = (char)('0' + v % 10);
-        while (v /= 10);
-        add(l, at, (size_t)(end - at));
-}
-
-static void add_status(struct lines *l, int status)
+static void add_status(struct text *t, int status)
 {
         const char *reason = h1_reason(status);
+        char code[] = { (char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10), ' ' };
 
         assert(status >= 100 && status <= 999);
-        ADD(l, "HTTP/1.1 ");
-        add_number(l, (uint64_t)status);
-        ADD(l, " ");
-        add(l, reason, strlen(reason));
-        ADD(l, "\r\n");
+        TEXT_PUT(t, "HTTP/1.1 ");
+        text_put(t, code, sizeof code);
+        text_put(t, reason, strlen(reason));
+        TEXT_PUT(t, "\r\n");
 }
 
 /* As RFC 9110 wants it, once a second; strftime() would ask the locale. */
-static void add_date(struct lines *l, struct http *h)
+static void add_date(struct text *t, struct http *h)
 {
         static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
         time_t now = time(NULL);
-        struct tm t;
+        struct tm tm;
 
-        if (now != h->date_s && gmtime_r(&now, &t)) {
-                int n = snprintf(h->date, sizeof h->date, "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + t.tm_wday * 3,
-                                 t.tm_mday, months + t.tm_mon * 3, t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+        if (now != h->date_s && gmtime_r(&now, &tm)) {
+                int n = snprintf(h->date, sizeof h->date, "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + tm.tm_wday * 3,
+                                 tm.tm_mday, months + tm.tm_mon * 3, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 
                 assert(n > 0 && (size_t)n < sizeof h->date);
                 h->date_n = (size_t)n;
                 h->date_s = now;
         }
-        add(l, h->date, h->date_n);
+        text_put(t, h->date, h->date_n);
 }
 
 /* Does anything of this status have a body? */
@@ -208,9 +190,12 @@ static void decide_keep(struct http_conn *c, const struct http_reply *r)
 }
 
 /* length -1: not known. */
-static void make_head(struct http_conn *c, const struct http_reply *r, int64_t length, struct lines *first, struct lines *last)
+static void make_head(struct http_conn *c, const struct http_reply *r, int64_t length, struct reply_head *ret)
 {
-        first->n = last->n = 0;
+        struct text *first = &ret->first, *last = &ret->last;
+
+        *first = (struct text){ .p = ret->rooms[0], .room = HEAD_ROOM };
+        *last = (struct text){ .p = ret->rooms[1], .room = HEAD_ROOM };
         decide_keep(c, r);
         c->reply_bodiless |= bodiless(r->status);
         c->length_left = length;
@@ -223,35 +208,36 @@ static void make_head(struct http_conn *c, const struct http_reply *r, int64_t l
         add_status(first, r->status);
         add_date(first, c->http);
         if (r->content_type) {
-                ADD(first, "Content-Type: ");
-                add(first, r->content_type, strnlen(r->content_type, 128));
-                ADD(first, "\r\n");
+                TEXT_PUT(first, "Content-Type: ");
+                text_put(first, r->content_type, strnlen(r->content_type, 128));
+                TEXT_PUT(first, "\r\n");
         }
         if (length >= 0 && !bodiless(r->status)) {
-                ADD(last, "Content-Length: ");
-                add_number(last, (uint64_t)length);
-                ADD(last, "\r\n");
+                TEXT_PUT(last, "Content-Length: ");
+                text_number(last, (uint64_t)length);
+                TEXT_PUT(last, "\r\n");
         } else if (c->chunked) {
-                ADD(last, "Transfer-Encoding: chunked\r\n");
+                TEXT_PUT(last, "Transfer-Encoding: chunked\r\n");
         }
         if (!c->keep_alive)
-                ADD(last, "Connection: close\r\n");
+                TEXT_PUT(last, "Connection: close\r\n");
         else if (c->http_1_0)
-                ADD(last, "Connection: keep-alive\r\n");
-        ADD(last, "\r\n");
+                TEXT_PUT(last, "Connection: keep-alive\r\n");
+        TEXT_PUT(last, "\r\n");
+        assert(!first->cut && !last->cut);
 }
 
 /* ---- replies ------------------------------------------------------------------------------------------------------------ */
 
 void http_reply(struct http_conn *c, const struct http_reply *head, struct pm_str body)
 {
-        struct lines first, last;
+        struct reply_head ours;
         int n = 3;
 
         assert(c->sent == SENT_NOTHING);
-        make_head(c, head, (int64_t)body.n, &first, &last);
+        make_head(c, head, (int64_t)body.n, &ours);
         c->sent = SENT_ALL;
-        struct iovec v[4] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n), PIECE(last.text, last.n),
+        struct iovec v[4] = { PIECE(ours.first.p, ours.first.n), PIECE(head->headers.p, head->headers.n), PIECE(ours.last.p, ours.last.n),
                               PIECE(body.p, body.n) };
         if (!c->reply_bodiless && body.n)
                 n = 4;
@@ -262,15 +248,15 @@ void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struc
 {
         size_t length = evbuffer_get_length(body), sent, head_n;
         struct evbuffer_iovec pieces[16];
-        struct lines first, last;
+        struct reply_head ours;
         int n = 0;
 
         assert(c->sent == SENT_NOTHING);
-        make_head(c, head, (int64_t)length, &first, &last);
+        make_head(c, head, (int64_t)length, &ours);
         c->sent = SENT_ALL;
-        struct iovec v[3 + LENGTH_OF(pieces)] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n),
-                                                  PIECE(last.text, last.n) };
-        head_n = first.n + head->headers.n + last.n;
+        struct iovec v[3 + LENGTH_OF(pieces)] = { PIECE(ours.first.p, ours.first.n), PIECE(head->headers.p, head->headers.n),
+                                                  PIECE(ours.last.p, ours.last.n) };
+        head_n = ours.first.n + head->headers.n + ours.last.n;
         if (c->reply_bodiless)
                 length = 0;
         if (length)
@@ -300,12 +286,12 @@ void http_reply_buffer(struct http_conn *c, const struct http_reply *head, struc
 
 void http_stream_begin(struct http_conn *c, const struct http_reply *head, int64_t length)
 {
-        struct lines first, last;
+        struct reply_head ours;
 
         assert(c->sent == SENT_NOTHING);
-        make_head(c, head, length, &first, &last);
+        make_head(c, head, length, &ours);
         c->sent = SENT_HEAD;
-        struct iovec v[] = { PIECE(first.text, first.n), PIECE(head->headers.p, head->headers.n), PIECE(last.text, last.n) };
+        struct iovec v[] = { PIECE(ours.first.p, ours.first.n), PIECE(head->headers.p, head->headers.n), PIECE(ours.last.p, ours.last.n) };
         put_out(c, v, 3);
 }
 

@@ -92,13 +92,10 @@ static struct sent *ring_place(struct redis_conn *conn)
 /* "*3\r\n" or "$3\r\n". */
 static char *put_number(char *p, char mark, size_t v)
 {
-        char digits[24], *d = digits + sizeof digits;
+        char digits[TEXT_DIGITS], *end = digits + sizeof digits, *d = text_digits(end, v);
 
-        do
-                *--d = (char)('0' + v % 10);
-        while (v /= 10);
         *p++ = mark;
-        while (d < digits + sizeof digits)
+        while (d < end)
                 *p++ = *d++;
         *p++ = '\r';
         *p++ = '\n';

@@ -9,57 +9,9 @@
 #include "js.h"
 #include "request_parts.h"
 #include "settings.h"
+#include "text.h"
 
 enum { HEADERS_ROOM = 4096, NAME_MAX_BYTES = 64 };
-
-/* A bounded text in the making; what does not fit is left out whole, never cut. */
-struct text {
-        char *p;
-        size_t n, room;
-};
-
-static void put(struct text *t, const char *s, size_t n)
-{
-        if (t->room - t->n < n)
-                return;
-        memcpy(t->p + t->n, s, n);
-        t->n += n;
-}
-
-#define PUT(t, literal) put((t), "" literal, sizeof(literal) - 1)
-
-static void put_int(struct text *t, int64_t v)
-{
-        char digits[24], *end = digits + sizeof digits, *at = end;
-        uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
-
-        do
-                *--at = (char)('0' + u % 10);
-        while (u /= 10);
-        if (v < 0)
-                *--at = '-';
-        put(t, at, (size_t)(end - at));
-}
-
-/* 0.000 to 1.000 */
-static void put_share(struct text *t, double v)
-{
-        int64_t thousandths = (int64_t)(v * 1000 + .5);
-        char digits[4] = { '.', (char)('0' + thousandths / 100 % 10), (char)('0' + thousandths / 10 % 10), (char)('0' + thousandths % 10) };
-
-        put_int(t, thousandths / 1000);
-        put(t, digits, 4);
-}
-
-/* Microseconds as milliseconds with three places. */
-static void put_ms(struct text *t, int64_t us)
-{
-        unsigned rest = (unsigned)(us % 1000);
-        char digits[4] = { '.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10), (char)('0' + rest % 10) };
-
-        put_int(t, us / 1000);
-        put(t, digits, 4);
-}
 
 /* One header line; bytes that a header may not carry become '?'. */
 static void put_header(struct text *t, const char *name, size_t name_n, const char *value, size_t n)
@@ -68,8 +20,8 @@ static void put_header(struct text *t, const char *name, size_t name_n, const ch
 
         if (t->room - t->n < name_n + n + 4)
                 return;
-        put(t, name, name_n);
-        put(t, ": ", 2);
+        text_put(t, name, name_n);
+        text_put(t, ": ", 2);
         to = t->p + t->n;
         for (size_t i = 0; i < n; i++) {
                 unsigned char c = (unsigned char)value[i];
@@ -77,7 +29,7 @@ static void put_header(struct text *t, const char *name, size_t name_n, const ch
                 to[i] = (char)(c < 0x20 || c > 0x7E ? '?' : c);
         }
         t->n += n;
-        put(t, "\r\n", 2);
+        text_put(t, "\r\n", 2);
 }
 
 #define HEADER(t, name, value) put_header((t), name, sizeof(name) - 1, (value), strlen(value))
@@ -92,7 +44,7 @@ static const char exposed[] = "access-control-expose-headers: x-request-id, open
 static void put_cors(struct request *r, struct text *t)
 {
         put_header(t, "access-control-allow-origin", 27, r->head->origin.p, r->head->origin.n);
-        PUT(t, "vary: origin\r\n");
+        TEXT_PUT(t, "vary: origin\r\n");
 }
 
 static bool passes(struct pm_str name)
@@ -130,11 +82,11 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         out.p = arena_alloc(&r->arena, out.room);
         if (!out.p)
                 return (struct pm_str){ 0 };
-        PUT(&out, "x-request-id: "); /* made here: every byte of it may stand in a header */
-        put(&out, r->id.p, r->id.n);
-        PUT(&out, "\r\nopenai-processing-ms: ");
-        put_int(&out, (now - r->started_us) / 1000);
-        PUT(&out, "\r\n");
+        TEXT_PUT(&out, "x-request-id: "); /* made here: every byte of it may stand in a header */
+        text_put(&out, r->id.p, r->id.n);
+        TEXT_PUT(&out, "\r\nopenai-processing-ms: ");
+        text_int(&out, (now - r->started_us) / 1000);
+        TEXT_PUT(&out, "\r\n");
         if (e) {
                 HEADER(&out, "x-pointsman-expert", e->name);
                 HEADER(&out, "x-pointsman-decision", decision_how_name(d->how));
@@ -146,31 +98,31 @@ struct pm_str reply_headers(struct request *r, const struct transfer *t)
         if (d->category)
                 HEADER(&out, "x-pointsman-category", d->category);
         if (d->confidence > 0) {
-                PUT(&out, "x-pointsman-confidence: ");
-                put_share(&out, d->confidence);
-                PUT(&out, "\r\n");
+                TEXT_PUT(&out, "x-pointsman-confidence: ");
+                text_thousandths(&out, (int64_t)(d->confidence * 1000 + .5)); /* 0.000 to 1.000 */
+                TEXT_PUT(&out, "\r\n");
         }
         if (e && d->expert && e != d->expert) /* the reason is that of the decision */
                 HEADER(&out, "x-pointsman-reason", fallback_reason(r));
         else if (d->reason)
                 HEADER(&out, "x-pointsman-reason", d->reason);
         if (r->attempts) {
-                PUT(&out, "x-pointsman-attempts: ");
-                put_int(&out, r->attempts);
-                PUT(&out, "\r\n");
+                TEXT_PUT(&out, "x-pointsman-attempts: ");
+                text_int(&out, r->attempts);
+                TEXT_PUT(&out, "\r\n");
         }
-        PUT(&out, "x-pointsman-overhead-us: ");
-        put_int(&out, r->overhead_us);
-        PUT(&out, "\r\nserver-timing: parse;dur=");
-        put_ms(&out, r->step_us[STEP_parse]);
-        PUT(&out, ", route;dur=");
-        put_ms(&out, r->step_us[STEP_route]);
-        PUT(&out, ", expert;dur=");
-        put_ms(&out, r->waited_us);
-        PUT(&out, "\r\nx-content-type-options: nosniff\r\n");
+        TEXT_PUT(&out, "x-pointsman-overhead-us: ");
+        text_int(&out, r->overhead_us);
+        TEXT_PUT(&out, "\r\nserver-timing: parse;dur=");
+        text_thousandths(&out, r->step_us[STEP_parse]);
+        TEXT_PUT(&out, ", route;dur=");
+        text_thousandths(&out, r->step_us[STEP_route]);
+        TEXT_PUT(&out, ", expert;dur=");
+        text_thousandths(&out, r->waited_us);
+        TEXT_PUT(&out, "\r\nx-content-type-options: nosniff\r\n");
         if (r->cors) {
                 put_cors(r, &out);
-                put(&out, exposed, sizeof exposed - 1);
+                text_put(&out, exposed, sizeof exposed - 1);
         }
         for (size_t i = 0; t && i < t->n_headers; i++)
                 if (passes(t->headers[i].name))
@@ -210,12 +162,12 @@ const char *reply_type_of(int status)
 static void put_quoted(struct text *t, const char *s)
 {
         if (!s) {
-                PUT(t, "null");
+                TEXT_PUT(t, "null");
                 return;
         }
-        PUT(t, "\"");
+        TEXT_PUT(t, "\"");
         t->n += js_escape((struct pm_str){ s, strlen(s) }, t->p + t->n);
-        PUT(t, "\"");
+        TEXT_PUT(t, "\"");
 }
 
 struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message)
@@ -225,15 +177,15 @@ struct pm_str reply_error_object(struct arena *a, const char *type, const char *
         t.p = arena_alloc(a, t.room);
         if (!t.p)
                 return (struct pm_str){ 0 };
-        PUT(&t, "{\"error\":{\"message\":");
+        TEXT_PUT(&t, "{\"error\":{\"message\":");
         put_quoted(&t, message);
-        PUT(&t, ",\"type\":");
+        TEXT_PUT(&t, ",\"type\":");
         put_quoted(&t, type);
-        PUT(&t, ",\"param\":");
+        TEXT_PUT(&t, ",\"param\":");
         put_quoted(&t, param);
-        PUT(&t, ",\"code\":");
+        TEXT_PUT(&t, ",\"code\":");
         put_quoted(&t, code);
-        PUT(&t, "}}");
+        TEXT_PUT(&t, "}}");
         return (struct pm_str){ t.p, t.n };
 }
 
@@ -254,14 +206,14 @@ static void put_retry(struct request *r, struct text *t, int status)
         if (status != 429 && status != 500 && status != 502 && status != 503 && status != 504 && status != 508)
                 return;
         if (!r->no_retry && (r->retry_after_ms || status == 429 || status == 503)) {
-                PUT(t, "retry-after: ");
-                put_int(t, MAX((r->retry_after_ms + 999) / 1000, 1));
-                PUT(t, "\r\n");
+                TEXT_PUT(t, "retry-after: ");
+                text_int(t, MAX((r->retry_after_ms + 999) / 1000, 1));
+                TEXT_PUT(t, "\r\n");
         }
         if (should)
-                PUT(t, "x-should-retry: true\r\n");
+                TEXT_PUT(t, "x-should-retry: true\r\n");
         else
-                PUT(t, "x-should-retry: false\r\n");
+                TEXT_PUT(t, "x-should-retry: false\r\n");
 }
 
 enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
@@ -284,16 +236,16 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
         if (!body.p || !lines.p)
                 body = (struct pm_str){ last_words, sizeof last_words - 1 };
         if (lines.p) {
-                put(&lines, common.p, common.n);
+                text_put(&lines, common.p, common.n);
                 put_retry(r, &lines, status);
                 if (status == 401)
-                        PUT(&lines, "www-authenticate: Bearer\r\n");
+                        TEXT_PUT(&lines, "www-authenticate: Bearer\r\n");
                 if (status == 405 && r->api) {
-                        PUT(&lines, "allow: ");
+                        TEXT_PUT(&lines, "allow: ");
                         if (r->api->method == H1_GET)
-                                PUT(&lines, "GET, HEAD\r\n");
+                                TEXT_PUT(&lines, "GET, HEAD\r\n");
                         else
-                                PUT(&lines, "POST\r\n");
+                                TEXT_PUT(&lines, "POST\r\n");
                 }
         }
         http_reply(r->conn, &(struct http_reply){ .status = status, .content_type = "application/json", .headers = { lines.p, lines.n } }, body);
@@ -309,7 +261,7 @@ void reply_refusal(struct request *r, const struct transfer *t, int status, stru
 
         lines.p = arena_alloc(&r->arena, lines.room);
         if (lines.p) {
-                put(&lines, common.p, common.n);
+                text_put(&lines, common.p, common.n);
                 put_retry(r, &lines, status);
         }
         r->headers_sent = true;
@@ -326,20 +278,20 @@ enum next reply_preflight(struct request *r)
 
         t.p = arena_alloc(&r->arena, t.room);
         if (t.p) {
-                put(&t, common.p, common.n);
+                text_put(&t, common.p, common.n);
                 if (!r->api) /* the page gets to read the 404 */
-                        PUT(&t, "access-control-allow-methods: GET, HEAD, POST\r\n");
+                        TEXT_PUT(&t, "access-control-allow-methods: GET, HEAD, POST\r\n");
                 else if (r->api->method == H1_GET)
-                        PUT(&t, "access-control-allow-methods: GET, HEAD\r\n");
+                        TEXT_PUT(&t, "access-control-allow-methods: GET, HEAD\r\n");
                 else
-                        PUT(&t, "access-control-allow-methods: POST\r\n");
+                        TEXT_PUT(&t, "access-control-allow-methods: POST\r\n");
                 if (wants.n)
                         put_header(&t, "access-control-allow-headers", 28, wants.p, wants.n);
                 if (h1_header(r->head, "access-control-request-private-network").n)
-                        PUT(&t, "access-control-allow-private-network: true\r\n");
-                PUT(&t, "access-control-max-age: ");
-                put_int(&t, r->generation->settings->cors.max_age / 1000);
-                PUT(&t, "\r\n");
+                        TEXT_PUT(&t, "access-control-allow-private-network: true\r\n");
+                TEXT_PUT(&t, "access-control-max-age: ");
+                text_int(&t, r->generation->settings->cors.max_age / 1000);
+                TEXT_PUT(&t, "\r\n");
         }
         r->status = 204;
         r->end = "ok";
@@ -377,15 +329,15 @@ struct pm_str reply_error_event(struct request *r, const char *code, const char 
         if (!t.p || !error.p)
                 return (struct pm_str){ 0 };
         if (r->query.api == EXPERT_RESPONSES) {
-                PUT(&t, "event: error\ndata: {\"type\":\"error\",\"code\":");
+                TEXT_PUT(&t, "event: error\ndata: {\"type\":\"error\",\"code\":");
                 put_quoted(&t, code);
-                PUT(&t, ",\"message\":");
+                TEXT_PUT(&t, ",\"message\":");
                 put_quoted(&t, message);
-                PUT(&t, ",\"param\":null}\n\n");
+                TEXT_PUT(&t, ",\"param\":null}\n\n");
         } else {
-                PUT(&t, "data: ");
-                put(&t, error.p, error.n);
-                PUT(&t, "\n\n");
+                TEXT_PUT(&t, "data: ");
+                text_put(&t, error.p, error.n);
+                TEXT_PUT(&t, "\n\n");
         }
         return (struct pm_str){ t.p, t.n };
 }

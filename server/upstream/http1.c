@@ -32,44 +32,34 @@ static void drop_conn(struct http1_transfer *t)
 
 /* ---- the request goes out ----------------------------------------------------------------------------------------------- */
 
-static size_t put(char *out, size_t n, const char *s, size_t len)
-{
-        memcpy(out + n, s, len);
-        return n + len;
-}
-
 /* Into `room` bytes, or heap memory if that is too small.  NULL: no memory. */
 static char *compose_head(const struct upstream_call *call, char *room, size_t size, size_t *ret_n)
 {
         const struct endpoint *e = call->endpoint;
-        size_t base = strlen(e->base), path = strlen(call->path), host = strlen(e->host_header), n = 0, length = 0;
+        size_t base = strlen(e->base), path = strlen(call->path), host = strlen(e->host_header), length = 0;
         size_t need = base + path + host + e->fixed_headers.n + call->headers.n + 128;
-        char *out = need <= size ? room : malloc(need);
-        char digits[24], *d = digits + sizeof digits;
+        struct text t = { .p = need <= size ? room : malloc(need), .room = need };
 
-        if (!out)
+        if (!t.p)
                 return NULL;
         for (size_t i = 0; i < call->n_body; i++)
                 length += call->body[i].iov_len;
-        do
-                *--d = (char)('0' + length % 10);
-        while (length /= 10);
-        n = put(out, n, "POST ", 5);
-        n = put(out, n, e->base, base);
-        n = put(out, n, call->path, path);
-        n = put(out, n, " HTTP/1.1\r\nHost: ", 17);
-        n = put(out, n, e->host_header, host);
-        n = put(out, n, "\r\nContent-Length: ", 18);
-        n = put(out, n, d, (size_t)(digits + sizeof digits - d));
-        n = put(out, n, "\r\n", 2);
+        TEXT_PUT(&t, "POST ");
+        text_put(&t, e->base, base);
+        text_put(&t, call->path, path);
+        TEXT_PUT(&t, " HTTP/1.1\r\nHost: ");
+        text_put(&t, e->host_header, host);
+        TEXT_PUT(&t, "\r\nContent-Length: ");
+        text_number(&t, length);
+        TEXT_PUT(&t, "\r\n");
         if (e->fixed_headers.n)
-                n = put(out, n, e->fixed_headers.p, e->fixed_headers.n);
+                text_put(&t, e->fixed_headers.p, e->fixed_headers.n);
         if (call->headers.n)
-                n = put(out, n, call->headers.p, call->headers.n);
-        n = put(out, n, "\r\n", 2);
-        assert(n <= need);
-        *ret_n = n;
-        return out;
+                text_put(&t, call->headers.p, call->headers.n);
+        TEXT_PUT(&t, "\r\n");
+        assert(!t.cut);
+        *ret_n = t.n;
+        return t.p;
 }
 
 /* The rest of the pieces, from byte `skip` on; the body is referred to (it lives as long as the transfer), the head copied. */

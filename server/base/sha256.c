@@ -47,26 +47,16 @@ static void add(struct sha256 *d, const void *p, size_t n)
         d->failed = d->failed || (n && EVP_DigestUpdate(d->ctx, p, n) != 1);
 }
 
-void sha256_bytes(struct sha256 *d, const void *p, size_t n)
+void sha256_flush(struct sha256 *d, const void *p, size_t n)
 {
-        if (n > sizeof d->small - d->n_small) {
-                add(d, d->small, d->n_small);
-                d->n_small = 0;
-        }
+        add(d, d->small, d->n_small);
+        d->n_small = 0;
         if (n > sizeof d->small) {
                 add(d, p, n);
-        } else if (n) {
-                memcpy(d->small + d->n_small, p, n);
-                d->n_small += n;
+        } else {
+                memcpy(d->small, p, n);
+                d->n_small = n;
         }
-}
-
-void sha256_text(struct sha256 *d, struct pm_str text)
-{
-        uint64_t n = text.n;
-
-        sha256_bytes(d, &n, sizeof n);
-        sha256_bytes(d, text.p, text.n);
 }
 
 bool sha256_end(struct sha256 *d, unsigned char out[SHA256_SIZE])

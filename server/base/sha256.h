@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "pm_router.h"
 
@@ -22,9 +24,25 @@ void sha256_init(struct sha256 *d);
 void sha256_finish(struct sha256 *d);
 /* From the start again; the memory of the last one serves again. */
 void sha256_begin(struct sha256 *d);
-void sha256_bytes(struct sha256 *d, const void *p, size_t n);
+/* What does not fit beside what was gathered. */
+void sha256_flush(struct sha256 *d, const void *p, size_t n);
+static inline void sha256_bytes(struct sha256 *d, const void *p, size_t n)
+{
+        if (n > sizeof d->small - d->n_small) {
+                sha256_flush(d, p, n);
+        } else if (n) {
+                memcpy(d->small + d->n_small, p, n);
+                d->n_small += n;
+        }
+}
 /* With its length before it (8 bytes), so that no two lists of texts look alike. */
-void sha256_text(struct sha256 *d, struct pm_str text);
+static inline void sha256_text(struct sha256 *d, struct pm_str text)
+{
+        uint64_t n = text.n;
+
+        sha256_bytes(d, &n, sizeof n);
+        sha256_bytes(d, text.p, text.n);
+}
 /* False: it failed, and out is untouched. */
 bool sha256_end(struct sha256 *d, unsigned char out[SHA256_SIZE]);
 

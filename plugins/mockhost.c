@@ -10,7 +10,7 @@
 
 #include "loader.h"
 #include "mockhost_parts.h"
-#include "shown.h"
+#include "query_view.h"
 
 #include "base.h"
 
@@ -97,9 +97,9 @@ static enum mock_end check_candidates(struct run *r)
                 return refused(r, "gave candidates, where a decision was asked for");
         if (o->n_items > r->query.wanted)
                 o->n_items = r->query.wanted;
-        ours = scrap_alloc(r->memory, o->n_items * sizeof *ours);
+        ours = mempool_alloc(r->memory, o->n_items * sizeof *ours);
         for (size_t i = 0; i < o->n_items; i++) {
-                struct pm_item *copy = scrap_alloc(r->memory, sizeof *copy);
+                struct pm_item *copy = mempool_alloc(r->memory, sizeof *copy);
 
                 if (!theirs || !theirs[i])
                         return refused(r, format(r, "gave %zu candidates, of which number %zu is NULL", o->n_items, i));
@@ -211,13 +211,13 @@ static const struct pm_message *const *make_messages(struct run *r, size_t *ret_
 {
         const struct mock_ask *ask = r->ask;
         size_t n = ask->messages ? ask->n_messages : 1;
-        const struct pm_message **list = scrap_alloc(r->memory, n * sizeof *list);
+        const struct pm_message **list = mempool_alloc(r->memory, n * sizeof *list);
         struct pm_message *own;
 
         for (size_t i = 0; ask->messages && i < n; i++)
                 list[i] = &ask->messages[i];
         if (!ask->messages) {
-                own = scrap_alloc(r->memory, sizeof *own);
+                own = mempool_alloc(r->memory, sizeof *own);
                 *own = (struct pm_message){ .role = mock_str("user"), .text = ask->text };
                 list[0] = own;
         }
@@ -232,9 +232,9 @@ static const struct pm_str *const *make_list(struct run *r, const char *const *t
 
         while (texts && texts[n])
                 n++;
-        list = scrap_alloc(r->memory, n * sizeof *list);
+        list = mempool_alloc(r->memory, n * sizeof *list);
         for (size_t i = 0; i < n; i++) {
-                struct pm_str *s = scrap_alloc(r->memory, sizeof *s);
+                struct pm_str *s = mempool_alloc(r->memory, sizeof *s);
 
                 *s = mock_str(texts[i]);
                 list[i] = s;
@@ -254,7 +254,7 @@ static void wrong(struct run *r, const char *param, const char *what)
 /* A list's texts behind those of *list. */
 static void add_texts(struct run *r, const char *param, json_t *from, const struct pm_str *const **list, size_t *n)
 {
-        const struct pm_str **all = scrap_alloc(r->memory, (*n + json_array_size(from) + 1) * sizeof *all);
+        const struct pm_str **all = mempool_alloc(r->memory, (*n + json_array_size(from) + 1) * sizeof *all);
 
         if (!json_is_array(from))
                 wrong(r, param, "must be a list of ids");
@@ -262,7 +262,7 @@ static void add_texts(struct run *r, const char *param, json_t *from, const stru
                 all[i] = (*list)[i];
         for (size_t i = 0; i < json_array_size(from); i++) {
                 json_t *id = json_array_get(from, i);
-                struct pm_str *s = scrap_alloc(r->memory, sizeof *s);
+                struct pm_str *s = mempool_alloc(r->memory, sizeof *s);
 
                 if (!json_is_string(id) || json_string_length(id) == 0)
                         wrong(r, param, "must be a list of ids");
@@ -289,9 +289,9 @@ static struct pm_str filter_value(struct run *r, json_t *v)
 static const struct pm_filter *make_filter(struct run *r, const char *key, json_t *value)
 {
         size_t n = json_is_array(value) ? json_array_size(value) : 1;
-        struct pm_str *texts = scrap_alloc(r->memory, (n + 1) * sizeof *texts);
-        const struct pm_str **list = scrap_alloc(r->memory, (n + 1) * sizeof *list);
-        struct pm_filter *f = scrap_alloc(r->memory, sizeof *f);
+        struct pm_str *texts = mempool_alloc(r->memory, (n + 1) * sizeof *texts);
+        const struct pm_str **list = mempool_alloc(r->memory, (n + 1) * sizeof *list);
+        struct pm_filter *f = mempool_alloc(r->memory, sizeof *f);
 
         for (size_t i = 0; i < n; i++) {
                 texts[i] = filter_value(r, json_is_array(value) ? json_array_get(value, i) : value);
@@ -315,7 +315,7 @@ static void read_body(struct run *r)
         struct pm_query *q = &r->query;
         json_t *body = json_loadb(q->body.p ? q->body.p : "", q->body.n, JSON_ALLOW_NUL, NULL), *value, *filter = given(body, "filter");
         const char *seen = json_string_value(given(body, "seen")), *key;
-        const struct pm_filter **filters = scrap_alloc(r->memory, (json_object_size(filter) + 1) * sizeof *filters);
+        const struct pm_filter **filters = mempool_alloc(r->memory, (json_object_size(filter) + 1) * sizeof *filters);
 
         if (r->ask->body.n && !json_is_object(body))
                 wrong(r, NULL, "the body must be a JSON object");
@@ -337,7 +337,7 @@ static void read_body(struct run *r)
 /* The experts that are not said to rest. */
 static const struct pm_expert *const *present(struct run *r, size_t *ret_n)
 {
-        const struct pm_expert **list = scrap_alloc(r->memory, (r->h->setup.n_experts + 1) * sizeof *list);
+        const struct pm_expert **list = mempool_alloc(r->memory, (r->h->setup.n_experts + 1) * sizeof *list);
         size_t n = 0;
 
         for (size_t i = 0; i < r->h->setup.n_experts; i++) {
@@ -356,7 +356,7 @@ static void make_query(struct run *r)
 {
         const struct mock_ask *ask = r->ask;
         struct pm_query *q = &r->query;
-        struct shown all;
+        struct query_view all;
 
         *q = (struct pm_query){ .size = sizeof *q, .kind = ask->kind ? ask->kind : PM_CHAT, .host = &mockhost_functions };
         q->id = mock_str(ask->id ? ask->id : "mock-1");
@@ -377,14 +377,14 @@ static void make_query(struct run *r)
         if (q->kind == PM_RECOMMEND)
                 read_body(r);
         q->explain = ask->explain;
-        all = shown_of(q);
-        shown_to(q, &all, r->h->router->reads);
+        all = view_of(q);
+        view_for(q, &all, r->h->router->reads);
 }
 
 void mockhost_run(struct mockhost *h, const struct mock_ask *ask, struct mock_result *ret)
 {
-        struct scrap *memory = scrap_create();
-        struct run *r = scrap_alloc(memory, sizeof *r);
+        struct mempool *memory = mempool_create();
+        struct run *r = mempool_alloc(memory, sizeof *r);
         pm_step_fn *first;
 
         *ret = (struct mock_result){ .memory = memory };
@@ -416,7 +416,7 @@ void mockhost_run(struct mockhost *h, const struct mock_ask *ask, struct mock_re
 
 void mock_result_finish(struct mock_result *r)
 {
-        scrap_destroy(r->memory);
+        mempool_destroy(r->memory);
         *r = (struct mock_result){ 0 };
 }
 
@@ -465,11 +465,11 @@ static PRINTF(2, 3) int open_refuse(const struct pm_open *o, const char *fmt, ..
 static void open_reads_header(const struct pm_open *o, const char *name)
 {
         struct mockhost *h = opening_host(o);
-        const char **more = scrap_alloc(h->memory, (h->n_read_headers + 1) * sizeof *more);
+        const char **more = mempool_alloc(h->memory, (h->n_read_headers + 1) * sizeof *more);
 
         if (h->n_read_headers)
                 memcpy(more, h->read_headers, h->n_read_headers * sizeof *more);
-        more[h->n_read_headers++] = memcpy(scrap_alloc(h->memory, strlen(name) + 1), name, strlen(name));
+        more[h->n_read_headers++] = memcpy(mempool_alloc(h->memory, strlen(name) + 1), name, strlen(name));
         h->read_headers = more;
 }
 
@@ -494,7 +494,7 @@ static int open_router(struct mockhost *h)
 
 static int fill_options(struct mockhost *h, const struct node *options)
 {
-        struct options_memory memory = { scrap_alloc_v, h->memory };
+        struct options_memory memory = { mempool_alloc_v, h->memory };
         struct problems *p = problems_create(100);
         size_t wrong;
 
@@ -509,8 +509,8 @@ static int fill_options(struct mockhost *h, const struct node *options)
 int mockhost_open(const struct pm_router *router, const struct node *options, const struct mock_setup *setup,
                   struct mockhost **ret, char *why, size_t n)
 {
-        struct scrap *memory = scrap_create();
-        struct mockhost *h = scrap_alloc(memory, sizeof *h);
+        struct mempool *memory = mempool_create();
+        struct mockhost *h = mempool_alloc(memory, sizeof *h);
         int r;
 
         h->router = router;
@@ -518,9 +518,9 @@ int mockhost_open(const struct pm_router *router, const struct node *options, co
         (void)pthread_mutex_init(&h->lock, NULL);
         h->setup = *setup;
         h->instance = setup->instance ? setup->instance : router->name;
-        h->self = scrap_alloc(memory, router->self_size);
-        h->experts = scrap_alloc(memory, setup->n_experts * sizeof *h->experts);
-        h->expert_names = scrap_alloc(memory, setup->n_experts * sizeof *h->expert_names);
+        h->self = mempool_alloc(memory, router->self_size);
+        h->experts = mempool_alloc(memory, setup->n_experts * sizeof *h->experts);
+        h->expert_names = mempool_alloc(memory, setup->n_experts * sizeof *h->expert_names);
         h->why = why;
         h->why_n = n;
         atomic_init(&h->tickets, (uint_fast64_t)now_us() | 1);
@@ -535,7 +535,7 @@ int mockhost_open(const struct pm_router *router, const struct node *options, co
         if (r < 0) {
                 free(h->log);
                 (void)pthread_mutex_destroy(&h->lock);
-                scrap_destroy(memory);
+                mempool_destroy(memory);
                 return r;
         }
         *ret = h;
@@ -550,7 +550,7 @@ void mockhost_close(struct mockhost *h)
                 h->router->close(h->self);
         free(h->log);
         (void)pthread_mutex_destroy(&h->lock);
-        scrap_destroy(h->memory);
+        mempool_destroy(h->memory);
 }
 
 void *mockhost_self(struct mockhost *h)

@@ -19,7 +19,7 @@
 #include "pm_router.h"
 
 struct mockhost;
-struct scrap;
+struct mempool;
 
 /* The answer to a pm_embed of exactly this text (NULL: of any) from this encoder (NULL: any). */
 struct mock_vector {
@@ -114,7 +114,7 @@ struct mock_result {
         size_t allocated;             /* bytes by pm_alloc */
         double steps_us, longest_us;  /* in the router's steps: all, and the longest */
         double total_us;              /* with the operations */
-        struct scrap *memory;
+        struct mempool *memory;
 };
 
 /* Fills the router's struct from `options` (NULL: none given) and opens it.  0, or -errno and why in full, line after line. */

@@ -40,12 +40,12 @@ void mockhost_append(char **log, size_t *n, enum pm_level level, const char *fmt
 
 const char *run_keep(struct run *r, const char *text)
 {
-        return text ? scrap_text(r->memory, text, strlen(text)) : NULL;
+        return text ? mempool_text(r->memory, text, strlen(text)) : NULL;
 }
 
 struct pm_str run_keep_str(struct run *r, struct pm_str s)
 {
-        return (struct pm_str){ scrap_text(r->memory, s.p, s.n), s.n };
+        return (struct pm_str){ mempool_text(r->memory, s.p, s.n), s.n };
 }
 
 /* ---- what a step may call ------------------------------------------------------------------------------------------------- */
@@ -76,7 +76,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
         o->only = r->h->router->minor >= 3 && d->only;
         while (!o->only && d->fallbacks && d->fallbacks[n])
                 n++;
-        fallbacks = scrap_alloc(r->memory, (n + 1) * sizeof *fallbacks);
+        fallbacks = mempool_alloc(r->memory, (n + 1) * sizeof *fallbacks);
         for (size_t i = 0; i < n; i++)
                 for (size_t k = 0; k < q->n_experts; k++)
                         if (strcmp(q->experts[k]->name, d->fallbacks[i]) == 0)
@@ -181,7 +181,7 @@ static void *host_alloc(struct pm_query *q, size_t n)
         if (n > (r->h->setup.alloc_max ? r->h->setup.alloc_max : ALLOC_MAX))
                 return NULL;
         r->result->allocated += n;
-        return scrap_alloc(r->memory, n);
+        return mempool_alloc(r->memory, n);
 }
 
 static int host_defer(struct pm_query *q, void (*fn)(void *arg), void *arg)
@@ -193,7 +193,7 @@ static int host_defer(struct pm_query *q, void (*fn)(void *arg), void *arg)
                 fn(arg);
                 return -1;
         }
-        d = scrap_alloc(r->memory, sizeof *d);
+        d = mempool_alloc(r->memory, sizeof *d);
         *d = (struct deferred){ fn, arg, r->deferred };
         r->deferred = d;
         return 0;
@@ -232,7 +232,7 @@ static struct pm_str host_header(struct pm_query *q, const char *name)
         for (const char *const *h = r->ask->headers; h && h[0] && h[1]; h += 2)
                 if (strcasecmp(h[0], name) == 0) {
                         size_t n = joined.n + strlen(h[1]) + 2;
-                        char *text = scrap_alloc(r->memory, n + 1);
+                        char *text = mempool_alloc(r->memory, n + 1);
 
                         (void)snprintf(text, n + 1, "%s%s%s", joined.n ? joined.p : "", joined.n ? ", " : "", h[1]);
                         joined = mock_str(text);
@@ -274,7 +274,7 @@ static void operate_embed(struct run *r)
         r->query.status = known ? v.status : PM_EINVAL;
         if (r->query.status != PM_OK || v.dim == 0)
                 return;
-        copy = scrap_alloc(r->memory, v.dim * sizeof *copy);
+        copy = mempool_alloc(r->memory, v.dim * sizeof *copy);
         memcpy(copy, v.v, v.dim * sizeof *copy);
         r->query.vector = copy;
         r->query.dim = v.dim;
@@ -351,14 +351,14 @@ static struct kept_reply *find_kept(const struct run *r)
 /* Under the host's lock, which is its memory's, too. */
 static struct kept_reply *add_kept(struct run *r)
 {
-        struct scrap *m = r->h->memory;
-        struct kept_reply *k = scrap_alloc(m, sizeof *k);
+        struct mempool *m = r->h->memory;
+        struct kept_reply *k = mempool_alloc(m, sizeof *k);
         struct pm_str tenant = tenant_of(r);
 
-        k->tenant = (struct pm_str){ scrap_text(m, tenant.p, tenant.n), tenant.n };
-        k->expert = scrap_text(m, r->call.expert, strlen(r->call.expert));
-        k->path = scrap_text(m, r->call.path, strlen(r->call.path));
-        k->body = (struct pm_str){ scrap_text(m, r->call.body.p, r->call.body.n), r->call.body.n };
+        k->tenant = (struct pm_str){ mempool_text(m, tenant.p, tenant.n), tenant.n };
+        k->expert = mempool_text(m, r->call.expert, strlen(r->call.expert));
+        k->path = mempool_text(m, r->call.path, strlen(r->call.path));
+        k->body = (struct pm_str){ mempool_text(m, r->call.body.p, r->call.body.n), r->call.body.n };
         k->ends_us = clock_of(r) + (int64_t)r->call.keep_s * 1000000;
         k->next = r->h->kept;
         r->h->kept = k;
@@ -397,7 +397,7 @@ static void send_for(struct run *r)
         ask_expert(r);
         (void)pthread_mutex_lock(&r->h->lock);
         if (r->query.status == PM_OK && r->query.reply.n)
-                k->reply = (struct pm_str){ scrap_text(r->h->memory, r->query.reply.p, r->query.reply.n), r->query.reply.n };
+                k->reply = (struct pm_str){ mempool_text(r->h->memory, r->query.reply.p, r->query.reply.n), r->query.reply.n };
         (void)pthread_mutex_unlock(&r->h->lock);
         later(r);
 }
@@ -420,7 +420,7 @@ static void ask_and_keep(struct run *r)
         if (r->query.status != PM_OK || !r->query.reply.n)
                 return;
         (void)pthread_mutex_lock(&r->h->lock);
-        add_kept(r)->reply = (struct pm_str){ scrap_text(r->h->memory, r->query.reply.p, r->query.reply.n), r->query.reply.n };
+        add_kept(r)->reply = (struct pm_str){ mempool_text(r->h->memory, r->query.reply.p, r->query.reply.n), r->query.reply.n };
         (void)pthread_mutex_unlock(&r->h->lock);
 }
 

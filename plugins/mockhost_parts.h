@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #include "mockhost.h"
-#include "scrap.h"
+#include "mempool.h"
 
 enum move {
         NO_MOVE,
@@ -46,7 +46,7 @@ struct mockhost {
         const struct pm_router *router;
         const char *instance;
         struct mock_setup setup;
-        struct scrap *memory;
+        struct mempool *memory;
         void *self;
         const struct pm_expert **experts;
         const char **expert_names;
@@ -68,7 +68,7 @@ struct run {
         struct mockhost *h;
         const struct mock_ask *ask;
         struct mock_result *result;
-        struct scrap *memory;
+        struct mempool *memory;
         uint64_t ticket;
         enum move move;
         pm_step_fn *then;

@@ -13,7 +13,7 @@
 
 #include "loader.h"
 #include "mockhost.h"
-#include "scrap.h"
+#include "mempool.h"
 
 #include "base.h"
 
@@ -52,7 +52,7 @@ struct try {
         const char *plugin, *file, *options_file, *text_field, *experts, *tenant;
         const char *headers[2 * 16 + 1];
         size_t n_headers;
-        struct scrap *memory;
+        struct mempool *memory;
         struct node *options;
         struct prompt *prompts;
         size_t n_prompts, room;
@@ -85,13 +85,13 @@ static struct pm_str keep_text(struct try *t, const json_t *text)
         const char *s = json_string_value(text);
         size_t n = json_string_length(text);
 
-        return (struct pm_str){ scrap_text(t->memory, s, n), n };
+        return (struct pm_str){ mempool_text(t->memory, s, n), n };
 }
 
 static const char **keep_list(struct try *t, const json_t *list)
 {
         size_t n = json_array_size(list), used = 0;
-        const char **texts = scrap_alloc(t->memory, (n + 1) * sizeof *texts);
+        const char **texts = mempool_alloc(t->memory, (n + 1) * sizeof *texts);
 
         for (size_t i = 0; i < n; i++)
                 if (json_is_string(json_array_get(list, i)))
@@ -113,7 +113,7 @@ static struct pm_str message_text(struct try *t, const json_t *content)
 
                 if (!json_is_string(part))
                         continue;
-                longer = scrap_alloc(t->memory, all.n + n + 2);
+                longer = mempool_alloc(t->memory, all.n + n + 2);
                 (void)snprintf(longer, all.n + n + 2, "%s%s%s", all.p, all.n ? "\n" : "", json_string_value(part));
                 all = mock_str(longer);
         }
@@ -123,7 +123,7 @@ static struct pm_str message_text(struct try *t, const json_t *content)
 static void keep_messages(struct try *t, const json_t *list, struct mock_ask *ask)
 {
         size_t n = json_array_size(list);
-        struct pm_message *messages = scrap_alloc(t->memory, n * sizeof *messages);
+        struct pm_message *messages = mempool_alloc(t->memory, n * sizeof *messages);
 
         for (size_t i = 0; i < n; i++) {
                 const json_t *m = json_array_get(list, i), *role = json_object_get(m, "role");
@@ -149,7 +149,7 @@ static int read_object(struct try *t, const json_t *object, const char *line, si
                 ask->history = keep_list(t, json_object_get(object, "history"));
                 ask->exclude = keep_list(t, json_object_get(object, "exclude"));
                 ask->wanted = json_is_integer(wanted) && json_integer_value(wanted) >= 0 ? (size_t)json_integer_value(wanted) : 10;
-                ask->body = (struct pm_str){ scrap_text(t->memory, line, n), n };
+                ask->body = (struct pm_str){ mempool_text(t->memory, line, n), n };
                 return 0;
         }
         if (json_is_string(text)) {
@@ -160,7 +160,7 @@ static int read_object(struct try *t, const json_t *object, const char *line, si
                 return complain("%s:%d: has no text field '%s'%s", t->file, t->prompts[t->n_prompts].line,
                                 t->text_field ? t->text_field : "text", t->text_field ? "" : " and no messages");
         keep_messages(t, messages, ask);
-        ask->body = (struct pm_str){ scrap_text(t->memory, line, n), n };
+        ask->body = (struct pm_str){ mempool_text(t->memory, line, n), n };
         return 0;
 }
 
@@ -173,7 +173,7 @@ static int read_line(struct try *t, const char *line, size_t n, int number)
 
         if (t->n_prompts == t->room) {
                 size_t room = t->room ? t->room * 2 : 256;
-                struct prompt *grown = scrap_alloc(t->memory, room * sizeof *grown);
+                struct prompt *grown = mempool_alloc(t->memory, room * sizeof *grown);
 
                 if (t->n_prompts)
                         memcpy(grown, t->prompts, t->n_prompts * sizeof *grown);
@@ -183,7 +183,7 @@ static int read_line(struct try *t, const char *line, size_t n, int number)
         p = &t->prompts[t->n_prompts];
         *p = (struct prompt){ .line = number, .ask = { .tenant = t->tenant, .headers = t->headers } };
         if (line[strspn(line, " \t")] != '{') {
-                p->ask.text = (struct pm_str){ scrap_text(t->memory, line, n), n };
+                p->ask.text = (struct pm_str){ mempool_text(t->memory, line, n), n };
         } else {
                 object = json_loadb(line, n, 0, &error);
                 if (!object)
@@ -236,7 +236,7 @@ static int read_options(struct try *t)
                 json_decref(value);
                 return complain("'%s' is no JSON object", t->options_file);
         }
-        t->options = scrap_node(t->memory, value, t->options_file);
+        t->options = mempool_node(t->memory, value, t->options_file);
         json_decref(value);
         return 0;
 }
@@ -251,12 +251,12 @@ static int open_router(struct try *t)
 
         for (const char *p = t->experts; *p; p++)
                 n += *p == ',';
-        experts = scrap_alloc(t->memory, n * sizeof *experts);
+        experts = mempool_alloc(t->memory, n * sizeof *experts);
         for (const char *p = t->experts; *p; p += strspn(p, ",")) {
                 size_t length = strcspn(p, ",");
 
                 if (length)
-                        experts[setup.n_experts++].name = scrap_text(t->memory, p, length);
+                        experts[setup.n_experts++].name = mempool_text(t->memory, p, length);
                 p += length;
         }
         setup.experts = experts;
@@ -371,36 +371,36 @@ static int by_value(const void *a, const void *b)
 }
 
 /* How often each text occurs; few different ones, so a list will do. */
-struct tally {
+struct name_counts {
         const char *names[256];
         size_t counts[256], n;
 };
 
-static void count(struct tally *tally, const char *name)
+static void count(struct name_counts *c, const char *name)
 {
         size_t i = 0;
 
-        while (i < tally->n && strcmp(tally->names[i], name) != 0)
+        while (i < c->n && strcmp(c->names[i], name) != 0)
                 i++;
-        if (i == LENGTH_OF(tally->names))
+        if (i == LENGTH_OF(c->names))
                 return;
-        if (i == tally->n)
-                tally->names[tally->n++] = name;
-        tally->counts[i]++;
+        if (i == c->n)
+                c->names[c->n++] = name;
+        c->counts[i]++;
 }
 
-static void print_tally(const char *title, const struct tally *tally)
+static void print_counts(const char *title, const struct name_counts *c)
 {
         (void)fprintf(stderr, "%-10s", title);
-        for (size_t i = 0; i < tally->n; i++)
-                (void)fprintf(stderr, "%s%s %zu", i ? ", " : " ", tally->names[i], tally->counts[i]);
+        for (size_t i = 0; i < c->n; i++)
+                (void)fprintf(stderr, "%s%s %zu", i ? ", " : " ", c->names[i], c->counts[i]);
         (void)fputc('\n', stderr);
 }
 
 /* 0 when no query failed. */
 static int print_summary(struct try *t)
 {
-        struct tally ends = { .n = 0 }, experts = { .n = 0 }, categories = { .n = 0 };
+        struct name_counts ends = { .n = 0 }, experts = { .n = 0 }, categories = { .n = 0 };
         size_t all = t->n_prompts * (size_t)t->repeat;
         int bad = 0;
 
@@ -417,9 +417,9 @@ static int print_summary(struct try *t)
         qsort(t->steps_us, all, sizeof *t->steps_us, by_value);
         (void)fprintf(stderr, "%-10s %s %s\n", "router", t->opened->router->name, t->opened->router->version);
         (void)fprintf(stderr, "%-10s %zu, %d times, %d threads\n", "prompts", t->n_prompts, t->repeat, t->n_threads);
-        print_tally("ends", &ends);
-        print_tally("experts", &experts);
-        print_tally("categories", &categories);
+        print_counts("ends", &ends);
+        print_counts("experts", &experts);
+        print_counts("categories", &categories);
         (void)fprintf(stderr, "%-10s p50 %.1f, p99 %.1f, max %.1f us in the router's steps\n", "time", t->steps_us[all / 2],
                       t->steps_us[all * 99 / 100], t->steps_us[all - 1]);
         return bad ? -EINVAL : 0;
@@ -429,8 +429,8 @@ static int run(struct try *t)
 {
         int r;
 
-        t->results = scrap_alloc(t->memory, t->n_prompts * sizeof *t->results);
-        t->steps_us = scrap_alloc(t->memory, t->n_prompts * (size_t)t->repeat * sizeof *t->steps_us);
+        t->results = mempool_alloc(t->memory, t->n_prompts * sizeof *t->results);
+        t->steps_us = mempool_alloc(t->memory, t->n_prompts * (size_t)t->repeat * sizeof *t->steps_us);
         r = ask_in_threads(t);
         if (r < 0)
                 return r;
@@ -463,7 +463,7 @@ static int add_header(struct try *t, const char *text)
 
         if (!equals || t->n_headers + 2 >= LENGTH_OF(t->headers))
                 return complain("--header '%s': NAME=VALUE would be right, at most 16 times", text);
-        t->headers[t->n_headers++] = scrap_text(t->memory, text, (size_t)(equals - text));
+        t->headers[t->n_headers++] = mempool_text(t->memory, text, (size_t)(equals - text));
         t->headers[t->n_headers++] = equals + 1;
         return 0;
 }
@@ -481,7 +481,7 @@ static int read_arguments(struct try *t, int argc, char **argv)
                 { "quiet", no_argument, NULL, QUIET },           { "help", no_argument, NULL, 'h' },
                 { 0 },
         };
-        const char **set = scrap_alloc(t->memory, (size_t)argc * sizeof *set);
+        const char **set = mempool_alloc(t->memory, (size_t)argc * sizeof *set);
         int n_set = 0, c, r = 0;
 
         while (r == 0 && (c = getopt_long(argc, argv, "o:h", known, NULL)) != -1) {
@@ -507,16 +507,16 @@ static int read_arguments(struct try *t, int argc, char **argv)
         t->file = argv[optind + 1];
         r = read_options(t);
         for (int i = 0; i < n_set && r == 0; i++)
-                if (scrap_set(t->memory, t->options, set[i]) < 0)
+                if (mempool_set(t->memory, t->options, set[i]) < 0)
                         r = complain("-o '%s': KEY=VALUE would be right", set[i]);
         return r;
 }
 
 int main(int argc, char **argv)
 {
-        struct scrap *memory = scrap_create();
+        struct mempool *memory = mempool_create();
         struct try t = { .memory = memory, .experts = "small,large", .repeat = 1, .n_threads = 1,
-                         .options = scrap_map(memory, "command line") };
+                         .options = mempool_map(memory, "command line") };
         int r = read_arguments(&t, argc, argv);
 
         if (r == 0)
@@ -527,6 +527,6 @@ int main(int argc, char **argv)
                 r = run(&t);
         mockhost_close(t.host);
         loader_free(t.opened);
-        scrap_destroy(memory);
+        mempool_destroy(memory);
         return r < 0 ? 1 : 0;
 }

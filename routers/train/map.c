@@ -57,13 +57,13 @@ static int by_score(const void *a, const void *b)
 }
 
 /* Sums and numbers: [category][expert], the last category being all together. */
-struct tally {
+struct map_counts {
         double *sum, *n;
         size_t experts, categories;
         size_t matched;
 };
 
-static int count(const struct task *t, struct tally *y)
+static int count(const struct task *t, struct map_counts *y)
 {
         size_t experts = t->table.n_experts, all = t->rows.n_labels;
 
@@ -99,7 +99,7 @@ static int count(const struct task *t, struct tally *y)
         return 0;
 }
 
-static void rank(const struct task *t, const struct tally *y, size_t category, struct standing *s)
+static void rank(const struct task *t, const struct map_counts *y, size_t category, struct standing *s)
 {
         for (size_t e = 0; e < y->experts; e++) {
                 size_t here = category * y->experts + e, all = y->categories * y->experts + e;
@@ -128,7 +128,7 @@ static int add_ranking(json_t *rankings, json_t *scores, const char *category, c
         return json_object_set_new(rankings, category, names) < 0 || json_object_set_new(scores, category, values) < 0 ? -ENOMEM : 0;
 }
 
-static int write_map(const struct task *t, const struct tally *y)
+static int write_map(const struct task *t, const struct map_counts *y)
 {
         CLEANUP(free_p) struct standing *s = calloc(y->experts, sizeof *s);
         json_t *rankings = json_object(), *scores = json_object(), *map;
@@ -153,7 +153,7 @@ static int write_map(const struct task *t, const struct tally *y)
 
 static int make_map(struct task *t)
 {
-        struct tally y = { 0 };
+        struct map_counts y = { 0 };
         int r = jsonl_read(&t->labels, &t->rows);
 
         for (size_t i = 0; r == 0 && i < t->rows.n_labels; i++)

@@ -433,7 +433,7 @@ static void ask_next(struct routing *x)
         }
         x->router = r->routers[x->next++];
         x->keepable = x->keepable && x->next <= r->cache.n_routers;
-        shown_to(&x->query, &x->all, x->router->table->reads);
+        view_for(&x->query, &x->all, x->router->table->reads);
         x->replied = NULL;
         x->steps = 0;
         x->asked_us = now_us();
@@ -522,7 +522,7 @@ static void start_recommend(struct routing *x)
         q->filters = from->filters;
         q->n_filters = from->n_filters;
         q->keep_seen = from->keep_seen;
-        x->all = shown_of(q);
+        x->all = view_of(q);
         ask_next(x);
 }
 
@@ -548,7 +548,7 @@ static void start(struct routing *x, const struct routing_call *call)
                 decide_default(x, "out of memory for routing");
                 return;
         }
-        x->all = shown_of(&x->query);
+        x->all = view_of(&x->query);
         if (x->query.n_experts == 0) /* to say so is for those who mean one that is not there */
                 x->call.insisting = true;
         ask_next(x);

@@ -15,7 +15,7 @@
 #include "expert.h"
 #include "pm_router.h"
 #include "pool.h"
-#include "shown.h"
+#include "query_view.h"
 #include "worker.h"
 
 struct embed;
@@ -76,7 +76,7 @@ struct routing_call {
 
 struct routing {
         struct pm_query query; /* what the router that is asked sees */
-        struct shown all;      /* what there is to see */
+        struct query_view all; /* what there is to see */
         struct routing_call call;
         struct expert **experts; /* as query.experts, in the same order */
         size_t next;           /* in the route's routers */

@@ -9,7 +9,7 @@
 
 #include "loader.h"
 #include "mockhost.h"
-#include "scrap.h"
+#include "mempool.h"
 
 #include "base.h"
 
@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         CLEANUP(close_p) int fd = memfd_create("fuzz-map", MFD_CLOEXEC);
         struct mock_setup setup = { .experts = experts, .n_experts = LENGTH_OF(experts) };
-        struct scrap *memory = scrap_create();
+        struct mempool *memory = mempool_create();
         struct mockhost *host = NULL;
         char path[64], why[4096] = "";
         json_t *options;
@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         options = json_pack("{s:s, s:s, s:f}", "model", CORPUS "/classifier/good.safetensors", "map", path, "threshold", 0.4);
         assert(options);
-        if (mockhost_open(category()->router, scrap_node(memory, options, "fuzz.json"), &setup, &host, why, sizeof why) == 0) {
+        if (mockhost_open(category()->router, mempool_node(memory, options, "fuzz.json"), &setup, &host, why, sizeof why) == 0) {
                 ask(host, "one two three");
                 ask(host, "");
         } else {
@@ -74,6 +74,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         }
         mockhost_close(host);
         json_decref(options);
-        scrap_destroy(memory);
+        mempool_destroy(memory);
         return 0;
 }

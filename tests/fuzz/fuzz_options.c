@@ -4,7 +4,7 @@
  * written; a value that was accepted lies in its range.
  */
 #include "options.h"
-#include "scrap.h"
+#include "mempool.h"
 
 #include "base.h"
 
@@ -56,17 +56,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         json_t *value = json_loadb((const char *)data, n, JSON_DECODE_ANY, NULL);
-        struct scrap *s = scrap_create();
-        struct options_memory memory = { scrap_alloc_v, s };
+        struct mempool *s = mempool_create();
+        struct options_memory memory = { mempool_alloc_v, s };
         struct problems *p = problems_create(20);
-        struct node *map = value ? scrap_node(s, value, "fuzz.json") : scrap_map(s, NULL);
-        char *assignment = scrap_text(s, (const char *)data, n), *text;
+        struct node *map = value ? mempool_node(s, value, "fuzz.json") : mempool_map(s, NULL);
+        char *assignment = mempool_text(s, (const char *)data, n), *text;
         struct all all = { 0 };
         size_t wrong;
 
         assert(p);
         if (!value)
-                (void)scrap_set(s, map, assignment); /* not JSON: a `-o key=value` instead */
+                (void)mempool_set(s, map, assignment); /* not JSON: a `-o key=value` instead */
         wrong = options_fill(all_options, &all, map, "fuzz", "/base", NULL, &memory, p);
         assert(wrong == problems_count(p));
         assert((wrong == 0) == (*problems_text(p) == '\0'));
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         assert(text || wrong);
         free(text);
         problems_destroy(p);
-        scrap_destroy(s);
+        mempool_destroy(s);
         json_decref(value);
         return 0;
 }

@@ -239,6 +239,6 @@ int main(int argc, char **argv)
                 loop_free(loops[t]);
         SSL_CTX_free(tls);
         rules_clear();
-        book_free();
+        journal_free();
         return r < 0 ? 1 : 0;
 }

@@ -3,7 +3,7 @@
  * mock.h - the parts of mock-expert, a scripted OpenAI-compatible server.
  *
  * expert.c reads the command line and owns the threads; serve.c (requests in) and reply.c (answers out) speak HTTP on bufferevents;
- * answer.c makes what an expert would say; fault.c says what goes wrong; book.c keeps what was asked, for the tests that compare.
+ * answer.c makes what an expert would say; fault.c says what goes wrong; journal.c keeps what was asked, for the tests that compare.
  */
 #ifndef MOCK_H
 #define MOCK_H
@@ -58,7 +58,7 @@ int rules_load(const char *file, char *why, size_t why_n);
 bool rules_take(const char *expert, const char *path, size_t path_n, struct fault *ret);
 void rules_clear(void);
 
-/* ---- experts and their book ------------------------------------------------------------------------------------------------- */
+/* ---- experts and their journal ---------------------------------------------------------------------------------------------- */
 
 struct expert {
         char name[128];
@@ -78,14 +78,14 @@ struct options {
 extern struct options options;
 
 /* What a request left behind, for GET /mock/log and /mock/stats. All threads. */
-int64_t book_request(const struct expert *e, int64_t conn, const char *method, const char *target, size_t target_n, const char *heads,
-                     size_t heads_n, const void *body, size_t body_n);
-void book_outcome(int64_t seq, int status, size_t events, size_t bytes, const char *ended);
-void book_cancelled(struct expert *e, int64_t seq, size_t events, size_t bytes);
-json_t *book_log(void);
-json_t *book_stats(void);
-void book_reset(void);
-void book_free(void);
+int64_t journal_request(const struct expert *e, int64_t conn, const char *method, const char *target, size_t target_n, const char *heads,
+                        size_t heads_n, const void *body, size_t body_n);
+void journal_outcome(int64_t seq, int status, size_t events, size_t bytes, const char *ended);
+void journal_cancelled(struct expert *e, int64_t seq, size_t events, size_t bytes);
+json_t *journal_log(void);
+json_t *journal_stats(void);
+void journal_reset(void);
+void journal_free(void);
 
 /* ---- answers ---------------------------------------------------------------------------------------------------------------- */
 

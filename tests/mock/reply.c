@@ -18,7 +18,7 @@ static void conn_cut(struct conn *c, const char *how)
 {
         bool reset = c->fault.reset >= 0;
 
-        book_outcome(c->seq, c->status, c->at, c->sent, how);
+        journal_outcome(c->seq, c->status, c->at, c->sent, how);
         c->hard = true;
         if (reset) {
                 struct linger l = { .l_onoff = 1, .l_linger = 0 };
@@ -106,7 +106,7 @@ static void answer_done(struct conn *c)
 {
         if (c->chunked)
                 emit(c, "0\r\n\r\n", 5);
-        book_outcome(c->seq, c->status, c->at, c->sent, "done");
+        journal_outcome(c->seq, c->status, c->at, c->sent, "done");
         in_flight_ends(c);
         plan_drop(c->plan);
         c->plan = NULL;
@@ -303,12 +303,12 @@ static void control(struct conn *c)
 
         c->fault = FAULT_NONE;
         if (path_is(c, "GET", "/mock/log")) {
-                json_out(c, book_log());
+                json_out(c, journal_log());
         } else if (path_is(c, "GET", "/mock/stats")) {
-                json_out(c, book_stats());
+                json_out(c, journal_stats());
         } else if (path_is(c, "POST", "/mock/reset")) {
                 rules_clear();
-                book_reset();
+                journal_reset();
                 json_out(c, json_pack("{s:b}", "ok", 1));
         } else if (path_is(c, "POST", "/mock/script")) {
                 json_t *root = json_loadb(c->body.p ? c->body.p : "", c->body.n, 0, &e);
@@ -361,8 +361,8 @@ void reply_begin(struct conn *c)
                 control(c);
                 return;
         }
-        c->seq = book_request(e, c->number, http_method_str((enum http_method)c->parser.method), c->target.p, c->target.n, c->heads.p,
-                              c->heads.n, c->body.p, c->body.n);
+        c->seq = journal_request(e, c->number, http_method_str((enum http_method)c->parser.method), c->target.p, c->target.n, c->heads.p,
+                                 c->heads.n, c->body.p, c->body.n);
         atomic_fetch_add_explicit(&e->requests, 1, memory_order_relaxed);
         now_in = atomic_fetch_add(&e->in_flight, 1) + 1;
         if (now_in > atomic_load(&e->max_in_flight))

@@ -252,8 +252,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || c->state == DEAD)
                 return;
         if (c->state == WAITING || c->state == STREAMING || c->state == SILENT) {
-                book_cancelled(c->expert, c->seq, c->at, c->sent);
-                book_outcome(c->seq, c->status, c->at, c->sent, "cancelled");
+                journal_cancelled(c->expert, c->seq, c->at, c->sent);
+                journal_outcome(c->seq, c->status, c->at, c->sent, "cancelled");
         }
         c->hard = true;
         conn_kill(c, &at_once);

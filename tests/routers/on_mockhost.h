@@ -9,14 +9,14 @@
 
 #include "loader.h"
 #include "mockhost.h"
-#include "scrap.h"
+#include "mempool.h"
 
 #include "base.h"
 
 struct on {
         struct plugin *plugin;
         struct mockhost *host;
-        struct scrap *memory;
+        struct mempool *memory;
         char why[4096]; /* of the last open that failed */
 };
 
@@ -50,9 +50,9 @@ static inline int on_open(struct on *o, const char *folder, const char *name, co
                 with.experts = three_experts;
                 with.n_experts = LENGTH_OF(three_experts);
         }
-        *o = (struct on){ .memory = scrap_create() };
+        *o = (struct on){ .memory = mempool_create() };
         cr_assert_eq(loader_open(module_path(folder, name), &o->plugin, o->why, sizeof o->why), 0, "%s", o->why);
-        r = mockhost_open(o->plugin->router, value ? scrap_node(o->memory, value, "test.json") : NULL, &with, &o->host, o->why,
+        r = mockhost_open(o->plugin->router, value ? mempool_node(o->memory, value, "test.json") : NULL, &with, &o->host, o->why,
                           sizeof o->why);
         json_decref(value);
         return r;
@@ -62,7 +62,7 @@ static inline void on_close(struct on *o)
 {
         mockhost_close(o->host);
         loader_free(o->plugin);
-        scrap_destroy(o->memory);
+        mempool_destroy(o->memory);
         *o = (struct on){ 0 };
 }
 

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "options.h"
-#include "scrap.h"
+#include "mempool.h"
 
 #include "base.h"
 
@@ -61,13 +61,13 @@ static const struct pm_option all_options[] = {
         PM_END_OPTION
 };
 
-static struct scrap *memory;
+static struct mempool *memory;
 static struct problems *problems;
 static struct all all;
 
 static void begin(void)
 {
-        memory = scrap_create();
+        memory = mempool_create();
         problems = problems_create(50);
         cr_assert(problems);
 }
@@ -75,7 +75,7 @@ static void begin(void)
 static void end(void)
 {
         problems_destroy(problems);
-        scrap_destroy(memory);
+        mempool_destroy(memory);
 }
 
 TestSuite(options, .init = begin, .fini = end);
@@ -83,14 +83,14 @@ TestSuite(options, .init = begin, .fini = end);
 /* Fills `all` from JSON and returns what was wrong with it. */
 static const char *fill(const char *json)
 {
-        struct options_memory m = { scrap_alloc_v, memory };
+        struct options_memory m = { mempool_alloc_v, memory };
         json_error_t error;
         json_t *value = json ? json_loads(json, 0, &error) : NULL;
         size_t before = problems_count(problems), n;
 
         cr_assert(!json || value, "%s: %s", json, error.text);
         memset(&all, 0, sizeof all);
-        n = options_fill(all_options, &all, value ? scrap_node(memory, value, "t.yaml") : NULL, "routers.x", "/etc/pm", NULL, &m,
+        n = options_fill(all_options, &all, value ? mempool_node(memory, value, "t.yaml") : NULL, "routers.x", "/etc/pm", NULL, &m,
                          problems);
         json_decref(value);
         cr_assert_eq(n, problems_count(problems) - before);
@@ -207,7 +207,7 @@ Test(options, places_doubled_keys_and_values_from_the_environment)
         struct node yes = { .kind = NODE_SCALAR, .text = "yes", .quoted = true, .secret = true };
         struct node *keys[] = { &k1, &k2, &odd, &on, &wait }, *items[] = { &v, &v, &v, &yes, &none };
         struct node map = { .kind = NODE_MAP, .file = "pm.yaml", .line = 3, .column = 5, .n = 5, .items = items, .keys = keys };
-        struct options_memory m = { scrap_alloc_v, memory };
+        struct options_memory m = { mempool_alloc_v, memory };
 
         memset(&all, 0, sizeof all);
         cr_assert_eq(options_fill(all_options, &all, &map, "p", NULL, NULL, &m, problems), 3);
@@ -224,15 +224,15 @@ Test(options, places_doubled_keys_and_values_from_the_environment)
 Test(options, skipped_keys_and_a_list_in_place_of_a_map)
 {
         static const char *const skip[] = { "plugin", NULL };
-        struct options_memory m = { scrap_alloc_v, memory };
+        struct options_memory m = { mempool_alloc_v, memory };
         json_t *value = json_pack("{s:s, s:i}", "plugin", "knn", "plugni", 1);
 
-        cr_assert_eq(options_fill(inner_options, &all.inner, scrap_node(memory, value, NULL), "r", NULL, skip, &m, problems), 2);
+        cr_assert_eq(options_fill(inner_options, &all.inner, mempool_node(memory, value, NULL), "r", NULL, skip, &m, problems), 2);
         cr_assert_str_eq(problems_text(problems),
                          "r: unknown key 'plugni' - did you mean 'plugin'?\nr: key 'need' is required (what it needs)\n");
         json_decref(value);
         value = json_array();
-        cr_assert_eq(options_fill(inner_options, &all.inner, scrap_node(memory, value, NULL), "r", NULL, NULL, &m, problems), 1);
+        cr_assert_eq(options_fill(inner_options, &all.inner, mempool_node(memory, value, NULL), "r", NULL, NULL, &m, problems), 1);
         cr_assert(strstr(problems_text(problems), "r: found an empty list where a map would be right\n"));
         json_decref(value);
 }

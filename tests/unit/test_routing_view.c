@@ -2,7 +2,7 @@
 /* What a router sees of a query, and for how long: all of it, or what it says that it reads. */
 #include "routing_fixture.h"
 
-TestSuite(route_shown, .init = bench_begin, .fini = bench_end, .timeout = 30);
+TestSuite(routing_view, .init = bench_begin, .fini = bench_end, .timeout = 30);
 
 static char order[8];
 
@@ -60,7 +60,7 @@ static pm_step clean_route(void *self, struct pm_query *q)
 }
 ROUTER(clean);
 
-Test(route_shown, shows_the_query_and_keeps_memory_until_it_ends)
+Test(routing_view, shows_the_query_and_keeps_memory_until_it_ends)
 {
         static const struct h1_header headers[] = {
                 { { "X-TEAM", 6 }, { "red", 3 } }, { { "x-one", 5 }, { "1", 1 } }, { { "x-team", 6 }, { "green", 5 } },
@@ -111,7 +111,7 @@ static pm_step sees_all_route(void *self, struct pm_query *q)
 }
 ROUTER(sees_all);
 
-Test(route_shown, shows_a_router_what_it_declares_and_nothing_else)
+Test(routing_view, shows_a_router_what_it_declares_and_nothing_else)
 {
         static const struct h1_header headers[] = { { { "x-team", 6 }, { "red", 3 } }, { { "x-other", 7 }, { "1", 1 } } };
         static const struct h1_head head = { .headers = headers, .n_headers = LENGTH_OF(headers) };

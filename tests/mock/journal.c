@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * book.c - what was asked and how it ended.
+ * journal.c - what was asked and how it ended.
  *
  * Tests compare what reached an expert with what a client sent, byte for byte: so a request is kept as it came, headers in order and
- * in their case, the body as base64. The book is a ring of at most --log requests and MAX_KEPT bytes, the oldest go first.
+ * in their case, the body as base64. The journal is a ring of at most --log requests and MAX_KEPT bytes, the oldest go first.
  */
 #include "mock.h"
 
@@ -111,8 +111,8 @@ static void forget(struct entry *e)
         *e = (struct entry){ 0 };
 }
 
-int64_t book_request(const struct expert *x, int64_t conn, const char *method, const char *target, size_t target_n, const char *heads,
-                     size_t heads_n, const void *body, size_t body_n)
+int64_t journal_request(const struct expert *x, int64_t conn, const char *method, const char *target, size_t target_n, const char *heads,
+                        size_t heads_n, const void *body, size_t body_n)
 {
         struct entry *e;
         int64_t seq;
@@ -137,7 +137,7 @@ int64_t book_request(const struct expert *x, int64_t conn, const char *method, c
         return seq;
 }
 
-void book_outcome(int64_t seq, int status, size_t events, size_t bytes, const char *ended)
+void journal_outcome(int64_t seq, int status, size_t events, size_t bytes, const char *ended)
 {
         if (seq == 0)
                 return;
@@ -153,7 +153,7 @@ void book_outcome(int64_t seq, int status, size_t events, size_t bytes, const ch
         pthread_mutex_unlock(&lock);
 }
 
-void book_cancelled(struct expert *x, int64_t seq, size_t events, size_t bytes)
+void journal_cancelled(struct expert *x, int64_t seq, size_t events, size_t bytes)
 {
         atomic_fetch_add(&x->cancelled, 1);
         pthread_mutex_lock(&lock);
@@ -203,7 +203,7 @@ static json_t *heads_json(const struct buf *heads)
         return list;
 }
 
-json_t *book_log(void)
+json_t *journal_log(void)
 {
         json_t *list = json_array();
 
@@ -225,7 +225,7 @@ json_t *book_log(void)
         return json_pack("{s:o}", "requests", list);
 }
 
-json_t *book_stats(void)
+json_t *journal_stats(void)
 {
         json_t *experts = json_object(), *list = json_array();
         long open = 0, accepted = 0, requests = 0;
@@ -255,7 +255,7 @@ json_t *book_stats(void)
                          (json_int_t)requests, "cancelled", list, "experts", experts);
 }
 
-void book_reset(void)
+void journal_reset(void)
 {
         pthread_mutex_lock(&lock);
         while (first_seq < next_seq)
@@ -270,9 +270,9 @@ void book_reset(void)
         }
 }
 
-void book_free(void)
+void journal_free(void)
 {
-        book_reset();
+        journal_reset();
         free(ring);
         ring = NULL;
 }

@@ -3,7 +3,7 @@
  * Every allocation is a piece of a list that is freed at once.  Slow next to an arena, but each piece has its own red zones under
  * AddressSanitizer, which is what a tool for testing plugins wants.
  */
-#include "scrap.h"
+#include "mempool.h"
 
 #include "base.h"
 
@@ -12,19 +12,19 @@ struct piece {
         max_align_t data[];
 };
 
-struct scrap {
+struct mempool {
         struct piece *pieces;
 };
 
-struct scrap *scrap_create(void)
+struct mempool *mempool_create(void)
 {
-        struct scrap *s = calloc(1, sizeof *s);
+        struct mempool *s = calloc(1, sizeof *s);
 
         assert(s);
         return s;
 }
 
-void scrap_destroy(struct scrap *s)
+void mempool_destroy(struct mempool *s)
 {
         struct piece *next;
 
@@ -37,7 +37,7 @@ void scrap_destroy(struct scrap *s)
         free(s);
 }
 
-void *scrap_alloc(struct scrap *s, size_t n)
+void *mempool_alloc(struct mempool *s, size_t n)
 {
         struct piece *p;
 
@@ -49,40 +49,40 @@ void *scrap_alloc(struct scrap *s, size_t n)
         return p->data;
 }
 
-void *scrap_alloc_v(void *s, size_t n)
+void *mempool_alloc_v(void *s, size_t n)
 {
-        return scrap_alloc(s, n);
+        return mempool_alloc(s, n);
 }
 
-char *scrap_text(struct scrap *s, const char *text, size_t n)
+char *mempool_text(struct mempool *s, const char *text, size_t n)
 {
-        char *copy = scrap_alloc(s, n + 1);
+        char *copy = mempool_alloc(s, n + 1);
 
         if (n)
                 memcpy(copy, text, n);
         return copy;
 }
 
-struct node *scrap_map(struct scrap *s, const char *file)
+struct node *mempool_map(struct mempool *s, const char *file)
 {
-        struct node *map = scrap_alloc(s, sizeof *map);
+        struct node *map = mempool_alloc(s, sizeof *map);
 
         *map = (struct node){ .kind = NODE_MAP, .file = file };
         return map;
 }
 
-static struct node *scalar(struct scrap *s, const char *file, const char *text, size_t n, bool quoted)
+static struct node *scalar(struct mempool *s, const char *file, const char *text, size_t n, bool quoted)
 {
-        struct node *v = scrap_alloc(s, sizeof *v);
+        struct node *v = mempool_alloc(s, sizeof *v);
 
-        *v = (struct node){ .kind = NODE_SCALAR, .file = file, .text = scrap_text(s, text, n), .quoted = quoted };
+        *v = (struct node){ .kind = NODE_SCALAR, .file = file, .text = mempool_text(s, text, n), .quoted = quoted };
         return v;
 }
 
-static void append(struct scrap *s, struct node *into, struct node *key, struct node *item)
+static void append(struct mempool *s, struct node *into, struct node *key, struct node *item)
 {
         size_t n = into->n + 1;
-        struct node **items = scrap_alloc(s, n * sizeof *items), **keys = scrap_alloc(s, n * sizeof *keys);
+        struct node **items = mempool_alloc(s, n * sizeof *items), **keys = mempool_alloc(s, n * sizeof *keys);
 
         if (into->n) {
                 memcpy(items, into->items, into->n * sizeof *items);
@@ -95,7 +95,7 @@ static void append(struct scrap *s, struct node *into, struct node *key, struct 
         into->n = n;
 }
 
-struct node *scrap_node(struct scrap *s, const json_t *value, const char *file)
+struct node *mempool_node(struct mempool *s, const json_t *value, const char *file)
 {
         struct node *v;
         char number[64];
@@ -112,14 +112,14 @@ struct node *scrap_node(struct scrap *s, const json_t *value, const char *file)
                 (void)snprintf(number, sizeof number, "%.17g", json_real_value(value));
                 return scalar(s, file, number, strlen(number), false);
         }
-        v = scrap_map(s, file);
+        v = mempool_map(s, file);
         v->kind = json_is_object(value) ? NODE_MAP : json_is_array(value) ? NODE_LIST : NODE_NULL;
         v->n = json_is_object(value) ? json_object_size(value) : json_array_size(value);
-        v->items = scrap_alloc(s, v->n * sizeof *v->items);
-        v->keys = scrap_alloc(s, v->n * sizeof *v->keys);
+        v->items = mempool_alloc(s, v->n * sizeof *v->items);
+        v->keys = mempool_alloc(s, v->n * sizeof *v->keys);
         if (json_is_array(value)) {
                 for (size_t i = 0; i < v->n; i++)
-                        v->items[i] = scrap_node(s, json_array_get(value, i), file);
+                        v->items[i] = mempool_node(s, json_array_get(value, i), file);
         } else if (json_is_object(value)) {
                 json_t *object, *item;
                 const char *key;
@@ -128,14 +128,14 @@ struct node *scrap_node(struct scrap *s, const json_t *value, const char *file)
                 memcpy(&object, &value, sizeof object); /* the iterator wants it without const, and changes nothing */
                 json_object_foreach(object, key, item) {
                         v->keys[i] = scalar(s, file, key, strlen(key), true);
-                        v->items[i++] = scrap_node(s, item, file);
+                        v->items[i++] = mempool_node(s, item, file);
                 }
         }
         return v;
 }
 
 /* Puts a value under one key, in the place of an earlier one. */
-static void put(struct scrap *s, struct node *map, const char *key, size_t n, struct node *item)
+static void put(struct mempool *s, struct node *map, const char *key, size_t n, struct node *item)
 {
         for (size_t i = 0; i < map->n; i++)
                 if (strlen(map->keys[i]->text) == n && memcmp(map->keys[i]->text, key, n) == 0) {
@@ -145,7 +145,7 @@ static void put(struct scrap *s, struct node *map, const char *key, size_t n, st
         append(s, map, scalar(s, map->file, key, n, false), item);
 }
 
-int scrap_set(struct scrap *s, struct node *map, const char *assignment)
+int mempool_set(struct mempool *s, struct node *map, const char *assignment)
 {
         const char *equals = strchr(assignment, '='), *key = assignment, *dot;
         struct node *value;
@@ -154,11 +154,11 @@ int scrap_set(struct scrap *s, struct node *map, const char *assignment)
         if (!equals || equals == assignment)
                 return -EINVAL;
         while ((dot = memchr(key, '.', (size_t)(equals - key)))) {
-                char *name = scrap_text(s, key, (size_t)(dot - key));
+                char *name = mempool_text(s, key, (size_t)(dot - key));
                 struct node *below = node_get(map, name);
 
                 if (!below) {
-                        below = scrap_map(s, map->file);
+                        below = mempool_map(s, map->file);
                         put(s, map, name, strlen(name), below);
                 }
                 if (below->kind != NODE_MAP)
@@ -172,7 +172,7 @@ int scrap_set(struct scrap *s, struct node *map, const char *assignment)
                 json = json_loads(equals + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
                 if (!json)
                         return -EINVAL;
-                value = scrap_node(s, json, map->file);
+                value = mempool_node(s, json, map->file);
                 json_decref(json);
         } else {
                 value = scalar(s, map->file, equals + 1, strlen(equals + 1), false);

@@ -465,11 +465,12 @@ int encoder_open(const char *folder, struct encoder **ret, char *why, size_t why
         return 0;
 }
 
-void encoder_digest(const struct encoder *e, char hex[65])
+int encoder_digest(const struct encoder *e, char hex[65])
 {
         static const char *const names[] = { "mapping", "weights" };
         uint8_t sum[DIGEST_SIZE];
         struct digest d;
+        int r;
 
         digest_begin(&d);
         digest_add(&d, e->table->data, e->table->bytes);
@@ -479,6 +480,8 @@ void encoder_digest(const struct encoder *e, char hex[65])
                 if (x)
                         digest_add(&d, x->data, x->bytes);
         }
-        digest_end(&d, sum);
-        digest_hex(sum, hex);
+        r = digest_end(&d, sum);
+        if (r == 0)
+                digest_hex(sum, hex);
+        return r;
 }

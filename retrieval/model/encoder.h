@@ -43,8 +43,8 @@ void encoder_destroy(struct encoder *e); /* NULL is fine */
 
 size_t encoder_dim(const struct encoder *e);
 
-/* SHA-256 of tensors, mapping and weights as they lie in the file: which model this is.  Reads all of it. */
-void encoder_digest(const struct encoder *e, char hex[65]);
+/* SHA-256 of tensors, mapping and weights as they lie in the file: which model this is.  Reads all of it.  0 or -ENOMEM. */
+int encoder_digest(const struct encoder *e, char hex[65]);
 
 /*
  * For texts of which up to text_max bytes are read.  BERT's kind of tokenizer (encoder_needs_scratch() false) does without: NULL then

@@ -40,7 +40,8 @@ int gates_check(const struct gates *g, const struct encoder *e, char *why, size_
 
         if (encoder_dim(e) != g->parts.dim)
                 return set_error(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), g->parts.dim);
-        encoder_digest(e, hex);
+        if (encoder_digest(e, hex) < 0)
+                return set_error(why, why_size, "no memory for its SHA-256");
         if (strcmp(hex, g->parts.encoder) != 0)
                 return set_error(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, g->parts.encoder);
         return 0;

@@ -137,9 +137,14 @@ static int check_file(const char *folder, const char *name, json_t *said, bool v
         digest_begin(&d);
         while ((n = read(fd, block, BLOCK)) > 0)
                 digest_add(&d, block, (size_t)n);
-        if (n < 0)
-                return -errno;
-        digest_end(&d, sum);
+        if (n < 0) {
+                r = -errno;
+                digest_drop(&d);
+                return r;
+        }
+        r = digest_end(&d, sum);
+        if (r < 0)
+                return r;
         digest_hex(sum, hex);
         if (!wanted || strcmp(hex, wanted) != 0)
                 return set_error(why, why_size, "%s: its SHA-256 is %.16s..., the manifest says %.16s...: damaged, or of another training?",

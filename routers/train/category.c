@@ -139,12 +139,16 @@ static int hold_back(struct task *t)
         bool both = t->opened && t->loss == BOTH, softmax = t->loss == SOFTMAX;
         struct fitted f[2] = { { 0 } };
         double hinge;
+        unsigned part;
         int r;
 
         if (!use || !right || !d || !logit)
                 return -ENOMEM;
-        for (size_t i = 0; i < t->rows.n; i++)
-                use[i] = jsonl_part(&t->rows.list[i], t->fit.seed, PARTS) != 0;
+        for (size_t i = 0; i < t->rows.n; i++) {
+                if (jsonl_part(&t->rows.list[i], t->fit.seed, PARTS, &part) < 0)
+                        return -ENOMEM;
+                use[i] = part != 0;
+        }
         set_recipe(t, softmax);
         r = fit(&t->rows, use, &t->fit, &f[0]);
         if (r == 0)
@@ -230,7 +234,9 @@ static int write_model(struct task *t, const struct fitted *f)
         size_t n = 18;
         int r;
 
-        jsonl_digest(&t->rows, digest);
+        r = jsonl_digest(&t->rows, digest);
+        if (r < 0)
+                return r;
         (void)snprintf(number[0], sizeof number[0], "%zu", t->rows.n);
         (void)snprintf(number[1], sizeof number[1], "%u", t->fit.seed);
         (void)snprintf(number[2], sizeof number[2], "%g", t->fit.cost);

@@ -203,8 +203,7 @@ static int keep_dense(const struct work *w, const struct solved *m, const int *o
         char hex[65];
 
         ret->dense = calloc(w->dim * categories, sizeof *ret->dense);
-        encoder_digest(s->encoder, hex);
-        ret->encoder = strdup(hex);
+        ret->encoder = encoder_digest(s->encoder, hex) == 0 ? strdup(hex) : NULL;
         if (!ret->dense || !ret->encoder)
                 return -ENOMEM;
         for (int i = 0; i < n; i++)

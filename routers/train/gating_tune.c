@@ -162,9 +162,14 @@ static int measure(const struct training_set *l, const struct gating_settings *s
 
         for (unsigned part = 0; r == 0 && part < PARTS; part++) {
                 progress_show("tuning", part, PARTS + groups);
-                for (size_t i = 0; i < l->n; i++)
-                        use[i] = i >= l->rows.n || jsonl_part(&l->rows.list[i], s->seed, PARTS) != part;
-                r = look(l, s, use, sentences, in);
+                for (size_t i = 0; r == 0 && i < l->n; i++) {
+                        unsigned its = PARTS;
+
+                        r = i < l->rows.n ? jsonl_part(&l->rows.list[i], s->seed, PARTS, &its) : 0;
+                        use[i] = its != part;
+                }
+                if (r == 0)
+                        r = look(l, s, use, sentences, in);
         }
         for (size_t group = 0; r == 0 && groups > 1 && group < groups; group++) {
                 progress_show("tuning", PARTS + group, PARTS + groups);

@@ -157,9 +157,9 @@ static int save(struct task *t)
         const char *meta[] = { "trained_on_sha256", data, "held_in", in, "held_out", out, "single_in", single, NULL };
         int r;
 
-        encoder_digest(t->encoder, hex);
         p->encoder = hex;
-        training_set_digest(&t->set, data);
+        if (encoder_digest(t->encoder, hex) < 0 || training_set_digest(&t->set, data) < 0)
+                return -ENOMEM;
         if (!isnan(t->gating.held_in))
                 (void)snprintf(in, sizeof in, "%.4f", t->gating.held_in);
         if (!isnan(t->gating.held_out))

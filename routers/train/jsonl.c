@@ -412,30 +412,36 @@ size_t jsonl_drop(struct jsonl_rows *r, const char *label)
         return gone;
 }
 
-void jsonl_digest(const struct jsonl_rows *r, char hex[65])
+int jsonl_digest(const struct jsonl_rows *rows, char hex[65])
 {
         uint8_t sum[DIGEST_SIZE];
         struct digest d;
+        int r;
 
         digest_begin(&d);
-        for (size_t i = 0; i < r->n; i++) {
-                digest_add(&d, r->list[i].text, r->list[i].n + 1);
-                digest_add(&d, r->labels[r->list[i].label], strlen(r->labels[r->list[i].label]) + 1);
+        for (size_t i = 0; i < rows->n; i++) {
+                digest_add(&d, rows->list[i].text, rows->list[i].n + 1);
+                digest_add(&d, rows->labels[rows->list[i].label], strlen(rows->labels[rows->list[i].label]) + 1);
         }
-        digest_end(&d, sum);
-        digest_hex(sum, hex);
+        r = digest_end(&d, sum);
+        if (r == 0)
+                digest_hex(sum, hex);
+        return r;
 }
 
-unsigned jsonl_part(const struct jsonl_row *r, unsigned seed, unsigned parts)
+int jsonl_part(const struct jsonl_row *row, unsigned seed, unsigned parts, unsigned *ret)
 {
         uint8_t sum[DIGEST_SIZE];
         struct digest d;
         char salt[32];
+        int r;
 
         (void)snprintf(salt, sizeof salt, "%u:", seed);
         digest_begin(&d);
         digest_add(&d, salt, strlen(salt));
-        digest_add(&d, r->text, r->n);
-        digest_end(&d, sum);
-        return ((unsigned)sum[0] << 16 | (unsigned)sum[1] << 8 | sum[2]) % parts;
+        digest_add(&d, row->text, row->n);
+        r = digest_end(&d, sum);
+        if (r == 0)
+                *ret = ((unsigned)sum[0] << 16 | (unsigned)sum[1] << 8 | sum[2]) % parts;
+        return r;
 }

@@ -56,11 +56,11 @@ void jsonl_finish(struct jsonl_rows *r);
 /* Takes out the rows of one label (NULL: none) and the label itself; returns how many rows went. */
 size_t jsonl_drop(struct jsonl_rows *r, const char *label);
 
-/* SHA-256 over text and label of all rows, as hex. */
-void jsonl_digest(const struct jsonl_rows *r, char hex[65]);
+/* SHA-256 over text and label of all rows, as hex.  0 or -ENOMEM. */
+int jsonl_digest(const struct jsonl_rows *rows, char hex[65]);
 
-/* One of `parts` parts that a text belongs to; equal texts are in the same one. */
-unsigned jsonl_part(const struct jsonl_row *r, unsigned seed, unsigned parts);
+/* One of `parts` parts that a text belongs to; equal texts are in the same one.  0 or -ENOMEM. */
+int jsonl_part(const struct jsonl_row *row, unsigned seed, unsigned parts, unsigned *ret);
 
 /* Calls take() for each line's object; what take returns below 0 (after filling why) makes the line a bad one. */
 int jsonl_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *line, char *why, size_t why_size), void *ctx);

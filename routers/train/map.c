@@ -132,14 +132,15 @@ static int write_map(const struct task *t, const struct map_counts *y)
 {
         CLEANUP(free_p) struct standing *s = calloc(y->experts, sizeof *s);
         json_t *rankings = json_object(), *scores = json_object(), *map;
-        char digest[65];
+        char digest[65] = "";
         int r = s ? 0 : -ENOMEM;
 
         for (size_t c = 0; r == 0 && c <= y->categories; c++) {
                 rank(t, y, c, s);
                 r = add_ranking(rankings, scores, c < y->categories ? t->rows.labels[c] : t->general, s, y->experts);
         }
-        jsonl_digest(&t->rows, digest);
+        if (r == 0)
+                r = jsonl_digest(&t->rows, digest);
         map = json_pack("{s:s, s:i, s:s, s:I, s:f, s:s, s:o, s:o}", "kind", "pointsman.map", "version", 1, "general", t->general,
                         "prompts", (json_int_t)y->matched, "shrink", t->shrink, "labels_sha256", digest, "rankings", rankings,
                         "scores", scores);

@@ -292,10 +292,11 @@ int training_set_read(const struct training_set_source *s, const struct encoder 
         return r;
 }
 
-void training_set_digest(const struct training_set *l, char hex[65])
+int training_set_digest(const struct training_set *l, char hex[65])
 {
         uint8_t sum[DIGEST_SIZE];
         struct digest d;
+        int r;
 
         digest_begin(&d);
         for (size_t i = 0; i < l->n; i++) {
@@ -312,8 +313,10 @@ void training_set_digest(const struct training_set *l, char hex[65])
         for (size_t k = 0; k < l->n_experts; k++)
                 if (l->experts[k].instruction)
                         digest_add(&d, l->experts[k].instruction, strlen(l->experts[k].instruction) + 1);
-        digest_end(&d, sum);
-        digest_hex(sum, hex);
+        r = digest_end(&d, sum);
+        if (r == 0)
+                digest_hex(sum, hex);
+        return r;
 }
 
 void training_set_finish(struct training_set *l)

@@ -69,8 +69,8 @@ int training_set_read(const struct training_set_source *s, const struct encoder 
 /* How expert k did on prompt i; NAN: not known. */
 float training_set_outcome(const struct training_set *l, size_t i, size_t k);
 const char *training_set_text(const struct training_set *l, size_t i, size_t *ret_n);
-/* SHA-256 over prompts, outcomes and sentences, as hex. */
-void training_set_digest(const struct training_set *l, char hex[65]);
+/* SHA-256 over prompts, outcomes and sentences, as hex.  0 or -ENOMEM. */
+int training_set_digest(const struct training_set *l, char hex[65]);
 void training_set_finish(struct training_set *l);
 
 /* The vector of a sentence, of length one.  -EINVAL: nothing in it is known to the encoder. */

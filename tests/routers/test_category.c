@@ -177,7 +177,7 @@ Test(category, a_model_that_looks_at_vectors)
         (void)close(fd);
         (void)snprintf(path, sizeof path, "%s/" ENCODER, secure_getenv("PM_TEST_DATA"));
         cr_assert_eq(encoder_open(path, &e, why, sizeof why), 0, "%s", why);
-        encoder_digest(e, digest);
+        cr_assert_eq(encoder_digest(e, digest), 0);
         write_dense(name, digest);
         (void)snprintf(json, sizeof json, "{\"model\": \"%s\", \"encoder\": \"" ENCODER "\", \"experts\": {\"left\": {\"ranking\": [\"small\"]},"
                                           "\"right\": {\"ranking\": [\"large\"]}, \"general\": {\"ranking\": [\"large\"]}}}", name);

@@ -111,6 +111,7 @@ static int digest_file(const char *path, json_t **ret)
         struct digest d;
         struct stat st;
         void *map;
+        int r;
 
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
@@ -119,8 +120,10 @@ static int digest_file(const char *path, json_t **ret)
                 return -errno;
         digest_begin(&d);
         digest_add(&d, map, (size_t)st.st_size);
-        digest_end(&d, sum);
+        r = digest_end(&d, sum);
         (void)munmap(map, (size_t)st.st_size);
+        if (r < 0)
+                return r;
         digest_hex(sum, hex);
         *ret = json_pack("{s:I, s:s}", "bytes", (json_int_t)st.st_size, "sha256", hex);
         return *ret ? 0 : -ENOMEM;

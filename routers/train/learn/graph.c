@@ -139,17 +139,21 @@ static int take_lines(struct reading *x, gzFile f)
                         at = newline + 1;
                 }
                 held = (size_t)(end - at);
-                if (r == 0 && held > GRAPH_LINE_MAX)
+                if (r == 0 && held > GRAPH_LINE_MAX) {
+                        digest_drop(&digest);
                         return set_error(x->why, x->why_size, "line %zu is longer than a mebibyte", x->number + 1);
+                }
                 memmove(block, at, held);
         }
         if (r == 0 && got < 0) {
+                digest_drop(&digest);
                 (void)set_error(x->why, x->why_size, "line %zu: damaged gzip data", x->number + 1);
                 return -EIO;
         }
         if (r == 0 && held > 0)
                 r = take_line(x, block, held);
-        digest_end(&digest, sum);
+        if (digest_end(&digest, sum) < 0)
+                return r < 0 ? r : -ENOMEM;
         digest_hex(sum, x->graph->digest);
         return r;
 }

@@ -19,7 +19,7 @@
 #define ROUTER_1_0_SIZE (offsetof(struct pm_router, observe) + sizeof(void *))
 #define SELF_SIZE_MAX ((size_t)64 << 20)
 
-struct opened {
+struct loaded {
         struct plugin plugin;
         struct pm_router table;
         char file[];
@@ -109,7 +109,7 @@ static int with_slash(const char *file, char *out, size_t size)
 
 int loader_open(const char *file, struct plugin **ret, char *why, size_t n)
 {
-        CLEANUP(free_p) struct opened *o = NULL;
+        CLEANUP(free_p) struct loaded *o = NULL;
         const struct pm_router *theirs;
         pm_router_entry *entry = NULL;
         char path[PATH_MAX];
@@ -142,7 +142,7 @@ int loader_open(const char *file, struct plugin **ret, char *why, size_t n)
 void loader_free(struct plugin *p)
 {
         if (p)
-                free(CONTAINER_OF(p, struct opened, plugin));
+                free(CONTAINER_OF(p, struct loaded, plugin));
 }
 
 int loader_find(const char *name, const char *const *dirs, size_t n_dirs, char *out, size_t size)

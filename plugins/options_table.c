@@ -353,14 +353,14 @@ char *options_to_json(const struct pm_option *table, const void *self)
 
 /* ---- each value, for digests ------------------------------------------------------------------------------------------------ */
 
-struct visit {
+struct table_visit {
         void (*each)(void *ctx, const struct pm_option *o, const char *text);
         void *ctx;
 };
 
-static void visit_level(const struct visit *v, const struct pm_option *table, const char *self, int depth);
+static void visit_level(const struct table_visit *v, const struct pm_option *table, const char *self, int depth);
 
-static void visit_number(const struct visit *v, const struct pm_option *o, const char *field)
+static void visit_number(const struct table_visit *v, const struct pm_option *o, const char *field)
 {
         char buf[VALUE_TEXT_MAX];
         struct value value = { 0 };
@@ -380,7 +380,7 @@ static void visit_number(const struct visit *v, const struct pm_option *o, const
         }
 }
 
-static void visit_count(const struct visit *v, const struct pm_option *o, size_t n)
+static void visit_count(const struct table_visit *v, const struct pm_option *o, size_t n)
 {
         char buf[VALUE_TEXT_MAX];
 
@@ -388,7 +388,7 @@ static void visit_count(const struct visit *v, const struct pm_option *o, size_t
         v->each(v->ctx, o, buf);
 }
 
-static void visit_value(const struct visit *v, const struct pm_option *o, const char *field, int depth)
+static void visit_value(const struct table_visit *v, const struct pm_option *o, const char *field, int depth)
 {
         struct pm_tables tables;
         struct pm_strs list;
@@ -427,7 +427,7 @@ static void visit_value(const struct visit *v, const struct pm_option *o, const 
         visit_number(v, o, field);
 }
 
-static void visit_level(const struct visit *v, const struct pm_option *table, const char *self, int depth)
+static void visit_level(const struct table_visit *v, const struct pm_option *table, const char *self, int depth)
 {
         for (const struct pm_option *o = table; o && o->key && depth < DEPTH_MAX; o++)
                 visit_value(v, o, self + o->offset, depth);
@@ -436,7 +436,7 @@ static void visit_level(const struct visit *v, const struct pm_option *table, co
 void options_each(const struct pm_option *table, const void *self,
                   void (*each)(void *ctx, const struct pm_option *o, const char *text), void *ctx)
 {
-        struct visit v = { each, ctx };
+        struct table_visit v = { each, ctx };
 
         visit_level(&v, table, self, 0);
 }

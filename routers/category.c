@@ -337,7 +337,7 @@ static pm_step decide(const struct category *c, struct pm_query *q, const struct
 }
 
 /* A long prompt's work, away from the loop. */
-struct job {
+struct category_job {
         const struct classifier *classifier;
         struct pm_str text;
         size_t max_text;
@@ -346,14 +346,14 @@ struct job {
 
 static void classify(void *arg)
 {
-        struct job *job = arg;
+        struct category_job *job = arg;
 
         classifier_decide(job->classifier, job->text.p, job->text.n, job->max_text, &job->verdict);
 }
 
 static pm_step classified(void *self, struct pm_query *q)
 {
-        const struct job *job = q->state;
+        const struct category_job *job = q->state;
 
         if (q->status < 0)
                 return pm_fail(q, "could not classify a prompt of %zu bytes in the pool (%d)", job->text.n, q->status);
@@ -365,7 +365,7 @@ static pm_step route(void *self, struct pm_query *q)
         const struct category *c = self;
         size_t max_text = c->max_text ? (size_t)c->max_text : classifier_parts(c->classifier)->text_max;
         struct verdict v;
-        struct job *job;
+        struct category_job *job;
 
         if (MIN(q->text.n, max_text) <= c->inline_max) {
                 classifier_decide(c->classifier, q->text.p, q->text.n, max_text, &v);
@@ -374,7 +374,7 @@ static pm_step route(void *self, struct pm_query *q)
         job = q->state = q->host->alloc(q, sizeof *job);
         if (!job)
                 return pm_fail(q, "out of memory for a prompt of %zu bytes", q->text.n);
-        *job = (struct job){ .classifier = c->classifier, .text = q->text, .max_text = max_text };
+        *job = (struct category_job){ .classifier = c->classifier, .text = q->text, .max_text = max_text };
         return pm_offload(q, classify, job, classified);
 }
 

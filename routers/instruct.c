@@ -137,7 +137,7 @@ static int opened(void *self, const struct pm_open *o)
 /* ---- one query ---------------------------------------------------------------------------------------------------------- */
 
 /* What is carried from step to step; also the job of a pool thread, which sees nothing else. */
-struct look {
+struct instruct_look {
         const struct instruct *router;
         struct chunk parts[PARTS_MAX];
         size_t n_parts;
@@ -160,7 +160,7 @@ static bool has_role(const struct pm_message *m, const char *role)
 }
 
 /* Parts of the newest messages of user and system, as many as are to be looked at. */
-static void split(struct look *l, const struct pm_query *q)
+static void split(struct instruct_look *l, const struct pm_query *q)
 {
         size_t left = (size_t)l->router->max_text, messages = 0;
         bool whole = false;
@@ -179,7 +179,7 @@ static void split(struct look *l, const struct pm_query *q)
         l->one_part = whole && messages == 1 && l->n_parts == 1;
 }
 
-static void encode(const struct instruct *s, struct look *l, const char *text, size_t n, float *ret)
+static void encode(const struct instruct *s, struct instruct_look *l, const char *text, size_t n, float *ret)
 {
         if (encoder_encode(s->encoder, NULL, text ? text : "", n, MAX((size_t)s->max_text, (size_t)ENCODER_TEXT_MIN), ret, NULL) < 0)
                 l->failed = true;
@@ -187,7 +187,7 @@ static void encode(const struct instruct *s, struct look *l, const char *text, s
 
 static void look(void *arg)
 {
-        struct look *l = arg;
+        struct instruct_look *l = arg;
         const struct instruct *s = l->router;
 
         for (size_t i = 0; i < l->n_parts; i++)
@@ -202,10 +202,10 @@ static void look(void *arg)
         gates_local(s->gates, s->parts.combine, l->vectors, l->n_parts, l->local);
 }
 
-static struct look *begin(const struct instruct *s, struct pm_query *q)
+static struct instruct_look *begin(const struct instruct *s, struct pm_query *q)
 {
         size_t dim = s->parts.dim, experts = s->parts.experts;
-        struct look *l = pm_alloc(q, sizeof *l);
+        struct instruct_look *l = pm_alloc(q, sizeof *l);
 
         if (!l)
                 return NULL;
@@ -225,7 +225,7 @@ static struct look *begin(const struct instruct *s, struct pm_query *q)
 /* ---- deciding ----------------------------------------------------------------------------------------------------------- */
 
 /* Weights of the best that could serve: softmax of the scores, those behind top_k left out (2.1: T, w_k). */
-static size_t choose(const struct instruct *s, const struct pm_query *q, const struct look *l, struct ranked *ranked)
+static size_t choose(const struct instruct *s, const struct pm_query *q, const struct instruct_look *l, struct ranked *ranked)
 {
         bool usable[GATES_EXPERTS_MAX];
         size_t n = 0;
@@ -256,7 +256,7 @@ static double share(const struct ranked *ranked, size_t n)
         return n > 1 ? 1 / (1 + exp(ranked[1].score - ranked[0].score)) : 1;
 }
 
-static pm_step decide(const struct instruct *s, struct pm_query *q, struct look *l)
+static pm_step decide(const struct instruct *s, struct pm_query *q, struct instruct_look *l)
 {
         struct ranked *ranked = pm_alloc(q, s->parts.experts * sizeof *ranked);
         const char **fallbacks = pm_alloc(q, (FALLBACKS_MAX + 1) * sizeof *fallbacks);
@@ -299,8 +299,8 @@ static void free_text(void *text)
         free(text);
 }
 
-static void without(struct look *l, const char *fmt, ...) PRINTF(2, 3);
-static void without(struct look *l, const char *fmt, ...)
+static void without(struct instruct_look *l, const char *fmt, ...) PRINTF(2, 3);
+static void without(struct instruct_look *l, const char *fmt, ...)
 {
         va_list args;
 
@@ -313,7 +313,7 @@ static void without(struct look *l, const char *fmt, ...)
 static pm_step answered(void *self, struct pm_query *q)
 {
         const struct instruct *s = self;
-        struct look *l = q->state;
+        struct instruct_look *l = q->state;
         char why[200];
         float *vector;
 
@@ -341,7 +341,7 @@ static pm_step answered(void *self, struct pm_query *q)
 static pm_step looked(void *self, struct pm_query *q)
 {
         const struct instruct *s = self;
-        struct look *l = q->state;
+        struct instruct_look *l = q->state;
         struct instruction_prompt prompt = { q->text.p ? q->text.p : "", q->text.n };
         char *body;
 
@@ -360,7 +360,7 @@ static pm_step looked(void *self, struct pm_query *q)
 static pm_step route(void *self, struct pm_query *q)
 {
         const struct instruct *s = self;
-        struct look *l = q->state = begin(s, q);
+        struct instruct_look *l = q->state = begin(s, q);
         size_t bytes = q->text.n;
 
         if (!l)

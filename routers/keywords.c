@@ -16,7 +16,7 @@
 
 #define NO_WORD UINT32_MAX
 
-struct word {
+struct keyword_word {
         uint32_t set;
         uint32_t next;           /* the next keyword of the same text, or NO_WORD */
         uint16_t length;
@@ -31,7 +31,7 @@ struct trie {
 };
 
 struct keywords {
-        struct word *words;
+        struct keyword_word *words;
         size_t n_words, words_room;
         struct trie *nodes;
         size_t n_nodes, nodes_room;
@@ -225,9 +225,9 @@ int keywords_add(struct keywords *k, const char *word, uint32_t set)
                 if (at == 0)
                         return -E2BIG;
         }
-        k->words[k->n_words] = (struct word){ .set = set, .next = k->nodes[at].word, .length = (uint16_t)n,
-                                              .left = asks_border(char_at(folded, 0, n)),
-                                              .right = asks_border(char_before(folded, n)) };
+        k->words[k->n_words] = (struct keyword_word){ .set = set, .next = k->nodes[at].word, .length = (uint16_t)n,
+                                                      .left = asks_border(char_at(folded, 0, n)),
+                                                      .right = asks_border(char_before(folded, n)) };
         k->nodes[at].word = (uint32_t)k->n_words++;
         return 0;
 }
@@ -290,7 +290,7 @@ static void take_match(const struct keywords *k, uint16_t state, const char *tex
                 state = k->shorter[state];
         for (; state; state = k->shorter[state])
                 for (uint32_t i = k->first[state]; i != NO_WORD; i = k->words[i].next) {
-                        const struct word *w = &k->words[i];
+                        const struct keyword_word *w = &k->words[i];
                         size_t start = end - w->length;
 
                         if (w->left && start > 0 && is_word(char_before(text, start)))

@@ -187,13 +187,13 @@ static uint32_t letter_votes(utf8proc_int32_t c)
 /* Scripts with one language (or one that stands for it); the rest is decided by letters. */
 enum script { S_NONE, S_LATIN, S_CYRILLIC, S_ARABIC, S_HAN, S_KANA, S_ONE };
 
-struct range {
+struct script_range {
         int32_t first, last;
         enum script script;
         const char *code;
 };
 
-static const struct range ranges[] = {
+static const struct script_range ranges[] = {
         { 0x00c0, 0x024f, S_LATIN, NULL },   { 0x0370, 0x03ff, S_ONE, "el" },     { 0x0400, 0x052f, S_CYRILLIC, NULL },
         { 0x0530, 0x058f, S_ONE, "hy" },     { 0x0590, 0x05ff, S_ONE, "he" },     { 0x0600, 0x06ff, S_ARABIC, NULL },
         { 0x0750, 0x077f, S_ARABIC, NULL },  { 0x0900, 0x097f, S_ONE, "hi" },     { 0x0980, 0x09ff, S_ONE, "bn" },
@@ -208,16 +208,16 @@ static const struct range ranges[] = {
 };
 #define N_RANGES (sizeof ranges / sizeof ranges[0])
 
-struct slot {
+struct language_slot {
         uint32_t hash, votes; /* votes 0: free */
 };
 
 struct language {
-        struct slot slots[SLOTS];
+        struct language_slot slots[SLOTS];
 };
 
 /* What was seen of a text. */
-struct seen {
+struct language_seen {
         uint32_t score[LATIN];
         unsigned latin, cyrillic, arabic, han, kana, one[N_RANGES];
         unsigned uk, ru, bg, sr, fa, ur;
@@ -235,7 +235,7 @@ static uint32_t hash_of(const char *word, size_t n)
 }
 
 /* 32 bits of hash stand for the word: two words of the lists, or a listed and an unknown one, hardly ever share them. */
-static const struct slot *find(const struct language *l, uint32_t hash)
+static const struct language_slot *find(const struct language *l, uint32_t hash)
 {
         size_t i = (hash ^ hash >> 15) % SLOTS;
 
@@ -249,7 +249,7 @@ static void learn(struct language *l, const char *list, uint32_t salt, uint32_t 
         for (const char *p = list; p && *p; p += strspn(p, " ")) {
                 size_t n = strcspn(p, " ");
                 uint32_t hash = hash_of(p, n) ^ salt;
-                struct slot *slot = l->slots + (find(l, hash) - l->slots);
+                struct language_slot *slot = l->slots + (find(l, hash) - l->slots);
 
                 slot->hash = hash;
                 slot->votes |= votes;
@@ -273,7 +273,7 @@ void language_destroy(struct language *l)
         free(l);
 }
 
-static void vote(struct seen *s, uint32_t votes, unsigned weight)
+static void vote(struct language_seen *s, uint32_t votes, unsigned weight)
 {
         unsigned share;
 
@@ -296,7 +296,7 @@ static uint32_t end_votes(const struct language *l, const char *word, size_t n)
         return find(l, hash_of(word + at, n - at) ^ END_SALT)->votes;
 }
 
-static void end_word(const struct language *l, struct seen *s)
+static void end_word(const struct language *l, struct language_seen *s)
 {
         uint32_t votes = s->n > 0 && s->n <= WORD_MAX ? find(l, hash_of(s->word, s->n))->votes : 0;
 
@@ -307,7 +307,7 @@ static void end_word(const struct language *l, struct seen *s)
         s->n = 0;
 }
 
-static void put(struct seen *s, const utf8proc_uint8_t *bytes, size_t n)
+static void put(struct language_seen *s, const utf8proc_uint8_t *bytes, size_t n)
 {
         if (s->n + n <= WORD_MAX) {
                 memcpy(s->word + s->n, bytes, n);
@@ -317,7 +317,7 @@ static void put(struct seen *s, const utf8proc_uint8_t *bytes, size_t n)
         }
 }
 
-static void see_cyrillic(struct seen *s, utf8proc_int32_t c)
+static void see_cyrillic(struct language_seen *s, utf8proc_int32_t c)
 {
         s->cyrillic++;
         s->uk += c == 0x456 || c == 0x457 || c == 0x454 || c == 0x491;
@@ -326,14 +326,14 @@ static void see_cyrillic(struct seen *s, utf8proc_int32_t c)
         s->sr += c == 0x452 || c == 0x458 || c == 0x459 || c == 0x45a || c == 0x45b || c == 0x45f;
 }
 
-static void see_arabic(struct seen *s, utf8proc_int32_t c)
+static void see_arabic(struct language_seen *s, utf8proc_int32_t c)
 {
         s->arabic++;
         s->fa += c == 0x67e || c == 0x686 || c == 0x698 || c == 0x6af || c == 0x6cc;
         s->ur += c == 0x679 || c == 0x688 || c == 0x691 || c == 0x6ba || c == 0x6d2 || c == 0x6be;
 }
 
-static const struct range *range_of(utf8proc_int32_t c)
+static const struct script_range *range_of(utf8proc_int32_t c)
 {
         size_t low = 0, high = N_RANGES;
 
@@ -349,10 +349,10 @@ static const struct range *range_of(utf8proc_int32_t c)
 }
 
 /* One character beyond ASCII. */
-static void see(const struct language *l, struct seen *s, utf8proc_int32_t c)
+static void see(const struct language *l, struct language_seen *s, utf8proc_int32_t c)
 {
         utf8proc_int32_t lower = utf8proc_tolower(c);
-        const struct range *range = range_of(lower);
+        const struct script_range *range = range_of(lower);
         utf8proc_uint8_t bytes[4];
 
         if (!range || c == 0xd7 || c == 0xf7) {
@@ -383,7 +383,7 @@ static void see(const struct language *l, struct seen *s, utf8proc_int32_t c)
         }
 }
 
-static void see_all(const struct language *l, struct seen *s, const char *text, size_t n)
+static void see_all(const struct language *l, struct language_seen *s, const char *text, size_t n)
 {
         utf8proc_int32_t c;
         utf8proc_ssize_t took;
@@ -408,7 +408,7 @@ static void see_all(const struct language *l, struct seen *s, const char *text, 
         end_word(l, s);
 }
 
-static const char *latin_language(const struct seen *s)
+static const char *latin_language(const struct language_seen *s)
 {
         unsigned best = 0, second = 0;
 
@@ -421,7 +421,7 @@ static const char *latin_language(const struct seen *s)
         return s->score[best] >= ONE_VOTE / 2 && s->score[best] > second ? codes[best] : NULL;
 }
 
-static const char *cyrillic_language(const struct seen *s)
+static const char *cyrillic_language(const struct language_seen *s)
 {
         if (s->sr > s->uk && s->sr > s->ru)
                 return "sr";
@@ -432,7 +432,7 @@ static const char *cyrillic_language(const struct seen *s)
 
 const char *language_of(const struct language *l, const char *text, size_t n)
 {
-        struct seen s = { 0 };
+        struct language_seen s = { 0 };
         unsigned most;
         const char *code;
 

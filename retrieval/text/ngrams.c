@@ -43,7 +43,7 @@ static const uint16_t ascii[128] = {
 };
 
 /* What changes with every character; a copy of it lives in registers while a stretch is read. */
-struct reading {
+struct ngrams_reading {
         uint32_t *bucket;
         uint64_t *seen;
         size_t n;
@@ -51,12 +51,12 @@ struct reading {
         uint64_t run, word, word_before;
 };
 
-static inline struct reading resume(struct ngrams *f)
+static inline struct ngrams_reading resume(struct ngrams *f)
 {
-        return (struct reading){ f->bucket, f->seen, f->n, f->shift, f->run, f->word, f->word_before };
+        return (struct ngrams_reading){ f->bucket, f->seen, f->n, f->shift, f->run, f->word, f->word_before };
 }
 
-static inline void pause_reading(struct ngrams *f, const struct reading *r)
+static inline void pause_reading(struct ngrams *f, const struct ngrams_reading *r)
 {
         f->n = r->n;
         f->run = r->run;
@@ -64,7 +64,7 @@ static inline void pause_reading(struct ngrams *f, const struct reading *r)
         f->word_before = r->word_before;
 }
 
-static inline void emit(struct reading *r, uint64_t what)
+static inline void emit(struct ngrams_reading *r, uint64_t what)
 {
         uint64_t bucket = (what * spread) >> r->shift;
         uint64_t *seen = &r->seen[bucket >> 6];
@@ -75,14 +75,14 @@ static inline void emit(struct reading *r, uint64_t what)
         *seen = before | (uint64_t)1 << (bucket & 63);
 }
 
-static inline void word_grows(struct reading *r, uint32_t code)
+static inline void word_grows(struct ngrams_reading *r, uint32_t code)
 {
         uint64_t h = (r->word + code + 1) * 0xd6e8feb86659fd93u;
 
         r->word = h ^ h >> 32;
 }
 
-static inline void word_ends(struct reading *r)
+static inline void word_ends(struct ngrams_reading *r)
 {
         emit(r, r->word | (uint64_t)1 << 63);
         if (r->word_before)
@@ -92,7 +92,7 @@ static inline void word_ends(struct reading *r)
 }
 
 /* Runs that are still shorter than five at a text's begin repeat buckets that were seen: harmless, so not asked for. */
-static inline void character(struct reading *r, uint32_t c)
+static inline void character(struct ngrams_reading *r, uint32_t c)
 {
         uint32_t code = c & CODE;
 
@@ -144,7 +144,7 @@ static void stretch(struct ngrams *f, const char *p, size_t n)
 {
         const utf8proc_option_t how = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE;
         utf8proc_int32_t cp[STRETCH_FOLDED + 1];
-        struct reading r = resume(f);
+        struct ngrams_reading r = resume(f);
         utf8proc_ssize_t got = utf8proc_decompose((const utf8proc_uint8_t *)p, (utf8proc_ssize_t)n, cp, STRETCH_FOLDED, how);
 
         assert(got >= 0 && got <= STRETCH_FOLDED);
@@ -248,7 +248,7 @@ static bool advance(struct ngrams *f)
         if (stop < end && *stop & 0x80 && stop > p)
                 stop--;
         if (stop > p) {
-                struct reading r = resume(f);
+                struct ngrams_reading r = resume(f);
 
                 while (p < stop)
                         character(&r, ascii[(unsigned char)*p++]);
@@ -269,7 +269,7 @@ size_t ngrams_next(struct ngrams *f)
                 if (advance(f))
                         continue;
                 if (f->part) { /* a part ends as with a blank */
-                        struct reading r = resume(f);
+                        struct ngrams_reading r = resume(f);
 
                         character(&r, BLANK);
                         pause_reading(f, &r);

@@ -18,12 +18,12 @@
 #define BLOCK ((size_t)1 << 18)
 
 /* What a caller gets is the first member. */
-struct opened {
+struct catalogue_opened {
         struct catalogue c;
         struct tensors *file;
 };
 
-static void close_it(struct opened **x)
+static void close_it(struct catalogue_opened **x)
 {
         catalogue_close(*x ? &(*x)->c : NULL);
 }
@@ -274,7 +274,7 @@ static void check_numbers(struct arrays *a, const char *name, const uint32_t *x,
                 }
 }
 
-static int read_arrays(struct opened *x, char *why, size_t why_size)
+static int read_arrays(struct catalogue_opened *x, char *why, size_t why_size)
 {
         struct arrays a = { x->file, why, why_size, false };
         struct catalogue *c = &x->c;
@@ -323,7 +323,7 @@ static int read_arrays(struct opened *x, char *why, size_t why_size)
 
 /* ---- opening -------------------------------------------------------------------------------------------------------------- */
 
-static int open_index(const char *folder, json_t *manifest, struct opened *x, char *why, size_t why_size)
+static int open_index(const char *folder, json_t *manifest, struct catalogue_opened *x, char *why, size_t why_size)
 {
         const char *search = json_string_value(json_object_get(json_object_get(manifest, "index"), "search"));
         char path[PATH_MAX], what[256] = "";
@@ -344,7 +344,7 @@ static int open_index(const char *folder, json_t *manifest, struct opened *x, ch
         return 0;
 }
 
-static int open_arrays(const char *folder, struct opened *x, char *why, size_t why_size)
+static int open_arrays(const char *folder, struct catalogue_opened *x, char *why, size_t why_size)
 {
         char path[PATH_MAX], what[256] = "";
         int r = path_of(folder, CATALOGUE_ARRAYS, path, sizeof path, why, why_size);
@@ -363,7 +363,7 @@ static int open_arrays(const char *folder, struct opened *x, char *why, size_t w
 int catalogue_open(const char *folder, bool verify, struct catalogue **ret, char *why, size_t why_size)
 {
         CLEANUP(json_p) json_t *manifest = NULL;
-        CLEANUP(close_it) struct opened *x = calloc(1, sizeof *x);
+        CLEANUP(close_it) struct catalogue_opened *x = calloc(1, sizeof *x);
         const char *name;
         json_t *files, *file;
         bool index = false;
@@ -402,11 +402,11 @@ int catalogue_open(const char *folder, bool verify, struct catalogue **ret, char
 
 void catalogue_close(struct catalogue *c)
 {
-        struct opened *x;
+        struct catalogue_opened *x;
 
         if (!c)
                 return;
-        x = CONTAINER_OF(c, struct opened, c);
+        x = CONTAINER_OF(c, struct catalogue_opened, c);
         index_destroy(c->index);
         tensors_close(x->file);
         free(x);

@@ -30,7 +30,7 @@ static const struct {
 } kinds[] = { { "IxFI", FLAT }, { "IxF2", FLAT }, { "IxSQ", SCALAR }, { "IHNf", GRAPH }, { "IHNs", GRAPH }, { "IwFl", INVERTED }, { "IwSq", INVERTED },
               { "IxRF", REFINEMENT } };
 
-struct reader {
+struct index_reader {
         const unsigned char *p;
         size_t n, at;
         char *why;
@@ -49,7 +49,7 @@ struct vector {
         size_t n;
 };
 
-PRINTF(2, 3) static int refuse(struct reader *r, const char *fmt, ...)
+PRINTF(2, 3) static int refuse(struct index_reader *r, const char *fmt, ...)
 {
         va_list args;
 
@@ -62,7 +62,7 @@ PRINTF(2, 3) static int refuse(struct reader *r, const char *fmt, ...)
         return -EINVAL;
 }
 
-static const unsigned char *bytes(struct reader *r, size_t n)
+static const unsigned char *bytes(struct index_reader *r, size_t n)
 {
         const unsigned char *p = r->p + r->at;
 
@@ -76,7 +76,7 @@ static const unsigned char *bytes(struct reader *r, size_t n)
         return p;
 }
 
-static void value(struct reader *r, void *ret, size_t n)
+static void value(struct index_reader *r, void *ret, size_t n)
 {
         const unsigned char *p = bytes(r, n);
 
@@ -85,7 +85,7 @@ static void value(struct reader *r, void *ret, size_t n)
                 memcpy(ret, p, n);
 }
 
-static uint64_t u64(struct reader *r)
+static uint64_t u64(struct index_reader *r)
 {
         uint64_t x;
 
@@ -93,7 +93,7 @@ static uint64_t u64(struct reader *r)
         return x;
 }
 
-static int32_t i32(struct reader *r)
+static int32_t i32(struct index_reader *r)
 {
         int32_t x;
 
@@ -101,7 +101,7 @@ static int32_t i32(struct reader *r)
         return x;
 }
 
-static struct vector vector(struct reader *r, size_t item)
+static struct vector vector(struct index_reader *r, size_t item)
 {
         uint64_t n = u64(r);
         size_t size;
@@ -129,7 +129,7 @@ static uint64_t u64_at(const struct vector *v, size_t i)
         return x;
 }
 
-static struct header header(struct reader *r)
+static struct header header(struct index_reader *r)
 {
         struct header h = { .kind = "" };
         unsigned char trained;
@@ -149,10 +149,10 @@ static struct header header(struct reader *r)
         return h;
 }
 
-static struct header any(struct reader *r, enum place place);
+static struct header any(struct index_reader *r, enum place place);
 
 /* Another index within this one, which must be of so many vectors. */
-static void within(struct reader *r, enum place place, const struct header *of, int64_t count)
+static void within(struct index_reader *r, enum place place, const struct header *of, int64_t count)
 {
         struct header inner = any(r, place);
 
@@ -161,7 +161,7 @@ static void within(struct reader *r, enum place place, const struct header *of, 
                              inner.dim, count, of->dim);
 }
 
-static void flat(struct reader *r, const struct header *h)
+static void flat(struct index_reader *r, const struct header *h)
 {
         struct vector codes = vector(r, 4);
 
@@ -170,7 +170,7 @@ static void flat(struct reader *r, const struct header *h)
 }
 
 /* Returns the bytes of a code; 0 after a refusal. */
-static size_t quantiser(struct reader *r, const struct header *h)
+static size_t quantiser(struct index_reader *r, const struct header *h)
 {
         enum { EIGHT_BITS, FOUR_BITS, HALF_FLOATS = 4 };
         int32_t type = i32(r), range = i32(r);
@@ -189,7 +189,7 @@ static size_t quantiser(struct reader *r, const struct header *h)
         return r->bad ? 0 : size;
 }
 
-static void quantised(struct reader *r, const struct header *h)
+static void quantised(struct index_reader *r, const struct header *h)
 {
         size_t size = quantiser(r, h);
         struct vector codes = vector(r, 1);
@@ -199,7 +199,7 @@ static void quantised(struct reader *r, const struct header *h)
 }
 
 /* Every link must lead to a node that is there, and that lives on that level. */
-static void links(struct reader *r, const struct vector *sums, const struct vector *levels, const struct vector *begins,
+static void links(struct index_reader *r, const struct vector *sums, const struct vector *levels, const struct vector *begins,
                   const struct vector *links)
 {
         size_t n = levels->n;
@@ -226,7 +226,7 @@ static void links(struct reader *r, const struct vector *sums, const struct vect
         }
 }
 
-static void hnsw(struct reader *r, const struct header *h)
+static void hnsw(struct index_reader *r, const struct header *h)
 {
         struct vector sums, levels, begins, neighbours;
         int32_t entry, top, construct, search, beam;
@@ -261,7 +261,7 @@ static void hnsw(struct reader *r, const struct header *h)
         within(r, STORED, h, h->count);
 }
 
-static void lists(struct reader *r, const struct header *h, size_t n_lists, size_t code)
+static void lists(struct index_reader *r, const struct header *h, size_t n_lists, size_t code)
 {
         uint64_t n, size, total = 0;
         char kind[5] = "", type[5] = "";
@@ -307,7 +307,7 @@ static void lists(struct reader *r, const struct header *h, size_t n_lists, size
                 (void)refuse(r, "inverted lists hold %" PRIu64 " vectors of %" PRId64, total, h->count);
 }
 
-static void inverted(struct reader *r, const struct header *h, bool scalar)
+static void inverted(struct index_reader *r, const struct header *h, bool scalar)
 {
         uint64_t n = u64(r), probe = u64(r);
         size_t code = (size_t)h->dim * 4;
@@ -332,7 +332,7 @@ static void inverted(struct reader *r, const struct header *h, bool scalar)
         lists(r, h, (size_t)n, code);
 }
 
-static void refined(struct reader *r, const struct header *h)
+static void refined(struct index_reader *r, const struct header *h)
 {
         float factor;
 
@@ -343,7 +343,7 @@ static void refined(struct reader *r, const struct header *h)
                 (void)refuse(r, "refinement of %g times as many", (double)factor);
 }
 
-static struct header any(struct reader *r, enum place place)
+static struct header any(struct index_reader *r, enum place place)
 {
         struct header h = header(r);
         size_t i = 0;
@@ -385,7 +385,7 @@ static struct header any(struct reader *r, enum place place)
 
 int index_file_check(const void *data, size_t n, struct index_file *ret, char *why, size_t why_size)
 {
-        struct reader r = { .p = data, .n = n, .why = why, .why_size = why_size };
+        struct index_reader r = { .p = data, .n = n, .why = why, .why_size = why_size };
         struct header h = any(&r, ALONE);
 
         if (!r.bad && r.at != n)

@@ -25,7 +25,7 @@
 
 enum loss { HINGE, SOFTMAX, BOTH }; /* BOTH: none was given */
 
-struct task {
+struct category_task {
         struct jsonl_source in, on;
         struct fit_settings fit;
         const char *out, *unknown, *encoder;
@@ -44,39 +44,39 @@ struct task {
 
 static int take_where(void *task, const char *value)
 {
-        struct task *t = task;
+        struct category_task *t = task;
 
         return jsonl_where(t->on.path ? &t->on : &t->in, value);
 }
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, in.path, "in", "FILE", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct category_task, in.path, "in", "FILE", PM_REQUIRED, NULL,
                       "prompts, one JSON object a line; gzip'd or plain"),
-        ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct category_task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
                       "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
-        ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
+        ARGUMENT_TEXT(struct category_task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
         { .is = { .key = "where", .help = JSONL_WHERE_HELP "; after --threshold-on it is said of that file" },
           .value = "FIELD=VALUE", .take = take_where },
-        ARGUMENT_TEXT(struct task, unknown, "unknown", "LABEL", 0, NULL,
+        ARGUMENT_TEXT(struct category_task, unknown, "unknown", "LABEL", 0, NULL,
                       "lines of this label belong to no category: not trained on, wanted below the threshold"),
-        ARGUMENT_TEXT(struct task, on.path, "threshold-on", "FILE", 0, NULL,
+        ARGUMENT_TEXT(struct category_task, on.path, "threshold-on", "FILE", 0, NULL,
                       "choose the threshold that makes most decisions on these lines right"),
-        ARGUMENT_REAL(struct task, threshold, "threshold", NULL, 0, 1, "or take this one (neither: 0.5)"),
-        ARGUMENT_NUMBER(struct task, fit.seed, "seed", "0", 0, INT_MAX, "of the held-back part and the solver"),
-        ARGUMENT_NUMBER(struct task, fit.bits, "bits", "17", NGRAMS_BITS_MIN, NGRAMS_BITS_MAX, "2^N buckets of features"),
-        ARGUMENT_CHOICE(struct task, loss, "loss", NULL, "hinge|softmax",
+        ARGUMENT_REAL(struct category_task, threshold, "threshold", NULL, 0, 1, "or take this one (neither: 0.5)"),
+        ARGUMENT_NUMBER(struct category_task, fit.seed, "seed", "0", 0, INT_MAX, "of the held-back part and the solver"),
+        ARGUMENT_NUMBER(struct category_task, fit.bits, "bits", "17", NGRAMS_BITS_MIN, NGRAMS_BITS_MAX, "2^N buckets of features"),
+        ARGUMENT_CHOICE(struct category_task, loss, "loss", NULL, "hinge|softmax",
                         "a linear SVM of each category against the rest, or a softmax of all (hinge; with --encoder both "
                         "are tried, and what is more often right on the held-back part is taken)"),
-        ARGUMENT_REAL(struct task, cost, "cost", NULL, 1e-4, 1e4, "higher fits closer (3, of a softmax 10)"),
-        ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
+        ARGUMENT_REAL(struct category_task, cost, "cost", NULL, 1e-4, 1e4, "higher fits closer (3, of a softmax 10)"),
+        ARGUMENT_TEXT(struct category_task, encoder, "encoder", "FOLDER", 0, NULL,
                       "a static model (configs/models/pointsman-static): look at the prompt's vector, too"),
-        ARGUMENT_REAL(struct task, dense_weight, "dense-weight", NULL, 1e-3, 1e3,
+        ARGUMENT_REAL(struct category_task, dense_weight, "dense-weight", NULL, 1e-3, 1e3,
                       "its length beside the features, whose length is 1 (0.4, of a softmax 1)"),
-        ARGUMENT_NUMBER(struct task, fit.text_max, "text-max", "16384", NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX,
+        ARGUMENT_NUMBER(struct category_task, fit.text_max, "text-max", "16384", NGRAMS_TEXT_MIN, NGRAMS_TEXT_MAX,
                         "bytes read of a prompt"),
-        JSONL_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
-        ARGUMENT_FLAG(struct task, json, "json", "print the figures as JSON"),
-        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "the model (safetensors)"),
+        JSONL_ARGUMENT_MAX_BAD(struct category_task, in.max_bad, "100"),
+        ARGUMENT_FLAG(struct category_task, json, "json", "print the figures as JSON"),
+        ARGUMENT_OUTPUT(struct category_task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "the model (safetensors)"),
         ARGUMENT_END,
 };
 
@@ -84,7 +84,7 @@ static const struct arguments arguments = { .command = "category", .table = tabl
                                             .note = "The same input, options and build give the same bytes." };
 
 /* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
+static int read_arguments(struct category_task *t, int argc, char **argv)
 {
         int r = arguments_read(&arguments, argc, argv, t);
 
@@ -101,7 +101,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
 }
 
 /* Decides the held-back rows, calibrates on them, and measures with that calibration. */
-static int judge(struct task *t, const struct fitted *f, const bool *use, struct decision *d, double *logit, bool *right)
+static int judge(struct category_task *t, const struct fitted *f, const bool *use, struct decision *d, double *logit, bool *right)
 {
         float scores[CLASSIFIER_CATEGORIES_MAX];
         size_t n = 0;
@@ -123,7 +123,7 @@ static int judge(struct task *t, const struct fitted *f, const bool *use, struct
         return metrics_measure(d, n, t->rows.n_labels, .5, &t->held);
 }
 
-static void set_recipe(struct task *t, bool softmax)
+static void set_recipe(struct category_task *t, bool softmax)
 {
         t->fit.softmax = softmax;
         t->fit.cost = t->cost > 0 ? t->cost : softmax ? 10 : 3;
@@ -131,7 +131,7 @@ static void set_recipe(struct task *t, bool softmax)
 }
 
 /* Leaves the better recipe in the settings, with its calibration and figures in the task. */
-static int hold_back(struct task *t)
+static int hold_back(struct category_task *t)
 {
         CLEANUP(free_p) bool *use = calloc(t->rows.n, sizeof *use), *right = calloc(t->rows.n, sizeof *right);
         CLEANUP(free_p) struct decision *d = calloc(t->rows.n, sizeof *d);
@@ -190,7 +190,7 @@ static size_t label_index(const struct jsonl_rows *rows, const char *label)
         return SIZE_MAX;
 }
 
-static int choose_threshold(struct task *t, const struct fitted *f, double *ret)
+static int choose_threshold(struct category_task *t, const struct fitted *f, double *ret)
 {
         CLEANUP(free_p) struct judged *list = NULL;
         struct jsonl_rows on = { 0 };
@@ -225,7 +225,7 @@ static int choose_threshold(struct task *t, const struct fitted *f, double *ret)
         return r;
 }
 
-static int write_model(struct task *t, const struct fitted *f)
+static int write_model(struct category_task *t, const struct fitted *f)
 {
         char digest[65], number[7][32], why[256] = "";
         const char *meta[24] = { "trained_by", "pointsman-train " PM_VERSION, "data_sha256", digest, "data_rows", number[0], "seed", number[1],
@@ -266,7 +266,7 @@ static int write_model(struct task *t, const struct fitted *f)
         return r;
 }
 
-static int train_model(struct task *t)
+static int train_model(struct category_task *t)
 {
         double threshold = t->threshold >= 0 ? t->threshold : .5;
         struct fitted f = { 0 };
@@ -287,7 +287,7 @@ static int train_model(struct task *t)
         return r;
 }
 
-static int open_encoder(struct task *t)
+static int open_encoder(struct category_task *t)
 {
         char why[256];
         int r = t->encoder ? encoder_open(t->encoder, &t->opened, why, sizeof why) : 0;
@@ -304,7 +304,7 @@ static int open_encoder(struct task *t)
 
 int command_category(int argc, char **argv)
 {
-        struct task t = { .fit = { .tolerance = .1 }, .loss = BOTH, .threshold = -1, .rule = "as often wrong as right" };
+        struct category_task t = { .fit = { .tolerance = .1 }, .loss = BOTH, .threshold = -1, .rule = "as often wrong as right" };
         int r = read_arguments(&t, argc, argv);
 
         if (r != 0)

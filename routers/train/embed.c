@@ -17,7 +17,7 @@
 
 enum method { FASTRP, SVD, ALS };
 
-struct task {
+struct embed_task {
         struct edges edges;
         const char *out, *items, *users, *item_ids, *user_ids;
         enum method method;
@@ -57,37 +57,37 @@ static int take_powers(void *fastrp, const char *value)
 #define METHODS "fastrp|svd|als"
 
 static const struct argument table[] = {
-        EDGES_ARGUMENTS(struct task, edges, 0),
-        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED,
+        EDGES_ARGUMENTS(struct embed_task, edges, 0),
+        ARGUMENT_OUTPUT(struct embed_task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED,
                         "the vectors, with their ids (safetensors)"),
-        ARGUMENT_CHOICE(struct task, method, "method", "fastrp", METHODS,
+        ARGUMENT_CHOICE(struct embed_task, method, "method", "fastrp", METHODS,
                         "random projection of the graph, seconds; its strongest directions; or factors of implicit "
                         "feedback"),
-        ARGUMENT_NUMBER(struct task, dim, "dim", "256", 1, 1024, "numbers in a vector"),
-        ARGUMENT_NUMBER(struct task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
-        ARGUMENT_NUMBER(struct task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+        ARGUMENT_NUMBER(struct embed_task, dim, "dim", "256", 1, 1024, "numbers in a vector"),
+        ARGUMENT_NUMBER(struct embed_task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct embed_task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
                         "that compute (as many as there are processors)"),
         ARGUMENT_HEADING("fastrp:"),
-        ARGUMENT_TAKEN(struct task, fastrp, "powers", "W,W,...", take_powers,
+        ARGUMENT_TAKEN(struct embed_task, fastrp, "powers", "W,W,...", take_powers,
                        "weights of the graph's first, second, ... power (1,0.35)"),
-        ARGUMENT_REAL(struct task, fastrp.beta, "beta", "-0.4", -2, 2, "what many have counts as degree^X"),
-        ARGUMENT_REAL(struct task, fastrp.sparsity, "sparsity", "3", 0, 1e9,
+        ARGUMENT_REAL(struct embed_task, fastrp.beta, "beta", "-0.4", -2, 2, "what many have counts as degree^X"),
+        ARGUMENT_REAL(struct embed_task, fastrp.sparsity, "sparsity", "3", 0, 1e9,
                       "one place in X of the random matrix is used; 0: the square root of the nodes"),
-        ARGUMENT_FLAG(struct task, fastrp.standard, "standard", "columns to mean 0 and deviation 1"),
+        ARGUMENT_FLAG(struct embed_task, fastrp.standard, "standard", "columns to mean 0 and deviation 1"),
         ARGUMENT_HEADING("svd:"),
-        ARGUMENT_REAL(struct task, user_exponent, "user-exponent", "0.5", 0, 2,
+        ARGUMENT_REAL(struct embed_task, user_exponent, "user-exponent", "0.5", 0, 2,
                       "edges are divided by their user's degree^X first"),
-        ARGUMENT_REAL(struct task, item_exponent, "item-exponent", "0.5", 0, 2, "and by their item's degree^X"),
-        ARGUMENT_REAL(struct task, spectrum, "spectrum", "1", -1, 2, "directions are weighted by their strength^X"),
-        ARGUMENT_NUMBER(struct task, rounds, "rounds", NULL, 1, 1000, "of power iteration (4), or of als (10)"),
+        ARGUMENT_REAL(struct embed_task, item_exponent, "item-exponent", "0.5", 0, 2, "and by their item's degree^X"),
+        ARGUMENT_REAL(struct embed_task, spectrum, "spectrum", "1", -1, 2, "directions are weighted by their strength^X"),
+        ARGUMENT_NUMBER(struct embed_task, rounds, "rounds", NULL, 1, 1000, "of power iteration (4), or of als (10)"),
         ARGUMENT_HEADING("als:"),
-        ARGUMENT_REAL(struct task, alpha, "alpha", "20", 1e-6, 1e6, "confidence"),
-        ARGUMENT_REAL(struct task, ridge, "ridge", "1", 1e-6, 1e6, "shrinkage"),
+        ARGUMENT_REAL(struct embed_task, alpha, "alpha", "20", 1e-6, 1e6, "confidence"),
+        ARGUMENT_REAL(struct embed_task, ridge, "ridge", "1", 1e-6, 1e6, "shrinkage"),
         ARGUMENT_HEADING("vectors from elsewhere:"),
-        ARGUMENT_TEXT(struct task, items, "items", "FILE", 0, NULL, "a matrix, .npy or safetensors with one tensor"),
-        ARGUMENT_TEXT(struct task, users, "users", "FILE", 0, NULL, "another"),
-        ARGUMENT_TEXT(struct task, item_ids, "item-ids", "FILE", 0, NULL, "ids of the items, one a line"),
-        ARGUMENT_TEXT(struct task, user_ids, "user-ids", "FILE", 0, NULL, "ids of the users, one a line"),
+        ARGUMENT_TEXT(struct embed_task, items, "items", "FILE", 0, NULL, "a matrix, .npy or safetensors with one tensor"),
+        ARGUMENT_TEXT(struct embed_task, users, "users", "FILE", 0, NULL, "another"),
+        ARGUMENT_TEXT(struct embed_task, item_ids, "item-ids", "FILE", 0, NULL, "ids of the items, one a line"),
+        ARGUMENT_TEXT(struct embed_task, user_ids, "user-ids", "FILE", 0, NULL, "ids of the users, one a line"),
         ARGUMENT_END,
 };
 
@@ -100,7 +100,7 @@ static const struct arguments arguments = {
 };
 
 /* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
+static int read_arguments(struct embed_task *t, int argc, char **argv)
 {
         int r = arguments_read(&arguments, argc, argv, t);
 
@@ -119,7 +119,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
 
 /* ---- methods ------------------------------------------------------------------------------------------------------------- */
 
-static int by_fastrp(struct task *t)
+static int by_fastrp(struct embed_task *t)
 {
         const struct sparse *m = &t->edges.matrix;
         CLEANUP(sparse_finish) struct sparse all = { 0 };
@@ -152,7 +152,7 @@ static void degrees(const struct sparse *m, double exponent, float *scale)
 }
 
 /* Divides the edges by powers of their ends' degrees, in place. */
-static int normalise(struct task *t, struct sparse *m)
+static int normalise(struct embed_task *t, struct sparse *m)
 {
         CLEANUP(free_p) float *row = malloc((m->rows + 1) * sizeof *row), *col = malloc((m->cols + 1) * sizeof *col);
         CLEANUP(sparse_finish) struct sparse turned = { 0 };
@@ -167,7 +167,7 @@ static int normalise(struct task *t, struct sparse *m)
         return 0;
 }
 
-static int by_factors(struct task *t)
+static int by_factors(struct embed_task *t)
 {
         struct sparse *m = &t->edges.matrix;
         size_t dim = (size_t)t->dim;
@@ -235,7 +235,7 @@ static int read_ids(const char *path, size_t wanted, struct id_map **ret)
         return r;
 }
 
-static int import_side(struct task *t, const char *matrix, const char *ids, float **v, struct id_map **names)
+static int import_side(struct embed_task *t, const char *matrix, const char *ids, float **v, struct id_map **names)
 {
         char why[256];
         size_t rows, cols;
@@ -255,7 +255,7 @@ static int import_side(struct task *t, const char *matrix, const char *ids, floa
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------- */
 
-static int write_out(struct task *t)
+static int write_out(struct embed_task *t)
 {
         bool imported = t->items != NULL;
         struct id_map *users = imported ? t->user_names : t->edges.graph.users, *items = imported ? t->item_names : t->edges.graph.items;
@@ -281,7 +281,7 @@ static int write_out(struct task *t)
         return r;
 }
 
-static int embed(struct task *t)
+static int embed(struct embed_task *t)
 {
         int64_t began;
         size_t bad;
@@ -315,7 +315,7 @@ static int embed(struct task *t)
 
 int command_embed(int argc, char **argv)
 {
-        struct task t = { .fastrp = { .power = { 1, .35 }, .n_powers = 2 }, .threads = (long)parallel_processors() };
+        struct embed_task t = { .fastrp = { .power = { 1, .35 }, .n_powers = 2 }, .threads = (long)parallel_processors() };
         int r = read_arguments(&t, argc, argv);
 
         if (r != 0)

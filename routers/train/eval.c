@@ -16,7 +16,7 @@
 
 #define WORST 10
 
-struct task {
+struct eval_task {
         struct jsonl_source in;
         const char *model, *encoder, *unknown, *predictions, *id;
         double threshold; /* below 0: the model's */
@@ -28,24 +28,24 @@ struct task {
 };
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train category"),
-        ARGUMENT_TEXT(struct task, in.path, "in", "FILE", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct eval_task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train category"),
+        ARGUMENT_TEXT(struct eval_task, in.path, "in", "FILE", PM_REQUIRED, NULL,
                       "prompts, one JSON object a line; gzip'd or plain"),
-        ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct eval_task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL,
                       "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
-        ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
-        JSONL_ARGUMENT_WHERE(struct task, in),
-        ARGUMENT_TEXT(struct task, unknown, "unknown", "LABEL", 0, NULL,
+        ARGUMENT_TEXT(struct eval_task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
+        JSONL_ARGUMENT_WHERE(struct eval_task, in),
+        ARGUMENT_TEXT(struct eval_task, unknown, "unknown", "LABEL", 0, NULL,
                       "lines of this label belong to no category and should come out below the threshold"),
-        ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
+        ARGUMENT_TEXT(struct eval_task, encoder, "encoder", "FOLDER", 0, NULL,
                       "the one that the model was trained with, if it looks at vectors"),
-        ARGUMENT_REAL(struct task, threshold, "threshold", NULL, 0, 1, "instead of the model's own"),
-        ARGUMENT_OUTPUT(struct task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
+        ARGUMENT_REAL(struct eval_task, threshold, "threshold", NULL, 0, 1, "instead of the model's own"),
+        ARGUMENT_OUTPUT(struct eval_task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
                         "writes id, label, category and confidence of each line, tab-separated; tabs and lines' ends in "
                         "them as \\t, \\n"),
-        ARGUMENT_TEXT(struct task, id, "id", "FIELD", 0, "id", "the id of a line"),
-        JSONL_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
-        ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the tables"),
+        ARGUMENT_TEXT(struct eval_task, id, "id", "FIELD", 0, "id", "the id of a line"),
+        JSONL_ARGUMENT_MAX_BAD(struct eval_task, in.max_bad, "100"),
+        ARGUMENT_FLAG(struct eval_task, json, "json", "one JSON object instead of the tables"),
         ARGUMENT_END,
 };
 
@@ -53,7 +53,7 @@ static const struct arguments arguments = { .command = "eval category", .table =
                                             .known = "eval: what is to be measured? Known: eval category, eval interests, eval instruct" };
 
 /* The model's index for each label of the file; labels that neither know is said of are a mistake, not an error of the model. */
-static int match_labels(const struct task *t, size_t *index)
+static int match_labels(const struct eval_task *t, size_t *index)
 {
         const struct classifier_parts *p = classifier_parts(t->classifier);
 
@@ -73,7 +73,7 @@ static int match_labels(const struct task *t, size_t *index)
         return 0;
 }
 
-static int decide_all(struct task *t)
+static int decide_all(struct eval_task *t)
 {
         CLEANUP(free_p) size_t *index = calloc(t->rows.n_labels, sizeof *index);
         int r;
@@ -96,7 +96,7 @@ static int decide_all(struct task *t)
         return r;
 }
 
-static int write_predictions(const struct task *t)
+static int write_predictions(const struct eval_task *t)
 {
         const struct classifier_parts *p = classifier_parts(t->classifier);
         FILE *f = fopen(t->predictions, "we");
@@ -127,7 +127,7 @@ static void add_figure(json_t *o, const char *key, double x)
                 json_object_set_new(o, key, json_real(x));
 }
 
-static void print_json(const struct task *t, const struct quality *q, double threshold)
+static void print_json(const struct eval_task *t, const struct quality *q, double threshold)
 {
         json_t *o = json_pack("{s:s, s:I, s:I}", "model", t->model, "known", (json_int_t)q->known, "unknown", (json_int_t)q->unknown);
 
@@ -147,7 +147,7 @@ static void print_json(const struct task *t, const struct quality *q, double thr
         json_decref(o);
 }
 
-static int print_table(const struct task *t, const struct quality *q, double threshold)
+static int print_table(const struct eval_task *t, const struct quality *q, double threshold)
 {
         const struct classifier_parts *p = classifier_parts(t->classifier);
 
@@ -164,7 +164,7 @@ static int print_table(const struct task *t, const struct quality *q, double thr
         return metrics_confusion(stdout, t->list, t->rows.n, p->labels, p->categories, WORST);
 }
 
-static int attach(struct task *t)
+static int attach(struct eval_task *t)
 {
         bool needed = classifier_parts(t->classifier)->dim > 0;
         char why[256];
@@ -184,7 +184,7 @@ static int attach(struct task *t)
         return r;
 }
 
-static int evaluate(struct task *t)
+static int evaluate(struct eval_task *t)
 {
         struct quality q;
         char why[256];
@@ -223,7 +223,7 @@ int command_eval(int argc, char **argv)
 #endif
         if (argc > 1 && strcmp(argv[1], "instruct") == 0)
                 return command_eval_instruct(argc, argv);
-        struct task t = { .threshold = -1 };
+        struct eval_task t = { .threshold = -1 };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)

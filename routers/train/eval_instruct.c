@@ -17,7 +17,7 @@ enum method { LOCAL, LOCAL_OTHER, GLOBAL, JOINED, METHODS };
 static const char *const method_names[METHODS] = { "local", "local, combined the other way", "global", "joined" };
 static const char *const method_keys[METHODS] = { "local", "local_other", "global", "joined" };
 
-struct task {
+struct eval_instruct_task {
         struct training_set_source source;
         const char *model, *encoder_folder, *predictions;
         bool json;
@@ -32,15 +32,15 @@ struct task {
 };
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train instruct"),
-        ARGUMENT_TEXT(struct task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct eval_instruct_task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train instruct"),
+        ARGUMENT_TEXT(struct eval_instruct_task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
                       "the one that it was trained with"),
-        TRAINING_SET_ARGUMENTS(struct task, source, PM_REQUIRED, ": what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the "
+        TRAINING_SET_ARGUMENTS(struct eval_instruct_task, source, PM_REQUIRED, ": what an LLM would say of a prompt of that task; without it, and for tasks that are not in it, the "
                                                             "prompt's own vector stands for the sentence's"),
-        ARGUMENT_OUTPUT(struct task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
+        ARGUMENT_OUTPUT(struct eval_instruct_task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
                         "id, task, cosine of the nearest instruction, and the experts chosen from near, from afar and by "
                         "both"),
-        ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the table"),
+        ARGUMENT_FLAG(struct eval_instruct_task, json, "json", "one JSON object instead of the table"),
         ARGUMENT_END,
 };
 
@@ -50,7 +50,7 @@ static const struct arguments arguments = {
         .table = table,
 };
 
-static int match(struct task *t)
+static int match(struct eval_instruct_task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
         const struct training_set *l = &t->set;
@@ -89,7 +89,7 @@ static size_t best(const float *a, const float *b, float alpha, size_t n)
         return at;
 }
 
-static void count(struct task *t, size_t i, const size_t *chosen)
+static void count(struct eval_instruct_task *t, size_t i, const size_t *chosen)
 {
         const struct gates_parts *p = gates_parts(t->gates);
         double sum = 0, n = 0, most = 0;
@@ -120,7 +120,7 @@ static void count(struct task *t, size_t i, const size_t *chosen)
         }
 }
 
-static void put_prediction(const struct task *t, size_t i, double near, const size_t *chosen)
+static void put_prediction(const struct eval_instruct_task *t, size_t i, double near, const size_t *chosen)
 {
         jsonl_put(t->out, t->set.rows.list[i].id);
         (void)fputc('\t', t->out);
@@ -133,7 +133,7 @@ static void put_prediction(const struct task *t, size_t i, double near, const si
         (void)fputc('\n', t->out);
 }
 
-static int score_all(struct task *t)
+static int score_all(struct eval_instruct_task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
         const struct training_set *l = &t->set;
@@ -163,7 +163,7 @@ static int score_all(struct task *t)
 }
 
 /* The expert that did best of all when it answered alone, and how well. */
-static size_t best_alone(const struct task *t, double *ret)
+static size_t best_alone(const struct eval_instruct_task *t, double *ret)
 {
         size_t best = 0, n = gates_parts(t->gates)->experts;
 
@@ -179,7 +179,7 @@ static json_t *rounded(double x)
         return isfinite(x) ? json_real(round(x * 1e5) / 1e5) : json_null();
 }
 
-static void print_json(const struct task *t, size_t best, double single)
+static void print_json(const struct eval_instruct_task *t, size_t best, double single)
 {
         json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:s}", "prompts", (json_int_t)t->prompts, "random", rounded(t->random / t->prompts), "oracle",
                               rounded(t->oracle / t->prompts), "single", rounded(single), "single_expert", gates_parts(t->gates)->names[best]);
@@ -191,7 +191,7 @@ static void print_json(const struct task *t, size_t best, double single)
         json_decref(o);
 }
 
-static int print(const struct task *t)
+static int print(const struct eval_instruct_task *t)
 {
         const struct gates_parts *p = gates_parts(t->gates);
         char title[80];
@@ -219,7 +219,7 @@ static int print(const struct task *t)
         return 0;
 }
 
-static int run(struct task *t)
+static int run(struct eval_instruct_task *t)
 {
         int r = gating_open(t->encoder_folder, t->model, &t->encoder, &t->gates);
 
@@ -246,7 +246,7 @@ static int run(struct task *t)
 
 int command_eval_instruct(int argc, char **argv)
 {
-        struct task t = { .source = { .threads = parallel_processors() } };
+        struct eval_instruct_task t = { .source = { .threads = parallel_processors() } };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r)

@@ -24,7 +24,7 @@ struct sets {
         size_t n;
 };
 
-struct task {
+struct eval_interests_task {
         struct edges edges;
         const char *catalogue, *test, *only, *svg;
         bool exact, json, save;
@@ -47,21 +47,21 @@ static int take_set(void *sets, const char *value)
 }
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, catalogue, "catalogue", "FOLDER", PM_REQUIRED, NULL, "of pointsman-train interests"),
-        ARGUMENT_TEXT(struct task, test, "test", "SPLIT", 0, NULL, "the edges that are to be found again; with a file "
+        ARGUMENT_TEXT(struct eval_interests_task, catalogue, "catalogue", "FOLDER", PM_REQUIRED, NULL, "of pointsman-train interests"),
+        ARGUMENT_TEXT(struct eval_interests_task, test, "test", "SPLIT", 0, NULL, "the edges that are to be found again; with a file "
                       "without splits, all of it"),
-        EDGES_ARGUMENTS(struct task, edges, PM_REQUIRED),
-        ARGUMENT_TAKEN(struct task, sets, "set", "KEY=VALUE", take_set, INTERESTS_OPTIONS_HELP),
-        ARGUMENT_FLAG(struct task, exact, "exact", "every search looks at all vectors"),
-        ARGUMENT_MANY(struct task, sample, "sample", NULL, 1, "so many users, chosen by --seed (all)"),
-        ARGUMENT_TEXT(struct task, only, "only", "METHOD,...", 0, NULL,
+        EDGES_ARGUMENTS(struct eval_interests_task, edges, PM_REQUIRED),
+        ARGUMENT_TAKEN(struct eval_interests_task, sets, "set", "KEY=VALUE", take_set, INTERESTS_OPTIONS_HELP),
+        ARGUMENT_FLAG(struct eval_interests_task, exact, "exact", "every search looks at all vectors"),
+        ARGUMENT_MANY(struct eval_interests_task, sample, "sample", NULL, 1, "so many users, chosen by --seed (all)"),
+        ARGUMENT_TEXT(struct eval_interests_task, only, "only", "METHOD,...", 0, NULL,
                       "some of: popularity, user vector, history centroid, mixture, knn-embed, co-citation, blend"),
-        ARGUMENT_NUMBER(struct task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
-        ARGUMENT_NUMBER(struct task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+        ARGUMENT_NUMBER(struct eval_interests_task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct eval_interests_task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
                         "that compute (as many as there are processors)"),
-        ARGUMENT_FLAG(struct task, save, "save", "write settings and figures into the catalogue's manifest"),
-        ARGUMENT_FLAG(struct task, json, "json", "one JSON object instead of the table"),
-        ARGUMENT_OUTPUT(struct task, svg, "svg", "FILE", 0, ARGUMENT_WRITTEN, "a chart of the recalls"),
+        ARGUMENT_FLAG(struct eval_interests_task, save, "save", "write settings and figures into the catalogue's manifest"),
+        ARGUMENT_FLAG(struct eval_interests_task, json, "json", "one JSON object instead of the table"),
+        ARGUMENT_OUTPUT(struct eval_interests_task, svg, "svg", "FILE", 0, ARGUMENT_WRITTEN, "a chart of the recalls"),
         ARGUMENT_END,
 };
 
@@ -93,7 +93,7 @@ static bool contains(const uint32_t *list, size_t n, uint32_t x)
 }
 
 /* Users with a history in the catalogue and something held back; what was held back, in the catalogue's numbers, and how much of it is in no history. */
-static int choose_users(struct task *t, const struct catalogue *c, const struct sparse *held, struct retrieve_case **ret, size_t *ret_n,
+static int choose_users(struct eval_interests_task *t, const struct catalogue *c, const struct sparse *held, struct retrieve_case **ret, size_t *ret_n,
                         size_t *ret_new, uint32_t *wanted)
 {
         CLEANUP(free_p) uint32_t *user = translate(t->edges.graph.users, &c->users), *item = translate(t->edges.graph.items, &c->items);
@@ -130,7 +130,7 @@ static int choose_users(struct task *t, const struct catalogue *c, const struct 
 
 /* ---- telling ------------------------------------------------------------------------------------------------------------------ */
 
-static json_t *figures(const struct task *t, size_t users)
+static json_t *figures(const struct eval_interests_task *t, size_t users)
 {
         json_t *all = json_pack("{s:s, s:s, s:I, s:b}", "edges", t->edges.graph.digest, "test", t->test ? t->test : "", "users",
                                 (json_int_t)users, "exact", t->exact), *methods = json_object();
@@ -155,7 +155,7 @@ static json_t *figures(const struct task *t, size_t users)
         return all;
 }
 
-static void print_table(const struct task *t, size_t users)
+static void print_table(const struct eval_interests_task *t, size_t users)
 {
         (void)printf("%zu users%s\n\n%-17s", users, t->exact ? ", exact search" : "", "");
         for (size_t k = 0; k < RETRIEVE_CUTS; k++)
@@ -181,7 +181,7 @@ static void print_table(const struct task *t, size_t users)
         }
 }
 
-static int draw(const struct task *t)
+static int draw(const struct eval_interests_task *t)
 {
         struct chart chart = { .title = "Recall: what was held back, found among the first 10, 20, 50", .n_groups = 0,
                                .series = { "@10", "@20", "@50" }, .n_series = RETRIEVE_CUTS };
@@ -203,7 +203,7 @@ static int draw(const struct task *t)
         return r;
 }
 
-static int tell(const struct task *t, size_t users)
+static int tell(const struct eval_interests_task *t, size_t users)
 {
         json_t *all = figures(t, users);
         char *text = json_dumps(all, JSON_REAL_PRECISION(5)), why[256];
@@ -227,7 +227,7 @@ static int tell(const struct task *t, size_t users)
         return r;
 }
 
-static int evaluate(struct task *t)
+static int evaluate(struct eval_interests_task *t)
 {
         CLEANUP(free_p) struct retrieve_case *cases = NULL;
         CLEANUP(free_p) uint32_t *wanted = NULL;
@@ -274,7 +274,7 @@ static int evaluate(struct task *t)
 
 int command_eval_interests(int argc, char **argv)
 {
-        struct task t = { .threads = (long)parallel_processors() };
+        struct eval_interests_task t = { .threads = (long)parallel_processors() };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r == 0 && t.save)

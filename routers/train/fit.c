@@ -26,7 +26,7 @@
  */
 #define FADE .1
 
-struct work {
+struct fit_work {
         size_t n, n_buckets, dim;
         struct feature_node **x; /* [n] */
         size_t *length;          /* [n] features */
@@ -50,7 +50,7 @@ static void solver_says(const char *text)
                 progress_show("training", ++categories_done, categories_total);
 }
 
-static void work_finish(struct work *w)
+static void work_finish(struct fit_work *w)
 {
         for (size_t i = 0; w->x && i < w->n; i++)
                 free(w->x[i]);
@@ -61,7 +61,7 @@ static void work_finish(struct work *w)
         free(w->weight);
 }
 
-static int add_features(struct work *w, const struct jsonl_row *row, const struct fit_settings *s, struct ngrams *f)
+static int add_features(struct fit_work *w, const struct jsonl_row *row, const struct fit_settings *s, struct ngrams *f)
 {
         struct feature_node *x = NULL;
         size_t n = 0;
@@ -101,7 +101,7 @@ static int add_features(struct work *w, const struct jsonl_row *row, const struc
 }
 
 /* liblinear wants the constant feature as the last one. */
-static void weigh(struct work *w)
+static void weigh(struct fit_work *w)
 {
         double highest = log(1. + (double)w->n) + 1;
 
@@ -124,7 +124,7 @@ static void weigh(struct work *w)
         }
 }
 
-static int gather(struct work *w, const struct jsonl_rows *rows, const bool *use, const struct fit_settings *s)
+static int gather(struct fit_work *w, const struct jsonl_rows *rows, const bool *use, const struct fit_settings *s)
 {
         CLEANUP(free_p) struct ngrams *f = malloc(sizeof *f);
 
@@ -156,13 +156,13 @@ static double weight_of(const struct solved *m, size_t feature, int at)
         return m->svm ? get_decfun_coef(m->svm, (int)feature + 1, at) : (double)m->softmax.weight[feature * m->softmax.categories + (size_t)at];
 }
 
-static double bias_of(const struct work *w, const struct solved *m, int at)
+static double bias_of(const struct fit_work *w, const struct solved *m, int at)
 {
         return m->svm ? get_decfun_bias(m->svm, at) : w->constant * weight_of(m, w->n_buckets + w->dim, at);
 }
 
 /* Rounds one category's weights; `column` of the model is `at` of the solver's. */
-static void quantise(const struct work *w, const struct solved *m, int at, size_t column, size_t columns, struct fitted *ret)
+static void quantise(const struct fit_work *w, const struct solved *m, int at, size_t column, size_t columns, struct fitted *ret)
 {
         double most = 1e-12;
 
@@ -178,7 +178,7 @@ static void quantise(const struct work *w, const struct solved *m, int at, size_
 }
 
 /* The solver's categories that have rows: the model's column of each into order[], which has room for all. */
-static int list_columns(const struct work *w, const struct solved *m, int *order)
+static int list_columns(const struct fit_work *w, const struct solved *m, int *order)
 {
         size_t categories = m->softmax.categories;
         int n = 0;
@@ -197,7 +197,7 @@ static int list_columns(const struct work *w, const struct solved *m, int *order
 }
 
 /* The vector's weights, with the length that it was given. */
-static int keep_dense(const struct work *w, const struct solved *m, const int *order, int n, size_t categories,
+static int keep_dense(const struct fit_work *w, const struct solved *m, const int *order, int n, size_t categories,
                       const struct fit_settings *s, struct fitted *ret)
 {
         char hex[65];
@@ -213,7 +213,7 @@ static int keep_dense(const struct work *w, const struct solved *m, const int *o
         return 0;
 }
 
-static int keep(const struct work *w, const struct solved *m, const struct jsonl_rows *rows, const struct fit_settings *s,
+static int keep(const struct fit_work *w, const struct solved *m, const struct jsonl_rows *rows, const struct fit_settings *s,
                 struct fitted *ret)
 {
         size_t columns = classifier_columns(rows->n_labels);
@@ -252,7 +252,7 @@ static int keep(const struct work *w, const struct solved *m, const struct jsonl
         return w->dim ? classifier_attach(ret->classifier, s->encoder, why, sizeof why) : 0;
 }
 
-static int solve_svm(const struct work *w, const struct jsonl_rows *rows, const struct fit_settings *s, struct solved *ret)
+static int solve_svm(const struct fit_work *w, const struct jsonl_rows *rows, const struct fit_settings *s, struct solved *ret)
 {
         const struct problem problem = { .l = (int)w->n, .n = (int)(w->n_buckets + w->dim) + 1, .y = w->y, .x = w->x, .bias = 1 };
         const struct parameter how = { .solver_type = L2R_L2LOSS_SVC_DUAL, .C = s->cost, .eps = s->tolerance, .p = .1 };
@@ -271,7 +271,7 @@ static int solve_svm(const struct work *w, const struct jsonl_rows *rows, const 
         return 0;
 }
 
-static int solve(const struct work *w, const struct jsonl_rows *rows, const struct fit_settings *s, struct fitted *ret)
+static int solve(const struct fit_work *w, const struct jsonl_rows *rows, const struct fit_settings *s, struct fitted *ret)
 {
         const struct softmax_settings how = { .cost = s->cost, .rounds = ROUNDS, .seed = s->seed, .fade = FADE };
         struct solved m = { .softmax = { .features = w->n_buckets + w->dim + 1, .categories = rows->n_labels } };
@@ -288,7 +288,7 @@ static int solve(const struct work *w, const struct jsonl_rows *rows, const stru
 int fit(const struct jsonl_rows *rows, const bool *use, const struct fit_settings *s, struct fitted *ret)
 {
         struct fitted made = { 0 };
-        struct work w = { 0 };
+        struct fit_work w = { 0 };
         int r = gather(&w, rows, use, s);
 
         if (r == 0 && (w.n < 2 || w.n > INT_MAX)) {

@@ -23,15 +23,15 @@ static const double shares[] = { .9, .8, .7, .65, .6, .57, .55, .53, .52, .51 };
 #define FEW 20 /* prompts, too few to say anything */
 
 /* Scores of prompts by models that have not seen them. */
-struct seen {
+struct gating_seen {
         float *local, *global, *mean, *outcome; /* [n][experts] */
         double *near;
         size_t n, experts;
 };
 
-static int seen_init(struct seen *s, size_t n, size_t experts)
+static int seen_init(struct gating_seen *s, size_t n, size_t experts)
 {
-        *s = (struct seen){ .experts = experts };
+        *s = (struct gating_seen){ .experts = experts };
         s->local = calloc(n * experts + 1, sizeof *s->local);
         s->global = calloc(n * experts + 1, sizeof *s->global);
         s->mean = calloc(n * experts + 1, sizeof *s->mean);
@@ -40,7 +40,7 @@ static int seen_init(struct seen *s, size_t n, size_t experts)
         return s->local && s->global && s->mean && s->outcome && s->near ? 0 : -ENOMEM;
 }
 
-static void seen_finish(struct seen *s)
+static void seen_finish(struct gating_seen *s)
 {
         free(s->local);
         free(s->global);
@@ -54,7 +54,7 @@ struct joint { double gamma, beta, threshold, delta; };
 static const double alone = 1e6; /* a delta: the means decide */
 
 /* The outcome of the expert that is chosen for prompt i; NAN: it was not run there.  *ret_share (may be NULL): the first's against the second. */
-static float outcome(const struct seen *s, size_t i, struct joint j, double *ret_share)
+static float outcome(const struct gating_seen *s, size_t i, struct joint j, double *ret_share)
 {
         const float *local = s->local + i * s->experts, *global = s->global + i * s->experts, *mean = s->mean + i * s->experts;
         double alpha = s->near[i] >= j.threshold ? j.gamma : j.beta, most = -INFINITY, second = -INFINITY;
@@ -77,7 +77,7 @@ static float outcome(const struct seen *s, size_t i, struct joint j, double *ret
 }
 
 /* Mean outcome of those that are chosen; NAN: there is nothing. */
-static double quality(const struct seen *s, struct joint j)
+static double quality(const struct gating_seen *s, struct joint j)
 {
         double sum = 0, n = 0;
 
@@ -91,7 +91,7 @@ static double quality(const struct seen *s, struct joint j)
 }
 
 /* How much better j is than `than`, and the standard error of that, prompts in pairs; added to what is there. */
-static void compare(const struct seen *s, struct joint j, struct joint than, double *better, double *variance)
+static void compare(const struct gating_seen *s, struct joint j, struct joint than, double *better, double *variance)
 {
         double sum = 0, square = 0, n = 0;
 
@@ -113,7 +113,7 @@ static void compare(const struct seen *s, struct joint j, struct joint than, dou
 /* What beats the preset by more than a standard error, and by most: noise leaves it at the paper's values. */
 struct contest { struct joint winner; double better; };
 
-static void try(const struct seen *a, const struct seen *b, struct joint j, struct joint preset, struct contest *c)
+static void try(const struct gating_seen *a, const struct gating_seen *b, struct joint j, struct joint preset, struct contest *c)
 {
         double better = 0, variance = 0;
 
@@ -125,7 +125,7 @@ static void try(const struct seen *a, const struct seen *b, struct joint j, stru
 }
 
 /* Fits on the prompts of use[] and scores the others, but for examples. */
-static int look(const struct training_set *l, const struct gating_settings *settings, const bool *use, const float *sentences, struct seen *s)
+static int look(const struct training_set *l, const struct gating_settings *settings, const bool *use, const float *sentences, struct gating_seen *s)
 {
         struct gating g = { 0 };
         struct gates *gates = NULL;
@@ -154,7 +154,7 @@ static int look(const struct training_set *l, const struct gating_settings *sett
         return r;
 }
 
-static int measure(const struct training_set *l, const struct gating_settings *s, const float *sentences, struct seen *in, struct seen *out)
+static int measure(const struct training_set *l, const struct gating_settings *s, const float *sentences, struct gating_seen *in, struct gating_seen *out)
 {
         CLEANUP(free_p) bool *use = calloc(l->n + 1, sizeof *use);
         size_t groups = MIN(l->rows.n_labels, (size_t)GROUPS_MAX);
@@ -182,7 +182,7 @@ static int measure(const struct training_set *l, const struct gating_settings *s
 }
 
 /* Of prompts and of tasks; of the latter there may be none. */
-static double both(const struct seen *in, const struct seen *out, struct joint j)
+static double both(const struct gating_seen *in, const struct gating_seen *out, struct joint j)
 {
         double q = quality(out, j);
 
@@ -190,7 +190,7 @@ static double both(const struct seen *in, const struct seen *out, struct joint j
 }
 
 /* What is to be preferred to delta 0. */
-static struct joint weigh_means(const struct seen *in, const struct seen *out, struct joint j)
+static struct joint weigh_means(const struct gating_seen *in, const struct gating_seen *out, struct joint j)
 {
         struct contest c = { j, 0 };
         struct joint most = j;
@@ -207,7 +207,7 @@ static struct joint weigh_means(const struct seen *in, const struct seen *out, s
 }
 
 /* Adds how much better the choice was than one expert for all, where the first was ahead by less than that share. */
-static void add_gain(const struct seen *s, struct joint j, double below, double *n, double *sum, double *square)
+static void add_gain(const struct gating_seen *s, struct joint j, double below, double *n, double *sum, double *square)
 {
         for (size_t i = 0; i < s->n; i++) {
                 double share, d = (double)outcome(s, i, j, &share) - (double)outcome(s, i, (struct joint){ 0, 0, 2, alone }, NULL);
@@ -221,7 +221,7 @@ static void add_gain(const struct seen *s, struct joint j, double below, double 
 }
 
 /* The share below which choosing has gained nothing, or no more than a standard error. */
-static double sure_from(const struct seen *in, const struct seen *out, struct joint j)
+static double sure_from(const struct gating_seen *in, const struct gating_seen *out, struct joint j)
 {
         for (size_t i = 0; i < LENGTH_OF(shares); i++) {
                 double n = 0, sum = 0, square = 0;
@@ -234,7 +234,7 @@ static double sure_from(const struct seen *in, const struct seen *out, struct jo
         return .5;
 }
 
-static void choose(const struct gating_settings *s, const struct seen *in, const struct seen *out, struct gating *g)
+static void choose(const struct gating_settings *s, const struct gating_seen *in, const struct gating_seen *out, struct gating *g)
 {
         struct gates_parts *p = &g->parts;
         struct joint preset = { p->gamma, p->beta, p->threshold, 0 }, single = { 0, 0, 2, alone }, chosen;
@@ -263,7 +263,7 @@ static void choose(const struct gating_settings *s, const struct seen *in, const
 int gating_tune(const struct training_set *l, const struct gating_settings *s, struct gating *g)
 {
         CLEANUP(free_p) float *sentences = calloc((l->rows.n_labels + 1) * l->dim, sizeof *sentences);
-        struct seen in = { 0 }, out = { 0 };
+        struct gating_seen in = { 0 }, out = { 0 };
         int r;
 
         if (l->rows.n == 0 || !sentences)

@@ -14,7 +14,7 @@
 #include "instructions.h"
 #include "parallel.h"
 
-struct task {
+struct instruct_task {
         struct training_set_source source;
         struct gating_settings settings;
         struct instructions_ask ask;
@@ -30,39 +30,39 @@ struct task {
 
 static const struct argument table[] = {
         ARGUMENT_HEADING("Experts that are known by themselves, an object a line:"),
-        ARGUMENT_TEXT(struct task, source.experts, "experts", "FILE", 0, NULL,
+        ARGUMENT_TEXT(struct instruct_task, source.experts, "experts", "FILE", 0, NULL,
                       "{\"expert\": NAME, \"instruction\": SENTENCE, \"examples\": [PROMPT, ...]}; one of both is enough"),
         ARGUMENT_HEADING("\nExperts that are known by how they did on prompts of several tasks:"),
-        TRAINING_SET_ARGUMENTS(struct task, source, 0, ""),
+        TRAINING_SET_ARGUMENTS(struct instruct_task, source, 0, ""),
         ARGUMENT_HEADING(""),
-        ARGUMENT_TEXT(struct task, ask.url, "ask", "URL", 0, NULL, "an OpenAI-compatible server "
+        ARGUMENT_TEXT(struct instruct_task, ask.url, "ask", "URL", 0, NULL, "an OpenAI-compatible server "
                       "(http://127.0.0.1:8080/v1), asked for the sentences that are missing, from three prompts each; "
                       "its key, if it wants one, from the environment: POINTSMAN_ASK_KEY"),
-        ARGUMENT_TEXT(struct task, ask.model, "ask-model", "NAME", 0, NULL, "the model that is asked"),
-        ARGUMENT_OUTPUT(struct task, ask.out, "ask-out", "FILE", 0, ARGUMENT_WRITTEN,
+        ARGUMENT_TEXT(struct instruct_task, ask.model, "ask-model", "NAME", 0, NULL, "the model that is asked"),
+        ARGUMENT_OUTPUT(struct instruct_task, ask.out, "ask-out", "FILE", 0, ARGUMENT_WRITTEN,
                         "writes the sentences that came, as --instructions and --experts take them"),
-        ARGUMENT_TEXT(struct task, add, "add", "MODEL", 0, NULL, "take the experts into this model; its own experts stay "
+        ARGUMENT_TEXT(struct instruct_task, add, "add", "MODEL", 0, NULL, "take the experts into this model; its own experts stay "
                       "as they are, to the bit"),
         ARGUMENT_HEADING(""),
-        ARGUMENT_TEXT(struct task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct instruct_task, encoder_folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
                       "static encoder (Model2Vec's layout), the one that instruct.so is given"),
-        ARGUMENT_CHOICE(struct task, combine, "combine", NULL, "mean|max", "of a prompt's parts (mean)"),
-        ARGUMENT_NUMBER(struct task, source.window, "window", NULL, CHUNKS_WINDOW_MIN, 1 << 20,
+        ARGUMENT_CHOICE(struct instruct_task, combine, "combine", NULL, "mean|max", "of a prompt's parts (mean)"),
+        ARGUMENT_NUMBER(struct instruct_task, source.window, "window", NULL, CHUNKS_WINDOW_MIN, 1 << 20,
                         "bytes; parts that are longer are cut (1024)"),
-        ARGUMENT_REAL(struct task, settings.l2, "l2", "30", 1e-3, 1e6, "how much a gate is held back"),
-        ARGUMENT_REAL(struct task, settings.shrink, "shrink", "150", 0, 1e6,
+        ARGUMENT_REAL(struct instruct_task, settings.l2, "l2", "30", 1e-3, 1e6, "how much a gate is held back"),
+        ARGUMENT_REAL(struct instruct_task, settings.shrink, "shrink", "150", 0, 1e6,
                       "prompts of overall quality that a task's strength begins with"),
-        ARGUMENT_REAL(struct task, settings.sharpness, "sharpness", NULL, 0, 1e4,
+        ARGUMENT_REAL(struct instruct_task, settings.sharpness, "sharpness", NULL, 0, 1e4,
                       "softmax over an expert's instructions: exp(X cos) (10)"),
-        ARGUMENT_REAL(struct task, settings.gamma, "gamma", NULL, 0, 1e6,
+        ARGUMENT_REAL(struct instruct_task, settings.gamma, "gamma", NULL, 0, 1e6,
                       "weight of the view from afar where an instruction is at least --threshold near; this and the next "
                       "two are tuned by cross-validation where there are outcomes (else 100)"),
-        ARGUMENT_REAL(struct task, settings.beta, "beta", NULL, 0, 1e6, "and elsewhere (else 3)"),
-        ARGUMENT_REAL(struct task, settings.threshold, "threshold", NULL, -1, 2, "how near that is (else 0.8)"),
-        ARGUMENT_NUMBER(struct task, settings.seed, "seed", "0", 0, INT32_MAX, "of what is drawn"),
-        ARGUMENT_NUMBER(struct task, settings.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+        ARGUMENT_REAL(struct instruct_task, settings.beta, "beta", NULL, 0, 1e6, "and elsewhere (else 3)"),
+        ARGUMENT_REAL(struct instruct_task, settings.threshold, "threshold", NULL, -1, 2, "how near that is (else 0.8)"),
+        ARGUMENT_NUMBER(struct instruct_task, settings.seed, "seed", "0", 0, INT32_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct instruct_task, settings.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
                         "that compute (as many as there are processors)"),
-        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "safetensors"),
+        ARGUMENT_OUTPUT(struct instruct_task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "safetensors"),
         ARGUMENT_END,
 };
 
@@ -75,7 +75,7 @@ static const struct arguments arguments = {
 };
 
 /* 0: go on; else the exit status plus one. */
-static int read_arguments(struct task *t, int argc, char **argv)
+static int read_arguments(struct instruct_task *t, int argc, char **argv)
 {
         int r = arguments_read(&arguments, argc, argv, t);
 
@@ -102,7 +102,7 @@ static int read_arguments(struct task *t, int argc, char **argv)
         return 0;
 }
 
-static int check_names(const struct task *t)
+static int check_names(const struct instruct_task *t)
 {
         for (size_t k = 0; t->old && k < t->set.n_experts; k++)
                 for (size_t i = 0; i < gates_parts(t->old)->experts; i++)
@@ -127,7 +127,7 @@ static void warn_missing(const struct training_set *l)
 }
 
 /* Beside what one expert for all would have got: who is not better than that routes for nothing. */
-static void print_held(const struct task *t)
+static void print_held(const struct instruct_task *t)
 {
         const struct gating *g = &t->gating;
         size_t best = 0;
@@ -150,7 +150,7 @@ static void print_held(const struct task *t)
                 (void)fprintf(stderr, "warning: it is no better than '%s' alone\n", g->names[best]);
 }
 
-static int save(struct task *t)
+static int save(struct instruct_task *t)
 {
         struct gates_parts *p = &t->gating.parts;
         char hex[65], data[65], in[32] = "", out[32] = "", single[32] = "", why[256] = "";
@@ -177,7 +177,7 @@ static int save(struct task *t)
         return 0;
 }
 
-static int run(struct task *t)
+static int run(struct instruct_task *t)
 {
         int r = gating_open(t->encoder_folder, t->add, &t->encoder, &t->old);
 
@@ -200,8 +200,8 @@ static int run(struct task *t)
 
 int command_instruct(int argc, char **argv)
 {
-        struct task t = { .combine = COMBINE_NONE, .settings = { .gamma = NAN, .beta = NAN, .threshold = NAN, .sharpness = NAN,
-                                                                 .threads = parallel_processors() } };
+        struct instruct_task t = { .combine = COMBINE_NONE, .settings = { .gamma = NAN, .beta = NAN, .threshold = NAN, .sharpness = NAN,
+                                                                          .threads = parallel_processors() } };
         int r = read_arguments(&t, argc, argv);
 
         if (r)

@@ -14,7 +14,7 @@
 
 #define TAGS_MAX 1000000
 
-struct task {
+struct interests_task {
         struct edges edges;
         const char *vectors_path, *out, *attributes;
         struct catalogue_recipe recipe;
@@ -27,32 +27,32 @@ struct task {
 };
 
 static const struct argument table[] = {
-        EDGES_ARGUMENTS(struct task, edges, PM_REQUIRED),
-        ARGUMENT_TEXT(struct task, vectors_path, "vectors", "FILE", PM_REQUIRED, NULL,
+        EDGES_ARGUMENTS(struct interests_task, edges, PM_REQUIRED),
+        ARGUMENT_TEXT(struct interests_task, vectors_path, "vectors", "FILE", PM_REQUIRED, NULL,
                       "of pointsman-train embed; items and users that only it has are taken in too"),
-        ARGUMENT_OUTPUT(struct task, out, "out", "FOLDER", PM_REQUIRED, ARGUMENT_FOLDER,
+        ARGUMENT_OUTPUT(struct interests_task, out, "out", "FOLDER", PM_REQUIRED, ARGUMENT_FOLDER,
                         "made if it is not there; its files are replaced, the manifest last"),
-        ARGUMENT_TEXT(struct task, attributes, "attributes", "FILE", 0, NULL,
+        ARGUMENT_TEXT(struct interests_task, attributes, "attributes", "FILE", 0, NULL,
                       "JSON lines {\"id\": ITEM, KEY: VALUE or [VALUE, ...], ...}: what requests may filter by"),
-        ARGUMENT_NUMBER(struct task, recipe.cells, "cells", NULL, 1, 10000000,
+        ARGUMENT_NUMBER(struct interests_task, recipe.cells, "cells", NULL, 1, 10000000,
                         "clusters of items; each is an interest (about a 14th of the items, fewer of very many)"),
-        ARGUMENT_NUMBER(struct task, recipe.user_cells, "user-cells", NULL, 1, 10000000,
+        ARGUMENT_NUMBER(struct interests_task, recipe.user_cells, "user-cells", NULL, 1, 10000000,
                         "clusters of users, for finding users alike (2 sqrt(users))"),
-        ARGUMENT_NUMBER(struct task, recipe.rounds, "rounds", "12", 1, 1000, "of k-means"),
-        ARGUMENT_NUMBER(struct task, recipe.near, "near", "20", 1, 1024, "users alike that are kept for each user"),
-        ARGUMENT_MANY(struct task, recipe.near_budget, "near-budget", "8000", 0, "vectors looked at to find them; 0: all"),
-        ARGUMENT_NUMBER(struct task, recipe.also, "also", "200", 0, 1000, "things taken along that are kept for each item"),
-        ARGUMENT_REAL(struct task, recipe.user_exponent, "user-exponent", "0.4", 0, 2,
+        ARGUMENT_NUMBER(struct interests_task, recipe.rounds, "rounds", "12", 1, 1000, "of k-means"),
+        ARGUMENT_NUMBER(struct interests_task, recipe.near, "near", "20", 1, 1024, "users alike that are kept for each user"),
+        ARGUMENT_MANY(struct interests_task, recipe.near_budget, "near-budget", "8000", 0, "vectors looked at to find them; 0: all"),
+        ARGUMENT_NUMBER(struct interests_task, recipe.also, "also", "200", 0, 1000, "things taken along that are kept for each item"),
+        ARGUMENT_REAL(struct interests_task, recipe.user_exponent, "user-exponent", "0.4", 0, 2,
                       "what is taken along counts by 1 / (its user's items)^2X"),
-        ARGUMENT_REAL(struct task, recipe.item_exponent, "item-exponent", "0.45", 0, 2, "and by 1 / (both items' users)^X"),
-        ARGUMENT_TEXT(struct task, recipe.factory, "index", "FACTORY", 0, NULL,
+        ARGUMENT_REAL(struct interests_task, recipe.item_exponent, "item-exponent", "0.45", 0, 2, "and by 1 / (both items' users)^X"),
+        ARGUMENT_TEXT(struct interests_task, recipe.factory, "index", "FACTORY", 0, NULL,
                       "search a FAISS index (\"Flat\", \"HNSW32\", \"IVF4096,SQ8\", ...) in place of the cells"),
-        ARGUMENT_TEXT(struct task, recipe.index_search, "index-search", "P", 0, NULL,
+        ARGUMENT_TEXT(struct interests_task, recipe.index_search, "index-search", "P", 0, NULL,
                       "its search parameters, as FAISS names them: \"nprobe=16\", \"efSearch=64\""),
-        ARGUMENT_NUMBER(struct task, recipe.seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
-        ARGUMENT_NUMBER(struct task, recipe.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
+        ARGUMENT_NUMBER(struct interests_task, recipe.seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
+        ARGUMENT_NUMBER(struct interests_task, recipe.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
                         "that compute (as many as there are processors)"),
-        ARGUMENT_TAKEN(struct task, recipe.settings, "set", "KEY=VALUE", interests_options_set, INTERESTS_OPTIONS_HELP),
+        ARGUMENT_TAKEN(struct interests_task, recipe.settings, "set", "KEY=VALUE", interests_options_set, INTERESTS_OPTIONS_HELP),
         ARGUMENT_END,
 };
 
@@ -61,7 +61,7 @@ static const struct arguments arguments = { .command = "interests", .table = tab
 
 /* ---- attributes ------------------------------------------------------------------------------------------------------------- */
 
-static int add_tag(struct task *t, uint32_t item, const char *key, const char *value, char *why, size_t why_size)
+static int add_tag(struct interests_task *t, uint32_t item, const char *key, const char *value, char *why, size_t why_size)
 {
         char tag[ID_MAP_LENGTH_MAX + 1];
         int n = snprintf(tag, sizeof tag, "%s=%s", key, value);
@@ -89,7 +89,7 @@ static int add_tag(struct task *t, uint32_t item, const char *key, const char *v
 
 static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
 {
-        struct task *t = ctx;
+        struct interests_task *t = ctx;
         struct id_map_view items = id_map_view(t->edges.graph.items);
         char buf[32];
         const char *id = jsonl_scalar(json_object_get(line, "id"), buf), *key;
@@ -124,7 +124,7 @@ static int take_attributes(void *ctx, json_t *line, char *why, size_t why_size)
         return 0;
 }
 
-static int read_attributes(struct task *t)
+static int read_attributes(struct interests_task *t)
 {
         int r = id_map_create(&t->tags);
 
@@ -143,7 +143,7 @@ static int read_attributes(struct task *t)
 
 static void show_stage(void *ctx, const char *what)
 {
-        struct task *t = ctx;
+        struct interests_task *t = ctx;
         int64_t now = now_us();
 
         if (t->last[0])
@@ -160,7 +160,7 @@ static bool same_names(const struct id_map_view *a, const struct id_map_view *b)
 }
 
 /* Vectors of one kind of thing have a user in each item's place: read as two kinds they would make a catalogue in which nobody is found. */
-static int check_kinds(const struct task *t)
+static int check_kinds(const struct interests_task *t)
 {
         const char *said = tensors_meta(t->vectors.file, "one_kind");
         bool one = said && *said ? strcmp(said, "true") == 0 : t->vectors.users.names.n > 1 && same_names(&t->vectors.users.names, &t->vectors.items.names);
@@ -172,7 +172,7 @@ static int check_kinds(const struct task *t)
         return -EINVAL;
 }
 
-static int build(struct task *t)
+static int build(struct interests_task *t)
 {
         struct catalogue *c;
         char why[320];
@@ -216,7 +216,7 @@ static int build(struct task *t)
 
 int command_interests(int argc, char **argv)
 {
-        struct task t = { .recipe = { .threads = parallel_processors(), .settings = interests_options_default() } };
+        struct interests_task t = { .recipe = { .threads = parallel_processors(), .settings = interests_options_default() } };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)

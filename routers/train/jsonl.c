@@ -199,7 +199,7 @@ int jsonl_each(const char *path, size_t max_bad, int (*take)(void *ctx, json_t *
 
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
-struct reading {
+struct jsonl_reading {
         const struct jsonl_source *source;
         struct jsonl_rows *rows;
 };
@@ -286,7 +286,7 @@ static int label_of(struct jsonl_rows *rows, const char *label, size_t *ret, cha
 
 static int take_row(void *ctx, json_t *line, char *why, size_t why_size)
 {
-        struct reading *x = ctx;
+        struct jsonl_reading *x = ctx;
         const struct jsonl_source *s = x->source;
         struct jsonl_rows *rows = x->rows;
         CLEANUP(free_p) char *text = NULL;
@@ -358,7 +358,7 @@ static int sort_labels(struct jsonl_rows *r)
 int jsonl_read(const struct jsonl_source *s, struct jsonl_rows *ret)
 {
         struct jsonl_rows rows = { 0 };
-        struct reading x = { s, &rows };
+        struct jsonl_reading x = { s, &rows };
         int r = jsonl_each(s->path, s->max_bad, take_row, &x);
 
         if (r == 0 && rows.n == 0) {

@@ -15,7 +15,7 @@
 #include "outcomes.h"
 #include "jsonl.h"
 
-struct task {
+struct map_task {
         struct jsonl_source labels;
         const char *outcomes, *experts, *general, *out;
         double shrink;
@@ -24,18 +24,18 @@ struct task {
 };
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, outcomes, "outcomes", "FILE", PM_REQUIRED, NULL, OUTCOMES_HELP),
-        ARGUMENT_TEXT(struct task, labels.path, "labels", "FILE", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct map_task, outcomes, "outcomes", "FILE", PM_REQUIRED, NULL, OUTCOMES_HELP),
+        ARGUMENT_TEXT(struct map_task, labels.path, "labels", "FILE", PM_REQUIRED, NULL,
                       "the prompts' categories, one JSON object a line; gzip'd or plain"),
-        ARGUMENT_TEXT(struct task, labels.label, "label", "FIELD", PM_REQUIRED, NULL, "the category"),
-        ARGUMENT_TEXT(struct task, labels.id, "id", "FIELD", 0, "id", "what joins both files"),
-        JSONL_ARGUMENT_WHERE(struct task, labels),
-        ARGUMENT_TEXT(struct task, experts, "experts", "A,B,...", 0, NULL, OUTCOMES_COLUMNS_HELP),
-        ARGUMENT_TEXT(struct task, general, "general", "NAME", 0, "general", "the category for prompts of no category"),
-        ARGUMENT_REAL(struct task, shrink, "shrink", "20", 0, 1e6, "prompts of overall quality that every category begins "
+        ARGUMENT_TEXT(struct map_task, labels.label, "label", "FIELD", PM_REQUIRED, NULL, "the category"),
+        ARGUMENT_TEXT(struct map_task, labels.id, "id", "FIELD", 0, "id", "what joins both files"),
+        JSONL_ARGUMENT_WHERE(struct map_task, labels),
+        ARGUMENT_TEXT(struct map_task, experts, "experts", "A,B,...", 0, NULL, OUTCOMES_COLUMNS_HELP),
+        ARGUMENT_TEXT(struct map_task, general, "general", "NAME", 0, "general", "the category for prompts of no category"),
+        ARGUMENT_REAL(struct map_task, shrink, "shrink", "20", 0, 1e6, "prompts of overall quality that every category begins "
                       "with"),
-        JSONL_ARGUMENT_MAX_BAD(struct task, labels.max_bad, "100"),
-        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN,
+        JSONL_ARGUMENT_MAX_BAD(struct map_task, labels.max_bad, "100"),
+        ARGUMENT_OUTPUT(struct map_task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN,
                         "JSON: a ranking for each category"),
         ARGUMENT_END,
 };
@@ -63,7 +63,7 @@ struct map_counts {
         size_t matched;
 };
 
-static int count(const struct task *t, struct map_counts *y)
+static int count(const struct map_task *t, struct map_counts *y)
 {
         size_t experts = t->table.n_experts, all = t->rows.n_labels;
 
@@ -99,7 +99,7 @@ static int count(const struct task *t, struct map_counts *y)
         return 0;
 }
 
-static void rank(const struct task *t, const struct map_counts *y, size_t category, struct standing *s)
+static void rank(const struct map_task *t, const struct map_counts *y, size_t category, struct standing *s)
 {
         for (size_t e = 0; e < y->experts; e++) {
                 size_t here = category * y->experts + e, all = y->categories * y->experts + e;
@@ -128,7 +128,7 @@ static int add_ranking(json_t *rankings, json_t *scores, const char *category, c
         return json_object_set_new(rankings, category, names) < 0 || json_object_set_new(scores, category, values) < 0 ? -ENOMEM : 0;
 }
 
-static int write_map(const struct task *t, const struct map_counts *y)
+static int write_map(const struct map_task *t, const struct map_counts *y)
 {
         CLEANUP(free_p) struct standing *s = calloc(y->experts, sizeof *s);
         json_t *rankings = json_object(), *scores = json_object(), *map;
@@ -152,7 +152,7 @@ static int write_map(const struct task *t, const struct map_counts *y)
         return r;
 }
 
-static int make_map(struct task *t)
+static int make_map(struct map_task *t)
 {
         struct map_counts y = { 0 };
         int r = jsonl_read(&t->labels, &t->rows);
@@ -175,7 +175,7 @@ static int make_map(struct task *t)
 
 int command_map(int argc, char **argv)
 {
-        struct task t = { 0 };
+        struct map_task t = { 0 };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)

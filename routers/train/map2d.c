@@ -23,7 +23,7 @@
 #define CATEGORIES_MAX 40
 #define NEIGHBOURS ((size_t)20) /* a name stands where so many are nearest */
 
-struct task {
+struct map2d_task {
         struct jsonl_source in;
         const char *folder, *out;
         double perplexity;
@@ -36,26 +36,26 @@ struct task {
 };
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct map2d_task, folder, "encoder", "FOLDER", PM_REQUIRED, NULL,
                       "a static model (configs/models/pointsman-static)"),
-        ARGUMENT_TEXT(struct task, in.path, "in", "FILE", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct map2d_task, in.path, "in", "FILE", PM_REQUIRED, NULL,
                       "prompts, one JSON object a line; gzip'd or plain"),
-        ARGUMENT_TEXT(struct task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL, "what the prompt is"),
-        ARGUMENT_TEXT(struct task, in.label, "label", "FIELD", PM_REQUIRED, NULL,
+        ARGUMENT_TEXT(struct map2d_task, in.text, "text", "FIELD,...", PM_REQUIRED, NULL, "what the prompt is"),
+        ARGUMENT_TEXT(struct map2d_task, in.label, "label", "FIELD", PM_REQUIRED, NULL,
                       "its category: at most 40 different ones"),
-        JSONL_ARGUMENT_WHERE(struct task, in),
-        ARGUMENT_NUMBER(struct task, most, "most", "1500", 10, TSNE_MAX,
+        JSONL_ARGUMENT_WHERE(struct map2d_task, in),
+        ARGUMENT_NUMBER(struct map2d_task, most, "most", "1500", 10, TSNE_MAX,
                         "prompts that are drawn; time grows with the square"),
-        ARGUMENT_REAL(struct task, perplexity, "perplexity", "30", 2, 200, "how many neighbours a prompt has"),
-        JSONL_ARGUMENT_MAX_BAD(struct task, in.max_bad, "100"),
-        ARGUMENT_OUTPUT(struct task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN, "an SVG picture"),
+        ARGUMENT_REAL(struct map2d_task, perplexity, "perplexity", "30", 2, 200, "how many neighbours a prompt has"),
+        JSONL_ARGUMENT_MAX_BAD(struct map2d_task, in.max_bad, "100"),
+        ARGUMENT_OUTPUT(struct map2d_task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_WRITTEN, "an SVG picture"),
         ARGUMENT_END,
 };
 
 static const struct arguments arguments = { .command = "map2d", .table = table, .note = "The same input gives the same picture." };
 
 /* As many of each category as of the others, evenly over the file. */
-static int choose(struct task *t)
+static int choose(struct map2d_task *t)
 {
         size_t each = MAX(t->most / t->rows.n_labels, (size_t)1);
         CLEANUP(free_p) size_t *have = calloc(t->rows.n_labels, sizeof *have), *seen = calloc(t->rows.n_labels, sizeof *seen);
@@ -74,7 +74,7 @@ static int choose(struct task *t)
         return 0;
 }
 
-static int encode_all(struct task *t)
+static int encode_all(struct map2d_task *t)
 {
         size_t dim = encoder_dim(t->encoder), kept = 0;
         struct encoder_scratch *s = NULL;
@@ -142,7 +142,7 @@ static int by_size(const void *a, const void *b)
 }
 
 /* The dot of a category that has others of it nearest; false: it has none. */
-static bool densest(const struct task *t, size_t label, double *room, double ret[2])
+static bool densest(const struct map2d_task *t, size_t label, double *room, double ret[2])
 {
         double best = INFINITY;
 
@@ -164,7 +164,7 @@ static bool densest(const struct task *t, size_t label, double *room, double ret
 }
 
 /* Into the square of the picture. */
-static void fit_in(struct task *t)
+static void fit_in(struct map2d_task *t)
 {
         double low[2] = { INFINITY, INFINITY }, high[2] = { -INFINITY, -INFINITY };
 
@@ -185,7 +185,7 @@ static void put_label(FILE *f, double x, double y, const char *more, const char 
         (void)fprintf(f, "</text>\n");
 }
 
-static void draw(const struct task *t, FILE *f, double *room)
+static void draw(const struct map2d_task *t, FILE *f, double *room)
 {
         double height = fmax(SIDE, 2 * MARGIN + LINE * (double)t->rows.n_labels), at[2];
         char tint[8];
@@ -219,7 +219,7 @@ static void show(size_t round, size_t rounds)
         progress_show("spreading", round, rounds);
 }
 
-static int write_picture(const struct task *t)
+static int write_picture(const struct map2d_task *t)
 {
         CLEANUP(free_p) double *room = calloc(t->n, sizeof *room);
         FILE *f = fopen(t->out, "we");
@@ -242,7 +242,7 @@ static int write_picture(const struct task *t)
         return -EIO;
 }
 
-static int make_picture(struct task *t)
+static int make_picture(struct map2d_task *t)
 {
         char why[256];
         int r = encoder_open(t->folder, &t->encoder, why, sizeof why);
@@ -277,7 +277,7 @@ static int make_picture(struct task *t)
 
 int command_map2d(int argc, char **argv)
 {
-        struct task t = { 0 };
+        struct map2d_task t = { 0 };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)

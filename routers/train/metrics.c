@@ -123,13 +123,13 @@ int metrics_measure(const struct decision *d, size_t n, size_t categories, doubl
 
 /* ---- confusion ---------------------------------------------------------------------------------------------------------- */
 
-struct line {
+struct chart_line {
         size_t category, n, hit;
 };
 
 static int by_recall(const void *a, const void *b)
 {
-        const struct line *x = a, *y = b;
+        const struct chart_line *x = a, *y = b;
         double p = (double)x->hit / (double)MAX(x->n, (size_t)1), q = (double)y->hit / (double)MAX(y->n, (size_t)1);
 
         if (p < q || p > q)
@@ -138,7 +138,7 @@ static int by_recall(const void *a, const void *b)
 }
 
 /* What one category was taken for, most often first. */
-static void taken_for(FILE *out, const struct line *l, const size_t *row, const char *const *labels, size_t categories)
+static void taken_for(FILE *out, const struct chart_line *l, const size_t *row, const char *const *labels, size_t categories)
 {
         size_t last = SIZE_MAX, last_at = 0;
 
@@ -161,7 +161,7 @@ static void taken_for(FILE *out, const struct line *l, const size_t *row, const 
 int metrics_confusion(FILE *out, const struct decision *d, size_t n, const char *const *labels, size_t categories, size_t most)
 {
         CLEANUP(free_p) size_t *count = calloc(categories * categories + 1, sizeof *count);
-        CLEANUP(free_p) struct line *line = calloc(categories + 1, sizeof *line);
+        CLEANUP(free_p) struct chart_line *line = calloc(categories + 1, sizeof *line);
 
         if (!count || !line)
                 return -ENOMEM;

@@ -13,7 +13,7 @@
 
 #define COLUMNS_MAX 64
 
-struct task {
+struct predict_task {
         const char *model, *in, *text, *id, *encoder, *out_path;
         double threshold; /* below 0: the model's */
         bool plain, tsv;
@@ -27,22 +27,22 @@ struct task {
 };
 
 static const struct argument table[] = {
-        ARGUMENT_TEXT(struct task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train category"),
-        ARGUMENT_TEXT(struct task, in, "in", "FILE", 0, "-", "prompts, plain or gzip'd; - is standard input.  A line that "
+        ARGUMENT_TEXT(struct predict_task, model, "model", "FILE", PM_REQUIRED, NULL, "of pointsman-train category"),
+        ARGUMENT_TEXT(struct predict_task, in, "in", "FILE", 0, "-", "prompts, plain or gzip'd; - is standard input.  A line that "
                       "begins with { is a JSON object; if the first line has tabs it names the columns of a table; else "
                       "each line is a prompt"),
-        ARGUMENT_TEXT(struct task, text, "text", "FIELD,...", 0, "text",
+        ARGUMENT_TEXT(struct predict_task, text, "text", "FIELD,...", 0, "text",
                       "what the prompt is, of an object or a table; fields are joined by newlines"),
-        ARGUMENT_TEXT(struct task, id, "id", "FIELD", 0, "id", "what is said beside it; where there is none, the line's "
+        ARGUMENT_TEXT(struct predict_task, id, "id", "FIELD", 0, "id", "what is said beside it; where there is none, the line's "
                       "number"),
-        ARGUMENT_FLAG(struct task, plain, "plain", "each line is a prompt, whatever it looks like"),
-        ARGUMENT_TEXT(struct task, encoder, "encoder", "FOLDER", 0, NULL,
+        ARGUMENT_FLAG(struct predict_task, plain, "plain", "each line is a prompt, whatever it looks like"),
+        ARGUMENT_TEXT(struct predict_task, encoder, "encoder", "FOLDER", 0, NULL,
                       "the one that the model was trained with, if it looks at vectors"),
-        ARGUMENT_REAL(struct task, threshold, "threshold", NULL, 0, 1,
+        ARGUMENT_REAL(struct predict_task, threshold, "threshold", NULL, 0, 1,
                       "instead of the model's own: below it a prediction is not sure"),
-        ARGUMENT_OUTPUT(struct task, out_path, "out", "FILE", 0, ARGUMENT_WRITTEN, "instead of standard output"),
-        ARGUMENT_FLAG(struct task, tsv, "tsv", "id, category, confidence and sure, tab-separated, instead of JSON objects"),
-        JSONL_ARGUMENT_MAX_BAD(struct task, max_bad, "0"),
+        ARGUMENT_OUTPUT(struct predict_task, out_path, "out", "FILE", 0, ARGUMENT_WRITTEN, "instead of standard output"),
+        ARGUMENT_FLAG(struct predict_task, tsv, "tsv", "id, category, confidence and sure, tab-separated, instead of JSON objects"),
+        JSONL_ARGUMENT_MAX_BAD(struct predict_task, max_bad, "0"),
         ARGUMENT_END,
 };
 
@@ -51,7 +51,7 @@ static const struct arguments arguments = { .command = "predict category", .tabl
 
 /* ---- one prompt ----------------------------------------------------------------------------------------------------------- */
 
-static int say(struct task *t, const char *id, json_t *id_value, const char *text, size_t n)
+static int say(struct predict_task *t, const char *id, json_t *id_value, const char *text, size_t n)
 {
         const struct classifier_parts *p = classifier_parts(t->classifier);
         struct verdict v;
@@ -77,13 +77,13 @@ static int say(struct task *t, const char *id, json_t *id_value, const char *tex
         return ferror(t->out) ? -EIO : 0;
 }
 
-static int bad_line(struct task *t, size_t number, const char *why)
+static int bad_line(struct predict_task *t, size_t number, const char *why)
 {
         (void)fprintf(stderr, "%s:%zu: %s\n", t->in, number, why);
         return ++t->bad > t->max_bad ? -EINVAL : 0;
 }
 
-static int take_object(struct task *t, const char *line, size_t n, size_t number)
+static int take_object(struct predict_task *t, const char *line, size_t n, size_t number)
 {
         json_error_t error;
         json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, &error), *id = json_object_get(o, t->id);
@@ -129,7 +129,7 @@ static int column_of(const char *titles, const char *name, size_t name_n)
         return -1;
 }
 
-static int take_titles(struct task *t, const char *line)
+static int take_titles(struct predict_task *t, const char *line)
 {
         line += *line == '#';
         t->id_column = column_of(line, t->id, strlen(t->id));
@@ -148,7 +148,7 @@ static int take_titles(struct task *t, const char *line)
         return 0;
 }
 
-static int take_table_line(struct task *t, const char *line, size_t n, size_t number)
+static int take_table_line(struct predict_task *t, const char *line, size_t n, size_t number)
 {
         CLEANUP(free_p) char *text = malloc(n + t->n_text + 2);
         char id[600];
@@ -179,7 +179,7 @@ static int take_table_line(struct task *t, const char *line, size_t n, size_t nu
 
 static int take_line(void *ctx, char *line, size_t n, size_t number)
 {
-        struct task *t = ctx;
+        struct predict_task *t = ctx;
         bool first = !t->begun;
         char id[24];
 
@@ -195,7 +195,7 @@ static int take_line(void *ctx, char *line, size_t n, size_t number)
         return say(t, id, NULL, line, n);
 }
 
-static int open_model(struct task *t)
+static int open_model(struct predict_task *t)
 {
         char why[256];
         int r = classifier_open(t->model, &t->classifier, why, sizeof why);
@@ -223,7 +223,7 @@ static int open_model(struct task *t)
         return r;
 }
 
-static int predict(struct task *t)
+static int predict(struct predict_task *t)
 {
         int r = open_model(t);
 
@@ -250,7 +250,7 @@ static int predict(struct task *t)
 
 int command_predict(int argc, char **argv)
 {
-        struct task t = { .threshold = -1 };
+        struct predict_task t = { .threshold = -1 };
         int r = arguments_read(&arguments, argc, argv, &t);
 
         if (r != 0)

@@ -22,7 +22,7 @@ struct figure {
         float recall[RETRIEVE_CUTS], ndcg[RETRIEVE_CUTS], hit[RETRIEVE_CUTS], diversity[RETRIEVE_CUTS], cells[RETRIEVE_CUTS];
 };
 
-struct run {
+struct retrieve_run {
         const struct catalogue *c;
         const struct retrieve_setup *s;
         enum retrieve_method method;
@@ -34,7 +34,7 @@ struct run {
         atomic_int failed;
 };
 
-struct worker {
+struct retrieve_worker {
         struct interests_room *room;
         struct ivf_room *cells;
         float *query;
@@ -67,7 +67,7 @@ static struct interests_settings settings_of(enum retrieve_method method, struct
 }
 
 /* The one-vector baselines: exact, what was seen passed over. */
-static void by_vector(const struct run *x, const struct retrieve_case *u, struct worker *w)
+static void by_vector(const struct retrieve_run *x, const struct retrieve_case *u, struct retrieve_worker *w)
 {
         const struct ivf *items = &x->c->by_interest;
         size_t n, found;
@@ -92,7 +92,7 @@ static void by_vector(const struct run *x, const struct retrieve_case *u, struct
         }
 }
 
-static int ask(const struct run *x, const struct retrieve_case *u, struct worker *w)
+static int ask(const struct retrieve_run *x, const struct retrieve_case *u, struct retrieve_worker *w)
 {
         struct interests_ask q = { .user = u->user, .wanted = DEEPEST };
         struct interests_answer answer;
@@ -114,7 +114,7 @@ static int ask(const struct run *x, const struct retrieve_case *u, struct worker
         return 0;
 }
 
-static void measure(struct run *x, const struct retrieve_case *u, const struct worker *w, struct figure *f)
+static void measure(struct retrieve_run *x, const struct retrieve_case *u, const struct retrieve_worker *w, struct figure *f)
 {
         const struct ivf *items = &x->c->by_interest;
         uint32_t cell[DEEPEST];
@@ -154,8 +154,8 @@ static void measure(struct run *x, const struct retrieve_case *u, const struct w
 
 static void run_cases(void *ctx, size_t begin, size_t end)
 {
-        struct run *x = ctx;
-        CLEANUP(free_p) struct worker *w = calloc(1, sizeof *w);
+        struct retrieve_run *x = ctx;
+        CLEANUP(free_p) struct retrieve_worker *w = calloc(1, sizeof *w);
         int64_t began;
 
         if (w)
@@ -183,7 +183,7 @@ static void run_cases(void *ctx, size_t begin, size_t end)
         }
 }
 
-static void sum_up(const struct run *x, struct retrieve_quality *q)
+static void sum_up(const struct retrieve_run *x, struct retrieve_quality *q)
 {
         double n = (double)x->s->n;
 
@@ -210,7 +210,7 @@ static void sum_up(const struct run *x, struct retrieve_quality *q)
 static int measure_method(const struct catalogue *c, const struct retrieve_setup *s, enum retrieve_method method,
                           struct retrieve_quality *ret)
 {
-        struct run x = { .c = c, .s = s, .method = method, .settings = settings_of(method, s->settings) };
+        struct retrieve_run x = { .c = c, .s = s, .method = method, .settings = settings_of(method, s->settings) };
         int r = 0;
 
         x.figure = calloc(s->n + 1, sizeof *x.figure);

@@ -17,7 +17,7 @@
 #define STEP 5.
 #define SMALL 1e-6 /* the factor is multiplied out before floats lose digits to it */
 
-struct descent {
+struct softmax_descent {
         struct softmax *m;
         float *score;   /* [categories], then what each was wrong by */
         double factor;  /* weight * factor is meant */
@@ -37,7 +37,7 @@ static void blame(float *score, size_t categories, size_t right)
         score[right] -= 1;
 }
 
-static void learn_row(struct descent *d, const struct feature_node *x, size_t right, double step, double shrink)
+static void learn_row(struct softmax_descent *d, const struct feature_node *x, size_t right, double step, double shrink)
 {
         size_t categories = d->m->categories;
 
@@ -60,7 +60,7 @@ static void learn_row(struct descent *d, const struct feature_node *x, size_t ri
         }
 }
 
-static void multiply_out(struct descent *d, double by)
+static void multiply_out(struct softmax_descent *d, double by)
 {
         for (size_t i = 0; i < d->m->features * d->m->categories; i++)
                 d->m->weight[i] *= (float)(d->factor * by);
@@ -83,7 +83,7 @@ int softmax_fit(struct feature_node *const *x, const double *y, size_t n, const 
         CLEANUP(free_p) uint32_t *order = calloc(n, sizeof *order);
         CLEANUP(free_p) float *score = calloc(m->categories, sizeof *score);
         double total = (double)n * s->rounds, shrink = 1 / (s->cost * (double)n);
-        struct descent d = { .m = m, .score = score, .factor = 1 };
+        struct softmax_descent d = { .m = m, .score = score, .factor = 1 };
 
         m->weight = calloc(m->features * m->categories, sizeof *m->weight);
         if (!order || !score || !m->weight)

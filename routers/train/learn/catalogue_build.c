@@ -62,13 +62,13 @@ static float *gather(const struct id_map_view *ids, const struct vectors_side *f
         return v;
 }
 
-struct ranked {
+struct ranked_vertex {
         uint32_t cell, count, old;
 };
 
 static int by_cell(const void *a, const void *b)
 {
-        const struct ranked *x = a, *y = b;
+        const struct ranked_vertex *x = a, *y = b;
 
         if (x->cell != y->cell)
                 return x->cell < y->cell ? -1 : 1;
@@ -89,7 +89,7 @@ static bool is_zero(const float *v, size_t dim)
 static int number_anew(struct build *b, struct side *s, const float *v, const uint32_t *count, size_t cells)
 {
         const struct catalogue_recipe *p = b->recipe;
-        CLEANUP(free_p) struct ranked *rank = calloc(s->n + 1, sizeof *rank);
+        CLEANUP(free_p) struct ranked_vertex *rank = calloc(s->n + 1, sizeof *rank);
         CLEANUP(free_p) float *placed = malloc((s->n * s->dim + 1) * sizeof *placed);
         CLEANUP(free_p) uint32_t *cell = malloc((s->n + 1) * sizeof *cell);
         struct cluster_settings k = { .rounds = p->rounds, .seed = p->seed, .threads = p->threads, .sample = SAMPLE };
@@ -114,7 +114,7 @@ static int number_anew(struct build *b, struct side *s, const float *v, const ui
         if (r < 0)
                 return r;
         for (size_t i = 0, at = 0; i < s->n; i++)
-                rank[i] = (struct ranked){ is_zero(v + i * s->dim, s->dim) ? IVF_NONE : cell[at++], count[i], (uint32_t)i };
+                rank[i] = (struct ranked_vertex){ is_zero(v + i * s->dim, s->dim) ? IVF_NONE : cell[at++], count[i], (uint32_t)i };
         qsort(rank, s->n, sizeof *rank, by_cell);
         s->first = calloc(s->n_cells + 1, sizeof *s->first);
         s->order = malloc((s->n + 1) * sizeof *s->order);
@@ -241,13 +241,13 @@ static int make_histories(struct build *b)
 static int make_popular(struct build *b)
 {
         size_t n = b->items.n;
-        CLEANUP(free_p) struct ranked *rank = calloc(n + 1, sizeof *rank);
+        CLEANUP(free_p) struct ranked_vertex *rank = calloc(n + 1, sizeof *rank);
 
         b->popular = malloc((n + 1) * sizeof *b->popular);
         if (!rank || !b->popular)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
-                rank[i] = (struct ranked){ 0, b->count[i], (uint32_t)i };
+                rank[i] = (struct ranked_vertex){ 0, b->count[i], (uint32_t)i };
         qsort(rank, n, sizeof *rank, by_cell);
         for (size_t i = 0; i < n; i++)
                 b->popular[i] = rank[i].old;

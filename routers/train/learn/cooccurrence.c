@@ -17,7 +17,7 @@ struct scored {
         float score;
 };
 
-struct work {
+struct cooccurrence_work {
         const struct sparse *m;
         struct sparse t;
         const struct cooccurrence_settings *s;
@@ -38,7 +38,7 @@ static int best_first(const void *a, const void *b)
 
 static void rows(void *ctx, size_t begin, size_t end)
 {
-        struct work *w = ctx;
+        struct cooccurrence_work *w = ctx;
         const struct sparse *m = w->m, *t = &w->t;
         CLEANUP(free_p) double *sum = malloc((m->cols + 1) * sizeof *sum);
         CLEANUP(free_p) uint32_t *row = malloc((m->cols + 1) * sizeof *row); /* that the sum belongs to */
@@ -96,7 +96,7 @@ static void scales(const struct sparse *m, double exponent, double *scale)
         }
 }
 
-static int pack(const struct work *w, struct cooccurrence *ret)
+static int pack(const struct cooccurrence_work *w, struct cooccurrence *ret)
 {
         size_t n = w->m->cols, total = 0;
 
@@ -121,7 +121,7 @@ static int pack(const struct work *w, struct cooccurrence *ret)
 
 int cooccurrence_make(const struct sparse *m, const struct cooccurrence_settings *s, struct cooccurrence *ret)
 {
-        struct work w = { .m = m, .s = s };
+        struct cooccurrence_work w = { .m = m, .s = s };
         size_t grain = MAX(m->cols / (8 * (size_t)s->threads) + 1, (size_t)64);
         int r = sparse_transpose(m, &w.t);
 

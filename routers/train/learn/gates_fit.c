@@ -17,7 +17,7 @@
 #define B_L2 .01         /* how much b is held back, of what v is */
 #define GRAIN 512        /* rows of a piece; pieces are added up in their order, whatever thread had them */
 
-struct descent {
+struct gate_descent {
         const struct gates_fit *f;
         const float *at;  /* [dim + 1] */
         double *sums;     /* [pieces][dim + 1] */
@@ -26,7 +26,7 @@ struct descent {
 
 static void piece(void *ctx, size_t begin, size_t end)
 {
-        struct descent *d = ctx;
+        struct gate_descent *d = ctx;
         const struct gates_fit *f = d->f;
         double *sum = d->sums + begin / GRAIN * (f->dim + 1);
 
@@ -51,7 +51,7 @@ static void piece(void *ctx, size_t begin, size_t end)
         }
 }
 
-static void sum_up(struct descent *d, const float *at, bool curvature, double *ret)
+static void sum_up(struct gate_descent *d, const float *at, bool curvature, double *ret)
 {
         const struct gates_fit *f = d->f;
 
@@ -75,7 +75,7 @@ static double length(const double *v, size_t n)
 }
 
 /* The greatest eigenvalue of the curvature's bound, a little more to be safe. */
-static double steepest(struct descent *d, float *v, double *next)
+static double steepest(struct gate_descent *d, float *v, double *next)
 {
         size_t n = d->f->dim + 1;
         double l = 0;
@@ -97,7 +97,7 @@ int gates_fit(const struct gates_fit *f, float *v)
         size_t n = f->dim + 1, pieces = (f->n + GRAIN - 1) / GRAIN;
         CLEANUP(free_p) double *sums = calloc(pieces * n + 1, sizeof *sums), *gradient = calloc(n, sizeof *gradient);
         CLEANUP(free_p) float *ahead = calloc(n, sizeof *ahead);
-        struct descent d = { .f = f, .sums = sums };
+        struct gate_descent d = { .f = f, .sums = sums };
         double l, moved, t = 1;
 
         if (!sums || !gradient || !ahead)

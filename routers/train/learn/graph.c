@@ -14,7 +14,7 @@
 #define BLOCK ((size_t)1 << 20)
 #define PROGRESS_LINES 65536
 
-struct reading {
+struct graph_reading {
         const struct graph_source *source;
         struct graph *graph;
         struct graph_layout layout;
@@ -51,7 +51,7 @@ static int split_of(struct graph *g, const char *name, size_t n, uint32_t *ret)
 }
 
 /* Adds a row as an edge; -EINVAL and why, if it cannot be one. */
-static int add_edge(struct reading *x, const struct graph_row *row, char *why, size_t why_size)
+static int add_edge(struct graph_reading *x, const struct graph_row *row, char *why, size_t why_size)
 {
         struct graph *g = x->graph;
         struct graph_edge e = { .weight = row->weight, .time = row->time };
@@ -83,7 +83,7 @@ static int add_edge(struct reading *x, const struct graph_row *row, char *why, s
 }
 
 /* One line; below 0 ends the reading. */
-static int take_line(struct reading *x, char *line, size_t n)
+static int take_line(struct graph_reading *x, char *line, size_t n)
 {
         CLEANUP(json_p) json_t *json = NULL;
         struct graph *g = x->graph;
@@ -119,7 +119,7 @@ static int take_line(struct reading *x, char *line, size_t n)
         return 0;
 }
 
-static int take_lines(struct reading *x, gzFile f)
+static int take_lines(struct graph_reading *x, gzFile f)
 {
         CLEANUP(free_p) char *block = malloc(BLOCK + GRAPH_LINE_MAX);
         struct digest digest;
@@ -158,7 +158,7 @@ static int take_lines(struct reading *x, gzFile f)
         return r;
 }
 
-static int read_into(struct reading *x)
+static int read_into(struct graph_reading *x)
 {
         CLEANUP(gzclose_p) gzFile f = gzopen(x->source->path, "rbe");
         int error, r;
@@ -184,7 +184,7 @@ static int read_into(struct reading *x)
 
 int graph_read(const struct graph_source *s, struct graph *ret, char *why, size_t why_size)
 {
-        struct reading x = { .source = s, .graph = ret, .why = why, .why_size = why_size };
+        struct graph_reading x = { .source = s, .graph = ret, .why = why, .why_size = why_size };
         int r;
 
         why[0] = '\0';

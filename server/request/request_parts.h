@@ -74,7 +74,7 @@ struct request {
         bool cors;                   /* the page that asks may read the answer */
         char *body;
         size_t body_n, body_room;
-        int64_t body_counted; /* of limits.memory */
+        int64_t body_counted;        /* of limits.memory */
         bool body_heap, body_end;
         int body_status;             /* it will not come: the HTTP status to answer */
         const char *body_why;
@@ -88,7 +88,7 @@ struct request {
         const struct route *route;   /* NULL: the client named an expert */
         struct routing *routing;
         unsigned orphans;            /* routings whose pool job still works on our memory */
-        bool released;                   /* only the orphans keep us */
+        bool released;               /* only the orphans keep us */
         struct decision decision;
         struct recall recall;
         struct follow follow;
@@ -98,9 +98,9 @@ struct request {
         /* how it gets there */
         struct attempt attempt;
         unsigned attempts;
-        size_t expert_index;                 /* in decision.expert, fallbacks... */
-        unsigned attempts_here;              /* at this expert */
-        uint64_t tried_mask;              /* endpoints of this expert, a bit each */
+        size_t expert_index;         /* in decision.expert, fallbacks... */
+        unsigned attempts_here;      /* at this expert */
+        uint64_t tried_mask;         /* endpoints of this expert, a bit each */
         bool waited;                 /* for a Retry-After, once */
         int64_t waits_since;         /* for that; 0: it does not */
         int64_t longer_than;         /* tokens: experts whose context is known to be no longer are passed over */
@@ -116,11 +116,11 @@ struct request {
         bool no_retry;               /* to ask again does not help, or might be paid for twice */
 
         /* what came back */
-        bool headers_sent;                  /* the reply's head is out: no other expert can answer any more */
+        bool headers_sent;           /* the reply's head is out: no other expert can answer any more */
         bool streaming;              /* begun in pieces, or server-sent events */
         bool cut_short;              /* the gateway ends: it may not run on */
-        bool draining_upstream;             /* the client has all, the expert's last chunk has not come */
-        bool response_done;                  /* the reply is complete or cut: nothing more goes out */
+        bool draining_upstream;      /* the client has all, the expert's last chunk has not come */
+        bool response_done;          /* the reply is complete or cut: nothing more goes out */
         int status;                  /* as answered; 0: nothing was */
         int64_t tokens_in, tokens_out;
         int64_t bytes_out;
@@ -129,7 +129,7 @@ struct request {
 
         /* when: now_us() */
         int64_t started_us, step_started_us, woken_us, deadline; /* woken_us: the steps were last woken */
-        int64_t missed_us;                     /* by loop_clock(), as far as `deadline` has been moved */
+        int64_t missed_us;           /* by loop_clock(), as far as `deadline` has been moved */
         int64_t patience;            /* so long the client waits for an answer to begin; 0: as long as it takes */
         int64_t step_us[STEPS];
         int64_t waited_us;           /* for experts, so far */

@@ -67,8 +67,11 @@ static void on_head(struct http_conn *c)
         c->buffer = (size_t)c->http->limits.buffer;
         conn_wait(c, WAIT_BODY);
         c->request = c->http->handler->begin(c->http->owner, c, head);
-        if (!c->request)
-                conn_abort(c, DROP_CLIENT_LEFT);
+        if (!c->request) { /* the client is told, and may ask again */
+                c->discards = c->close_lingers = true;
+                c->http->handler->refuse(c->http->owner, c, 503, "the gateway is out of memory for the request; try again");
+                close_soon(c);
+        }
 }
 
 /* The body's receiver, until the reply is out. */

@@ -24,6 +24,14 @@ static const char *who_said(struct request *r, const char *clause)
         return arena_printf(&r->arena, "expert '%s' at %s%s: %s", a->expert->name, a->endpoint ? a->endpoint->url : "", forward_path(r), clause);
 }
 
+/* What we lack ourselves is not said of the expert.  The clause begins with "out of memory". */
+static const char *we_say(struct request *r, const char *clause)
+{
+        const char *why = arena_printf(&r->arena, "the gateway is %s", clause);
+
+        return why ? why : "the gateway is out of memory";
+}
+
 static const char *answered(struct request *r, const struct refusal *f)
 {
         const char *colon = f->message ? ": " : "", *words = f->message ? f->message : "";
@@ -122,6 +130,8 @@ static enum next pass_on(struct request *r, const struct refusal *f, struct pm_s
         if (!f->in_shape)
                 body = reply_error_object(&r->arena, f->type ? f->type : reply_type_of(f->status), f->param, f->code,
                                           f->message ? f->message : "the expert refused the request");
+        if (reply_is_last_words(body))
+                return fallback_failed(r, FAILURE_MEMORY, "out of memory for the expert's refusal");
         r->end = "refused_by_expert";
         r->error = why;
         r->no_retry = true;
@@ -151,13 +161,13 @@ static enum next wait_as_told(struct request *r, int64_t ms)
         return WAIT;
 }
 
-/* Everything but JUDGE_PASS_ON and JUDGE_CUT.  why: a clause. */
+/* Everything but JUDGE_PASS_ON and JUDGE_CUT.  why: who said what; NULL: there is no memory for it. */
 static enum next act(struct request *r, const struct verdict *v, const char *why)
 {
         struct attempt *a = &r->attempt;
         enum expert_verdict fault = v->doubt ? expert_doubted(a->endpoint, conversation(r)) : v->fault;
 
-        remember(r, v, who_said(r, why));
+        remember(r, v, why);
         log_attempt(r);
         switch (v->move) {
         case JUDGE_LONGER: /* those that cannot take it are passed over from now on */
@@ -196,10 +206,22 @@ static enum next refused(struct request *r, const struct refusal *f, struct pm_s
         said.refusal = f;
         said.retry_ms = retry_ms;
         v = judge(&said);
-        return v.move == JUDGE_PASS_ON ? pass_on(r, f, body) : act(r, &v, answered(r, f));
+        return v.move == JUDGE_PASS_ON ? pass_on(r, f, body) : act(r, &v, who_said(r, answered(r, f)));
 }
 
 /* ---- for forward.c and relay.c ---- */
+
+static bool is_memory(const struct request *r, enum failure_what what)
+{
+        return what == FAILURE_MEMORY || (what == FAILURE_TRANSFER && r->attempt.transfer->error == TRANSFER_MEMORY);
+}
+
+const char *fallback_words(struct request *r, enum failure_what what, const char *why)
+{
+        const char *said = is_memory(r, what) ? we_say(r, why) : arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why);
+
+        return said ? said : "the stream broke";
+}
 
 struct verdict fallback_verdict(const struct request *r, enum failure_what what)
 {
@@ -212,7 +234,7 @@ enum next fallback_failed(struct request *r, enum failure_what what, const char 
 {
         struct verdict v = fallback_verdict(r, what);
 
-        return act(r, &v, why);
+        return act(r, &v, is_memory(r, what) ? we_say(r, why) : who_said(r, why));
 }
 
 enum next fallback_transfer(struct request *r)
@@ -232,7 +254,7 @@ enum next fallback_answer(struct request *r)
         struct refusal f;
 
         if (!body.p)
-                body = (struct pm_str){ "", 0 };
+                return fallback_failed(r, FAILURE_MEMORY, "out of memory for the answer");
         refusal_read(t->status, retry_ms >= 0, body, r->attempt.endpoint->fixed_headers, &r->arena, &f);
         return refused(r, &f, body, retry_ms);
 }

@@ -325,7 +325,7 @@ enum next request_forward(struct request *r)
         case TRANSFER_OPENING:
                 return WAIT;
         case TRANSFER_FAILED:
-                if (!t->head_us)
+                if (!t->head_us || t->error == TRANSFER_MEMORY)
                         return fallback_transfer(r);
                 break; /* what came first is judged first, however fast the end has followed */
         case TRANSFER_HEAD:

@@ -34,6 +34,9 @@ static struct verdict judge_transfer(const struct failure *f)
                                  .code = "expert_failed" };
 }
 
+/* Ours, whatever the expert has sent. */
+static const struct verdict no_memory = { .move = JUDGE_NEXT_EXPERT, .fault = EXPERT_NEUTRAL, .metric = ATTEMPT_CANCELLED, .status = 503, .code = "no_memory" };
+
 /* An answer that had begun to be read as events: another endpoint of the same expert would do the same again. */
 static struct verdict judge_stream(const struct failure *f)
 {
@@ -47,6 +50,8 @@ static struct verdict judge_stream(const struct failure *f)
                         v.metric = ATTEMPT_TIMEOUT;
                         v.status = 504;
                         v.code = f->error == TRANSFER_FIRST_TIME && !f->headers_sent ? "expert_timeout" : "stream_stalled";
+                } else if (f->error == TRANSFER_MEMORY) {
+                        return no_memory;
                 } else if (transfer_error_is_ours(f->error)) {
                         v.fault = EXPERT_NEUTRAL;
                 }
@@ -62,10 +67,11 @@ static struct verdict judge_stream(const struct failure *f)
                 v.code = "event_too_large";
                 break;
         case FAILURE_MEMORY:
+                return no_memory;
         case FAILURE_PROGRESS:
                 v.fault = EXPERT_NEUTRAL;
                 v.metric = ATTEMPT_CANCELLED;
-                v.code = f->what == FAILURE_MEMORY ? "no_memory" : "internal_error";
+                v.code = "internal_error";
                 break;
         default:
                 break;

@@ -122,7 +122,7 @@ static enum next whole(struct request *r)
                 struct pm_str body = { n ? (const char *)evbuffer_pullup(t->in, -1) : "", n };
 
                 if (!body.p)
-                        return fallback_failed(r, FAILURE_MEMORY, "out of memory for its answer");
+                        return fallback_failed(r, FAILURE_MEMORY, "out of memory for the answer");
                 facts_read(body, &facts);
                 fault = facts_fault(&facts, r->query.api);
                 if (fault)
@@ -147,6 +147,8 @@ static enum next whole(struct request *r)
         http_reply_buffer(r->conn, &head, t->in);
         return complete(r);
 }
+
+static enum next broken(struct request *r, enum failure_what what, const char *why);
 
 /* The client sees that this is not all. */
 static enum next cut(struct request *r, const char *why)
@@ -202,7 +204,7 @@ static enum next pieces(struct request *r)
         if (t->state == TRANSFER_HEAD || http_backlog(r->conn) >= limit)
                 return WAIT;
         if (t->state == TRANSFER_FAILED)
-                return cut(r, t->error_text);
+                return t->error == TRANSFER_MEMORY ? broken(r, FAILURE_MEMORY, t->error_text) : cut(r, t->error_text);
         if (evbuffer_get_length(t->in) > 0) {
                 fault = scan_fault(&x->scan, r->query.api);
                 return cut(r, fault ? arena_printf(&r->arena, "it came %s", fault) : "it ends in the middle of its JSON");
@@ -255,20 +257,16 @@ static void send_event(struct request *r, struct pm_str bytes)
 static enum next broken(struct request *r, enum failure_what what, const char *why)
 {
         struct verdict v;
-        struct pm_str event;
 
         why = why ? why : "broke its stream";
         if (!r->headers_sent)
                 return fallback_failed(r, what, why);
         v = fallback_verdict(r, what);
         r->end = "cut";
-        r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why);
+        r->error = fallback_words(r, what, why);
         metrics_stream_cut(r->worker->loop.metrics);
-        if (r->streaming) { /* a whole answer that was passing through is only cut */
-                event = reply_error_event(r, v.code, r->error ? r->error : "the stream broke");
-                if (event.p)
-                        send_event(r, event);
-        }
+        if (r->streaming) /* a whole answer that was passing through is only cut */
+                send_event(r, reply_error_event(r, v.code, r->error));
         http_stream_end(r->conn, false);
         attempt_end(r, v.metric, v.fault, 0);
         return request_answered(r);
@@ -277,15 +275,11 @@ static enum next broken(struct request *r, enum failure_what what, const char *w
 enum next relay_cut_short(struct request *r)
 {
         static const char why[] = "the gateway is shutting down (limits.drain_time has passed)";
-        struct pm_str event;
 
         r->error = why;
         metrics_stream_cut(r->worker->loop.metrics);
-        if (r->streaming) {
-                event = reply_error_event(r, "shutting_down", why);
-                if (event.p)
-                        send_event(r, event);
-        }
+        if (r->streaming)
+                send_event(r, reply_error_event(r, "shutting_down", why));
         http_stream_end(r->conn, false);
         return request_answered(r);
 }
@@ -339,14 +333,16 @@ static enum next whole_as_events(struct request *r, struct pm_str body)
 {
         CLEANUP(evbuffer_free_p) struct evbuffer *out = evbuffer_new();
         int e = out ? as_events(body, r->query.api, r->query.wants_usage, out) : -ENOMEM;
-        size_t n;
+        struct pm_str events;
 
         if (e == -ENOMEM)
-                return fallback_failed(r, FAILURE_MEMORY, "out of memory for its answer");
+                return fallback_failed(r, FAILURE_MEMORY, "out of memory for the answer");
         if (e < 0)
                 return no_answer(r, "with a whole answer where a stream was asked for");
-        n = evbuffer_get_length(out);
-        send_event(r, (struct pm_str){ (const char *)evbuffer_pullup(out, -1), n });
+        events = (struct pm_str){ (const char *)evbuffer_pullup(out, -1), evbuffer_get_length(out) };
+        if (!events.p)
+                return fallback_failed(r, FAILURE_MEMORY, "out of memory for the answer");
+        send_event(r, events);
         return stream_complete(r);
 }
 
@@ -505,7 +501,7 @@ static enum next relay_stream(struct request *r)
                 bool over;
 
                 if (got == -ENOMEM)
-                        return broken(r, FAILURE_MEMORY, "out of memory for an event of its stream");
+                        return broken(r, FAILURE_MEMORY, "out of memory for an event of the stream");
                 if (got < 0)
                         return broken(r, FAILURE_TOO_LARGE,
                                       arena_printf(&r->arena, "its stream has an event of more than %zu bytes, which is limits.event", x->sse.max));

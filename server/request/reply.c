@@ -170,13 +170,24 @@ static void put_quoted(struct text *t, const char *s)
         TEXT_PUT(t, "\"");
 }
 
+/* Where there is no memory for other ones. */
+#define LAST_WORDS "the gateway is out of memory"
+#define LAST_ERROR "{\"error\":{\"message\":\"" LAST_WORDS "\",\"type\":\"server_error\",\"param\":null,\"code\":null}}"
+#define STR(literal) ((struct pm_str){ "" literal, sizeof(literal) - 1 })
+static const char last_words[] = LAST_ERROR;
+
+bool reply_is_last_words(struct pm_str body)
+{
+        return body.p == last_words;
+}
+
 struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message)
 {
         struct text t = { .room = 256 + 6 * (strlen(message) + strlen(type) + (param ? strlen(param) : 0) + (code ? strlen(code) : 0)) };
 
         t.p = arena_alloc(a, t.room);
         if (!t.p)
-                return (struct pm_str){ 0 };
+                return (struct pm_str){ last_words, sizeof last_words - 1 };
         TEXT_PUT(&t, "{\"error\":{\"message\":");
         put_quoted(&t, message);
         TEXT_PUT(&t, ",\"type\":");
@@ -218,23 +229,22 @@ static void put_retry(struct request *r, struct text *t, int status)
 
 enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
 {
-        static const char last_words[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
         struct text lines = { .room = HEADERS_ROOM + 256 };
-        struct pm_str body = { 0 }, common;
+        struct pm_str body, common;
         const char *message;
         va_list args;
 
         va_start(args, fmt);
         message = arena_vprintf(&r->arena, fmt, args);
         va_end(args);
-        r->error = message ? message : "out of memory";
+        r->error = message ? message : LAST_WORDS;
+        body = message ? reply_error_body(&r->arena, status, param, code, message) : (struct pm_str){ last_words, sizeof last_words - 1 };
+        if (reply_is_last_words(body))
+                status = 503; /* whatever it was, there is no memory to say it: asked again, there may be */
         r->end = r->end ? r->end : status >= 500 ? "failed" : "refused";
         r->status = status;
-        body = reply_error_body(&r->arena, status, param, code, r->error);
         common = reply_headers(r, NULL);
         lines.p = arena_alloc(&r->arena, lines.room);
-        if (!body.p || !lines.p)
-                body = (struct pm_str){ last_words, sizeof last_words - 1 };
         if (lines.p) {
                 text_put(&lines, common.p, common.n);
                 put_retry(r, &lines, status);
@@ -310,8 +320,50 @@ enum next reply_json(struct request *r, int status, struct pm_str body)
         return request_answered(r);
 }
 
+/* ---- answers in pieces ---- */
+
+/* Nothing of it goes out: a freeze lets nothing more in, so that what follows cannot stand there without what was lost. */
+static void lose(struct evbuffer *out)
+{
+        (void)evbuffer_drain(out, evbuffer_get_length(out));
+        (void)evbuffer_freeze(out, 0);
+}
+
+void reply_put(struct evbuffer *out, const char *p, size_t n)
+{
+        if (evbuffer_add(out, p, n) < 0)
+                lose(out);
+}
+
+void reply_printf(struct evbuffer *out, const char *fmt, ...)
+{
+        va_list args;
+
+        va_start(args, fmt);
+        if (evbuffer_add_vprintf(out, fmt, args) < 0)
+                lose(out);
+        va_end(args);
+}
+
+void reply_put_text(struct evbuffer *out, struct pm_str s)
+{
+        struct evbuffer_iovec v;
+
+        if (evbuffer_reserve_space(out, (ev_ssize_t)(6 * s.n + 2), &v, 1) != 1) {
+                lose(out);
+                return;
+        }
+        ((char *)v.iov_base)[0] = '"';
+        v.iov_len = js_escape(s, (char *)v.iov_base + 1) + 2;
+        ((char *)v.iov_base)[v.iov_len - 1] = '"';
+        if (evbuffer_commit_space(out, &v, 1) < 0)
+                lose(out);
+}
+
 enum next reply_buffer(struct request *r, int status, const char *content_type, struct evbuffer *body)
 {
+        if (evbuffer_get_length(body) == 0)
+                return reply_error(r, 503, NULL, NULL, "out of memory for the answer");
         r->status = status;
         r->end = "ok";
         r->bytes_out = (int64_t)evbuffer_get_length(body);
@@ -326,8 +378,10 @@ struct pm_str reply_error_event(struct request *r, const char *code, const char 
         struct text t = { .room = 512 + error.n + 6 * strlen(message) };
 
         t.p = arena_alloc(&r->arena, t.room);
-        if (!t.p || !error.p)
-                return (struct pm_str){ 0 };
+        if (!t.p && r->query.api == EXPERT_RESPONSES)
+                return STR("event: error\ndata: {\"type\":\"error\",\"code\":null,\"message\":\"" LAST_WORDS "\",\"param\":null}\n\n");
+        if (!t.p)
+                return STR("data: " LAST_ERROR "\n\n");
         if (r->query.api == EXPERT_RESPONSES) {
                 TEXT_PUT(&t, "event: error\ndata: {\"type\":\"error\",\"code\":");
                 put_quoted(&t, code);

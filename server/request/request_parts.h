@@ -199,6 +199,7 @@ enum next request_answered(struct request *r);
 /* ---- fallback.c: an attempt has failed ---- */
 
 /* What judge() says of it; nothing is done yet. */
+const char *fallback_words(struct request *r, enum failure_what what, const char *why); /* of an answer that has begun, for the client and the log */
 struct verdict fallback_verdict(const struct request *r, enum failure_what what);
 /* Nothing has gone out to the client: on to what judge() says.  why: a clause. */
 enum next fallback_failed(struct request *r, enum failure_what what, const char *why);
@@ -236,6 +237,10 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
 enum next reply_json(struct request *r, int status, struct pm_str body);
 /* To a browser that asks whether a page of an allowed origin may ask. */
 enum next reply_preflight(struct request *r);
+/* Pieces of an answer for reply_buffer(); after one for which there was no memory the buffer is empty and stays so, and the answer is a 503. */
+void reply_put(struct evbuffer *out, const char *p, size_t n);
+void reply_printf(struct evbuffer *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void reply_put_text(struct evbuffer *out, struct pm_str s); /* a text of JSON, with its quotes */
 enum next reply_buffer(struct request *r, int status, const char *content_type, struct evbuffer *body);
 /* Our header lines for an answer that an expert gave (or that /v1/route explains). */
 struct pm_str reply_headers(struct request *r, const struct transfer *t);
@@ -245,8 +250,9 @@ void reply_stream_begin(struct request *r, struct http_reply head);
 struct pm_str reply_error_event(struct request *r, const char *code, const char *message);
 /* An expert's refusal, in OpenAI's shape. */
 void reply_refusal(struct request *r, const struct transfer *t, int status, struct pm_str body);
-/* The error object alone; in the arena.  param and code may be NULL. */
+/* The error object alone; in the arena, or if that has no memory the one that says so.  param and code may be NULL. */
 struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message);
+bool reply_is_last_words(struct pm_str body); /* that one */
 const char *reply_type_of(int status);
 struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message);
 #endif

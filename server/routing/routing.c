@@ -156,6 +156,8 @@ static void route_end(struct routing *x, enum move how)
                 end_router(x, ROUTER_FAILED);
                 snprintf(text, sizeof text, "router '%s' failed: %s%s%s", x->router->name, x->text ? x->text : "(out of memory for its reason)",
                          x->trouble ? "; " : "", x->trouble ? x->trouble : "");
+                if (x->query.kind == PM_RECOMMEND) /* nobody answers in its place, so that its words are the client's */
+                        x->failed = arena_printf(x->call.arena, "%s", text);
                 break;
         case REFUSED:
                 end_router(x, ROUTER_BROKEN);
@@ -299,6 +301,13 @@ static bool arm_deadline(struct routing *x)
 /* Each move: AT_ONCE: its result is in the query.  UNDER_WAY: the loop calls us again.  Else the status that the router is told at once. */
 enum { AT_ONCE = 1, UNDER_WAY = 0 };
 
+/* The router is told that we are busy, and its failure says why. */
+static int no_memory(struct routing *x)
+{
+        x->trouble = "the gateway is out of memory for this move";
+        return PM_EBUSY;
+}
+
 static int start_embed(struct routing *x)
 {
         const struct embedder *by = generation_embedder(x->call.generation, x->text ? x->text : "");
@@ -307,7 +316,7 @@ static int start_embed(struct routing *x)
                 return PM_EINVAL;
         x->embed = x->to_embed.n && !x->to_embed.p ? NULL : arena_alloc(x->call.arena, sizeof *x->embed);
         if (!x->embed)
-                return PM_EBUSY;
+                return no_memory(x);
         if (!embed_start(x->embed, x->call.worker, x->call.arena, &x->wake, x->call.generation, by, x->to_embed, MAX(x->query.left_ms, 1)))
                 return UNDER_WAY;
         take_vector(x);
@@ -333,7 +342,7 @@ static int start_call(struct routing *x)
                 return PM_EINVAL;
         x->callout = c->path && c->body.p ? arena_alloc(x->call.arena, sizeof *x->callout) : NULL;
         if (!x->callout)
-                return PM_EBUSY;
+                return no_memory(x);
         if (!callout_start(x->callout, x->call.worker, x->call.arena, &x->wake,
                           &(struct callout_request){ .expert = x->asked, .path = c->path, .body = c->body, .router = x->router,
                                                  .generation = x->call.generation, .route = x->call.route,
@@ -353,7 +362,7 @@ static int start_offload(struct routing *x)
         union { const struct router *from; struct router *to; } router = { x->router }; /* its share of the queue is counted there */
 
         if (!j)
-                return PM_EBUSY;
+                return no_memory(x);
         j->work = job_work;
         j->done = job_done;
         j->arg = x;
@@ -374,7 +383,7 @@ static int move_start(struct routing *x)
         x->query.vector = NULL;
         x->query.dim = 0;
         if (!arm_deadline(x))
-                return PM_EBUSY;
+                return no_memory(x);
         switch (x->move) {
         case EMBED:
                 return start_embed(x);
@@ -424,7 +433,10 @@ static void ask_next(struct routing *x)
         while (x->next < r->n_routers && (!first_step(x, r->routers[x->next]) || (x->call.insisting && !r->routers[x->next]->insists)))
                 x->next++; /* it is for the other kind of query, or has nothing to say to this one */
         if (x->next >= r->n_routers) {
-                decide_default(x, x->query.kind == PM_CHAT && x->query.n_experts == 0 ? "no expert is available" : r->n_routers ? "no router decided" : "the route has no routers");
+                decide_default(x, x->query.kind == PM_CHAT && x->query.n_experts == 0 ? "no expert is available"
+                                  : x->failed                                             ? x->failed
+                                  : r->n_routers                                          ? "no router decided"
+                                                                                          : "the route has no routers");
                 return;
         }
         if (now_us() >= x->deadline_us) {

@@ -91,6 +91,7 @@ struct routing {
         pm_step_fn *then;
         const char *text;      /* of a failure or a rejection, or an encoder's name */
         const char *param;     /* of a rejection */
+        const char *failed;    /* recommend: what the last router that failed has said; NULL: none did */
         const char *trouble;   /* why the last operation failed: a clause; NULL: it did not, or q->status says all */
         struct expert *asked;  /* pm_call */
         struct pm_call pm_call;

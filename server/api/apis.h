@@ -5,6 +5,8 @@
 #ifndef PM_APIS_H
 #define PM_APIS_H
 
+#include <jansson.h>
+
 #include "request_parts.h"
 
 extern const struct request_kind explain_kind;    /* /v1/route */
@@ -14,4 +16,7 @@ extern const struct request_kind feedback_kind;   /* /v1/feedback */
 
 enum next models_list(struct request *r);         /* /v1/models */
 enum next models_one(struct request *r);          /* /v1/models/{id} */
+
+/* As text in the arena.  False: no memory, here or when o, which may be NULL, was made. */
+bool api_json(const json_t *o, size_t flags, struct arena *a, struct pm_str *ret);
 #endif

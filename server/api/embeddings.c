@@ -80,28 +80,25 @@ static void put_vector(struct embeddings *e, struct evbuffer *out, size_t index)
 {
         char number[32];
 
-        (void)evbuffer_add_printf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "", index);
+        reply_printf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "", index);
         if (e->base64) { /* float32s, little-endian, as the API has it */
                 int n = EVP_EncodeBlock(e->text, (const unsigned char *)e->vector, (int)(e->dim * sizeof(float)));
 
-                (void)evbuffer_add(out, "\"", 1);
-                (void)evbuffer_add(out, e->text, (size_t)n);
-                (void)evbuffer_add(out, "\"}", 2);
+                reply_put(out, "\"", 1);
+                reply_put(out, (const char *)e->text, (size_t)n);
+                reply_put(out, "\"}", 2);
                 return;
         }
         for (size_t i = 0; i < e->dim; i++)
-                (void)evbuffer_add(out, number, (size_t)snprintf(number, sizeof number, "%c%.9g", i ? ',' : '[', (double)e->vector[i]));
-        (void)evbuffer_add(out, "]}", 2);
+                reply_put(out, number, (size_t)snprintf(number, sizeof number, "%c%.9g", i ? ',' : '[', (double)e->vector[i]));
+        reply_put(out, "]}", 2);
 }
 
 static void put_end(struct request *r, const struct embeddings *e)
 {
-        struct pm_str name = { e->by->name, strlen(e->by->name) };
-        char *quoted = arena_alloc(&r->arena, 6 * name.n + 1);
-        size_t n = quoted ? js_escape(name, quoted) : 0;
-
-        (void)evbuffer_add_printf(r->out, "],\"model\":\"%.*s\",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", (int)n, quoted ? quoted : "",
-                                  e->tokens, e->tokens);
+        reply_printf(r->out, "],\"model\":");
+        reply_put_text(r->out, (struct pm_str){ e->by->name, strlen(e->by->name) });
+        reply_printf(r->out, ",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", e->tokens, e->tokens);
 }
 
 /* WAIT: there is more to do, and the loop has its turn first. */
@@ -111,7 +108,7 @@ static enum next embeddings_run(struct request *r)
         const int64_t began = now_us();
 
         if (e->at == 0)
-                (void)evbuffer_add_printf(r->out, "{\"object\":\"list\",\"data\":[");
+                reply_printf(r->out, "{\"object\":\"list\",\"data\":[");
         for (; e->at < r->query.n_turns; e->at++) {
                 struct pm_str text;
                 size_t tokens = 0;

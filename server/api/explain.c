@@ -31,42 +31,47 @@ static enum next explain_parse(struct request *r)
         return request_resolve(r);
 }
 
+static bool set(json_t *o, const char *name, json_t *value)
+{
+        return json_object_set_new(o, name, value) == 0;
+}
+
+static json_t *names_of(struct expert *const *experts, size_t n)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < n; i++)
+                if (json_array_append_new(list, json_string(experts[i]->name)) < 0) {
+                        json_decref(list);
+                        return NULL;
+                }
+        return list;
+}
+
 static bool explain(struct request *r)
 {
         const struct decision *d = &r->decision;
         const struct questions *q = r->own;
-        json_t *o, *fallbacks = json_array(), *explained;
-        char *text;
+        json_t *o;
+        struct pm_str text;
+        bool good;
 
-        for (size_t i = 0; i < d->n_fallbacks; i++)
-                json_array_append_new(fallbacks, json_string(d->fallbacks[i]->name));
-        explained = d->explained ? json_loads(d->explained, 0, NULL) : NULL;
+        if (!r->out && !(r->out = evbuffer_new()))
+                return false;
         o = json_pack("{s:s, s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:{s:I, s:I}}", "object", "route", "model", r->query.model.p,
-                      r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
+                      r->query.model.n, "expert", d->expert ? d->expert->name : NULL, "fallbacks", names_of(d->fallbacks, d->n_fallbacks), "router",
                       d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason", d->reason,
                       "decision", decision_how_name(d->how), "steps_us",
                       "parse", (json_int_t)r->step_us[STEP_parse], "route", (json_int_t)(now_us() - r->step_started_us));
-        if (o && d->provisional)
-                (void)json_object_set_new(o, "provisional", json_true());
-        if (o && d->unsure)
-                (void)json_object_set_new(o, "unsure", json_true());
-        if (o && d->only)
-                (void)json_object_set_new(o, "only", json_true());
-        if (o && explained)
-                (void)json_object_set(o, "explanation", explained);
-        json_decref(explained);
-        text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+        good = o && (!d->provisional || set(o, "provisional", json_true())) && (!d->unsure || set(o, "unsure", json_true())) &&
+               (!d->only || set(o, "only", json_true())) && (!d->explained || set(o, "explanation", json_loads(d->explained, 0, NULL))) &&
+               api_json(o, JSON_COMPACT | JSON_REAL_PRECISION(6), &r->arena, &text);
         json_decref(o);
-        if (!r->out)
-                r->out = evbuffer_new();
-        if (!text || !r->out) {
-                free(text);
+        if (!good)
                 return false;
-        }
         if (q->list)
-                evbuffer_add_printf(r->out, "%s", r->round ? "," : "{\"object\":\"list\",\"data\":[");
-        evbuffer_add(r->out, text, strlen(text));
-        free(text);
+                reply_printf(r->out, "%s", r->round ? "," : "{\"object\":\"list\",\"data\":[");
+        reply_put(r->out, text.p, text.n);
         return true;
 }
 
@@ -89,7 +94,7 @@ static enum next explain_route(struct request *r)
                 return request_next_round(r);
         }
         if (q->list)
-                evbuffer_add(r->out, "]}", 2);
+                reply_put(r->out, "]}", 2);
         return reply_buffer(r, 200, "application/json", r->out);
 }
 

@@ -115,7 +115,9 @@ static enum next take_events(struct request *r, const struct route *route, const
                         return reply_error(r, 503, NULL, NULL, "out of memory for the %s", n == 1 ? "event" : "events");
         if (s->file && n)
                 w = event_log_add(r->worker->event_log, s->file, list, n);
-        if (w < 0 && w != -ENOSPC && w != -ENOMEM && w != -EAGAIN)
+        if (w == -ENOMEM)
+                return reply_error(r, 503, NULL, NULL, "out of memory for the %s", n == 1 ? "event" : "events");
+        if (w < 0 && w != -ENOSPC && w != -EAGAIN)
                 return reply_error(r, 503, NULL, "feedback_not_written", "the %s could not be stored: feedback.file cannot be opened (%s)",
                                    n == 1 ? "event" : "events", ERRNO_TEXT(w));
         if (w < 0)

@@ -11,33 +11,52 @@ static json_t *model_object(const struct generation *g, const char *id, const ch
         return json_pack("{s:s, s:s, s:I, s:s}", "id", id, "object", "model", "created", (json_int_t)g->loaded_at, "owned_by", owner);
 }
 
+/* json_dumps() would leave out a name for which it has no memory, and say nothing: here the text has its room before. */
+bool api_json(const json_t *o, size_t flags, struct arena *a, struct pm_str *ret)
+{
+        size_t n = o ? json_dumpb(o, NULL, 0, flags) : 0;
+        char *text = n ? arena_alloc(a, n) : NULL;
+
+        if (!text || json_dumpb(o, text, n, flags) != n)
+                return false;
+        *ret = (struct pm_str){ text, n };
+        return true;
+}
+
+/* Takes o. */
 static enum next reply_object(struct request *r, json_t *o)
 {
-        char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-        enum next n;
+        struct pm_str text;
+        bool good = api_json(o, JSON_COMPACT, &r->arena, &text);
 
         json_decref(o);
-        if (!text)
-                return reply_error(r, 503, NULL, NULL, "out of memory for the answer");
-        n = reply_json(r, 200, (struct pm_str){ text, strlen(text) });
-        free(text);
-        return n;
+        return good ? reply_json(r, 200, text) : reply_error(r, 503, NULL, NULL, "out of memory for the answer");
+}
+
+static bool append(json_t *list, json_t *o)
+{
+        return json_array_append_new(list, o) == 0;
 }
 
 enum next models_list(struct request *r)
 {
         const struct generation *g = r->generation;
         json_t *list = json_array();
+        bool good = list;
 
-        for (size_t i = 0; i < g->n_routes; i++)
+        for (size_t i = 0; good && i < g->n_routes; i++)
                 if (tenant_may_ask(r->tenant, g->routes[i]))
-                        json_array_append_new(list, model_object(g, g->routes[i]->name, "pointsman"));
-        for (size_t i = 0; i < g->n_experts; i++)
+                        good = append(list, model_object(g, g->routes[i]->name, "pointsman"));
+        for (size_t i = 0; good && i < g->n_experts; i++)
                 if (tenant_may_use(r->tenant, g->experts[i]))
-                        json_array_append_new(list, model_object(g, g->experts[i]->name, "expert"));
-        for (size_t i = 0; i < g->n_embedders; i++)
+                        good = append(list, model_object(g, g->experts[i]->name, "expert"));
+        for (size_t i = 0; good && i < g->n_embedders; i++)
                 if (g->embedders[i]->model)
-                        json_array_append_new(list, model_object(g, g->embedders[i]->name, "pointsman"));
+                        good = append(list, model_object(g, g->embedders[i]->name, "pointsman"));
+        if (!good) {
+                json_decref(list);
+                list = NULL; /* and json_pack() makes nothing of it */
+        }
         return reply_object(r, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 

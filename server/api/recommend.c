@@ -423,21 +423,9 @@ static void recommend_finish(struct request *r)
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------------- */
 
-static void put_text(struct evbuffer *out, struct pm_str s)
-{
-        struct evbuffer_iovec v;
-
-        if (evbuffer_reserve_space(out, (ev_ssize_t)(6 * s.n + 2), &v, 1) != 1)
-                return;
-        ((char *)v.iov_base)[0] = '"';
-        v.iov_len = js_escape(s, (char *)v.iov_base + 1) + 2;
-        ((char *)v.iov_base)[v.iov_len - 1] = '"';
-        (void)evbuffer_commit_space(out, &v, 1);
-}
-
 static void put(struct evbuffer *out, const char *text)
 {
-        (void)evbuffer_add(out, text, strlen(text));
+        reply_put(out, text, strlen(text));
 }
 
 static void put_member(struct evbuffer *out, const char *name, const char *text)
@@ -445,7 +433,7 @@ static void put_member(struct evbuffer *out, const char *name, const char *text)
         if (!text)
                 return;
         put(out, name);
-        put_text(out, (struct pm_str){ text, strlen(text) });
+        reply_put_text(out, (struct pm_str){ text, strlen(text) });
 }
 
 /* Members of the router's explanation, without its braces; `items` and the like of ours come first and count. */
@@ -455,7 +443,7 @@ static void put_explained(struct evbuffer *out, const char *json)
 
         if (o.n > 2 && js_trim((struct pm_str){ o.p + 1, o.n - 2 }).n) {
                 put(out, ",");
-                (void)evbuffer_add(out, o.p + 1, o.n - 2);
+                reply_put(out, o.p + 1, o.n - 2);
         }
 }
 
@@ -467,18 +455,18 @@ static void put_answer(struct request *r, const struct routing *x)
         char number[40];
 
         put(out, "{\"object\":\"recommendation\",\"model\":");
-        put_text(out, r->query.model);
+        reply_put_text(out, r->query.model);
         put_member(out, ",\"router\":", x->decision.router ? x->decision.router->name : NULL);
         if (q->user.n) {
                 put(out, ",\"user\":");
-                put_text(out, q->user);
+                reply_put_text(out, q->user);
         }
         put(out, ",\"items\":[");
         for (size_t i = 0; i < x->n_items; i++) {
                 const struct pm_item *item = x->items[i];
 
                 put(out, i ? ",{\"id\":" : "{\"id\":");
-                put_text(out, item->id);
+                reply_put_text(out, item->id);
                 (void)snprintf(number, sizeof number, ",\"score\":%.7g", item->score);
                 put(out, number);
                 put_member(out, ",\"interest\":", item->interest);

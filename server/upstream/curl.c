@@ -133,25 +133,54 @@ static void collect(struct curl *c)
         tell_next(c);
 }
 
-static void on_socket(evutil_socket_t fd, short what, void *arg)
+static const struct timeval never = { 86400, 0 };
+
+/* Its owner is told at once, and takes it out of libcurl's hands; nobody would hear of its socket any more. */
+static void deaf(struct curl_transfer *p)
 {
-        struct socket_watch *s = arg;
-        struct curl *c = s->curl;
+        if (!p->run.running || p->run.over || p->a.t.state == TRANSFER_DONE || p->a.t.state == TRANSFER_FAILED)
+                return;
+        p->run.failed = true;
+        transfer_fail(&p->a, TRANSFER_MEMORY, "out of memory to hear of its connection");
+}
+
+/* Those on that socket; -1: all, since libcurl does not say whose it could not go on with. */
+static void deafen(struct curl *c, int fd)
+{
+        for (struct transfer_base *a = c->upstream->open; a; a = a->next)
+                if (a->transport == &curl_transport && (fd < 0 || of(a)->run.fd == fd))
+                        deaf(of(a));
+}
+
+static void act(struct curl *c, curl_socket_t fd, int what)
+{
         int running;
 
-        (void)curl_multi_socket_action(c->multi, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0),
-                                       &running); /* may free s */
+        if (curl_multi_socket_action(c->multi, fd, what, &running) == CURLM_OUT_OF_MEMORY)
+                deafen(c, -1);
         collect(c);
 }
 
-/* Never -1, which would end all transfers: without memory for an event this one waits in vain until its deadline. */
-static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *watch)
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+        struct socket_watch *s = arg;
+
+        act(s->curl, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0)); /* may free s */
+}
+
+static bool watch(struct curl *c, struct socket_watch *s, curl_socket_t fd, short events)
+{
+        return event_assign(&s->event, c->upstream->loop->base, fd, events, on_socket, s) == 0 && event_add(&s->event, NULL) == 0;
+}
+
+/* Never -1, which would end all transfers. */
+static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *watched)
 {
         struct curl *c = arg;
-        struct socket_watch *s = watch;
+        struct socket_watch *s = watched;
+        char *private = NULL;
         short events;
 
-        (void)easy;
         curl_socket_watched(c, fd, what != CURL_POLL_REMOVE);
         if (s)
                 (void)event_del(&s->event);
@@ -162,37 +191,36 @@ static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *wat
         }
         if (!s) {
                 s = calloc(1, sizeof *s);
-                if (!s)
-                        return 0;
-                s->curl = c;
+                if (s)
+                        s->curl = c;
                 (void)curl_multi_assign(c->multi, fd, s);
         }
         events = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0) | EV_PERSIST);
-        if (event_assign(&s->event, c->upstream->loop->base, fd, events, on_socket, s) == 0)
-                (void)event_add(&s->event, NULL);
+        if (s && watch(c, s, fd, events))
+                return 0;
+        if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private) == CURLE_OK && private)
+                deaf((struct curl_transfer *)(void *)private);
+        deafen(c, fd);
         return 0;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
         struct curl *c = arg;
-        int running;
 
         (void)fd, (void)what;
-        (void)curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        collect(c);
+        (void)evtimer_add(&c->timer, &never);
+        act(c, CURL_SOCKET_TIMEOUT, 0);
 }
 
+/* It is set all the time: to set it anew takes no memory. */
 static int on_wants_timer(CURLM *multi, long ms, void *arg)
 {
         struct timeval t = { ms / 1000, ms % 1000 * 1000 };
         struct curl *c = arg;
 
         (void)multi;
-        if (ms < 0)
-                (void)evtimer_del(&c->timer);
-        else
-                (void)evtimer_add(&c->timer, &t);
+        (void)evtimer_add(&c->timer, ms < 0 ? &never : &t);
         return 0;
 }
 
@@ -211,7 +239,7 @@ static struct curl *curl_create(struct upstream *u)
                 return NULL;
         c->upstream = u;
         c->multi = curl_multi_init();
-        if (!c->multi || evtimer_assign(&c->timer, u->loop->base, on_timer, c) < 0) {
+        if (!c->multi || evtimer_assign(&c->timer, u->loop->base, on_timer, c) < 0 || evtimer_add(&c->timer, &never) < 0) {
                 (void)curl_multi_cleanup(c->multi);
                 free(c);
                 return NULL;

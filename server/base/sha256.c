@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OpenSSL looks an algorithm up by its name, and that costs more than a short text's sum: so it is looked up once a process.
+ * OpenSSL looks an algorithm up by its name, and that costs more than a short text's sum: so it is looked up once a process.  Where there
+ * was no memory for that, the next sum looks again: one moment without memory is not a process without sums.
  */
 #include "sha256.h"
 
 #include <openssl/evp.h>
-#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base.h"
 
-static EVP_MD *algorithm;
-
-static void fetch(void)
-{
-        algorithm = EVP_MD_fetch(NULL, "SHA256", NULL); /* NULL: sums fail */
-}
-
 static const EVP_MD *md(void)
 {
-        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        static _Atomic(EVP_MD *) algorithm;
+        EVP_MD *had = atomic_load_explicit(&algorithm, memory_order_acquire), *mine;
 
-        (void)pthread_once(&once, fetch);
-        return algorithm;
+        if (LIKELY(had))
+                return had;
+        mine = EVP_MD_fetch(NULL, "SHA256", NULL);
+        if (mine && !atomic_compare_exchange_strong(&algorithm, &had, mine)) {
+                EVP_MD_free(mine); /* another thread was first */
+                return had;
+        }
+        return mine;
 }
 
 void sha256_init(struct sha256 *d)

@@ -305,13 +305,13 @@ static int by_order(const void *a, const void *b)
 }
 
 /* Keys twice: the first of the same rank stays.  Those that the file wrote itself (before `merged`) are mistakes. */
-static void drop_doubles(struct reader *r, struct growing *keys, struct growing *items, size_t merged)
+static int drop_doubles(struct reader *r, struct growing *keys, struct growing *items, size_t merged)
 {
         CLEANUP(free_p) struct pair *pairs = calloc(keys->n + 1, sizeof *pairs);
         size_t kept = 0;
 
         if (!pairs)
-                abort();
+                return -ENOMEM;
         for (size_t i = 0; i < keys->n; i++)
                 pairs[i] = (struct pair){ keys->items[i], items->items[i], i };
         qsort(pairs, keys->n, sizeof *pairs, by_key);
@@ -328,6 +328,7 @@ static void drop_doubles(struct reader *r, struct growing *keys, struct growing 
                 items->items[i] = pairs[i].value;
         }
         keys->n = items->n = kept;
+        return 0;
 }
 
 static int merge_map(struct reader *r, struct tree_node *t, const struct node *from, struct growing *keys, struct growing *items,
@@ -399,7 +400,9 @@ static int read_map(struct reader *r, struct tree_node *t, size_t depth)
                 if (e < 0)
                         return e;
         }
-        drop_doubles(r, &keys, &items, own);
+        e = drop_doubles(r, &keys, &items, own);
+        if (e < 0)
+                return e;
         t->node.keys = growing_keep(&keys, r->arena);
         t->node.items = growing_keep(&items, r->arena);
         t->node.n = keys.n;

@@ -144,7 +144,7 @@ lint
 slow=()
 [[ $quick == no ]] || slow=(-m "not slow")
 if build plain build-ci -Dwerror=true --buildtype=debugoptimized; then
-        suites plain build-ci 2 unit router fuzz-corpus borders example
+        suites plain build-ci 2 unit router fuzz-corpus fail borders example
         scenarios plain build-ci ${slow[@]+"${slow[@]}"}
 fi
 

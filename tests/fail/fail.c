@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A whole gateway whose allocator fails at the n-th call, for every n: while a file is loaded, while it starts, during a request of each
+ * kind, and during a reload.
+ *
+ * Each n has a process of its own, which says to a shared page what became of it.  It is found fault with that it crashes, hangs, leaves a
+ * block behind, is not whole again for the next request, or does not say clearly that memory was what it lacked: to the client as a 503
+ * with an error object or an error event, in the log where no client can be told.  Experts and a Redis are processes beside it.
+ */
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <openssl/ssl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "beside.h"
+#include "config.h"
+#include "gateway.h"
+#include "options.h"
+#include "points.h"
+
+#include "base.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
+#define PATIENCE_MS 10000 /* for an answer, a line of the log, a start */
+#define CHILD_S 60
+#define LOG_MAX 262144
+#define ANSWER_MAX 65536
+
+enum kind { LOAD, START, ASK, RELOAD };
+
+struct scenario {
+        const char *name;
+        enum kind kind;
+        const char *path, *body, *right; /* what an answer has that is as it should be; `right` may have a status line's beginning */
+        bool warm;                       /* once before, so that something is kept */
+        const char *calm;                /* what it has, too, when nothing fails; NULL: nothing */
+        const char *more;                /* of the configuration; NULL: "" */
+};
+
+/* What takes long to open is there only where it is asked. */
+#define MODEL "embedders: {static: {model: " SOURCE "/configs/models/pointsman-static}}\n"
+#define SHOP "feedback: {file: feedback.tsv}\nroutes: {shop: {routers: [shop], deadline: 9s}}\n" \
+             "routers: {shop: {plugin: interests, index: " SOURCE "/configs/models/demo-interests}}\n"
+#define RULES "routers: {words: {plugin: rules, rules: [{keywords: [integral], expert: plain, fallbacks: [curl]}]}}\n" \
+              "routes: {auto: {routers: [words], deadline: 9s}, kept: {routers: [words], deadline: 9s, cache: {answers: 1h}}}\n"
+#define REDIS RULES "cache: {redis: {servers: ['unix:${PM_FAIL_REDIS}'], timeout: 900ms, failures: 1000}}\n"
+
+#define CHAT(model, more) "{\"model\":\"" model "\"," more "\"messages\":[{\"role\":\"user\",\"content\":\"an integral\"}]}"
+#define WHOLE "HTTP/1.1 200\0\"finish_reason\":\"stop\"\0"
+#define STREAM "HTTP/1.1 200\0data: [DONE]\0"
+
+/* Texts that must all be there, each ended by a NUL. */
+static const struct scenario scenarios[] = {
+        { "chat", ASK, "/v1/chat/completions", CHAT("plain", ""), WHOLE },
+        { "chat-stream", ASK, "/v1/chat/completions", CHAT("plain", "\"stream\":true,"), STREAM },
+        { "chat-kept-connection", ASK, "/v1/chat/completions", CHAT("plain", ""), WHOLE, .warm = true },
+        { "chat-routed", ASK, "/v1/chat/completions", CHAT("auto", ""), WHOLE "x-pointsman-expert: plain\0", .more = RULES },
+        { "curl", ASK, "/v1/chat/completions", CHAT("curl", ""), WHOLE },
+        { "curl-stream", ASK, "/v1/chat/completions", CHAT("curl", "\"stream\":true,"), STREAM },
+        { "curl-kept-connection", ASK, "/v1/chat/completions", CHAT("curl", ""), WHOLE, .warm = true },
+        { "tls-kept-connection", ASK, "/v1/chat/completions", CHAT("tls", "\"stream\":true,"), STREAM, .warm = true },
+        { "stream-of-whole", ASK, "/v1/chat/completions", CHAT("whole", "\"stream\":true,"), STREAM },
+        { "refused-by-expert", ASK, "/v1/chat/completions", CHAT("refuses", ""), "HTTP/1.1 400\0too many apples\0" },
+        { "models", ASK, "/v1/models", NULL, "HTTP/1.1 200\0\"id\":\"tls\"\0" },
+        { "route", ASK, "/v1/route", CHAT("auto", ""), "HTTP/1.1 200\0\"expert\":\"plain\"\0", .more = RULES },
+        { "recommend", ASK, "/v1/recommend", "{\"model\":\"shop\",\"user\":\"u1\",\"n\":3}", "HTTP/1.1 200\0\"items\":[{\0", .more = SHOP },
+        { "feedback", ASK, "/v1/feedback", "{\"events\":[{\"user\":\"u1\",\"item\":\"i1\"}]}", "HTTP/1.1 200\0\"accepted\":1\0", .more = SHOP },
+        { "embeddings", ASK, "/v1/embeddings", "{\"model\":\"static\",\"input\":[\"an integral\",\"a verdict\"]}", "HTTP/1.1 200\0\"embedding\":\0",
+          .more = MODEL },
+        { "refused", ASK, "/v1/chat/completions", "{\"model\":\"plain\",\"messages\":3}", "HTTP/1.1 400\0\"type\":\"invalid_request_error\"\0" },
+        { "unknown-url", ASK, "/v1/nothing", "{}", "HTTP/1.1 404\0unknown_url\0" },
+        { "answer-in-memory", ASK, "/v1/chat/completions", CHAT("kept", "\"temperature\":0,"), WHOLE, .calm = "x-pointsman-answer: cached-local", .warm = true,
+          .more = RULES },
+        { "answer-in-redis", ASK, "/v1/chat/completions", CHAT("kept", "\"temperature\":0,"), WHOLE, .calm = "x-pointsman-answer: cached-shared", .more = REDIS },
+        { "load", LOAD, .more = REDIS },
+        { "start", START, .more = RULES },
+        { "reload", RELOAD, .more = RULES },
+        { "tls", ASK, "/v1/chat/completions", CHAT("tls", ""), WHOLE },
+        { "load-model", LOAD, .more = MODEL },
+        { "load-catalogue", LOAD, .more = SHOP },
+};
+
+/* What a child says of itself. */
+struct report {
+        unsigned long calls; /* points that were passed */
+        bool whole;          /* the answer was right all the same */
+        bool ended;
+        size_t lost;
+        char wrong[512];     /* what was found; empty: nothing */
+        char answer[1024];   /* its beginning */
+        char log[8192];      /* its last lines */
+        struct points_failure failure;
+};
+
+static struct report *report;
+static char folder[] = "/tmp/pm-fail-XXXXXX", file[128];
+
+static struct {
+        const struct scenario *s;
+        unsigned long n;
+        bool on, show;
+        int log_fd, out; /* the log's reading end; what standard error was */
+        char log[LOG_MAX];
+        size_t log_n;
+        char answer[ANSWER_MAX];
+        unsigned port;
+} c;
+
+static PRINTF(1, 2) void found(const char *fmt, ...)
+{
+        va_list args;
+
+        if (report->wrong[0])
+                return;
+        va_start(args, fmt);
+        (void)vsnprintf(report->wrong, sizeof report->wrong, fmt, args);
+        va_end(args);
+}
+
+/* ---- the log -------------------------------------------------------------------------------------------------------------- */
+
+static void read_log(int ms)
+{
+        struct pollfd p = { .fd = c.log_fd, .events = POLLIN };
+        ssize_t n;
+
+        if (poll(&p, 1, ms) <= 0)
+                return;
+        n = read(c.log_fd, c.log + c.log_n, LOG_MAX - 1 - c.log_n);
+        c.log_n += n > 0 ? (size_t)n : 0;
+        c.log[c.log_n] = '\0';
+}
+
+/* Waits for one of two texts behind `from`; which of them, NULL: neither came. */
+static const char *await(size_t from, const char *a, const char *b)
+{
+        int64_t until = now_us() + PATIENCE_MS * 1000;
+
+        for (;;) {
+                if (strstr(c.log + from, a))
+                        return a;
+                if (b && strstr(c.log + from, b))
+                        return b;
+                if (now_us() > until || c.log_n == LOG_MAX - 1)
+                        return NULL;
+                read_log(100);
+        }
+}
+
+static bool says_memory(const char *text)
+{
+        return strcasestr(text, "memory") || strstr(text, "malloc failure") /* OpenSSL */;
+}
+
+/* The log has a thread of its own. */
+static bool log_says_memory(size_t from)
+{
+        for (int i = 0; i < 20 && !says_memory(c.log + from); i++)
+                read_log(50);
+        return says_memory(c.log + from);
+}
+
+/* ---- the client ----------------------------------------------------------------------------------------------------------- */
+
+static bool has_all(const char *text, const char *needles)
+{
+        for (; *needles; needles += strlen(needles) + 1)
+                if (!strstr(text, needles))
+                        return false;
+        return true;
+}
+
+/* One request on a connection of its own, until that is closed.  False: it was not in time. */
+static bool ask(void)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)c.port) };
+        const struct timeval patience = { PATIENCE_MS / 1000, 0 };
+        CLEANUP(close_p) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        char head[2048];
+        size_t n = 0;
+        ssize_t got;
+        const char *body = c.s->body ? c.s->body : "";
+        int length = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                              "Content-Length: %zu\r\n\r\n%s", c.s->body ? "POST" : "GET", c.s->path, strlen(body), body);
+
+        c.answer[0] = '\0';
+        assert(fd >= 0 && length > 0 && (size_t)length < sizeof head && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+        if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0)
+                return true; /* and nothing is there */
+        (void)!send(fd, head, (size_t)length, MSG_NOSIGNAL);
+        while ((got = recv(fd, c.answer + n, sizeof c.answer - 1 - n, 0)) > 0)
+                n += (size_t)got;
+        c.answer[n] = '\0';
+        return got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+static void judge(bool in_time, size_t log_from)
+{
+        bool right = has_all(c.answer, c.s->right), ours = strncmp(c.answer, "HTTP/1.1 503", 12) == 0 || strncmp(c.answer, "HTTP/1.1 500", 12) == 0;
+        const char *body = strstr(c.answer, "\r\n\r\n");
+
+        report->whole = right;
+        (void)snprintf(report->answer, sizeof report->answer, "%.1000s", c.answer);
+        if (!in_time)
+                found("no answer in time");
+        else if (right || (ours && body && strstr(body, "\"message\":\"") && says_memory(body)))
+                return;
+        else if (!c.answer[0] && !log_says_memory(log_from))
+                found("the connection was closed, and nothing says why");
+        else if (c.answer[0] && strncmp(c.answer, "HTTP/1.1 200", 12) == 0 && (!body || !says_memory(body)) && !log_says_memory(log_from))
+                found("the answer is cut, and nothing says why");
+        else if (c.answer[0] && strncmp(c.answer, "HTTP/1.1 200", 12) != 0)
+                found("another error: %.200s", body ? body + 4 : c.answer);
+}
+
+static void must_answer(const char *when, const char *right)
+{
+        if (!ask())
+                found("%s no answer comes", when);
+        else if (!has_all(c.answer, right))
+                found("%s the answer is not the right one: %.200s", when, c.answer);
+}
+
+static bool await_start(void)
+{
+        const char *port, *which = await(0, "ready: ", "not started");
+
+        if (!which)
+                found("it neither starts nor says that it does not");
+        if (!which || strcmp(which, "not started") == 0)
+                return false;
+        port = strstr(c.log, "address=127.0.0.1:");
+        assert(port);
+        c.port = (unsigned)strtoul(port + strlen("address=127.0.0.1:"), NULL, 10);
+        return true;
+}
+
+static void reload(bool must)
+{
+        size_t from = c.log_n;
+        const char *end;
+
+        (void)kill(getpid(), SIGHUP);
+        end = await(from, "is closed", "reload refused"); /* the last worker has let go of the old one */
+        if (!end)
+                found("the reload neither ends nor is refused");
+        else if (must && strcmp(end, "is closed") != 0)
+                found("the next reload is refused");
+        else if (strcmp(end, "is closed") != 0 && !says_memory(c.log + from))
+                found("the reload is refused, and does not say why");
+        else
+                report->whole = strcmp(end, "is closed") == 0;
+}
+
+static void play(void)
+{
+        size_t from;
+
+        if (c.s->kind == START)
+                c.s = &scenarios[0]; /* a chat, afterwards */
+        if (c.s->kind == RELOAD) {
+                points_arm(c.n, c.on, &report->failure);
+                reload(false);
+                report->calls = points_disarm();
+                c.s = &scenarios[0];
+                must_answer("after the reload", c.s->right);
+                reload(true);
+                return;
+        }
+        if (c.s->warm)
+                must_answer("before anything failed", "HTTP/1.1 200\0");
+        from = c.log_n;
+        points_arm(c.n, c.on, &report->failure);
+        judge(ask(), from);
+        report->calls = points_disarm();
+        must_answer("afterwards", c.s->right);
+}
+
+static void *client(void *arg)
+{
+        (void)arg;
+        points_exempt(true);
+        if (!await_start()) {
+                report->calls = points_disarm();
+                if (c.s->kind != START)
+                        found("it did not start");
+                else if (!says_memory(c.log))
+                        found("it did not start, and does not say why");
+                return NULL;
+        }
+        if (c.s->kind == START) {
+                report->calls = points_disarm();
+                report->whole = true;
+                c.s = &scenarios[0];
+                must_answer("after the start", c.s->right);
+        } else {
+                play();
+        }
+        (void)kill(getpid(), SIGTERM);
+        return NULL;
+}
+
+/* ---- a child -------------------------------------------------------------------------------------------------------------- */
+
+/* Crashes of libraries by their own fault. */
+static const struct {
+        const char *library;
+        int sig;
+} crashes[] = {
+        { "/libcurl.so", SIGFPE }, /* 7.88: a hash for whose table there was no memory is looked into all the same, modulo 0 */
+};
+
+static void on_crash(int sig)
+{
+        void *frames[POINTS_FRAMES];
+        int n = backtrace(frames, POINTS_FRAMES);
+        Dl_info at;
+
+        for (size_t i = 0; i < LENGTH_OF(crashes); i++)
+                if (n > 2 && sig == crashes[i].sig && dladdr(frames[2], &at) && strstr(at.dli_fname, crashes[i].library)) {
+                        report->failure.passed = report->ended = true;
+                        _exit(0);
+                }
+        found("signal %d", sig);
+        if (c.show) {
+                (void)dup2(c.out, STDERR_FILENO);
+                (void)dprintf(STDERR_FILENO, "---- the crash\n");
+                points_show(frames, n);
+        }
+        (void)signal(sig, SIG_DFL);
+        (void)raise(sig);
+}
+
+static void load(void)
+{
+        struct problems *p = problems_create(20);
+        struct generation *g = NULL;
+        int r;
+
+        assert(p);
+        points_arm(c.n, c.on, &report->failure);
+        r = generation_load(file, 1, p, &g);
+        report->calls = points_disarm();
+        report->whole = r == 0;
+        if (r < 0 && r != -ENOMEM && !says_memory(problems_text(p)))
+                found("refused for another reason: %.300s", problems_text(p));
+        generation_destroy(g);
+        problems_destroy(p);
+        p = problems_create(20);
+        r = generation_load(file, 2, p, &g);
+        if (r < 0)
+                found("afterwards it is refused: %.300s", problems_text(p));
+        else
+                generation_destroy(g);
+        problems_destroy(p);
+}
+
+static void run(void)
+{
+        pthread_t thread;
+        int ends[2];
+
+        assert(pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETPIPE_SZ, 1 << 20) > 0 && dup2(ends[1], STDERR_FILENO) >= 0);
+        (void)close(ends[1]);
+        c.log_fd = ends[0];
+        assert(pthread_create(&thread, NULL, client, NULL) == 0);
+        if (c.s->kind == START)
+                points_arm(c.n, c.on, &report->failure);
+        (void)gateway_run(&(struct gateway_options){ .file = file, .log_format = -1 });
+        (void)pthread_join(thread, NULL);
+        read_log(0);
+}
+
+static _Noreturn void child(const struct scenario *s, unsigned long n, bool on, bool show)
+{
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)alarm(CHILD_S);
+        for (size_t i = 0; i < 5; i++)
+                (void)signal((const int[]){ SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL }[i], on_crash);
+        c.s = s;
+        c.n = n;
+        c.on = on;
+        c.show = show;
+        c.out = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
+        assert(c.out >= 0);
+        if (show)
+                points_track(true);
+        if (s->kind == LOAD)
+                load();
+        else
+                run();
+        (void)dup2(c.out, STDERR_FILENO);
+        report->lost = points_lost(show);
+        (void)snprintf(report->log, sizeof report->log, "%.8000s", c.log + (c.log_n > 8000 ? c.log_n - 8000 : 0));
+        if (show)
+                (void)dprintf(STDERR_FILENO, "---- the answer\n%s\n---- the log\n%s\n", report->answer, c.log);
+#ifdef __SANITIZE_ADDRESS__
+        if (__lsan_do_recoverable_leak_check())
+                found("LeakSanitizer found a leak");
+#endif
+        report->ended = true;
+        _exit(0);
+}
+
+static void write_configuration(const struct scenario *of)
+{
+        FILE *f;
+
+        (void)snprintf(file, sizeof file, "%s/%s.yaml", folder, of->name);
+        f = fopen(file, "we");
+        assert(f);
+        (void)fprintf(f, "listen: 127.0.0.1:0\nworkers: 1\npool: {threads: 1}\nlog: {level: debug}\nplugin_dirs: [%s]\n"
+                      "experts:\n"
+                      "  plain: {endpoints: ['http://127.0.0.1:%u/v1'], key: 'k-${HOME}', headers: ['X-Title: t'], drop: [models]}\n"
+                      "  curl: {endpoints: 'http://127.0.0.1:%u/v1', transport: curl}\n"
+                      "  whole: {endpoints: 'http://127.0.0.1:%u/v1'}\n  refuses: {endpoints: 'http://127.0.0.1:%u/v1'}\n"
+                      "  tls: {endpoints: 'https://127.0.0.1:%u/v1', ca: %s}\n%s", ROUTERS, beside.plain, beside.plain, beside.plain, beside.plain, beside.tls, beside.ca, of->more ? of->more : "");
+        assert(fclose(f) == 0);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------------------------------------- */
+
+static void one(const struct scenario *s, unsigned long n, bool on, bool show)
+{
+        int status;
+        pid_t pid;
+
+        memset(report, 0, sizeof *report);
+        pid = fork();
+        assert(pid >= 0);
+        if (pid == 0)
+                child(s, n, on, show);
+        assert(waitpid(pid, &status, 0) == pid);
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+                found("it hangs");
+        else if (!report->ended)
+                found("it ended with %s %d", WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+struct sums {
+        unsigned long points, runs, whole, passed, found;
+};
+
+static bool try(const struct scenario *s, bool on, unsigned long step, unsigned long from, struct sums *sum)
+{
+        size_t lost;
+
+        one(s, 0, false, false); /* what it looks like when nothing fails; and whatever Redis keeps of it */
+        one(s, 0, false, false);
+        if (s->calm && !strstr(report->answer, s->calm))
+                found("there is no %s in %s", s->calm, report->answer);
+        if (report->wrong[0]) {
+                (void)printf("%s: does not work at all: %s\n%s\n", s->name, report->wrong, report->log);
+                sum->found++;
+                return false;
+        }
+        lost = report->lost;
+        sum->points = report->calls;
+        for (unsigned long n = from;; n += step) {
+                one(s, n, on, false);
+                sum->runs++;
+                for (unsigned again = 0; again < 2 && !report->wrong[0] && report->lost > lost; again++)
+                        one(s, n, on, false); /* threads that end take turns */
+                if (!report->wrong[0] && report->lost > lost)
+                        found("%zu blocks are lost", report->lost - lost);
+                if (report->wrong[0]) {
+                        sum->found++;
+                        (void)printf("%s %lu%s: %s\n", s->name, n, on ? " and all after it" : "", report->wrong);
+                        (void)fflush(stdout);
+                } else if (!report->failure.hit) {
+                        return true;
+                }
+                sum->whole += report->whole;
+                sum->passed += report->failure.passed;
+                if (n > 20 * sum->points + 1000)
+                        return false;
+        }
+}
+
+static int usage(void)
+{
+        (void)fputs("usage: fail [--on] [--step=N] [--from=N] [NAME...]    every point of these scenarios, or of all\n"
+                    "       fail [--on] --show=N NAME                    one point: who was refused memory, and what came of it\n", stderr);
+        return 2;
+}
+
+int main(int argc, char **argv)
+{
+        unsigned long step = 1, show = 0, from = 1;
+        char command[160];
+        bool on = false, wanted, bad = false;
+        int i = 1;
+
+        if (argc > 1 && strcmp(argv[1], "check") == 0)
+                return 0; /* config_check.c has started us: the file is in order */
+        for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
+                if (strcmp(argv[i], "--on") == 0)
+                        on = true;
+                else if (strncmp(argv[i], "--step=", 7) == 0)
+                        step = strtoul(argv[i] + 7, NULL, 10);
+                else if (strncmp(argv[i], "--from=", 7) == 0)
+                        from = strtoul(argv[i] + 7, NULL, 10);
+                else if (strncmp(argv[i], "--show=", 7) == 0)
+                        show = strtoul(argv[i] + 7, NULL, 10);
+                else
+                        return usage();
+        }
+        points_track(false);
+        report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        assert(report != MAP_FAILED && step > 0);
+        assert(mkdtemp(folder));
+        beside_start(folder);
+        assert(OPENSSL_init_ssl(0, NULL) == 1 && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+        for (size_t k = 0; k < LENGTH_OF(scenarios); k++) {
+                const struct scenario *s = &scenarios[k];
+                struct sums sum = { 0 };
+                int64_t began = now_us();
+
+                wanted = i == argc;
+                for (int j = i; j < argc; j++)
+                        wanted |= strcmp(argv[j], s->name) == 0;
+                if (!wanted)
+                        continue;
+                write_configuration(s);
+                if (show) {
+                        one(s, 0, false, false);
+                        one(s, show, on, true);
+                        (void)fprintf(stderr, "---- who was refused memory\n");
+                        points_show(report->failure.frames, report->failure.n); /* a fork of ours: the same addresses */
+                        (void)printf("%s\n", report->wrong[0] ? report->wrong : "nothing wrong");
+                        continue;
+                }
+                bad |= !try(s, on, step, from, &sum) || sum.found;
+                (void)printf("%-22s %6lu points, %6lu runs: %6lu answered all the same, %lu passed over, %lu FOUND  (%.1f s)\n", s->name, sum.points,
+                             sum.runs, sum.whole, sum.passed, sum.found, (double)(now_us() - began) / 1e6);
+                (void)fflush(stdout);
+        }
+        beside_stop();
+        (void)snprintf(command, sizeof command, "rm -rf '%s'", folder);
+        (void)!system(command);
+        return bad;
+}

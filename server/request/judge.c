@@ -14,7 +14,7 @@ static struct verdict judge_transfer(const struct failure *f)
         case TRANSFER_CONNECT_TIME:
                 if (judge_too_late(f->left_us))
                         return late;
-                /* fall through */
+                __attribute__((fallthrough));
         case TRANSFER_CONNECT:
                 return (struct verdict){ .move = JUDGE_NEXT_ENDPOINT, .fault = EXPERT_UNREACHABLE, .metric = ATTEMPT_CONNECT, .status = 502,
                                          .code = "expert_unreachable" };

@@ -5,9 +5,9 @@
  */
 #include <sys/random.h>
 
+#include "cache_cli.h"
 #include "config.h"
 #include "crash.h"
-#include "cache_cli.h"
 #include "gateway.h"
 #include "loader.h"
 #include "log.h"

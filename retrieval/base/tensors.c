@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #include "base.h"
-#include "snapshot.h"
 #include "error.h"
+#include "snapshot.h"
 #include "tensors.h"
 
 struct tensors {

@@ -15,9 +15,9 @@
 #include <math.h>
 
 #include "base.h"
-#include "error.h"
 #include "classifier.h"
 #include "encoder.h"
+#include "error.h"
 #include "ngrams.h"
 #include "tensors.h"
 

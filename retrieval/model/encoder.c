@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 
 #include "base.h"
-#include "error.h"
 #include "digest.h"
 #include "encoder.h"
+#include "error.h"
 
 #define CONFIG_MAX ((size_t)1 << 20)
 #define MAX_TOKENS_PRESET 512    /* what the package takes if config.json does not say */

@@ -10,8 +10,8 @@
 #include "base.h"
 #include "chunks.h"
 #include "encoder.h"
-#include "gates_parts.h"
 #include "error.h"
+#include "gates_parts.h"
 
 static const char *const combines[] = { [GATES_MEAN] = "mean", [GATES_MAX] = "max" };
 

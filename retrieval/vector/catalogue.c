@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 
 #include "base.h"
-#include "error.h"
 #include "catalogue.h"
 #include "digest.h"
+#include "error.h"
 #include "tensors.h"
 
 #define MANIFEST_MAX ((size_t)1 << 20)

@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ivf.h"
-#include "index.h"
 #include "id_map.h"
+#include "index.h"
+#include "ivf.h"
 
 #define CATALOGUE_VERSION 1
 #define CATALOGUE_MANIFEST "manifest.json"

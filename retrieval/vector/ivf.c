@@ -8,8 +8,8 @@
 #include <math.h>
 
 #include "base.h"
-#include "ivf.h"
 #include "dot.h"
+#include "ivf.h"
 
 #define MORE 16   /* candidates by bytes beyond k and a quarter of it */
 #define BLOCK 256 /* rows whose scores are computed before they are compared */

@@ -6,8 +6,8 @@
 #include <getopt.h>
 #include <sys/stat.h>
 
-#include "base.h"
 #include "arguments.h"
+#include "base.h"
 #include "options_value.h"
 
 #define ROWS_MAX 63

@@ -15,10 +15,10 @@
 #include "calibrate.h"
 #include "commands.h"
 #include "fit.h"
+#include "jsonl.h"
 #include "metrics.h"
 #include "ngrams.h"
 #include "progress.h"
-#include "jsonl.h"
 
 #define PARTS 5
 #define WORST 8

@@ -10,9 +10,9 @@
 #include "classifier.h"
 #include "commands.h"
 #include "encoder.h"
+#include "jsonl.h"
 #include "metrics.h"
 #include "progress.h"
-#include "jsonl.h"
 
 #define WORST 10
 

@@ -13,10 +13,10 @@
 #include "chart.h"
 #include "commands.h"
 #include "edges.h"
+#include "interests_options.h"
 #include "noise.h"
 #include "parallel.h"
 #include "retrieve.h"
-#include "interests_options.h"
 
 /* Settings beside the catalogue's own, which come first. */
 struct sets {

@@ -8,9 +8,9 @@
 #include "catalogue_build.h"
 #include "commands.h"
 #include "edges.h"
-#include "parallel.h"
-#include "jsonl.h"
 #include "interests_options.h"
+#include "jsonl.h"
+#include "parallel.h"
 
 #define TAGS_MAX 1000000
 

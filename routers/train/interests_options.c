@@ -2,8 +2,8 @@
 /*
  * One table of names and ranges; the manifest has the same names.
  */
-#include "base.h"
 #include "arguments.h"
+#include "base.h"
 #include "interests_options.h"
 
 static const struct {

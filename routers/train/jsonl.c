@@ -7,8 +7,8 @@
 
 #include "base.h"
 #include "digest.h"
-#include "progress.h"
 #include "jsonl.h"
+#include "progress.h"
 
 #define NAMED_MAX 10 /* bad lines that get a message of their own */
 

@@ -12,8 +12,8 @@
 #include "arguments.h"
 #include "base.h"
 #include "commands.h"
-#include "outcomes.h"
 #include "jsonl.h"
+#include "outcomes.h"
 
 struct map_task {
         struct jsonl_source labels;

@@ -11,8 +11,8 @@
 #include "base.h"
 #include "commands.h"
 #include "encoder.h"
-#include "progress.h"
 #include "jsonl.h"
+#include "progress.h"
 #include "tsne.h"
 
 #define SIDE 900.

@@ -7,9 +7,9 @@
 #include <math.h>
 #include <stdatomic.h>
 
+#include "arguments.h"
 #include "base.h"
 #include "chunks.h"
-#include "arguments.h"
 #include "digest.h"
 #include "parallel.h"
 #include "progress.h"

@@ -9,8 +9,8 @@
 #define PM_TRAINING_SET_H
 
 #include "encoder.h"
-#include "outcomes.h"
 #include "jsonl.h"
+#include "outcomes.h"
 
 #define TRAINING_SET_PARTS_MAX 64 /* of one prompt */
 #define TRAINING_SET_NO_TASK SIZE_MAX

@@ -9,13 +9,13 @@
 
 #include "alike.h"
 #include "base.h"
-#include "shared_cache.h"
+#include "event_log.h"
 #include "js.h"
 #include "recommend.h"
 #include "redis.h"
 #include "request_parts.h"
 #include "settings.h"
-#include "event_log.h"
+#include "shared_cache.h"
 
 enum { ID_MAX = 512, EVENTS_MAX = 1000, PUSH_TIMEOUT_US = 1000000 };
 

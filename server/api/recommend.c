@@ -15,12 +15,12 @@
 #include "apis.h"
 #include "base.h"
 #include "cache.h"
-#include "shared_cache.h"
 #include "feedback.h"
 #include "js.h"
 #include "redis.h"
 #include "request_parts.h"
 #include "settings.h"
+#include "shared_cache.h"
 #include "tenant.h"
 
 enum { N_PRESET = 20, USERS_MAX = 256, ID_MAX = 512, FILTERS_MAX = 64, VALUES_MAX = 10000 };

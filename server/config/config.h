@@ -14,12 +14,12 @@
 #include <stdint.h>
 
 #include "arena.h"
-#include "sha256.h"
 #include "limit.h"
 #include "listen.h"
 #include "names.h"
 #include "options.h"
 #include "pool.h"
+#include "sha256.h"
 
 struct cache_settings;
 struct embed_model;

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 
 #include "config.h"
-#include "sha256.h"
 #include "expert.h"
+#include "sha256.h"
 #include "tenant.h"
 
 #include "base.h"

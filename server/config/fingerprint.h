@@ -11,8 +11,8 @@
 #include <stddef.h>
 
 #include "arena.h"
-#include "sha256.h"
 #include "options.h"
+#include "sha256.h"
 
 #define FINGERPRINT_SIZE SHA256_SIZE
 

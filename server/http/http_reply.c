@@ -345,7 +345,7 @@ void http_continue(struct http_conn *c)
 
 void conn_reject(struct http_conn *c)
 {
-        static const char body[] = "{\"error\":{\"message\":\"too many connections (limits.connections)\",\"type\":\"server_error\","
+        static const char body[] = "{\"error\":{\"message\":\"too many connections (limits.connections, or what the descriptors allow of it)\",\"type\":\"server_error\","
                                    "\"param\":null,\"code\":\"overloaded\"}}";
 
         http_reply(c, &(struct http_reply){ .status = 503, .content_type = "application/json", .headers = { "retry-after: 1\r\n", 16 },

@@ -17,15 +17,15 @@
 #include "browser.h"
 #include "cache.h"
 #include "config.h"
-#include "sha256.h"
 #include "expert.h"
-#include "purge.h"
 #include "gateway.h"
 #include "listen.h"
 #include "loader.h"
 #include "log.h"
 #include "metrics.h"
+#include "purge.h"
 #include "settings.h"
+#include "sha256.h"
 
 #include "base.h"
 

@@ -11,13 +11,13 @@
 
 #include "cache.h"
 #include "config.h"
-#include "gateway.h"
 #include "decision_codec.h"
+#include "gateway.h"
+#include "keyscan.h"
 #include "log.h"
 #include "query.h"
 #include "routing.h"
 #include "settings.h"
-#include "keyscan.h"
 
 #include "base.h"
 

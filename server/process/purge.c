@@ -11,10 +11,10 @@
 #include "config.h"
 #include "gateway.h"
 #include "inbox.h"
-#include "lru.h"
-#include "shared_cache.h"
-#include "settings.h"
 #include "keyscan.h"
+#include "lru.h"
+#include "settings.h"
+#include "shared_cache.h"
 #include "worker.h"
 
 #include "base.h"

@@ -9,8 +9,8 @@
  * connection that was closed for being late must answer its probe as fast as a command would have to, and one more time-out closes it again:
  * so a Redis that is only slow costs one command in a while.
  */
-#include "log.h"
 #include "list.h"
+#include "log.h"
 #include "redis_parts.h"
 #include "text.h"
 #include "throttle.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Step 4, second half: an attempt has failed.  What is known of it goes to judge(), and what that says is done here: the breaker and the
+ * Step 5, second half: an attempt has failed.  What is known of it goes to judge(), and what that says is done here: the breaker and the
  * metrics are told, another attempt is opened, or the client gets its answer.
  */
 #include <event2/buffer.h>

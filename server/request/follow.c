@@ -10,11 +10,11 @@
 #include <hiredis/hiredis.h>
 
 #include "base.h"
-#include "shared_cache.h"
-#include "js.h"
 #include "decision_codec.h"
+#include "js.h"
 #include "request_parts.h"
 #include "settings.h"
+#include "shared_cache.h"
 #include "tenant.h"
 
 enum { ID_MAX = 512, ITEMS_MAX = 32 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Step 4: which expert, which endpoint; open the transfer.  What fails is judged and acted on by fallback.c, which asks for the next attempt here.
+ * Step 5: which expert, which endpoint; open the transfer.  What fails is judged and acted on by fallback.c, which asks for the next attempt here.
  *
  * Everything here happens before the first byte has gone out to the client, so another expert may still answer.
  */
@@ -8,8 +8,8 @@
 #include <event2/event.h>
 
 #include "base.h"
-#include "hops.h"
 #include "header_times.h"
+#include "hops.h"
 #include "request_parts.h"
 #include "tenant.h"
 

@@ -14,12 +14,12 @@
 
 #include "answers.h"
 #include "base.h"
-#include "shared_cache.h"
-#include "js.h"
 #include "decision_codec.h"
+#include "js.h"
 #include "lru.h"
 #include "request_parts.h"
 #include "settings.h"
+#include "shared_cache.h"
 #include "tenant.h"
 
 enum {

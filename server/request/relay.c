@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Step 5: the answer to the client, with back-pressure.
+ * Step 6: the answer to the client, with back-pressure.
  *
  * Until the reply's head is out, an answer that turns out bad goes back to fallback.c, and another expert may answer.  So a whole
  * answer is sent when it is complete (up to limits.buffer; longer ones pass through and are judged by their structure), and a stream

@@ -6,8 +6,8 @@
 #include "embed.h"
 
 #include "base.h"
-#include "config.h"
 #include "base64.h"
+#include "config.h"
 #include "embed_model.h"
 #include "expert.h"
 #include "js.h"

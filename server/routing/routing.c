@@ -9,14 +9,14 @@
 #include <stdatomic.h>
 
 #include "base.h"
+#include "callout.h"
 #include "config.h"
 #include "embed.h"
-#include "callout.h"
+#include "host_api.h"
 #include "loader.h"
 #include "log.h"
 #include "metrics.h"
 #include "query.h"
-#include "host_api.h"
 #include "tenant.h"
 #include "watchdog.h"
 
@@ -262,6 +262,17 @@ static bool put_off(struct routing *x)
         return true;
 }
 
+/* A pool job that runs goes on: x->job is left then. */
+static void cancel_operation(struct routing *x)
+{
+        if (x->embed)
+                embed_cancel(TAKE(x->embed));
+        if (x->callout)
+                callout_cancel(TAKE(x->callout));
+        if (x->job && pool_withdraw(x->call.worker->pool, x->job))
+                x->job = NULL;
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
         struct routing *x = arg;
@@ -271,12 +282,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
         (void)what;
         if (x->done || put_off(x))
                 return;
-        if (x->embed)
-                embed_cancel(TAKE(x->embed));
-        if (x->callout)
-                callout_cancel(TAKE(x->callout));
-        if (x->job && pool_withdraw(x->call.worker->pool, x->job))
-                x->job = NULL;
+        cancel_operation(x);
         end_router(x, ROUTER_DEADLINE);
         reason = arena_printf(x->call.arena, "router '%s' did not answer within %" PRId64 " ms", x->router->name,
                               x->call.route->deadline_ms);
@@ -583,12 +589,7 @@ bool routing_finish(struct routing *x, void (*free_me)(void *arg), void *arg)
         if (!x->done && x->router)
                 end_router(x, ROUTER_CANCELLED);
         x->done = true;
-        if (x->embed)
-                embed_cancel(TAKE(x->embed));
-        if (x->callout)
-                callout_cancel(TAKE(x->callout));
-        if (x->job && pool_withdraw(x->call.worker->pool, x->job))
-                x->job = NULL;
+        cancel_operation(x);
         if (!x->job)
                 return true;
         x->orphan = true;

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 
 #include "curl_parts.h"
-#include "list.h"
 #include "expert.h"
+#include "list.h"
 
 #include "base.h"
 

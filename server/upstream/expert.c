@@ -12,8 +12,8 @@
 #include <stdatomic.h>
 
 #include "base.h"
-#include "sha256.h"
 #include "log.h"
+#include "sha256.h"
 
 #define OPEN_MAX_US 30000000 /* a flapping expert is found again within so long */
 #define BUSY_MAX_US 60000000

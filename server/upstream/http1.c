@@ -14,8 +14,8 @@
 
 #include "expert.h"
 #include "h1.h"
-#include "loop.h"
 #include "http1_parts.h"
+#include "loop.h"
 #include "text.h"
 
 #include "base.h"

@@ -11,8 +11,8 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-#include "upstream.h"
 #include "loop.h"
+#include "upstream.h"
 
 #define DEADLINE_NONE INT64_MAX
 #define TRANSPORT_IDLE_US 55000000  /* a kept connection that nobody used for so long is closed: below what servers allow */

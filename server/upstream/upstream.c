@@ -9,9 +9,9 @@
 
 #include "expert.h"
 #include "list.h"
+#include "loop.h"
 #include "memory.h"
 #include "transport.h"
-#include "loop.h"
 
 #include "base.h"
 

@@ -14,8 +14,8 @@
 #include "js.h"
 #include "log.h"
 #include "request_parts.h"
-#include "worker_thread.h"
 #include "settings.h"
+#include "worker_thread.h"
 
 #include "base.h"
 

@@ -264,7 +264,7 @@ static struct held {
         size_t slot;
         bool seen;
 } held[ROOM];
-static size_t n_held, todo[ROOM], n_todo;
+static size_t n_held, queue[ROOM], n_queued;
 
 static int by_address(const void *a, const void *b)
 {
@@ -286,7 +286,7 @@ static void look_for(uintptr_t word)
                         low = mid + 1;
                 else {
                         if (!held[mid].seen)
-                                todo[n_todo++] = mid;
+                                queue[n_queued++] = mid;
                         held[mid].seen = true;
                         return;
                 }
@@ -304,14 +304,14 @@ static int look_through_object(struct dl_phdr_info *info, size_t size, void *arg
         (void)size, (void)arg;
         for (int i = 0; i < info->dlpi_phnum; i++) {
                 const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-                uintptr_t from = info->dlpi_addr + h->p_vaddr, to = from + h->p_memsz, ours = (uintptr_t)&s, table = (uintptr_t)held, list = (uintptr_t)todo;
+                uintptr_t from = info->dlpi_addr + h->p_vaddr, to = from + h->p_memsz, ours = (uintptr_t)&s, table = (uintptr_t)held, list = (uintptr_t)queue;
 
                 if (h->p_type == PT_TLS && info->dlpi_tls_data)
                         look_through((uintptr_t)info->dlpi_tls_data, (uintptr_t)info->dlpi_tls_data + h->p_memsz);
                 if (h->p_type != PT_LOAD || !(h->p_flags & PF_W))
                         continue;
                 for (; from + 8 <= to; from += 8) { /* but for what we know ourselves */
-                        if ((from >= ours && from < ours + sizeof s) || (from >= table && from < table + sizeof held) || (from >= list && from < list + sizeof todo))
+                        if ((from >= ours && from < ours + sizeof s) || (from >= table && from < table + sizeof held) || (from >= list && from < list + sizeof queue))
                                 continue;
                         look_through(from, from + 8);
                 }
@@ -332,8 +332,8 @@ size_t points_lost(bool show)
         qsort(held, n_held, sizeof held[0], by_address);
         (void)dl_iterate_phdr(look_through_object, NULL);
         look_through((uintptr_t)__builtin_frame_address(0), (uintptr_t)__libc_stack_end);
-        while (n_todo > 0) {
-                const struct held *h = &held[todo[--n_todo]];
+        while (n_queued > 0) {
+                const struct held *h = &held[queue[--n_queued]];
 
                 look_through(h->from, h->to);
         }

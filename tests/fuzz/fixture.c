@@ -9,13 +9,13 @@
 #include <sys/socket.h>
 
 #include "config.h"
+#include "event_log.h"
 #include "gateway.h"
 #include "h1.h"
 #include "log.h"
-#include "pool.h"
 #include "options.h"
+#include "pool.h"
 #include "worker_thread.h"
-#include "event_log.h"
 
 #include "base.h"
 

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "loader.h"
-#include "mockhost.h"
 #include "mempool.h"
+#include "mockhost.h"
 
 #include "base.h"
 

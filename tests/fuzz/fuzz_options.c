@@ -3,8 +3,8 @@
  * Any JSON value as a map of options: whatever stands there, the table is filled or mistakes are told; the values in force can be
  * written; a value that was accepted lies in its range.
  */
-#include "options.h"
 #include "mempool.h"
+#include "options.h"
 
 #include "base.h"
 

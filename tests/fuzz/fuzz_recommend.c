@@ -7,10 +7,10 @@
  */
 #include <jansson.h>
 
-#include "graph.h"
-#include "js.h"
 #include "fixture.h"
 #include "fixture_shop.h"
+#include "graph.h"
+#include "js.h"
 
 #include "base.h"
 

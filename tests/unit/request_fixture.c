@@ -9,13 +9,13 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "apis.h"
 #include "cache.h"
 #include "callout.h"
 #include "event_log.h"
 #include "limiter.h"
 #include "log.h"
 #include "options.h"
+#include "paths.h"
 #include "pool.h"
 #include "settings.h"
 #include "shared_cache.h"
@@ -178,18 +178,6 @@ struct front front;
 static struct event *beat;
 static int log_fd = -1;
 
-static const struct api apis[] = {
-        { .path = "/v1/chat/completions", .method = H1_POST, .wire = EXPERT_CHAT, .metric = METRICS_CHAT, .kind = &request_chat },
-        { .path = "/v1/completions", .method = H1_POST, .wire = EXPERT_COMPLETIONS, .metric = METRICS_COMPLETIONS, .kind = &request_chat },
-        { .path = "/v1/responses", .method = H1_POST, .wire = EXPERT_RESPONSES, .metric = METRICS_RESPONSES, .kind = &request_chat },
-        { .path = "/v1/embeddings", .method = H1_POST, .wire = EXPERT_EMBEDDINGS, .metric = METRICS_EMBEDDINGS, .kind = &embeddings_kind },
-        { .path = "/v1/recommend", .method = H1_POST, .metric = METRICS_RECOMMEND, .kind = &recommend_kind },
-        { .path = "/v1/feedback", .method = H1_POST, .metric = METRICS_FEEDBACK, .kind = &feedback_kind },
-        { .path = "/v1/route", .method = H1_POST, .metric = METRICS_ROUTE_API, .kind = &explain_kind },
-        { .path = "/v1/models", .method = H1_GET, .metric = METRICS_OTHER, .answer = models_list },
-        { .path = "/v1/models/", .prefix = true, .method = H1_GET, .metric = METRICS_OTHER, .answer = models_one },
-};
-
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd, (void)what, (void)arg;
@@ -242,8 +230,7 @@ static void worker_begin(struct worker *w)
 
         w->generation = generation_take(front.g);
         w->pool = pool_create(1);
-        w->apis = apis;
-        w->n_apis = LENGTH_OF(apis);
+        w->apis = paths_all(&w->n_apis);
         w->limiter = &limiter_in_flight;
         cr_assert_eq(loop_init(&w->loop, 0, NULL, w), 0);
         w->upstream = upstream_create(&w->loop);

@@ -3,8 +3,8 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "cooccurrence.h"
 #include "base.h"
+#include "cooccurrence.h"
 
 static struct cooccurrence a;
 

@@ -9,8 +9,8 @@
 #include "encoder.h"
 #include "folder.h"
 #include "gates.h"
-#include "training_set.h"
 #include "noise.h"
+#include "training_set.h"
 
 static char encoder_folder[PATH_MAX], why[256];
 

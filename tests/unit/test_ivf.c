@@ -4,8 +4,8 @@
 #include <math.h>
 
 #include "base.h"
-#include "ivf.h"
 #include "dot.h"
+#include "ivf.h"
 #include "noise.h"
 #include "score_map.h"
 

@@ -2,8 +2,8 @@
 /* Option tables: what they fill, and that every mistake of a file is found in one run and said in full. */
 #include <criterion/criterion.h>
 
-#include "options.h"
 #include "mempool.h"
+#include "options.h"
 
 #include "base.h"
 

@@ -4,9 +4,9 @@
 
 #include <signal.h>
 
+#include "keyscan.h"
 #include "redis_slots.h"
 #include "settings.h"
-#include "keyscan.h"
 
 #define NODES 6
 

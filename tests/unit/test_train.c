@@ -10,11 +10,11 @@
 #include "base.h"
 #include "classifier.h"
 #include "commands.h"
-#include "encoder.h"
 #include "digest.h"
+#include "encoder.h"
 #include "folder.h"
-#include "outcomes.h"
 #include "jsonl.h"
+#include "outcomes.h"
 #include "softmax.h"
 
 static void begin(void)

@@ -5,8 +5,8 @@
 #ifndef PM_CATALOGUE_BUILD_PARTS_H
 #define PM_CATALOGUE_BUILD_PARTS_H
 
-#include "cooccurrence.h"
 #include "catalogue_build.h"
+#include "cooccurrence.h"
 
 /* One side, in its new numbering. */
 struct side {

@@ -10,8 +10,8 @@
 #include "base.h"
 #include "catalogue_build_parts.h"
 #include "cluster.h"
-#include "tensors.h"
 #include "error.h"
+#include "tensors.h"
 
 #define POPULAR_MAX 65536
 

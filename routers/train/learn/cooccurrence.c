@@ -7,9 +7,9 @@
 #include <math.h>
 #include <stdatomic.h>
 
-#include "cooccurrence.h"
 #include "base.h"
 #include "catalogue.h"
+#include "cooccurrence.h"
 #include "parallel.h"
 
 struct scored {

@@ -175,8 +175,8 @@ static void wrong_number(struct fill *f, const struct pm_option *o, const struct
         else if (r == -ERANGE)
                 mistake(f, v, path, "%s is not in %s (%s)", text, *range ? range : "the range of its type", help_of(o));
         else
-                mistake(f, v, path, "found %s where %s%s%s%s would be right (%s)", text, value_form(o->type), *range ? " in " : "",
-                        range, v->quoted && !v->secret ? ", without quotes," : "", help_of(o));
+                mistake(f, v, path, "found %s where %s%s%s%s would be right (%s)", text, value_form(o->type),
+                        *range ? " in " : "", range, v->quoted && !v->secret ? ", without quotes," : "", help_of(o));
 }
 
 /* Quotes make a text of a value.  Where a unit or a word follows anyway (sizes, times, choices) they change nothing. */
@@ -262,8 +262,8 @@ static void fill_strs(struct fill *f, const struct pm_option *o, void *field, co
                 items[i] = "";
                 if (!item || item->kind != NODE_SCALAR || !item->text) {
                         (void)snprintf(where, sizeof where, "%.200s[%zu]", path, i);
-                        mistake(f, item ? item : v, where, "found %s where a text would be right (%s)", found(item, o, shown),
-                                help_of(o));
+                        mistake(f, item ? item : v, where, "found %s where a text would be right (%s)",
+                                found(item, o, shown), help_of(o));
                         continue;
                 }
                 hide_secret(f, o, item);
@@ -353,8 +353,8 @@ static void wrong_kind(struct fill *f, const struct pm_option *o, const struct n
         (void)value_range(o, range);
         if (o->type >= PM_STRS)
                 range[0] = '\0';
-        mistake(f, v, path, "found %s where %s%s%s would be right (%s)", found(v, o, shown), form, *range ? " in " : "", range,
-                help_of(o));
+        mistake(f, v, path, "found %s where %s%s%s would be right (%s)", found(v, o, shown), form, *range ? " in " : "",
+                range, help_of(o));
 }
 
 static void fill_value(struct fill *f, const struct pm_option *o, void *field, const struct node *v, const char *path, int depth)
@@ -391,8 +391,8 @@ static void fill_absent(struct fill *f, const struct pm_option *o, void *field, 
         bool list = o->type == PM_STRS || o->type == PM_TABLE || o->type == PM_TABLES;
 
         if ((o->flags & PM_REQUIRED) && demand)
-                mistake(f, v ? v : map, path, v ? "key '%s' is required and has no value (%s)" : "key '%s' is required (%s)", o->key,
-                        help_of(o));
+                mistake(f, v ? v : map, path, v ? "key '%s' is required and has no value (%s)" : "key '%s' is required (%s)",
+                        o->key, help_of(o));
         else if (v && !list && !o->preset)
                 mistake(f, v, where, "found nothing where %s would be right (%s)", value_form(o->type), help_of(o));
         else if (o->preset) {

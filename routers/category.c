@@ -183,8 +183,8 @@ static int check_category(const struct category *c, const struct pm_open *o, con
         for (size_t i = 0; i < p->categories; i++)
                 if (strcmp(p->labels[i], category) == 0)
                         return 0;
-        return o->refuse(o, "'%s' ranks experts for category '%s', which model '%s' does not have", c->map ? c->map : "experts",
-                         category, c->model);
+        return o->refuse(o, "'%s' ranks experts for category '%s', which model '%s' does not have",
+                         c->map ? c->map : "experts", category, c->model);
 }
 
 static int check_categories(const struct category *c, const struct pm_open *o)

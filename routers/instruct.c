@@ -353,8 +353,8 @@ static pm_step looked(void *self, struct pm_query *q)
         body = instruction_body(s->llm_model, &prompt, 1, (size_t)s->prompt_max, (size_t)s->max_tokens);
         if (!body || pm_defer(q, free_text, body) < 0)
                 return pm_fail(q, "out of memory for what '%s' is asked", s->llm);
-        return pm_call(q, answered, .expert = s->llm, .body = { body, strlen(body) }, .timeout_ms = (int)s->timeout, .max_reply = 65536,
-                       .keep_s = (int)(s->keep / 1000), .background = s->mode == MODE_BACKGROUND);
+        return pm_call(q, answered, .expert = s->llm, .body = { body, strlen(body) }, .timeout_ms = (int)s->timeout,
+                       .max_reply = 65536, .keep_s = (int)(s->keep / 1000), .background = s->mode == MODE_BACKGROUND);
 }
 
 static pm_step route(void *self, struct pm_query *q)

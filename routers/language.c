@@ -194,17 +194,17 @@ struct script_range {
 };
 
 static const struct script_range ranges[] = {
-        { 0x00c0, 0x024f, S_LATIN, NULL },   { 0x0370, 0x03ff, S_ONE, "el" },     { 0x0400, 0x052f, S_CYRILLIC, NULL },
-        { 0x0530, 0x058f, S_ONE, "hy" },     { 0x0590, 0x05ff, S_ONE, "he" },     { 0x0600, 0x06ff, S_ARABIC, NULL },
-        { 0x0750, 0x077f, S_ARABIC, NULL },  { 0x0900, 0x097f, S_ONE, "hi" },     { 0x0980, 0x09ff, S_ONE, "bn" },
-        { 0x0a00, 0x0a7f, S_ONE, "pa" },     { 0x0a80, 0x0aff, S_ONE, "gu" },     { 0x0b80, 0x0bff, S_ONE, "ta" },
-        { 0x0c00, 0x0c7f, S_ONE, "te" },     { 0x0c80, 0x0cff, S_ONE, "kn" },     { 0x0d00, 0x0d7f, S_ONE, "ml" },
-        { 0x0e00, 0x0e7f, S_ONE, "th" },     { 0x0e80, 0x0eff, S_ONE, "lo" },     { 0x1000, 0x109f, S_ONE, "my" },
-        { 0x10a0, 0x10ff, S_ONE, "ka" },     { 0x1100, 0x11ff, S_ONE, "ko" },     { 0x1200, 0x137f, S_ONE, "am" },
-        { 0x1780, 0x17ff, S_ONE, "km" },     { 0x1e00, 0x1eff, S_LATIN, NULL },   { 0x1f00, 0x1fff, S_ONE, "el" },
-        { 0x3040, 0x30ff, S_KANA, NULL },    { 0x3130, 0x318f, S_ONE, "ko" },     { 0x3400, 0x4dbf, S_HAN, NULL },
-        { 0x4e00, 0x9fff, S_HAN, NULL },     { 0xac00, 0xd7af, S_ONE, "ko" },     { 0xf900, 0xfaff, S_HAN, NULL },
-        { 0xff66, 0xff9f, S_KANA, NULL },    { 0x20000, 0x2ffff, S_HAN, NULL },
+        { 0x00c0, 0x024f, S_LATIN, NULL },  { 0x0370, 0x03ff, S_ONE, "el" },   { 0x0400, 0x052f, S_CYRILLIC, NULL },
+        { 0x0530, 0x058f, S_ONE, "hy" },    { 0x0590, 0x05ff, S_ONE, "he" },   { 0x0600, 0x06ff, S_ARABIC, NULL },
+        { 0x0750, 0x077f, S_ARABIC, NULL }, { 0x0900, 0x097f, S_ONE, "hi" },   { 0x0980, 0x09ff, S_ONE, "bn" },
+        { 0x0a00, 0x0a7f, S_ONE, "pa" },    { 0x0a80, 0x0aff, S_ONE, "gu" },   { 0x0b80, 0x0bff, S_ONE, "ta" },
+        { 0x0c00, 0x0c7f, S_ONE, "te" },    { 0x0c80, 0x0cff, S_ONE, "kn" },   { 0x0d00, 0x0d7f, S_ONE, "ml" },
+        { 0x0e00, 0x0e7f, S_ONE, "th" },    { 0x0e80, 0x0eff, S_ONE, "lo" },   { 0x1000, 0x109f, S_ONE, "my" },
+        { 0x10a0, 0x10ff, S_ONE, "ka" },    { 0x1100, 0x11ff, S_ONE, "ko" },   { 0x1200, 0x137f, S_ONE, "am" },
+        { 0x1780, 0x17ff, S_ONE, "km" },    { 0x1e00, 0x1eff, S_LATIN, NULL }, { 0x1f00, 0x1fff, S_ONE, "el" },
+        { 0x3040, 0x30ff, S_KANA, NULL },   { 0x3130, 0x318f, S_ONE, "ko" },   { 0x3400, 0x4dbf, S_HAN, NULL },
+        { 0x4e00, 0x9fff, S_HAN, NULL },    { 0xac00, 0xd7af, S_ONE, "ko" },   { 0xf900, 0xfaff, S_HAN, NULL },
+        { 0xff66, 0xff9f, S_KANA, NULL },   { 0x20000, 0x2ffff, S_HAN, NULL },
 };
 #define N_RANGES (sizeof ranges / sizeof ranges[0])
 

@@ -266,8 +266,8 @@ static void open_result(struct rule *r, const struct pm_open *o, struct mistakes
 
 static bool is_conditional(const struct rule *r)
 {
-        return r->headers.n || r->tenants.items || r->models.items || r->keywords.items || r->languages.items || r->regex || r->min_bytes ||
-               r->max_bytes || r->min_chars || r->max_chars || r->min_messages || r->max_messages;
+        return r->headers.n || r->tenants.items || r->models.items || r->keywords.items || r->languages.items || r->regex ||
+               r->min_bytes || r->max_bytes || r->min_chars || r->max_chars || r->min_messages || r->max_messages;
 }
 
 /* A condition of which there is no case; NULL: there is none such. */

@@ -72,8 +72,8 @@ static int decisions(const struct arguments *a)
                 return decisions_export(a->config, stdout);
         if (a->rest && strcmp(a->rest, "import") == 0)
                 return decisions_import(a->config, stdin);
-        (void)fprintf(stderr, "pointsman decisions: %s%s%s, where 'export' or 'import' would be right\n", a->rest ? "'" : "nothing is said",
-                      a->rest ? a->rest : "", a->rest ? "'" : "");
+        (void)fprintf(stderr, "pointsman decisions: %s%s%s, where 'export' or 'import' would be right\n",
+                      a->rest ? "'" : "nothing is said", a->rest ? a->rest : "", a->rest ? "'" : "");
         return USAGE_ERROR;
 }
 
@@ -173,11 +173,10 @@ static const struct command commands[] = {
           "ends_ms, expert, fallbacks, router, category, confidence, reason, extra.  Expired entries are skipped.\n",
           true, false, true, decisions },
         { "describe", "[ROUTER]", "print the reference of the configuration, or of a router's options",
-          "Markdown on standard output.\n",
-          false, false, true, describe },
+          "Markdown on standard output.\n", false, false, true, describe },
         { "hash-key", "", "generate an API key for a tenant, or hash one from standard input",
-          "Prints the key, for the tenant, and its salted hash, for `key_hashes` in the configuration.\n",
-          false, false, false, hash_key },
+          "Prints the key, for the tenant, and its salted hash, for `key_hashes` in the configuration.\n", false, false,
+          false, hash_key },
         { "version", "", "print the version", "", false, false, false, version },
 };
 

@@ -64,8 +64,8 @@ static struct snapshot *find(const struct snapshot *like)
 {
         struct snapshot *s = copies;
 
-        while (s && !(s->shared && s->device == like->device && s->inode == like->inode && s->n == like->n && s->written_ns == like->written_ns &&
-                      s->changed_ns == like->changed_ns))
+        while (s && !(s->shared && s->device == like->device && s->inode == like->inode && s->n == like->n &&
+                      s->written_ns == like->written_ns && s->changed_ns == like->changed_ns))
                 s = s->next;
         return s;
 }
@@ -80,8 +80,8 @@ static int take_copy(int fd, struct snapshot *s)
         r = copy(fd, s->n, &s->p);
         if (r < 0)
                 return r;
-        s->shared = fstat(fd, &st) == 0 && (size_t)st.st_size == s->n && ns(&st.st_mtim) == s->written_ns && ns(&st.st_ctim) == s->changed_ns &&
-                    ns(&now) - s->changed_ns > TICK_NS;
+        s->shared = fstat(fd, &st) == 0 && (size_t)st.st_size == s->n && ns(&st.st_mtim) == s->written_ns &&
+                    ns(&st.st_ctim) == s->changed_ns && ns(&now) - s->changed_ns > TICK_NS;
         s->next = copies;
         copies = s;
         return 0;

@@ -107,8 +107,8 @@ static int read_tensor(const char *name, json_t *j, const char *data, size_t n, 
                 return set_error(why, why_size, "tensor '%.64s': data_offsets %lld to %lld are not within the %zu bytes of data: cut?",
                                  name, (long long)begin, (long long)end, n);
         if ((uint64_t)(end - begin) != t->bytes)
-                return set_error(why, why_size, "tensor '%.64s': its shape needs %zu bytes, data_offsets give %lld", name, t->bytes,
-                                 (long long)(end - begin));
+                return set_error(why, why_size, "tensor '%.64s': its shape needs %zu bytes, data_offsets give %lld", name,
+                                 t->bytes, (long long)(end - begin));
         t->data = data + begin;
         return 0;
 }

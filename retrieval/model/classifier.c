@@ -333,8 +333,8 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
                 return set_error(why, why_size, "kind is '%.64s', wanted 'pointsman.category': not a category model", kind ? kind : "");
         dense = version && strcmp(version, CLASSIFIER_VERSION_DENSE) == 0;
         if (!version || (!dense && strcmp(version, CLASSIFIER_VERSION) != 0))
-                return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
-                                 CLASSIFIER_VERSION, CLASSIFIER_VERSION_DENSE);
+                return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again",
+                                 version ? version : "", CLASSIFIER_VERSION, CLASSIFIER_VERSION_DENSE);
         if (!features || strcmp(features, NGRAMS_VERSION) != 0)
                 return set_error(why, why_size, "made for features '%.80s', this program has '%s': train it again",
                                  features ? features : "", NGRAMS_VERSION);

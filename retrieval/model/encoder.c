@@ -228,8 +228,8 @@ static size_t between_characters(const char *text, size_t at, size_t n)
         return at;
 }
 
-int encoder_encode(const struct encoder *e, struct encoder_scratch *scratch, const char *text, size_t n, size_t limit, float *vector,
-                   size_t *ret_tokens)
+int encoder_encode(const struct encoder *e, struct encoder_scratch *scratch, const char *text, size_t n, size_t limit,
+                   float *vector, size_t *ret_tokens)
 {
         struct tokenizer_scratch *tokens = scratch ? scratch->tokens : NULL;
         struct sum s;
@@ -342,8 +342,8 @@ static int read_weights(struct encoder *e, const struct tensors *file, size_t id
         return 0;
 }
 
-int encoder_create(struct tokenizer *tokenizer, struct tensors *file, const struct encoder_config *config, struct encoder **ret,
-                   char *why, size_t why_size)
+int encoder_create(struct tokenizer *tokenizer, struct tensors *file, const struct encoder_config *config,
+                   struct encoder **ret, char *why, size_t why_size)
 {
         CLEANUP(encoder_p) struct encoder *e = calloc(1, sizeof *e);
         size_t ids = 0;

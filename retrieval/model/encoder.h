@@ -36,8 +36,8 @@ struct encoder_config {
 int encoder_open(const char *folder, struct encoder **ret, char *why, size_t why_size);
 
 /* From its parts; takes both over if it succeeds. */
-int encoder_create(struct tokenizer *tokenizer, struct tensors *file, const struct encoder_config *config, struct encoder **ret,
-                   char *why, size_t why_size);
+int encoder_create(struct tokenizer *tokenizer, struct tensors *file, const struct encoder_config *config,
+                   struct encoder **ret, char *why, size_t why_size);
 int encoder_config_parse(const char *json, size_t n, struct encoder_config *ret, char *why, size_t why_size);
 void encoder_destroy(struct encoder *e); /* NULL is fine */
 
@@ -59,6 +59,6 @@ void encoder_scratch_destroy(struct encoder_scratch *s); /* NULL is fine */
  * `limit` bytes (ENCODER_TEXT_MIN..MAX; 0: the scratch's text_max, or all) the first and the last limit/2 are read.  A text without
  * tokens gives zeros.  -ERANGE, and zeros: the model's numbers are not finite.
  */
-int encoder_encode(const struct encoder *e, struct encoder_scratch *s, const char *text, size_t n, size_t limit, float *vector,
-                   size_t *ret_tokens);
+int encoder_encode(const struct encoder *e, struct encoder_scratch *s, const char *text, size_t n, size_t limit,
+                   float *vector, size_t *ret_tokens);
 #endif

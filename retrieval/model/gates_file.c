@@ -50,8 +50,8 @@ int gates_check(const struct gates *g, const struct encoder *e, char *why, size_
 /* ---- in ------------------------------------------------------------------------------------------------------------------- */
 
 /* A list of texts, none empty, none twice where `unique`. */
-static int read_texts(struct gates *g, const char *key, size_t max, size_t bytes, bool unique, json_t **ret_json, const char ***ret,
-                      size_t *ret_n, char *why, size_t why_size)
+static int read_texts(struct gates *g, const char *key, size_t max, size_t bytes, bool unique, json_t **ret_json,
+                      const char ***ret, size_t *ret_n, char *why, size_t why_size)
 {
         const char *text = tensors_meta(g->file, key);
         json_t *list = text ? json_loads(text, 0, NULL) : NULL;
@@ -87,8 +87,8 @@ static int read_real(const struct gates *g, const char *key, double min, double 
 }
 
 /* rows 0: a vector of `columns`.  Numbers must be finite, unless `gaps`. */
-static int read_floats(const struct gates *g, const char *name, size_t rows, size_t columns, bool gaps, const float **ret, char *why,
-                       size_t why_size)
+static int read_floats(const struct gates *g, const char *name, size_t rows, size_t columns, bool gaps, const float **ret,
+                       char *why, size_t why_size)
 {
         const struct tensor *t = tensors_find(g->file, name);
         size_t n = (rows ? rows : 1) * columns;
@@ -196,15 +196,15 @@ int gates_open(const char *path, struct gates **ret, char *why, size_t why_size)
         if (!kind || strcmp(kind, "pointsman.instruct") != 0)
                 return set_error(why, why_size, "kind is '%.64s', wanted 'pointsman.instruct': not a model of pointsman-train instruct", kind ? kind : "");
         if (!version || (strcmp(version, GATES_VERSION) != 0 && strcmp(version, GATES_VERSION_MEANS) != 0))
-                return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again", version ? version : "",
-                                 GATES_VERSION, GATES_VERSION_MEANS);
+                return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again",
+                                 version ? version : "", GATES_VERSION, GATES_VERSION_MEANS);
         g->parts.encoder = tensors_meta(g->file, "encoder_sha256");
         if (!g->parts.encoder || strlen(g->parts.encoder) != 64)
                 return set_error(why, why_size, "'encoder_sha256' in its metadata must be 64 hexadecimal digits");
         r = read_texts(g, "experts", GATES_EXPERTS_MAX, 256, true, &g->names, &g->name_list, &g->parts.experts, why, why_size);
         if (r == 0)
-                r = read_texts(g, "instructions", GATES_INSTRUCTIONS_MAX, GATES_INSTRUCTION_BYTES, false, &g->texts, &g->text_list,
-                               &g->parts.instructions, why, why_size);
+                r = read_texts(g, "instructions", GATES_INSTRUCTIONS_MAX, GATES_INSTRUCTION_BYTES, false, &g->texts,
+                               &g->text_list, &g->parts.instructions, why, why_size);
         if (r == 0 && g->parts.experts == 0)
                 r = set_error(why, why_size, "it knows no expert");
         g->parts.names = g->name_list;

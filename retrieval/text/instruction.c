@@ -292,8 +292,8 @@ static int read_text(struct instruction_prompt s, bool cut, char ret[INSTRUCTION
         s.n = first_sentence(s);
         n_words = words(s);
         if (n_words < INSTRUCTION_WORDS_MIN || n_words > INSTRUCTION_WORDS_MAX || s.n > INSTRUCTION_MAX)
-                return set_error(why, why_size, "'%.*s' has %zu words and %zu bytes, which is no sentence of %d to %d words", (int)MIN(s.n, (size_t)40), s.p,
-                                 n_words, s.n, INSTRUCTION_WORDS_MIN, INSTRUCTION_WORDS_MAX);
+                return set_error(why, why_size, "'%.*s' has %zu words and %zu bytes, which is no sentence of %d to %d words",
+                                 (int)MIN(s.n, (size_t)40), s.p, n_words, s.n, INSTRUCTION_WORDS_MIN, INSTRUCTION_WORDS_MAX);
         wrong = cut && s.n == whole && s.p[s.n - 1] != '.' && s.p[s.n - 1] != '!' ? "is cut" : no_name(s);
         if (wrong)
                 return set_error(why, why_size, "'%.*s' %s", (int)MIN(s.n, (size_t)40), s.p, wrong);

@@ -127,8 +127,8 @@ static int check_file(const char *folder, const char *name, json_t *said, bool v
                 return r;
         }
         if (!S_ISREG(st.st_mode) || st.st_size != bytes || bytes == 0)
-                return set_error(why, why_size, "%s: has %lld bytes, the manifest says %lld: cut, or of another training?", name,
-                                 (long long)st.st_size, (long long)bytes);
+                return set_error(why, why_size, "%s: has %lld bytes, the manifest says %lld: cut, or of another training?",
+                                 name, (long long)st.st_size, (long long)bytes);
         if (!verify)
                 return 0;
         block = malloc(BLOCK);
@@ -314,8 +314,8 @@ static int read_arrays(struct catalogue_opened *x, char *why, size_t why_size)
                         a.bad = true;
                 }
         if (!a.bad && c->by_likeness.n > 0 && c->by_likeness.dim != c->by_interest.dim) {
-                (void)set_error(why, why_size, CATALOGUE_ARRAYS ": vectors of users have %zu numbers, those of items %zu", c->by_likeness.dim,
-                                c->by_interest.dim);
+                (void)set_error(why, why_size, CATALOGUE_ARRAYS ": vectors of users have %zu numbers, those of items %zu",
+                                c->by_likeness.dim, c->by_interest.dim);
                 a.bad = true;
         }
         return a.bad ? -EINVAL : 0;

@@ -82,8 +82,8 @@ int cluster_train(const float *v, size_t n, size_t dim, const struct cluster_set
         return r;
 }
 
-int cluster_assign(const float *v, size_t n, size_t dim, const float *centre, size_t k, size_t near, unsigned threads, uint32_t *ret,
-                   char *why, size_t why_size)
+int cluster_assign(const float *v, size_t n, size_t dim, const float *centre, size_t k, size_t near, unsigned threads,
+                   uint32_t *ret, char *why, size_t why_size)
 {
         CLEANUP(free_p) idx_t *id = malloc(MIN(n, (size_t)BLOCK) * near * sizeof *id + 1);
         CLEANUP(free_p) float *score = malloc(MIN(n, (size_t)BLOCK) * near * sizeof *score + 1);

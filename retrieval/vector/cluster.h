@@ -20,6 +20,6 @@ struct cluster_settings {
 int cluster_train(const float *v, size_t n, size_t dim, const struct cluster_settings *s, float *centre, char *why, size_t why_size);
 
 /* The `near` centres most like each vector: ret[n][near], best first. */
-int cluster_assign(const float *v, size_t n, size_t dim, const float *centre, size_t k, size_t near, unsigned threads, uint32_t *ret,
-                   char *why, size_t why_size);
+int cluster_assign(const float *v, size_t n, size_t dim, const float *centre, size_t k, size_t near, unsigned threads,
+                   uint32_t *ret, char *why, size_t why_size);
 #endif

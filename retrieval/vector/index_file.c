@@ -144,8 +144,8 @@ static struct header header(struct index_reader *r)
         if (r->bad)
                 return h;
         if (h.dim < 1 || h.dim > 65536 || h.count < 1 || h.count > INT32_MAX || trained != 1 || h.metric < 0 || h.metric > 1)
-                (void)refuse(r, "not a trained index of FAISS: '%.4s', %d dimensions, %" PRId64 " vectors, metric %d", h.kind, h.dim,
-                             h.count, h.metric);
+                (void)refuse(r, "not a trained index of FAISS: '%.4s', %d dimensions, %" PRId64 " vectors, metric %d",
+                             h.kind, h.dim, h.count, h.metric);
         return h;
 }
 
@@ -199,8 +199,8 @@ static void quantised(struct index_reader *r, const struct header *h)
 }
 
 /* Every link must lead to a node that is there, and that lives on that level. */
-static void links(struct index_reader *r, const struct vector *sums, const struct vector *levels, const struct vector *begins,
-                  const struct vector *links)
+static void links(struct index_reader *r, const struct vector *sums, const struct vector *levels,
+                  const struct vector *begins, const struct vector *links)
 {
         size_t n = levels->n;
 
@@ -210,8 +210,8 @@ static void links(struct index_reader *r, const struct vector *sums, const struc
 
                 if (level < 1 || (size_t)level >= sums->n || begin > end || end > links->n ||
                     end - begin != (uint64_t)i32_at(sums, (size_t)level)) {
-                        (void)refuse(r, "HNSW: node %zu has level %d and links %" PRIu64 " to %" PRIu64 " of %zu", i, level, begin, end,
-                                     links->n);
+                        (void)refuse(r, "HNSW: node %zu has level %d and links %" PRIu64 " to %" PRIu64 " of %zu", i, level,
+                                     begin, end, links->n);
                         return;
                 }
                 for (int32_t l = 0; l < level; l++)

@@ -195,8 +195,8 @@ static void by_hand(const struct catalogue *c, const float *q, const struct inte
 }
 
 /* Searches for interest p, for `asked` hits; they take the place of those that it had. */
-static int search(const struct catalogue *c, const struct interests_settings *s, struct interests_room *x, size_t p, size_t asked, char *why,
-                  size_t why_size)
+static int search(const struct catalogue *c, const struct interests_settings *s, struct interests_room *x, size_t p,
+                  size_t asked, char *why, size_t why_size)
 {
         const float *q = x->mixture.query + p * c->by_interest.dim;
         const struct interests_part *part = &x->mixture.part[p];

@@ -215,8 +215,8 @@ static int check_floats(const float *v, size_t n, size_t cols, const char *what,
 {
         for (size_t i = 0; i < n; i++)
                 if (!(fabsf(v[i]) < 1e6f)) {
-                        (void)snprintf(why, why_size, "%s: row %zu, column %zu is not a finite number of a sensible size", what, i / cols,
-                                       i % cols);
+                        (void)snprintf(why, why_size, "%s: row %zu, column %zu is not a finite number of a sensible size",
+                                       what, i / cols, i % cols);
                         return -EINVAL;
                 }
         return 0;

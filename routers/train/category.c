@@ -212,13 +212,13 @@ static int choose_threshold(struct category_task *t, const struct fitted *f, dou
         if (!list) {
                 r = -ENOMEM;
         } else if (unknown == 0) {
-                (void)fprintf(stderr, "%s: no line is labelled '%s' (--unknown): no threshold can be chosen on it\n", t->on.path,
-                              t->unknown ? t->unknown : "");
+                (void)fprintf(stderr, "%s: no line is labelled '%s' (--unknown): no threshold can be chosen on it\n",
+                              t->on.path, t->unknown ? t->unknown : "");
                 r = -EINVAL;
         } else {
                 *ret = calibrate_threshold(list, on.n, &right);
-                (void)snprintf(t->rule_text, sizeof t->rule_text, "best on %zu prompts with %zu unknown: %.4f right", on.n, unknown,
-                               (double)right / (double)on.n);
+                (void)snprintf(t->rule_text, sizeof t->rule_text, "best on %zu prompts with %zu unknown: %.4f right", on.n,
+                               unknown, (double)right / (double)on.n);
                 t->rule = t->rule_text;
         }
         jsonl_finish(&on);

@@ -276,8 +276,8 @@ static int write_out(struct embed_task *t)
         if (r < 0)
                 (void)fprintf(stderr, "%s: %s\n", t->out, why);
         else
-                (void)printf("%s: %zu vectors of items and %zu of users, %zu numbers each\n", t->out, item.names.n, user.names.n,
-                             t->dim_found);
+                (void)printf("%s: %zu vectors of items and %zu of users, %zu numbers each\n", t->out, item.names.n,
+                             user.names.n, t->dim_found);
         return r;
 }
 

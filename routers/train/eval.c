@@ -151,8 +151,8 @@ static int print_table(const struct eval_task *t, const struct quality *q, doubl
 {
         const struct classifier_parts *p = classifier_parts(t->classifier);
 
-        (void)printf("%zu prompts, %zu of them unknown; %zu categories; threshold %.4f\n\n", q->known + q->unknown, q->unknown,
-                     p->categories, threshold);
+        (void)printf("%zu prompts, %zu of them unknown; %zu categories; threshold %.4f\n\n", q->known + q->unknown,
+                     q->unknown, p->categories, threshold);
         (void)printf("  accuracy                    %.4f\n  macro-F1                    %.4f\n", q->accuracy, q->macro_f1);
         (void)printf("  expected calibration error  %.4f\n", q->ece);
         (void)printf("  at or above the threshold   %.4f, accuracy among them %.4f\n", q->kept, q->kept_accuracy);

@@ -255,8 +255,8 @@ static int evaluate(struct eval_interests_task *t)
         if (r == 0)
                 r = wanted ? choose_users(t, c, held, &cases, &n, &n_new, wanted) : -ENOMEM;
         if (r == 0 && n == 0) {
-                (void)fprintf(stderr, "%s: no user has both a history in the catalogue and an edge of split '%s'\n", t->edges.source.path,
-                              t->test ? t->test : "");
+                (void)fprintf(stderr, "%s: no user has both a history in the catalogue and an edge of split '%s'\n",
+                              t->edges.source.path, t->test ? t->test : "");
                 r = -ENODATA;
         }
         if (r == 0 && n_new == 0) {

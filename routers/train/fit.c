@@ -213,8 +213,8 @@ static int keep_dense(const struct fit_work *w, const struct solved *m, const in
         return 0;
 }
 
-static int keep(const struct fit_work *w, const struct solved *m, const struct jsonl_rows *rows, const struct fit_settings *s,
-                struct fitted *ret)
+static int keep(const struct fit_work *w, const struct solved *m, const struct jsonl_rows *rows,
+                const struct fit_settings *s, struct fitted *ret)
 {
         size_t columns = classifier_columns(rows->n_labels);
         struct classifier_parts parts;

@@ -192,8 +192,8 @@ static size_t instruction_index(struct gating *g, const char *text)
 }
 
 /* By how much it did better at each task than what is expected there; index[task] is the model's instruction. */
-static void strengths_by_outcomes(const struct training_set *l, const bool *use, const struct gating_settings *s, const struct gates_parts *p,
-                                  const size_t *index, size_t k, float *strength)
+static void strengths_by_outcomes(const struct training_set *l, const bool *use, const struct gating_settings *s,
+                                  const struct gates_parts *p, const size_t *index, size_t k, float *strength)
 {
         size_t tasks = l->rows.n_labels;
         CLEANUP(free_p) double *sum = calloc(2 * tasks + 2, sizeof *sum);
@@ -337,8 +337,8 @@ static int place_instructions(const struct training_set *l, const bool *use, str
         return 0;
 }
 
-static void place_strengths(const struct training_set *l, const bool *use, const struct gates *old, const struct gating_settings *s, struct gating *g,
-                            const size_t *index)
+static void place_strengths(const struct training_set *l, const bool *use, const struct gates *old,
+                            const struct gating_settings *s, struct gating *g, const size_t *index)
 {
         const struct gates_parts *o = old ? gates_parts(old) : NULL;
         size_t first = o ? o->experts : 0, n = g->parts.instructions;
@@ -444,8 +444,8 @@ void gating_finish(struct gating *g)
         free(TAKE(g->means));
 }
 
-void gating_score(const struct gates *g, const struct training_set *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
-                  double *ret_near)
+void gating_score(const struct gates *g, const struct training_set *l, size_t i, const float *sentence, float *scratch,
+                  float *local, float *global, double *ret_near)
 {
         size_t n = parts_of(l, i);
 

@@ -43,6 +43,6 @@ int gating_tune(const struct training_set *l, const struct gating_settings *s, s
 
 /* Scores of all experts for a prompt of the training set: from near, and from afar by a sentence's vector (NULL: the prompt's own).  *ret_near: cosine of
  * the nearest instruction; scratch: [TRAINING_SET_PARTS_MAX][dim]. */
-void gating_score(const struct gates *g, const struct training_set *l, size_t i, const float *sentence, float *scratch, float *local, float *global,
-                  double *ret_near);
+void gating_score(const struct gates *g, const struct training_set *l, size_t i, const float *sentence, float *scratch,
+                  float *local, float *global, double *ret_near);
 #endif

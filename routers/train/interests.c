@@ -131,8 +131,8 @@ static int read_attributes(struct interests_task *t)
         if (r == 0)
                 r = jsonl_each(t->attributes, t->edges.source.max_bad, take_attributes, t);
         if (r == 0)
-                (void)printf("%s: %zu attributes of %zu kinds; %zu lines are of items that have neither edge nor vector\n", t->attributes, t->n_tagged,
-                             id_map_view(t->tags).n, t->unknown);
+                (void)printf("%s: %zu attributes of %zu kinds; %zu lines are of items that have neither edge nor vector\n",
+                             t->attributes, t->n_tagged, id_map_view(t->tags).n, t->unknown);
         t->recipe.tags = t->tags;
         t->recipe.tagged = t->tagged;
         t->recipe.n_tagged = t->n_tagged;

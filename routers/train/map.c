@@ -141,9 +141,9 @@ static int write_map(const struct map_task *t, const struct map_counts *y)
         }
         if (r == 0)
                 r = jsonl_digest(&t->rows, digest);
-        map = json_pack("{s:s, s:i, s:s, s:I, s:f, s:s, s:o, s:o}", "kind", "pointsman.map", "version", 1, "general", t->general,
-                        "prompts", (json_int_t)y->matched, "shrink", t->shrink, "labels_sha256", digest, "rankings", rankings,
-                        "scores", scores);
+        map = json_pack("{s:s, s:i, s:s, s:I, s:f, s:s, s:o, s:o}", "kind", "pointsman.map", "version", 1, "general",
+                        t->general, "prompts", (json_int_t)y->matched, "shrink", t->shrink, "labels_sha256", digest,
+                        "rankings", rankings, "scores", scores);
         if (r == 0 && (!map || json_dump_file(map, t->out, JSON_INDENT(2) | JSON_REAL_PRECISION(4)) < 0)) {
                 (void)fprintf(stderr, "%s: cannot write: %s\n", t->out, ERRNO_TEXT(errno));
                 r = -EIO;

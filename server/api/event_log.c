@@ -487,7 +487,7 @@ int event_log_add(struct event_log *w, const char *file, const struct edge *edge
         if (w->n == 0)
                 (void)event_add(w->timer, &second);
         for (const struct edge *e = edges; e < edges + n_edges; e++)
-                w->n += (size_t)snprintf(w->text + w->n, w->room - w->n, "%.*s\t%.*s\t%.9g\t%" PRId64 "\n", (int)e->user.n, e->user.p, (int)e->item.n,
-                                         e->item.p, e->weight, e->time);
+                w->n += (size_t)snprintf(w->text + w->n, w->room - w->n, "%.*s\t%.*s\t%.9g\t%" PRId64 "\n", (int)e->user.n,
+                                         e->user.p, (int)e->item.n, e->item.p, e->weight, e->time);
         return 0;
 }

@@ -121,8 +121,8 @@ static enum next take_events(struct request *r, const struct route *route, const
                 return reply_error(r, 503, NULL, "feedback_not_written", "the %s could not be stored: feedback.file cannot be opened (%s)",
                                    n == 1 ? "event" : "events", ERRNO_TEXT(w));
         if (w < 0)
-                return reply_error(r, 507, NULL, "feedback_not_written", "the %s could not be stored: %s; try again later", n == 1 ? "event" : "events",
-                                   ERRNO_TEXT(w));
+                return reply_error(r, 507, NULL, "feedback_not_written", "the %s could not be stored: %s; try again later",
+                                   n == 1 ? "event" : "events", ERRNO_TEXT(w));
         for (size_t i = 0; i < n; i++)
                 count(r, &keys[i], list[i].item);
         return GO;

@@ -146,8 +146,8 @@ static void say_where(const struct entry *e, char *out, size_t size)
         const char *router = atomic_load_explicit(&e->running->router, memory_order_relaxed);
         const char *call = atomic_load_explicit(&e->running->call, memory_order_relaxed);
 
-        (void)snprintf(out, size, "%s%s%s%s%s%s", e->name, router ? " in " : "", router && call ? call : "", router ? " of router '" : "",
-                       router ? router : "", router ? "'" : "");
+        (void)snprintf(out, size, "%s%s%s%s%s%s", e->name, router ? " in " : "", router && call ? call : "",
+                       router ? " of router '" : "", router ? router : "", router ? "'" : "");
 }
 
 static void end_process(const char *line)
@@ -209,8 +209,8 @@ static void too_long(const struct entry *e, int64_t own_us, int64_t limit)
         char where[256], line[512];
 
         say_where(e, where, sizeof where);
-        (void)snprintf(line, sizeof line, "%s has hung for %.1f s, and 'watchdog' allows %.1f s: exiting", where, (double)own_us / 1e6,
-                       (double)limit / 1e6);
+        (void)snprintf(line, sizeof line, "%s has hung for %.1f s, and 'watchdog' allows %.1f s: exiting", where,
+                       (double)own_us / 1e6, (double)limit / 1e6);
         end_process(line);
 }
 

@@ -55,12 +55,12 @@ static void on_scanned(struct redis_scan *scan, int result)
         s->seen = scan->seen;
         s->removed = scan->removed;
         ended(s, result == 0 && scan->failed == 0 ? NULL
-                 : result == -EAGAIN      ? "a Redis master is unreachable, or slots of the cluster have no master"
-                 : result == -ESTALE      ? "slots of the cluster moved in the meantime, and keys may have been missed: try again"
-                 : result == -ETIMEDOUT   ? "Redis did not answer in time"
-                 : result == -ENOMEM      ? "out of memory"
-                 : result == 0            ? "Redis did not remove all of the keys"
-                                          : "the connection to Redis was lost, or it answered with an error");
+                 : result == -EAGAIN              ? "a Redis master is unreachable, or slots of the cluster have no master"
+                 : result == -ESTALE ? "slots of the cluster moved in the meantime, and keys may have been missed: try again"
+                 : result == -ETIMEDOUT ? "Redis did not answer in time"
+                 : result == -ENOMEM    ? "out of memory"
+                 : result == 0          ? "Redis did not remove all of the keys"
+                                        : "the connection to Redis was lost, or it answered with an error");
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)

@@ -66,9 +66,9 @@ static size_t n_remembered, next_remembered;
 
 static bool same(const struct remembered *r, const struct stat *st)
 {
-        return r->dev == st->st_dev && r->ino == st->st_ino && r->size == st->st_size && r->changed.tv_sec == st->st_ctim.tv_sec &&
-               r->changed.tv_nsec == st->st_ctim.tv_nsec && r->modified.tv_sec == st->st_mtim.tv_sec &&
-               r->modified.tv_nsec == st->st_mtim.tv_nsec;
+        return r->dev == st->st_dev && r->ino == st->st_ino && r->size == st->st_size &&
+               r->changed.tv_sec == st->st_ctim.tv_sec && r->changed.tv_nsec == st->st_ctim.tv_nsec &&
+               r->modified.tv_sec == st->st_mtim.tv_sec && r->modified.tv_nsec == st->st_mtim.tv_nsec;
 }
 
 static void of_error(int error, unsigned char out[FINGERPRINT_SIZE])

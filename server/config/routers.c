@@ -102,8 +102,8 @@ static void no_plugin(struct opener *o, const char *name, const struct node *at,
                         (void)closedir(d);
         }
         nearest = options_nearest(name, there, n);
-        problems_add(o->problems, at, path, "no plugin '%.60s' in %s%s%.60s%s", name, folders, nearest ? " - did you mean '" : "",
-                     nearest ? nearest : "", nearest ? "'?" : "");
+        problems_add(o->problems, at, path, "no plugin '%.60s' in %s%s%.60s%s", name, folders,
+                     nearest ? " - did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */

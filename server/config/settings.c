@@ -365,8 +365,8 @@ static void write_out(struct arena *a, struct node *root)
 /* ---- filling ------------------------------------------------------------------------------------------------------------- */
 
 /* A router's map has keys that only its plugin knows: it is filled by itself, with all of them passed over. */
-static void fill_router(struct settings *s, struct router_settings *to, const struct node *map, const char *name, struct arena *a,
-                        struct problems *p)
+static void fill_router(struct settings *s, struct router_settings *to, const struct node *map, const char *name,
+                        struct arena *a, struct problems *p)
 {
         struct options_memory memory = { arena_zalloc_or_abort, a };
         const char **skip = arena_zalloc_or_abort(a, (map->n + 1) * sizeof *skip);

@@ -81,8 +81,8 @@ static void check_names(struct check *c, const char *section, const struct secti
                                      character(name + good), name + good);
                 else if (strlen(name) > NAME_MAX_BYTES)
                         problems_add(c->problems, settings_place(c->s, section, name, NULL), section,
-                                     "the name '%.*s...' has %zu characters; at most %d are possible", SHOWN, name, strlen(name),
-                                     NAME_MAX_BYTES);
+                                     "the name '%.*s...' has %zu characters; at most %d are possible", SHOWN, name,
+                                     strlen(name), NAME_MAX_BYTES);
         }
 }
 
@@ -476,8 +476,8 @@ static void check_embedder(struct check *c, const struct embedder_settings *e)
                              "'%s' does not have embeddings among its 'apis'", e->expert);
         (void)snprintf(path, sizeof path, "embedders.%.120s.path", e->name);
         if (e->path && (*e->path != '/' || !printable(e->path) || strpbrk(e->path, " ?#")))
-                problems_add(c->problems, settings_place(c->s, "embedders", e->name, "path"), path, "'%.*s' is no path such as /embeddings",
-                             SHOWN, e->path);
+                problems_add(c->problems, settings_place(c->s, "embedders", e->name, "path"), path,
+                             "'%.*s' is no path such as /embeddings", SHOWN, e->path);
 }
 
 static void check_tenant(struct check *c, const struct tenant_settings *t)
@@ -511,8 +511,8 @@ static void check_cache(struct check *c)
         if (redis_check(&config, why, sizeof why) < 0)
                 problems_add(c->problems, at, "cache.redis", "%s", why);
         if (s->prefix && (!printable(s->prefix) || strpbrk(s->prefix, " *?[]\\{}")))
-                problems_add(c->problems, at, "cache.redis.prefix", "'%.60s' has a space, a bracket or one of * ? \\: keys are looked for by patterns",
-                             s->prefix);
+                problems_add(c->problems, at, "cache.redis.prefix",
+                             "'%.60s' has a space, a bracket or one of * ? \\: keys are looked for by patterns", s->prefix);
 }
 
 #define SECTION(c, what, field, T) section_of((c)->arena, what, &(c)->s->field, sizeof(T), offsetof(T, name))

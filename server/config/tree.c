@@ -331,8 +331,8 @@ static int drop_doubles(struct reader *r, struct growing *keys, struct growing *
         return 0;
 }
 
-static int merge_map(struct reader *r, struct tree_node *t, const struct node *from, struct growing *keys, struct growing *items,
-                     const yaml_mark_t *mark)
+static int merge_map(struct reader *r, struct tree_node *t, const struct node *from, struct growing *keys,
+                     struct growing *items, const yaml_mark_t *mark)
 {
         if (from->kind != NODE_MAP)
                 return broken(r, mark, "'<<' merges a map or a list of maps, such as *defaults");

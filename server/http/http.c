@@ -52,8 +52,8 @@ static int ctx_failed(const struct tls_files *f, const char *what, const char **
         unsigned long e = ERR_peek_last_error();
         const char *reason = e ? ERR_reason_error_string(e) : NULL;
 
-        (void)snprintf(text, sizeof text, "%s (certificate '%s', key '%s')%s%s", what, f->certificate, f->key, reason ? ": " : "",
-                       reason ? reason : "");
+        (void)snprintf(text, sizeof text, "%s (certificate '%s', key '%s')%s%s", what, f->certificate, f->key,
+                       reason ? ": " : "", reason ? reason : "");
         ERR_clear_error();
         *why = text;
         return -EINVAL;

@@ -155,8 +155,8 @@ static json_t *router_to_json(const struct router *r)
                                           json_integer((json_int_t)counts[k]));
         return json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:i, s:i, s:o}", "name", r->name, "plugin", r->table->name, "version",
                          r->table->version, "summary", r->table->summary, "file", r->plugin->file, "waiting",
-                         (int)atomic_load_explicit(&r->pool.waiting, memory_order_relaxed), "abi_minor", (int)r->table->minor,
-                         "decisions", decisions);
+                         (int)atomic_load_explicit(&r->pool.waiting, memory_order_relaxed), "abi_minor",
+                         (int)r->table->minor, "decisions", decisions);
 }
 
 static void show_routers(struct admin *a, struct evhttp_request *req)
@@ -172,9 +172,9 @@ static void show_routers(struct admin *a, struct evhttp_request *req)
 
                 for (size_t k = 0; k < r->n_routers; k++)
                         (void)json_array_append_new(names, json_string(r->routers[k]->name));
-                (void)json_array_append_new(routes, json_pack("{s:s, s:o, s:s?, s:I}", "name", r->name, "routers", names, "default",
-                                                              r->preset ? r->preset->name : NULL,
-                                                              "deadline_ms", (json_int_t)r->deadline_ms));
+                (void)json_array_append_new(routes, json_pack("{s:s, s:o, s:s?, s:I}", "name", r->name, "routers", names,
+                                                              "default", r->preset ? r->preset->name : NULL, "deadline_ms",
+                                                              (json_int_t)r->deadline_ms));
         }
         answer_json(req, 200, json_pack("{s:o, s:o}", "routers", routers, "routes", routes));
 }
@@ -391,14 +391,10 @@ static const struct {
         enum evhttp_cmd_type method;
         void (*run)(struct admin *a, struct evhttp_request *req);
 } paths[] = {
-        { "/admin/experts", EVHTTP_REQ_GET, show_experts },
-        { "/admin/routers", EVHTTP_REQ_GET, show_routers },
-        { "/admin/config", EVHTTP_REQ_GET, show_config },
-        { "/admin/generation", EVHTTP_REQ_GET, show_generation },
-        { "/admin/reload", EVHTTP_REQ_POST, do_reload },
-        { "/admin/decisions", EVHTTP_REQ_DELETE, forget_decisions },
-        { "/metrics", EVHTTP_REQ_GET, show_metrics },
-        { "/healthz", EVHTTP_REQ_GET, show_health },
+        { "/admin/experts", EVHTTP_REQ_GET, show_experts }, { "/admin/routers", EVHTTP_REQ_GET, show_routers },
+        { "/admin/config", EVHTTP_REQ_GET, show_config },   { "/admin/generation", EVHTTP_REQ_GET, show_generation },
+        { "/admin/reload", EVHTTP_REQ_POST, do_reload },    { "/admin/decisions", EVHTTP_REQ_DELETE, forget_decisions },
+        { "/metrics", EVHTTP_REQ_GET, show_metrics },       { "/healthz", EVHTTP_REQ_GET, show_health },
 };
 
 static void wrong_method(struct evhttp_request *req, enum evhttp_cmd_type right)

@@ -40,9 +40,9 @@ char *decisions_line(struct pm_str key, const struct cached_decision *k)
                         json_decref(fallbacks);
                         return NULL;
                 }
-        o = json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:f, s:o, s:o}", "key", text(key), "ends_ms", (json_int_t)k->ends_ms, "expert",
-                      text(k->expert), "fallbacks", fallbacks, "router", text(k->router), "category", text(k->category), "confidence",
-                      k->confidence, "reason", text(k->reason), "extra", text(k->extra));
+        o = json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:f, s:o, s:o}", "key", text(key), "ends_ms", (json_int_t)k->ends_ms,
+                      "expert", text(k->expert), "fallbacks", fallbacks, "router", text(k->router), "category",
+                      text(k->category), "confidence", k->confidence, "reason", text(k->reason), "extra", text(k->extra));
         if (o && k->unsure)
                 (void)json_object_set_new(o, "unsure", json_true());
         if (o && k->only)
@@ -325,8 +325,8 @@ static void import_line(struct carrier *t, const char *line, size_t n, size_t nu
                         memcpy(name + t->prefix.n, key.p, key.n);
                         e = callout(t, (struct pm_str){ name, whole }, on_set);
                 }
-                if (e && redis_set(t->sweep.redis, &e->call, (struct pm_str){ name, whole }, (struct pm_str){ (char *)value, size }, k.ends_ms - now,
-                                   COMMAND_US) == 0) {
+                if (e && redis_set(t->sweep.redis, &e->call, (struct pm_str){ name, whole },
+                                   (struct pm_str){ (char *)value, size }, k.ends_ms - now, COMMAND_US) == 0) {
                         t->under_way++;
                 } else {
                         free(e);

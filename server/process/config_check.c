@@ -87,8 +87,7 @@ static void on_child(evutil_socket_t sig, short what, void *arg)
         else if (WEXITSTATUS(status) != 0 && evbuffer_get_length(c->text) == 0)
                 (void)evbuffer_add_printf(c->text, "the check ended with status %d\n", WEXITSTATUS(status));
         (void)evbuffer_add(c->text, "", 1);
-        c->done(c->arg, WIFEXITED(status) && WEXITSTATUS(status) == 0,
-                (const char *)evbuffer_pullup(c->text, -1));
+        c->done(c->arg, WIFEXITED(status) && WEXITSTATUS(status) == 0, (const char *)evbuffer_pullup(c->text, -1));
         config_check_free(c);
 }
 

@@ -35,8 +35,8 @@ static void gauge(struct evbuffer *out, const char *name, const char *type, cons
 }
 
 /* Buckets up to each bound, then sum and count; `labels` without braces, may be empty. */
-static void histogram(struct evbuffer *out, const char *name, const char *labels, const counter *buckets, const int64_t *bounds,
-                      size_t n, double unit, uint64_t sum)
+static void histogram(struct evbuffer *out, const char *name, const char *labels, const counter *buckets,
+                      const int64_t *bounds, size_t n, double unit, uint64_t sum)
 {
         const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
         uint64_t count = 0;

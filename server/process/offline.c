@@ -68,10 +68,10 @@ static char *explain(const struct routing *x, int64_t us)
 
         for (size_t i = 0; i < d->n_fallbacks; i++)
                 json_array_append_new(fallbacks, json_string(d->fallbacks[i]->name));
-        o = json_pack("{s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:I}", "text", text.n ? text.p : "", shown(text), "expert",
-                      d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router", d->router ? d->router->name : NULL, "category",
-                      d->category, "confidence", d->confidence, "reason", d->reason, "decision",
-                      decision_how_name(d->how), "us", (json_int_t)us);
+        o = json_pack("{s:s%, s:s?, s:o, s:s?, s:s?, s:f, s:s?, s:s, s:I}", "text", text.n ? text.p : "", shown(text),
+                      "expert", d->expert ? d->expert->name : NULL, "fallbacks", fallbacks, "router",
+                      d->router ? d->router->name : NULL, "category", d->category, "confidence", d->confidence, "reason",
+                      d->reason, "decision", decision_how_name(d->how), "us", (json_int_t)us);
         if (o && d->provisional)
                 (void)json_object_set_new(o, "provisional", json_true());
         if (o && d->unsure)

@@ -122,7 +122,7 @@ static void sweep_next(struct purge *f)
 }
 
 int purge_begin(struct gateway *g, struct event_base *base, const char *kinds, const char *prefix,
-                 void (*done)(void *arg, const struct purged *what), void *arg, struct purge **ret)
+                void (*done)(void *arg, const struct purged *what), void *arg, struct purge **ret)
 {
         unsigned n;
         struct worker **workers = gateway_workers(g, &n);

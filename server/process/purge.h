@@ -21,7 +21,7 @@ struct purged {
  * once, later, unless purge_cancel() comes first.  -EINVAL: the prefix is longer than a key can be; -ENOMEM.
  */
 int purge_begin(struct gateway *g, struct event_base *base, const char *kinds, const char *prefix,
-                 void (*done)(void *arg, const struct purged *what), void *arg, struct purge **ret);
+                void (*done)(void *arg, const struct purged *what), void *arg, struct purge **ret);
 /* Nobody wants to know any more; what has begun goes on in memory and stops in Redis. */
 void purge_cancel(struct purge *f);
 #endif

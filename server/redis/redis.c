@@ -355,8 +355,8 @@ void redis_unpark(struct redis *r, struct redis_conn *conn, bool up)
 }
 
 /* ---- commands ----------------------------------------------------------------------------------------------------------- */
-int redis_send(struct redis *r, struct redis_conn *conn, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
-               int64_t timeout_us)
+int redis_send(struct redis *r, struct redis_conn *conn, struct redis_call *c, bool inner, int argc, const char *const *argv,
+               const size_t *argvlen, int64_t timeout_us)
 {
         struct pending *s = slot_take(r);
         int64_t now = now_us();

@@ -106,8 +106,8 @@ void redis_conn_record_success(struct redis_conn *conn);
 bool redis_conn_record_timeout(struct redis_conn *conn, int64_t sent_us, int64_t now);
 /* redis_writer.c: appends a command; it leaves with the others of this turn of the loop.  0, -EBUSY, -ENOMEM.  The bytes are the
  * last *ret_n of out. */
-int redis_conn_push(struct redis_conn *conn, uint64_t ticket, int64_t now, int argc, const char *const *argv, const size_t *argvlen,
-                    size_t *ret_n);
+int redis_conn_push(struct redis_conn *conn, uint64_t ticket, int64_t now, int argc, const char *const *argv,
+                    const size_t *argvlen, size_t *ret_n);
 int redis_conn_push_bytes(struct redis_conn *conn, uint64_t ticket, int64_t now, const char *p, size_t n);
 void redis_conn_flush(evutil_socket_t fd, short what, void *conn); /* an event's function */
 
@@ -157,8 +157,8 @@ struct redis {
 };
 
 /* Sends on that connection.  As redis_command(). */
-int redis_send(struct redis *r, struct redis_conn *conn, struct redis_call *c, bool inner, int argc, const char *const *argv, const size_t *argvlen,
-               int64_t timeout_us);
+int redis_send(struct redis *r, struct redis_conn *conn, struct redis_call *c, bool inner, int argc, const char *const *argv,
+               const size_t *argvlen, int64_t timeout_us);
 /* The first server from number *i on that has keys of its own, *i becomes its number; NULL: there are no more. */
 struct redis_conn *redis_master(struct redis *r, size_t *i);
 /* The most that the reply to that may be in memory. */

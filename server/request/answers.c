@@ -42,8 +42,8 @@ void answers_key(struct request *r)
         struct cache *c = r->worker->cache;
         unsigned char api = (unsigned char)q->api;
 
-        if (q->ambiguous || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || !is_zero(q->temperature) || !absent_or_empty(q->tools) ||
-            !absent_or_empty(q->functions))
+        if (q->ambiguous || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || !is_zero(q->temperature) ||
+            !absent_or_empty(q->tools) || !absent_or_empty(q->functions))
                 return;
         cache_sum_begin(c);
         cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);

@@ -44,7 +44,7 @@ enum step {
 #define X(name, metric, help) STEP_##name,
         REQUEST_STEPS(X)
 #undef X
-        STEPS
+                STEPS
 };
 
 /* One try at one endpoint, and what came of it: nothing of it outlives it but what attempt_end() passes on. */

@@ -144,8 +144,8 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
         ended(a, PM_ETIMEOUT, "'%s' did not answer in time", a->expert->name);
 }
 
-void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, struct wake *owner, struct expert *e, const char *path,
-               struct pm_str body, int64_t timeout_ms, size_t max_reply)
+void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, struct wake *owner, struct expert *e,
+                    const char *path, struct pm_str body, int64_t timeout_ms, size_t max_reply)
 {
         static const char headers[] = "Content-Type: application/json\r\nAccept: application/json\r\n";
         char *lines = arena_alloc(arena, sizeof headers + HOPS_LINE_MAX);

@@ -39,8 +39,8 @@ struct exchange {
 };
 
 /* Body, path and what they point to must live as long as the ask.  Never calls the owner from inside. */
-void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, struct wake *owner, struct expert *e, const char *path,
-               struct pm_str body, int64_t timeout_ms, size_t max_reply);
+void exchange_start(struct exchange *a, struct worker *w, struct arena *arena, struct wake *owner, struct expert *e,
+                    const char *path, struct pm_str body, int64_t timeout_ms, size_t max_reply);
 /* In any state; after it the owner is not woken by this ask any more. */
 void exchange_cancel(struct exchange *a);
 #endif

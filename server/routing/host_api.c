@@ -98,8 +98,8 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                 return record(x, PASS); /* it rests: the route has others */
         x->only = only;
         if (!e)
-                return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered", d->expert ? d->expert : "(NULL)",
-                              q->n_experts);
+                return refuse(x, "decided for '%s', which is not among the %zu experts that it was offered",
+                              d->expert ? d->expert : "(NULL)", q->n_experts);
         if (!(d->confidence >= 0 && d->confidence <= 1 + 1e-6)) /* a sum of shares may be a little more */
                 return refuse(x, "stated a confidence of %g, which is not in 0..1", d->confidence);
         if (d->extra && query_extra_check((struct pm_str){ d->extra, strlen(d->extra) }, NULL, &why) < 0)

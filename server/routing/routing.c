@@ -166,7 +166,7 @@ static void route_end(struct routing *x, enum move how)
         default:
                 end_router(x, ROUTER_BROKEN);
                 snprintf(text, sizeof text, "router '%s' is broken: %s", x->router->name,
-                         x->move == TWO_MOVES ? "it made two moves in one step"
+                         x->move == TWO_MOVES   ? "it made two moves in one step"
                          : x->steps > STEPS_MAX ? "it took more than 64 steps for one query"
                          : x->move == NO_MOVE   ? "it returned without a move"
                                                 : "it returned a step that its move did not make");
@@ -440,9 +440,9 @@ static void ask_next(struct routing *x)
                 x->next++; /* it is for the other kind of query, or has nothing to say to this one */
         if (x->next >= r->n_routers) {
                 decide_default(x, x->query.kind == PM_CHAT && x->query.n_experts == 0 ? "no expert is available"
-                                  : x->failed                                             ? x->failed
-                                  : r->n_routers                                          ? "no router decided"
-                                                                                          : "the route has no routers");
+                                  : x->failed                                         ? x->failed
+                                  : r->n_routers                                      ? "no router decided"
+                                                                                      : "the route has no routers");
                 return;
         }
         if (now_us() >= x->deadline_us) {

@@ -104,8 +104,8 @@ static bool taken(struct curl_transfer *p, const char *option, CURLcode r)
         if (r == CURLE_OK)
                 return true;
         if (r != CURLE_OUT_OF_MEMORY)
-                (void)snprintf(p->run.refused, sizeof p->run.refused, "libcurl %s does not take %s: %s", curl_version_info(CURLVERSION_NOW)->version,
-                               option, curl_easy_strerror(r));
+                (void)snprintf(p->run.refused, sizeof p->run.refused, "libcurl %s does not take %s: %s",
+                               curl_version_info(CURLVERSION_NOW)->version, option, curl_easy_strerror(r));
         return false;
 }
 
@@ -154,8 +154,8 @@ static bool set_way(struct curl_transfer *p)
         bool tls = strncmp(e->url, "https:", 6) == 0;
         char url[8192];
 
-        if ((size_t)snprintf(url, sizeof url, "%s%s%s", e->unix_path ? "http://localhost" : e->url, e->unix_path ? e->base : "",
-                             call->path) >= sizeof url) {
+        if ((size_t)snprintf(url, sizeof url, "%s%s%s", e->unix_path ? "http://localhost" : e->url,
+                             e->unix_path ? e->base : "", call->path) >= sizeof url) {
                 (void)snprintf(p->run.refused, sizeof p->run.refused, "the URL is longer than 8191 bytes");
                 return false;
         }

@@ -73,7 +73,7 @@ static int parse_unix(struct arena *a, const char *p, struct endpoint *e, const 
 
         if (*p != '/' || n < 2)
                 return refuse(why, "unix: needs an absolute path: unix:/run/expert.sock:/v1");
-        if (n >= sizeof ((struct sockaddr_un *)0)->sun_path)
+        if (n >= sizeof((struct sockaddr_un *)0)->sun_path)
                 return refuse(why, "the socket's path is longer than a Unix socket's address can be (107)");
         r = parse_base(a, colon ? colon + 1 : "", &e->base, why);
         if (r < 0)

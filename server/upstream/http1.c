@@ -469,8 +469,8 @@ static void http1_expired(struct transfer_base *a, int64_t now)
         if (connect_more(&t->connect))
                 http1_connect_next(t);
         else
-                transfer_fail(a, TRANSFER_CONNECT_TIME, "connect timeout: %s within %" PRId64 " ms", t->connect.n_addresses ? "not connected" : "its name was not resolved",
-                             a->call.connect_ms);
+                transfer_fail(a, TRANSFER_CONNECT_TIME, "connect timeout: %s within %" PRId64 " ms",
+                              t->connect.n_addresses ? "not connected" : "its name was not resolved", a->call.connect_ms);
 }
 
 static void http1_close(struct transfer_base *a)

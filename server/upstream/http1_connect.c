@@ -19,8 +19,8 @@ void http1_connect_failed(struct http1_transfer *t, int error)
         bool local = upstream_errno_is_local(error);
         char text[80];
 
-        transfer_fail(&t->a, local ? TRANSFER_LOCAL : TRANSFER_CONNECT, "%s%s", local ? "this machine cannot open another connection: " : "",
-                     errno_clause(error, text, sizeof text));
+        transfer_fail(&t->a, local ? TRANSFER_LOCAL : TRANSFER_CONNECT, "%s%s",
+                      local ? "this machine cannot open another connection: " : "", errno_clause(error, text, sizeof text));
 }
 
 void http1_connect_next(struct http1_transfer *t)

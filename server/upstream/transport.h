@@ -57,8 +57,8 @@ int64_t curl_sweep(struct curl *c, int64_t now);
 void curl_destroy(struct curl *c);
 
 /* a->t.in is kept from use to use: NULL or empty.  False: no memory. */
-bool transfer_init(struct transfer_base *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
-                  int64_t now);
+bool transfer_init(struct transfer_base *a, struct upstream *u, const struct transport *x, const struct upstream_call *call,
+                   struct wake *wake, int64_t now);
 /* Off all lists; `in` is emptied. */
 void transfer_finish(struct transfer_base *a);
 void transfer_wake(struct transfer_base *a);

@@ -86,8 +86,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 /* ---- transfers ---------------------------------------------------------------------------------------------------------------- */
-bool transfer_init(struct transfer_base *a, struct upstream *u, const struct transport *x, const struct upstream_call *call, struct wake *wake,
-                  int64_t now)
+bool transfer_init(struct transfer_base *a, struct upstream *u, const struct transport *x, const struct upstream_call *call,
+                   struct wake *wake, int64_t now)
 {
         struct evbuffer *in = a->t.in ? a->t.in : evbuffer_new();
 

@@ -334,9 +334,9 @@ bool facts_only_usage(struct pm_str data)
         if (js_peek(&j) != JS_OBJECT || !js_enter(&j))
                 return false;
         while (more(&j, &key))
-                if (take_something(&j) && !KEY_IS(key, "usage") && !KEY_IS(key, "id") && !KEY_IS(key, "object") && !KEY_IS(key, "created") &&
-                    !KEY_IS(key, "model") && !KEY_IS(key, "system_fingerprint") && !KEY_IS(key, "service_tier") && !KEY_IS(key, "provider") &&
-                    !KEY_IS(key, "obfuscation"))
+                if (take_something(&j) && !KEY_IS(key, "usage") && !KEY_IS(key, "id") && !KEY_IS(key, "object") &&
+                    !KEY_IS(key, "created") && !KEY_IS(key, "model") && !KEY_IS(key, "system_fingerprint") &&
+                    !KEY_IS(key, "service_tier") && !KEY_IS(key, "provider") && !KEY_IS(key, "obfuscation"))
                         return false;
         return true;
 }

@@ -45,8 +45,8 @@ static int not_json(struct reader *r)
                         column = 1;
                 }
         }
-        return wrong(r, NULL, "the body is not valid JSON: %s (line %zu, column %zu, byte %zu of %zu)", r->j.why, line, column,
-                     (size_t)(r->j.at - r->j.start), (size_t)(r->j.end - r->j.start));
+        return wrong(r, NULL, "the body is not valid JSON: %s (line %zu, column %zu, byte %zu of %zu)", r->j.why, line,
+                     column, (size_t)(r->j.at - r->j.start), (size_t)(r->j.end - r->j.start));
 }
 
 static const char *type_name(struct pm_str value)
@@ -453,8 +453,8 @@ int query_parse(struct pm_str body, enum expert_api api, const struct query_limi
         return parse(body, api, limits, a, false, ret, why);
 }
 
-int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret, size_t *ret_n,
-                      bool *ret_list, struct query_error *why)
+int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret,
+                      size_t *ret_n, bool *ret_list, struct query_error *why)
 {
         struct query *list, one;
         struct pm_str messages;

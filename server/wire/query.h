@@ -56,8 +56,8 @@ int query_parse(struct pm_str body, enum expert_api api, const struct query_limi
 
 /* Bodies of /v1/route: a chat request, {"input": text} or {"input": [text, ...]}; `model` may be missing (then "auto").
  * *ret has n queries, one for each text. */
-int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret, size_t *ret_n,
-                      bool *ret_list, struct query_error *why);
+int query_parse_route(struct pm_str body, const struct query_limits *limits, struct arena *a, struct query **ret,
+                      size_t *ret_n, bool *ret_list, struct query_error *why);
 
 /* Fills text, messages, n_messages, body and user of a pm_query.  0 or -ENOMEM. */
 int query_texts(const struct query *q, struct arena *a, struct pm_query *pm);
@@ -79,8 +79,8 @@ bool query_fits(const struct query *q, int64_t context, int64_t *least);
  * added, and those of `drop` (may be NULL) left out.  Names are the same in whatever letters: see alike.h.  Pieces point into the body and
  * the arena.  0, -ENOMEM, or -EINVAL: extra is not what query_extra_check() takes.
  */
-int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop, struct arena *a,
-                 struct iovec **ret, size_t *ret_n);
+int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop,
+                 struct arena *a, struct iovec **ret, size_t *ret_n);
 
 /* Is it a JSON object within the bounds PM_EXTRA_..._MAX?  0 with its number of members (may be NULL), or -EINVAL or -E2BIG with a clause. */
 int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why);

@@ -311,8 +311,8 @@ int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why
         return 0;
 }
 
-int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop, struct arena *a,
-                 struct iovec **ret, size_t *ret_n)
+int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop,
+                 struct arena *a, struct iovec **ret, size_t *ret_n)
 {
         struct splice s = { .arena = a };
         size_t open = (size_t)(js_trim(q->body).p - q->body.p) + 1, at = 0, n = 0;

@@ -173,7 +173,7 @@ static const char *words_of(struct pm_str v, struct pm_str secrets, struct arena
 static bool in_shape(struct pm_str body, struct pm_str secrets)
 {
         struct pm_str error = js_member(body, "error"), v[4] = { js_member(error, "message"), js_member(error, "type"),
-                                                                   js_member(error, "param"), js_member(error, "code") };
+                                                                 js_member(error, "param"), js_member(error, "code") };
 
         if (!is_text(v[0]) || !is_text(v[1]))
                 return false;

@@ -120,8 +120,8 @@ static int make(struct world *w, const char *folder)
         w->first = calloc(w->topics + 1, sizeof *w->first);
         w->item = malloc(w->items * w->dim * sizeof *w->item);
         w->user = malloc(w->users * w->dim * sizeof *w->user);
-        if (!w->topic || !w->first || !w->item || !w->user || make_items(w) < 0 || make_names(w->items, 'i', &w->item_names) < 0 ||
-            make_names(w->users, 'u', &w->user_names) < 0)
+        if (!w->topic || !w->first || !w->item || !w->user || make_items(w) < 0 ||
+            make_names(w->items, 'i', &w->item_names) < 0 || make_names(w->users, 'u', &w->user_names) < 0)
                 return -ENOMEM;
         (void)snprintf(path, sizeof path, "%s/edges.tsv", folder);
         edges = fopen(path, "we");

@@ -111,8 +111,8 @@ static void forget(struct entry *e)
         *e = (struct entry){ 0 };
 }
 
-int64_t journal_request(const struct expert *x, int64_t conn, const char *method, const char *target, size_t target_n, const char *heads,
-                        size_t heads_n, const void *body, size_t body_n)
+int64_t journal_request(const struct expert *x, int64_t conn, const char *method, const char *target, size_t target_n,
+                        const char *heads, size_t heads_n, const void *body, size_t body_n)
 {
         struct entry *e;
         int64_t seq;
@@ -214,12 +214,12 @@ json_t *journal_log(void)
 
                 buf_add(&body, "", 0);
                 buf_base64(&body, e->body.p, e->body.n);
-                json_array_append_new(list,
-                                      json_pack("{s:I s:I s:s s:f s:s s:o s:o s:s s:i s:I s:I s:s}", "seq", (json_int_t)e->seq, "conn",
-                                                (json_int_t)e->conn, "expert", e->expert->name, "at", (double)e->at / 1e6, "method",
-                                                e->method, "target", text(e->target.p), "headers", heads_json(&e->heads), "body_base64",
-                                                body.p, "status", e->status, "events", (json_int_t)e->events, "bytes",
-                                                (json_int_t)e->bytes, "ended", e->ended));
+                json_array_append_new(
+                        list, json_pack("{s:I s:I s:s s:f s:s s:o s:o s:s s:i s:I s:I s:s}", "seq", (json_int_t)e->seq,
+                                        "conn", (json_int_t)e->conn, "expert", e->expert->name, "at", (double)e->at / 1e6,
+                                        "method", e->method, "target", text(e->target.p), "headers", heads_json(&e->heads),
+                                        "body_base64", body.p, "status", e->status, "events", (json_int_t)e->events, "bytes",
+                                        (json_int_t)e->bytes, "ended", e->ended));
         }
         pthread_mutex_unlock(&lock);
         return json_pack("{s:o}", "requests", list);
@@ -232,10 +232,10 @@ json_t *journal_stats(void)
 
         for (int i = 0; i < options.port_n; i++) {
                 struct expert *e = &options.ports[i];
-                json_t *o = json_pack("{s:i s:b s:I s:I s:I s:I s:I s:I}", "port", e->port, "tls", e->tls, "open", (json_int_t)e->open,
-                                      "accepted", (json_int_t)e->accepted, "requests", (json_int_t)e->requests, "in_flight",
-                                      (json_int_t)e->in_flight, "max_in_flight", (json_int_t)e->max_in_flight, "cancelled",
-                                      (json_int_t)e->cancelled);
+                json_t *o = json_pack("{s:i s:b s:I s:I s:I s:I s:I s:I}", "port", e->port, "tls", e->tls, "open",
+                                      (json_int_t)e->open, "accepted", (json_int_t)e->accepted, "requests",
+                                      (json_int_t)e->requests, "in_flight", (json_int_t)e->in_flight, "max_in_flight",
+                                      (json_int_t)e->max_in_flight, "cancelled", (json_int_t)e->cancelled);
 
                 open += e->open;
                 accepted += e->accepted;
@@ -246,9 +246,9 @@ json_t *journal_stats(void)
         for (size_t i = gone_n > MAX_CANCELLED ? gone_n - MAX_CANCELLED : 0; i < gone_n; i++) {
                 struct gone *g = &gone[i % MAX_CANCELLED];
 
-                json_array_append_new(list, json_pack("{s:s s:I s:f s:I s:I}", "expert", g->expert->name, "seq", (json_int_t)g->seq, "at",
-                                                      (double)g->at / 1e6, "events", (json_int_t)g->events, "bytes",
-                                                      (json_int_t)g->bytes));
+                json_array_append_new(list, json_pack("{s:s s:I s:f s:I s:I}", "expert", g->expert->name, "seq",
+                                                      (json_int_t)g->seq, "at", (double)g->at / 1e6, "events",
+                                                      (json_int_t)g->events, "bytes", (json_int_t)g->bytes));
         }
         pthread_mutex_unlock(&lock);
         return json_pack("{s:I s:I s:I s:o s:o}", "open", (json_int_t)open, "accepted", (json_int_t)accepted, "requests",

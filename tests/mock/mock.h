@@ -78,8 +78,8 @@ struct options {
 extern struct options options;
 
 /* What a request left behind, for GET /mock/log and /mock/stats. All threads. */
-int64_t journal_request(const struct expert *e, int64_t conn, const char *method, const char *target, size_t target_n, const char *heads,
-                        size_t heads_n, const void *body, size_t body_n);
+int64_t journal_request(const struct expert *e, int64_t conn, const char *method, const char *target, size_t target_n,
+                        const char *heads, size_t heads_n, const void *body, size_t body_n);
 void journal_outcome(int64_t seq, int status, size_t events, size_t bytes, const char *ended);
 void journal_cancelled(struct expert *e, int64_t seq, size_t events, size_t bytes);
 json_t *journal_log(void);

@@ -277,14 +277,14 @@ static void answer_fault(struct conn *c)
                 reply_error(c, 400, "This model's maximum context length is 8192 tokens. Please reduce the length of the messages.",
                           "messages", "context_length_exceeded");
         else if (f->content_filter >= 0)
-                reply_error(c, 400, "The response was filtered due to the prompt triggering our content management policy.", "prompt",
-                          "content_filter");
+                reply_error(c, 400, "The response was filtered due to the prompt triggering our content management policy.",
+                            "prompt", "content_filter");
         else
                 reply_error(c, (int)f->status, "The mock expert was told to fail.", NULL,
-                          f->status == 429   ? "rate_limit_exceeded"
-                          : f->status == 401 ? "invalid_api_key"
-                          : f->status == 404 ? "model_not_found"
-                                             : NULL);
+                            f->status == 429   ? "rate_limit_exceeded"
+                            : f->status == 401 ? "invalid_api_key"
+                            : f->status == 404 ? "model_not_found"
+                                               : NULL);
 }
 
 static bool path_is(const struct conn *c, const char *method, const char *path)

@@ -52,8 +52,8 @@ static inline int on_open(struct on *o, const char *folder, const char *name, co
         }
         *o = (struct on){ .memory = mempool_create() };
         cr_assert_eq(loader_open(module_path(folder, name), &o->plugin, o->why, sizeof o->why), 0, "%s", o->why);
-        r = mockhost_open(o->plugin->router, value ? mempool_node(o->memory, value, "test.json") : NULL, &with, &o->host, o->why,
-                          sizeof o->why);
+        r = mockhost_open(o->plugin->router, value ? mempool_node(o->memory, value, "test.json") : NULL, &with, &o->host,
+                          o->why, sizeof o->why);
         json_decref(value);
         return r;
 }

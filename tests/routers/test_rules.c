@@ -209,8 +209,8 @@ Test(rules, languages)
         cr_assert(f);
         while (fgets(line, sizeof line, f)) {
                 const char *expert = strncmp(line, "de", 2) == 0 || strncmp(line, "zh", 2) == 0 ? "large"
-                                     : strncmp(line, "en", 2) == 0                             ? "small"
-                                                                                               : NULL;
+                                     : strncmp(line, "en", 2) == 0                              ? "small"
+                                                                                                : NULL;
 
                 line[strcspn(line, "\n")] = '\0';
                 text_goes(line + 3, expert);

@@ -75,8 +75,8 @@ static pm_step by_text(void *self, struct pm_query *q)
                 if (has(q->text, q->experts[i]->name))
                         chosen = i;
         if (u->tell) {
-                (void)snprintf(sees, sizeof sees, "text %zu, messages %zu, body %zu, user %zu, tenant %zu, x-team %zu", q->text.n, q->n_messages,
-                               q->body.n, q->user.n, q->tenant.n, pm_header(q, "x-team").n);
+                (void)snprintf(sees, sizeof sees, "text %zu, messages %zu, body %zu, user %zu, tenant %zu, x-team %zu",
+                               q->text.n, q->n_messages, q->body.n, q->user.n, q->tenant.n, pm_header(q, "x-team").n);
                 reason = sees;
         }
         return pm_decide(q, .expert = q->experts[chosen]->name, .category = u->tag, .extra = u->extra, .confidence = 0.75, .reason = reason,

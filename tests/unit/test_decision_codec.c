@@ -47,8 +47,8 @@ static void expect_same(const struct cached_decision *a, const struct cached_dec
         cr_expect_eq(a->unsure, b->unsure);
         cr_expect_eq(a->only, b->only);
         cr_expect_eq(a->key, b->key);
-        cr_expect(same(a->expert, b->expert) && same(a->router, b->router) && same(a->category, b->category) && same(a->reason, b->reason) &&
-                  same(a->extra, b->extra));
+        cr_expect(same(a->expert, b->expert) && same(a->router, b->router) && same(a->category, b->category) &&
+                  same(a->reason, b->reason) && same(a->extra, b->extra));
         cr_assert_eq(a->n_fallbacks, b->n_fallbacks);
         for (size_t i = 0; i < a->n_fallbacks; i++)
                 cr_expect(same(a->fallbacks[i], b->fallbacks[i]));

@@ -17,8 +17,8 @@ static struct pm_str str(const char *s)
 
 static void expect_str(struct pm_str got, const char *want, const char *what)
 {
-        cr_assert(got.n == strlen(want) && (got.n == 0 || memcmp(got.p, want, got.n) == 0), "%s: '%.*s', expected '%s'", what, (int)got.n,
-                  got.p, want);
+        cr_assert(got.n == strlen(want) && (got.n == 0 || memcmp(got.p, want, got.n) == 0), "%s: '%.*s', expected '%s'",
+                  what, (int)got.n, got.p, want);
 }
 
 static struct facts said(const char *data)

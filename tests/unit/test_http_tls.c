@@ -148,8 +148,8 @@ Test(http_tls, requests)
         cr_assert_geq(SSL_version(s.ssl), TLS1_2_VERSION);
         tls_say(&s, "POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello");
         tls_expect(&s, "\r\n\r\nhello");
-        tls_say(&s, "GET /big HTTP/1.1\r\n" H "\r\nPOST /echo HTTP/1.1\r\n" H "Content-Length: 1\r\n\r\n2GET /echo HTTP/1.1\r\n" H
-                    "Connection: close\r\n\r\n");
+        tls_say(&s, "GET /big HTTP/1.1\r\n" H "\r\nPOST /echo HTTP/1.1\r\n" H
+                    "Content-Length: 1\r\n\r\n2GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
         tls_expect(&s, "\n999 ");
         tls_expect(&s, "\r\n\r\n2HTTP/1.1 200 OK\r\n");
         tls_expect(&s, "Connection: close\r\n\r\n");

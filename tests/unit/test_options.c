@@ -90,8 +90,8 @@ static const char *fill(const char *json)
 
         cr_assert(!json || value, "%s: %s", json, error.text);
         memset(&all, 0, sizeof all);
-        n = options_fill(all_options, &all, value ? mempool_node(memory, value, "t.yaml") : NULL, "routers.x", "/etc/pm", NULL, &m,
-                         problems);
+        n = options_fill(all_options, &all, value ? mempool_node(memory, value, "t.yaml") : NULL, "routers.x", "/etc/pm",
+                         NULL, &m, problems);
         json_decref(value);
         cr_assert_eq(n, problems_count(problems) - before);
         return problems_text(problems);

@@ -202,8 +202,8 @@ Test(query, gives_routers_the_text)
                         const struct pm_message *one = pm.messages[m];
                         size_t n = strlen(all);
 
-                        (void)snprintf(all + n, sizeof all - n, "%s%.*s:%.*s", m ? "|" : "", (int)one->role.n, one->role.p, (int)one->text.n,
-                                       one->text.p);
+                        (void)snprintf(all + n, sizeof all - n, "%s%.*s:%.*s", m ? "|" : "", (int)one->role.n, one->role.p,
+                                       (int)one->text.n, one->text.p);
                 }
                 cr_assert_str_eq(all, rows[i].all);
                 cr_assert(same(pm.body, rows[i].body));

@@ -63,8 +63,8 @@ ROUTER(clean);
 Test(routing_view, shows_the_query_and_keeps_memory_until_it_ends)
 {
         static const struct h1_header headers[] = {
-                { { "X-TEAM", 6 }, { "red", 3 } }, { { "x-one", 5 }, { "1", 1 } }, { { "x-team", 6 }, { "green", 5 } },
-                { { "x-empty", 7 }, { "", 0 } }, { { "x-teams", 7 }, { "no", 2 } }, { { "X-Team", 6 }, { "blue", 4 } },
+                { { "X-TEAM", 6 }, { "red", 3 } }, { { "x-one", 5 }, { "1", 1 } },    { { "x-team", 6 }, { "green", 5 } },
+                { { "x-empty", 7 }, { "", 0 } },   { { "x-teams", 7 }, { "no", 2 } }, { { "X-Team", 6 }, { "blue", 4 } },
         };
         static const struct h1_head head = { .headers = headers, .n_headers = LENGTH_OF(headers) };
         struct expert *may[] = { &bench.experts[2] };

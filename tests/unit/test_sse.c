@@ -13,8 +13,8 @@ struct expected {
 
 static void expect_str(struct pm_str got, const char *want, const char *what)
 {
-        cr_assert(got.n == strlen(want) && (got.n == 0 || memcmp(got.p, want, got.n) == 0), "%s: '%.*s', expected '%s'", what, (int)got.n,
-                  got.p, want);
+        cr_assert(got.n == strlen(want) && (got.n == 0 || memcmp(got.p, want, got.n) == 0), "%s: '%.*s', expected '%s'",
+                  what, (int)got.n, got.p, want);
 }
 
 /* Feeds `text` in pieces of `step` bytes, each a chain of its own, and compares all events. */

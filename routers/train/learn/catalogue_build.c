@@ -290,8 +290,8 @@ static void find_neighbours(void *ctx, size_t begin, size_t end)
                 size_t found = 0, kept = 0;
 
                 if (u < x->cells->start[x->cells->n_cells])
-                        found = ivf_search(x->cells, x->cells->vector + u * x->cells->dim, IVF_NONE, x->budget ? x->budget : SIZE_MAX,
-                                           x->near + 1, room, hit);
+                        found = ivf_search(x->cells, x->cells->vector + u * x->cells->dim, IVF_NONE,
+                                           x->budget ? x->budget : SIZE_MAX, x->near + 1, room, hit);
                 for (size_t i = 0; i < found && kept < x->near; i++)
                         if (hit[i].id != u)
                                 x->ret[u * x->near + kept++] = hit[i].id;
@@ -348,8 +348,8 @@ static int make(struct build *b)
         b->count = malloc((item_ids.n + 1) * sizeof *b->count);
         if (!items || !users || !taken || !b->count)
                 return -ENOMEM;
-        r = number_anew(b, &b->users, users, taken, p->user_cells ? p->user_cells
-                                                                  : MAX((size_t)(2 * sqrt((double)user_ids.n)), (size_t)1));
+        r = number_anew(b, &b->users, users, taken,
+                        p->user_cells ? p->user_cells : MAX((size_t)(2 * sqrt((double)user_ids.n)), (size_t)1));
         for (size_t i = 0; i < sparse_cells(p->matrix); i++)
                 taken[p->matrix->col[i]]++;
         if (r == 0)

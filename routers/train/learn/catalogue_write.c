@@ -131,10 +131,10 @@ static int digest_file(const char *path, json_t **ret)
 
 static json_t *settings_json(const struct interests_settings *s)
 {
-        return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "interests", (json_int_t)s->interests, "neighbours",
-                         (json_int_t)s->neighbours, "own", s->own, "near", s->near, "also", s->also, "votes", s->votes, "popular",
-                         s->popular, "self", s->self, "sharpness", s->sharpness, "pool", (json_int_t)s->pool, "budget",
-                         (json_int_t)s->budget);
+        return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "interests", (json_int_t)s->interests,
+                         "neighbours", (json_int_t)s->neighbours, "own", s->own, "near", s->near, "also", s->also, "votes",
+                         s->votes, "popular", s->popular, "self", s->self, "sharpness", s->sharpness, "pool",
+                         (json_int_t)s->pool, "budget", (json_int_t)s->budget);
 }
 
 static int write_json(const char *path, json_t *o)

@@ -58,8 +58,8 @@ static int add_edge(struct graph_reading *x, const struct graph_row *row, char *
         int r = split_of(g, row->split, row->split_n, &e.split);
 
         if (r == -ENOSPC)
-                return set_error(why, why_size, "split '%.*s' is the %dth: is it the right column?", (int)row->split_n, row->split,
-                                 GRAPH_SPLITS_MAX + 1);
+                return set_error(why, why_size, "split '%.*s' is the %dth: is it the right column?", (int)row->split_n,
+                                 row->split, GRAPH_SPLITS_MAX + 1);
         if (r < 0)
                 return r;
         r = id_map_add(g->users, row->user, row->user_n, &e.user);

@@ -13,8 +13,8 @@
 #include "svd.h"
 
 /* LAPACK, which OpenBLAS brings; Debian's header for it is in a package of its own. */
-void dsyev_(const char *job, const char *triangle, const int *n, double *a, const int *lda, double *w, double *work, const int *lwork,
-            int *info);
+void dsyev_(const char *job, const char *triangle, const int *n, double *a, const int *lda, double *w, double *work,
+            const int *lwork, int *info);
 
 /* ascending eigenvalues; the eigenvectors become the rows of a. */
 static int eigen(double *a, size_t n, double *w)
@@ -52,8 +52,8 @@ static int gram_of(const float *x, size_t n, size_t k, double *gram)
                 size_t rows = MIN(n - r, (size_t)BLOCK);
 
                 widen(x + r * k, rows * k, block);
-                cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)k, (int)k, (int)rows, 1, block, (int)k, block, (int)k, 1, gram,
-                            (int)k);
+                cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)k, (int)k, (int)rows, 1, block, (int)k, block,
+                            (int)k, 1, gram, (int)k);
         }
         return 0;
 }
@@ -72,8 +72,8 @@ static int turn(float *x, size_t n, size_t k, const double *w)
                 size_t rows = MIN(n - r, (size_t)BLOCK);
 
                 memcpy(block, x + r * k, rows * k * sizeof *block);
-                cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)k, (int)k, 1, block, (int)k, narrow, (int)k, 0,
-                            x + r * k, (int)k);
+                cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)k, (int)k, 1, block, (int)k, narrow,
+                            (int)k, 0, x + r * k, (int)k);
         }
         return 0;
 }

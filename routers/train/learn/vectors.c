@@ -174,8 +174,8 @@ static int import_tensor(const char *path, const char *name, float **ret, size_t
         else if (tensors_count(file) == 1)
                 t = tensors_at(file, 0);
         if (!t || t->rank != 2 || (t->type != TENSOR_F16 && t->type != TENSOR_F32 && t->type != TENSOR_F64)) {
-                r = set_error(why, why_size, "no matrix of F16, F32 or F64 %s%.64s among its %zu tensors", name ? "called " : "alone",
-                              name ? name : "", tensors_count(file));
+                r = set_error(why, why_size, "no matrix of F16, F32 or F64 %s%.64s among its %zu tensors",
+                              name ? "called " : "alone", name ? name : "", tensors_count(file));
         } else {
                 *rows = (size_t)t->shape[0];
                 *cols = (size_t)t->shape[1];

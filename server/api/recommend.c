@@ -514,7 +514,7 @@ static enum next recommend_route(struct request *r)
         if (r->response_done)
                 return GO;
         r->decision = r->routing->decision;
-        metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
+        metrics_count_of(r->worker->loop.metrics, METRICS_ROUTE, r->route->metric, METRICS_AT(route, decided[r->decision.how]));
         (void)answer(r, r->routing); /* the items are the routing's */
         request_asked(r);
         return GO;

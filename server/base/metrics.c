@@ -160,36 +160,32 @@ static void tokens_add(struct tokens *t, int64_t n)
         add(&t->sum, (uint64_t)n);
 }
 
-void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us)
+static void *plain(struct metrics_shard *s, size_t at)
 {
-        times_add(&s->plain.times[which], us);
+        return (char *)&s->plain + at * sizeof(counter);
+}
+
+void metrics_count(struct metrics_shard *s, size_t at)
+{
+        add(plain(s, at), 1);
+}
+
+void metrics_time(struct metrics_shard *s, size_t at, int64_t us)
+{
+        times_add(plain(s, at), us);
+}
+
+void metrics_count_of(struct metrics_shard *s, enum metrics_family family, int index, size_t at)
+{
+        counter *numbers = named(s, family, index);
+
+        if (numbers)
+                add(numbers + at, 1);
 }
 
 void metrics_request(struct metrics_shard *s, enum metrics_api api, int status)
 {
         add(&s->plain.requests[status >= 100 && status < METRICS_STATUSES ? status : 0][api], 1);
-}
-
-void metrics_client_left(struct metrics_shard *s)
-{
-        add(&s->plain.client_left, 1);
-}
-
-const char *metrics_loop_name(enum metrics_loop loop)
-{
-        static const char *const loops[] = { [LOOP_STEPS] = "steps", [LOOP_STREAM] = "stream", [LOOP_CONNECTION] = "connection" };
-
-        return loops[loop];
-}
-
-void metrics_no_progress(struct metrics_shard *s, enum metrics_loop loop)
-{
-        add(&s->plain.no_progress[loop], 1);
-}
-
-void metrics_stream_cut(struct metrics_shard *s)
-{
-        add(&s->plain.stream_cut, 1);
 }
 
 void metrics_attempt(struct metrics_shard *s, int expert, enum metrics_attempt end, int64_t first_us, int64_t total_us)
@@ -200,8 +196,8 @@ void metrics_attempt(struct metrics_shard *s, int expert, enum metrics_attempt e
                 return;
         add(&e->attempts[end], 1);
         if (first_us > 0)
-                times_add(&e->first, first_us);
-        times_add(&e->total, total_us);
+                times_add(e->first, first_us);
+        times_add(e->duration, total_us);
 }
 
 void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out, double usd)
@@ -211,11 +207,11 @@ void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out
         if (!e)
                 return;
         if (in >= 0)
-                tokens_add(&e->in, in);
+                tokens_add(&e->tokens[TOKENS_IN], in);
         if (out >= 0)
-                tokens_add(&e->out, out);
+                tokens_add(&e->tokens[TOKENS_OUT], out);
         if (usd > 0 && usd < 1e6)
-                add(&e->cost, (uint64_t)(usd * 1e9 + .5));
+                add(e->cost, (uint64_t)(usd * 1e9 + .5));
 }
 
 void metrics_router(struct metrics_shard *s, int router, enum metrics_decision end, int64_t us)
@@ -225,95 +221,24 @@ void metrics_router(struct metrics_shard *s, int router, enum metrics_decision e
         if (!r)
                 return;
         add(&r->decisions[end], 1);
-        times_add(&r->time, us);
-}
-
-void metrics_stall(struct metrics_shard *s, int router)
-{
-        struct router_numbers *r = named(s, METRICS_ROUTER, router);
-
-        if (r)
-                add(&r->stalls, 1);
-}
-
-void metrics_router_call(struct metrics_shard *s, int router, enum metrics_call how)
-{
-        struct router_numbers *r = named(s, METRICS_ROUTER, router);
-
-        if (r)
-                add(&r->calls[how], 1);
-}
-
-void metrics_router_sent_failed(struct metrics_shard *s, int router)
-{
-        struct router_numbers *r = named(s, METRICS_ROUTER, router);
-
-        if (r)
-                add(&r->sent_failed, 1);
-}
-
-void metrics_route(struct metrics_shard *s, int route, int how)
-{
-        struct route_numbers *r = named(s, METRICS_ROUTE, route);
-
-        assert(how >= 0 && how < METRICS_HOWS);
-        if (r)
-                add(&r->decided[how], 1);
-}
-
-void metrics_recall(struct metrics_shard *s, enum metrics_cache which, enum metrics_recall how)
-{
-        add(&s->plain.recalls[which][how], 1);
+        times_add(r->duration, us);
 }
 
 void metrics_cache_size(struct metrics_shard *s, enum metrics_cache which, uint64_t entries, uint64_t bytes, uint64_t evicted)
 {
-        atomic_store_explicit(&s->plain.caches[which].entries, entries, memory_order_relaxed);
-        atomic_store_explicit(&s->plain.caches[which].bytes, bytes, memory_order_relaxed);
-        atomic_store_explicit(&s->plain.caches[which].evicted, evicted, memory_order_relaxed);
-}
-
-void metrics_tenant(struct metrics_shard *s, int tenant, int refused)
-{
-        struct tenant_numbers *t = named(s, METRICS_TENANT, tenant);
-
-        if (t)
-                add(refused ? &t->refused : &t->admitted, 1);
+        atomic_store_explicit(&s->plain.entries[which], entries, memory_order_relaxed);
+        atomic_store_explicit(&s->plain.bytes[which], bytes, memory_order_relaxed);
+        atomic_store_explicit(&s->plain.evicted[which], evicted, memory_order_relaxed);
 }
 
 /* ---- what is read ------------------------------------------------------------------------------------------------------- */
-static const char *const attempt_names[METRICS_ATTEMPTS] = {
-        [ATTEMPT_OK] = "ok", [ATTEMPT_CONNECT] = "connect", [ATTEMPT_TIMEOUT] = "timeout", [ATTEMPT_RESET] = "reset",
-        [ATTEMPT_STATUS_4XX] = "4xx", [ATTEMPT_STATUS_429] = "429", [ATTEMPT_STATUS_5XX] = "5xx", [ATTEMPT_CUT] = "cut",
-        [ATTEMPT_CANCELLED] = "cancelled",
-};
-static const char *const decision_names[METRICS_DECISIONS] = {
-        [ROUTER_DECIDED] = "decided", [ROUTER_PASSED] = "passed", [ROUTER_FAILED] = "failed", [ROUTER_BROKEN] = "broken",
-        [ROUTER_DEADLINE] = "deadline", [ROUTER_CANCELLED] = "cancelled", [ROUTER_REJECTED] = "rejected",
-};
-static const char *const call_names[METRICS_CALLS] = {
-        [ROUTER_CALL_LOCAL] = "local", [ROUTER_CALL_SHARED] = "shared", [ROUTER_CALL_JOINED] = "joined", [ROUTER_CALL_ASKED] = "asked",
-        [ROUTER_CALL_FAILED] = "failed", [ROUTER_CALL_SENT] = "sent", [ROUTER_CALL_LATER] = "later", [ROUTER_CALL_BUSY] = "busy",
-        [ROUTER_CALL_CANCELLED] = "cancelled",
-};
+#define V(name, value) value,
+const char *const metrics_loops[] = { METRICS_LOOP_VALUES(V) };
+const char *const metrics_attempts[] = { METRICS_ATTEMPT_VALUES(V) };
+const char *const metrics_decisions[] = { METRICS_DECISION_VALUES(V) };
+#undef V
 
-const char *metrics_attempt_name(enum metrics_attempt end)
-{
-        return attempt_names[end];
-}
-
-const char *metrics_decision_name(enum metrics_decision end)
-{
-        return decision_names[end];
-}
-
-const char *metrics_call_name(enum metrics_call how)
-{
-        return call_names[how];
-}
-
-/* Adds the counters [from, from + n) of a name, in all shards. */
-static void sum_named(enum metrics_family family, int index, size_t from, size_t n, uint64_t *out)
+void metrics_sum(enum metrics_family family, int index, size_t at, size_t n, uint64_t *out)
 {
         memset(out, 0, n * sizeof *out);
         if (index < 0)
@@ -324,26 +249,11 @@ static void sum_named(enum metrics_family family, int index, size_t from, size_t
 
                 if (!chunk)
                         continue;
-                chunk += (size_t)(index % METRICS_CHUNK) * (sizes[family] / sizeof *chunk) + from;
+                chunk += (size_t)(index % METRICS_CHUNK) * (sizes[family] / sizeof *chunk) + at;
                 for (size_t i = 0; i < n; i++)
                         out[i] += get(&chunk[i]);
         }
         pthread_mutex_unlock(&lock);
-}
-
-void metrics_expert_attempts(int expert, uint64_t out[METRICS_ATTEMPTS])
-{
-        sum_named(METRICS_EXPERT, expert, offsetof(struct expert_numbers, attempts) / sizeof(counter), METRICS_ATTEMPTS, out);
-}
-
-void metrics_router_decisions(int router, uint64_t out[METRICS_DECISIONS])
-{
-        sum_named(METRICS_ROUTER, router, offsetof(struct router_numbers, decisions) / sizeof(counter), METRICS_DECISIONS, out);
-}
-
-void metrics_router_calls(int router, uint64_t out[METRICS_CALLS])
-{
-        sum_named(METRICS_ROUTER, router, offsetof(struct router_numbers, calls) / sizeof(counter), METRICS_CALLS, out);
 }
 
 static char *escape_label(const char *name)

@@ -12,10 +12,59 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "metrics_table.h"
+
 struct evbuffer;
 struct metrics_shard;
 struct redis_stats;
 
+#define V(name, value) name,
+enum metrics_api { METRICS_API_VALUES(V) METRICS_APIS };
+enum metrics_step { METRICS_STEP_VALUES(V) METRICS_STEPS };
+enum metrics_loop { METRICS_LOOP_VALUES(V) METRICS_LOOPS };
+enum metrics_attempt { METRICS_ATTEMPT_VALUES(V) METRICS_ATTEMPTS };
+enum metrics_direction { METRICS_DIRECTION_VALUES(V) METRICS_DIRECTIONS };
+enum metrics_decision { METRICS_DECISION_VALUES(V) METRICS_DECISIONS };
+enum metrics_call { METRICS_CALL_VALUES(V) METRICS_CALLS };
+enum metrics_tenant { METRICS_TENANT_VALUES(V) METRICS_TENANT_RESULTS };
+enum metrics_cache { METRICS_CACHE_VALUES(V) METRICS_CACHES };
+enum metrics_recall { METRICS_RECALL_VALUES(V) METRICS_RECALLS };
+#undef V
+enum { METRICS_HOWS = 6 };      /* of routing.h's enum decision_how, which asserts it */
+enum { METRICS_STATUSES = 600 }; /* 0: anything out of range */
+
+#define METRICS_TIME_BOUNDS 24 /* log-spaced: 10 us .. 600 s */
+#define METRICS_TOKEN_BOUNDS 11
+
+typedef _Atomic uint64_t counter;
+
+/* Only counters inside, so that shards can be added up without knowing what they mean. */
+struct times {
+        counter buckets[METRICS_TIME_BOUNDS + 1], sum; /* microseconds */
+};
+
+struct tokens {
+        counter buckets[METRICS_TOKEN_BOUNDS + 1], sum;
+};
+
+#define METRICS_HOLDS_counter counter
+#define METRICS_HOLDS_nanos counter
+#define METRICS_HOLDS_times struct times
+#define METRICS_HOLDS_tokens struct tokens
+#define X(slot, holds, values, ...) METRICS_HOLDS_##holds slot values;
+#define VIEW(...)
+struct plain_numbers { METRICS_PLAIN_TABLE(X) METRICS_CACHE_TABLE(X) };
+struct expert_numbers { METRICS_EXPERT_TABLE(X, VIEW) };
+struct router_numbers { METRICS_ROUTER_TABLE(X) };
+struct route_numbers { METRICS_ROUTE_TABLE(X) };
+struct tenant_numbers { METRICS_TENANT_TABLE(X) };
+#undef VIEW
+#undef X
+
+/* Where a slot of the table lies: METRICS_AT(router, calls[ROUTER_CALL_SENT]). */
+#define METRICS_AT(owner, slot) (offsetof(struct owner##_numbers, slot) / sizeof(counter))
+
+/* Whose numbers: `plain` ones have no name, so that they have no index either. */
 enum metrics_family { METRICS_EXPERT, METRICS_ROUTER, METRICS_ROUTE, METRICS_TENANT, METRICS_FAMILIES };
 
 /* Main thread.  The index of a name in its family: small, stable, shared by equal names; -ENOSPC above 4096 names. */
@@ -24,86 +73,28 @@ int metrics_intern(enum metrics_family family, const char *name);
 struct metrics_shard *metrics_shard_create(void); /* known to metrics_write() from now on */
 void metrics_shard_destroy(struct metrics_shard *s); /* its numbers are kept in the totals */
 
-/* The durations that are kept as histograms, in microseconds (log-spaced buckets 10 us .. 600 s). */
-enum metrics_time {
-        METRICS_ADMIT, METRICS_PARSE, METRICS_RECALL, METRICS_ROUTE_STEP, METRICS_FORWARD, METRICS_RELAY, /* steps */
-        METRICS_TOTAL,       /* whole request */
-        METRICS_OVERHEAD,    /* total less the time spent waiting for experts and the client */
-        METRICS_FIRST_TOKEN, /* request's arrival to the first byte of the answer */
-        METRICS_SHARED,      /* waiting for Redis */
-        METRICS_TIMES
-};
-void metrics_time(struct metrics_shard *s, enum metrics_time which, int64_t us);
+/* Adds one to a counter, or a duration to a histogram, of plain numbers. */
+void metrics_count(struct metrics_shard *s, size_t at);
+void metrics_time(struct metrics_shard *s, size_t at, int64_t us);
+/* Adds one to a counter of a name; below 0 (an error of metrics_intern()) there is nowhere to count. */
+void metrics_count_of(struct metrics_shard *s, enum metrics_family family, int index, size_t at);
 
-/* Ends of requests by status and API ("chat", "completions", "responses", "embeddings", "route", "recommend", "feedback", "other"). */
-enum metrics_api { METRICS_CHAT, METRICS_COMPLETIONS, METRICS_RESPONSES, METRICS_EMBEDDINGS, METRICS_ROUTE_API, METRICS_RECOMMEND, METRICS_FEEDBACK, METRICS_OTHER, METRICS_APIS };
 void metrics_request(struct metrics_shard *s, enum metrics_api api, int status);
-void metrics_client_left(struct metrics_shard *s);
-/* Loops that must make progress in each round: progress.h. */
-enum metrics_loop { LOOP_STEPS, LOOP_STREAM, LOOP_CONNECTION, METRICS_LOOPS };
-const char *metrics_loop_name(enum metrics_loop loop);
-void metrics_no_progress(struct metrics_shard *s, enum metrics_loop loop);
-void metrics_stream_cut(struct metrics_shard *s); /* an answer that did not reach its end */
-
-/* One attempt at an expert. */
-enum metrics_attempt { ATTEMPT_OK, ATTEMPT_CONNECT, ATTEMPT_TIMEOUT, ATTEMPT_RESET, ATTEMPT_STATUS_4XX, ATTEMPT_STATUS_429, ATTEMPT_STATUS_5XX, ATTEMPT_CUT, ATTEMPT_CANCELLED, METRICS_ATTEMPTS };
 void metrics_attempt(struct metrics_shard *s, int expert, enum metrics_attempt end, int64_t first_us, int64_t total_us);
 void metrics_tokens(struct metrics_shard *s, int expert, int64_t in, int64_t out, double usd);
-
-/* One router's answer to one query. */
-enum metrics_decision { ROUTER_DECIDED, ROUTER_PASSED, ROUTER_FAILED, ROUTER_BROKEN, ROUTER_DEADLINE, ROUTER_CANCELLED, ROUTER_REJECTED, METRICS_DECISIONS };
 void metrics_router(struct metrics_shard *s, int router, enum metrics_decision end, int64_t us);
-void metrics_stall(struct metrics_shard *s, int router); /* a step above 5 ms */
-/* One call of a router (pm_call): where its reply came from, or why it has none. */
-enum metrics_call {
-        ROUTER_CALL_LOCAL, ROUTER_CALL_SHARED,
-        ROUTER_CALL_JOINED,    /* another query's */
-        ROUTER_CALL_ASKED, ROUTER_CALL_FAILED,
-        ROUTER_CALL_SENT,      /* in the background: the callout has begun */
-        ROUTER_CALL_LATER,     /* in the background: one is already in flight */
-        ROUTER_CALL_BUSY,      /* too many background callouts in flight */
-        ROUTER_CALL_CANCELLED,
-        METRICS_CALLS
-};
-void metrics_router_call(struct metrics_shard *s, int router, enum metrics_call how);
-void metrics_router_sent_failed(struct metrics_shard *s, int router); /* of those in the background */
-/* Who decided: the numbers of routing.h's enum decision_how, which asserts that they are as many. */
-enum { METRICS_HOWS = 6 };
-void metrics_route(struct metrics_shard *s, int route, int how);
-void metrics_tenant(struct metrics_shard *s, int tenant, int refused);
-
-/* Cache lookups, by cache and result. */
-enum metrics_cache {
-        METRICS_CACHE_DECISIONS, METRICS_CACHE_PINS, METRICS_CACHE_ANSWERS, METRICS_CACHE_VECTORS,
-        METRICS_CACHE_REPLIES, /* to routers; they lie among the vectors */
-        METRICS_CACHES
-};
-enum metrics_recall {
-        METRICS_RECALL_LOCAL, METRICS_RECALL_SHARED,
-        METRICS_RECALL_JOINED,  /* another request was computing it (single-flight) */
-        METRICS_RECALL_MISS,
-        METRICS_RECALL_STALE,   /* expired, or its expert cannot be used now */
-        METRICS_RECALL_FOREIGN, /* of another version or key, or corrupt */
-        METRICS_RECALLS
-};
-void metrics_recall(struct metrics_shard *s, enum metrics_cache which, enum metrics_recall how);
 /* Entries and bytes in this worker's cache now; evictions since the start. */
 void metrics_cache_size(struct metrics_shard *s, enum metrics_cache which, uint64_t entries, uint64_t bytes, uint64_t evicted);
 
-/* Any thread: sums over all shards, for the administrator's view. */
-void metrics_expert_attempts(int expert, uint64_t out[METRICS_ATTEMPTS]);
-void metrics_router_decisions(int router, uint64_t out[METRICS_DECISIONS]);
-void metrics_router_calls(int router, uint64_t out[METRICS_CALLS]);
-const char *metrics_attempt_name(enum metrics_attempt end);
-const char *metrics_decision_name(enum metrics_decision end);
-const char *metrics_call_name(enum metrics_call how);
+/* Any thread: counters [at, at + n) of a name, summed over all shards, for the administrator's view. */
+void metrics_sum(enum metrics_family family, int index, size_t at, size_t n, uint64_t *out);
+extern const char *const metrics_loops[], *const metrics_attempts[], *const metrics_decisions[];
 
 /* Gauges that others own: called on the scraping thread while writing. */
 struct metrics_gauges {
-        unsigned workers, hanging, connections, in_flight;
-        size_t pool_waiting;
-        int64_t memory; /* of requests */
-        uint64_t generation, reloads, reload_failures;
+#define X(type, slot, ...) type slot;
+        METRICS_GAUGE_TABLE(X)
+#undef X
         uint64_t pins, pin_bytes, pins_evicted;
         const struct redis_stats *redis; /* NULL: none is configured */
 };

@@ -12,55 +12,13 @@
 
 #define METRICS_NAMES 4096
 #define METRICS_CHUNK 64
-#define METRICS_STATUSES 600 /* 0: anything out of range */
-#define METRICS_TIME_BOUNDS 24
-#define METRICS_TOKEN_BOUNDS 11
-
-typedef _Atomic uint64_t counter;
 
 extern const int64_t metrics_time_bounds[METRICS_TIME_BOUNDS], metrics_token_bounds[METRICS_TOKEN_BOUNDS];
-
-/* Only counters inside, so that shards can be added up without knowing what they mean. */
-struct times {
-        counter buckets[METRICS_TIME_BOUNDS + 1], sum;
-};
-
-struct tokens {
-        counter buckets[METRICS_TOKEN_BOUNDS + 1], sum;
-};
-
-struct expert_numbers {
-        counter attempts[METRICS_ATTEMPTS];
-        struct times first, total;
-        struct tokens in, out;
-        counter cost; /* nano-USD */
-};
-
-struct router_numbers {
-        counter decisions[METRICS_DECISIONS], stalls, calls[METRICS_CALLS], sent_failed;
-        struct times time;
-};
-
-struct route_numbers {
-        counter decided[METRICS_HOWS];
-};
-
-struct tenant_numbers {
-        counter admitted, refused;
-};
 
 struct metrics_shard {
         struct metrics_shard *next;
         _Atomic(counter *) named[METRICS_FAMILIES][METRICS_NAMES / METRICS_CHUNK];
-        struct plain_numbers {
-                struct times times[METRICS_TIMES];
-                counter client_left, stream_cut, no_progress[METRICS_LOOPS];
-                counter recalls[METRICS_CACHES][METRICS_RECALLS];
-                struct {
-                        counter entries, bytes, evicted;
-                } caches[METRICS_CACHES];
-                counter requests[METRICS_STATUSES][METRICS_APIS];
-        } plain;
+        struct plain_numbers plain;
 };
 
 /* The sum of all shards at one time. */

@@ -22,9 +22,9 @@ static inline bool progress(struct loop *l, enum metrics_loop which, bool made)
 #ifdef PM_ASSERT_PROGRESS
         assert(!"a loop goes round without progress");
 #endif
-        metrics_no_progress(l->metrics, which);
+        metrics_count(l->metrics, METRICS_AT(plain, no_progress[which]));
         log_msg(l->log, PM_ERROR, "no progress in the loop '%s', ending what it worked on; this is a mistake in pointsman, please report it",
-                metrics_loop_name(which));
+                metrics_loops[which]);
         return false;
 }
 #endif

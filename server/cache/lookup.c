@@ -14,7 +14,7 @@ enum { VERSION = 3 };
 static void count(struct lookup *l, enum metrics_recall how)
 {
         l->from = how;
-        metrics_recall(l->loop->metrics, l->of, how);
+        metrics_count(l->loop->metrics, METRICS_AT(plain, lookups[l->of][how]));
 }
 
 /* Copies a kept value into the arena without its head, if it is good: `from`.  Else FOREIGN or STALE. */

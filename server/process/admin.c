@@ -124,9 +124,9 @@ static json_t *expert_to_json(const struct expert *e)
 
         for (size_t i = 0; i < e->n_endpoints; i++)
                 (void)json_array_append_new(endpoints, endpoint_to_json(e->endpoints[i], now));
-        metrics_expert_attempts(e->metric, counts);
+        metrics_sum(METRICS_EXPERT, e->metric, METRICS_AT(expert, attempts), METRICS_ATTEMPTS, counts);
         for (int k = 0; k < METRICS_ATTEMPTS; k++)
-                (void)json_object_set_new(attempts, metrics_attempt_name((enum metrics_attempt)k), json_integer((json_int_t)counts[k]));
+                (void)json_object_set_new(attempts, metrics_attempts[k], json_integer((json_int_t)counts[k]));
         return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:o, s:o}", "name", e->name, "model", e->model, "health",
                          down ? "down" : expert_available(e, now) ? "up" : "unavailable",
                          "in_flight", (json_int_t)atomic_load_explicit(&e->state->in_flight, memory_order_relaxed),
@@ -149,10 +149,9 @@ static json_t *router_to_json(const struct router *r)
         uint64_t counts[METRICS_DECISIONS];
         json_t *decisions = json_object();
 
-        metrics_router_decisions(r->metric, counts);
+        metrics_sum(METRICS_ROUTER, r->metric, METRICS_AT(router, decisions), METRICS_DECISIONS, counts);
         for (int k = 0; k < METRICS_DECISIONS; k++)
-                (void)json_object_set_new(decisions, metrics_decision_name((enum metrics_decision)k),
-                                          json_integer((json_int_t)counts[k]));
+                (void)json_object_set_new(decisions, metrics_decisions[k], json_integer((json_int_t)counts[k]));
         return json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:i, s:i, s:o}", "name", r->name, "plugin", r->table->name, "version",
                          r->table->version, "summary", r->table->summary, "file", r->plugin->file, "waiting",
                          (int)atomic_load_explicit(&r->pool.waiting, memory_order_relaxed), "abi_minor",

@@ -347,6 +347,7 @@ void gateway_gauges(const struct gateway *const_g, struct metrics_gauges *out)
                 .generation = atomic_load_explicit(&g->number, memory_order_relaxed),
                 .reloads = atomic_load_explicit(&g->reloads, memory_order_relaxed),
                 .reload_failures = atomic_load_explicit(&g->failures, memory_order_relaxed),
+                .log_dropped = log_dropped(),
                 .pins = pins.entries, .pin_bytes = pins.bytes, .pins_evicted = pins.evicted, .redis = cache_redis_stats(),
         };
         for (unsigned i = 0; i < workers; i++)

@@ -151,7 +151,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
         if (answer_decode(value, &kept) == 0 && kept.key == key->hash && same(kept.type, type_of(r)) && (e = generation_expert(r->generation, kept.expert)) &&
             route_may_use(r->route, r->tenant, r->query.api, e) && (!shared || is_answer(r, kept.body)))
                 how = kept.ends_ms > now_ms ? (shared ? METRICS_RECALL_SHARED : METRICS_RECALL_LOCAL) : METRICS_RECALL_STALE;
-        metrics_recall(r->worker->loop.metrics, METRICS_CACHE_ANSWERS, how);
+        metrics_count(r->worker->loop.metrics, METRICS_AT(plain, lookups[METRICS_CACHE_ANSWERS][how]));
         if (how != METRICS_RECALL_SHARED && how != METRICS_RECALL_LOCAL)
                 return false;
         if (shared) {
@@ -160,7 +160,7 @@ bool answers_recall(struct request *r, const struct pm_str *shared)
         }
         r->decision = (struct decision){ .how = shared ? DECISION_CACHED_SHARED : DECISION_CACHED_LOCAL, .expert = e };
         r->replayed = shared ? "cached-shared" : "cached-local";
-        metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
+        metrics_count_of(r->worker->loop.metrics, METRICS_ROUTE, r->route->metric, METRICS_AT(route, decided[r->decision.how]));
         tell(r, kept.body);
         return true;
 }

@@ -11,11 +11,11 @@ static enum next admit(struct request *r)
         if (!t)
                 return GO;
         if (!tenant_enter(t)) {
-                metrics_tenant(r->worker->loop.metrics, t->metric, 1);
+                metrics_count_of(r->worker->loop.metrics, METRICS_TENANT, t->metric, METRICS_AT(tenant, requests[TENANT_REFUSED]));
                 return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
                                    t->name, t->max_in_flight);
         }
-        metrics_tenant(r->worker->loop.metrics, t->metric, 0);
+        metrics_count_of(r->worker->loop.metrics, METRICS_TENANT, t->metric, METRICS_AT(tenant, requests[TENANT_ADMITTED]));
         return GO;
 }
 

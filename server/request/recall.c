@@ -97,7 +97,7 @@ static bool copied(struct request *r, struct pm_str *value)
 
 static void count(struct request *r, enum metrics_cache which, enum metrics_recall how)
 {
-        metrics_recall(r->worker->loop.metrics, which, how);
+        metrics_count(r->worker->loop.metrics, METRICS_AT(plain, lookups[which][how]));
 }
 
 /* A decision for this question.  True: r->decision is it. */
@@ -324,7 +324,7 @@ static bool recall_shared(struct request *r)
         struct pm_str *pin = fetched(k, FETCH_PIN), *decision = fetched(k, FETCH_DECISION);
 
         if (k->fetched_us) {
-                metrics_time(r->worker->loop.metrics, METRICS_SHARED, now_us() - k->fetched_us);
+                metrics_time(r->worker->loop.metrics, METRICS_AT(plain, shared), now_us() - k->fetched_us);
                 k->fetched_us = 0;
         }
         if (pin && take_pin(r, *pin, METRICS_RECALL_SHARED)) {

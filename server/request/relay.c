@@ -157,7 +157,7 @@ static enum next cut(struct request *r, const char *why)
 
         r->end = "cut";
         r->error = arena_printf(&r->arena, "expert '%s' cut its answer: %s", r->attempt.expert->name, why);
-        metrics_stream_cut(r->worker->loop.metrics);
+        metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         http_stream_end(r->conn, false);
         v = fallback_verdict(r, FAILURE_CUT);
         attempt_end(r, v.metric, v.fault, 0);
@@ -264,7 +264,7 @@ static enum next broken(struct request *r, enum failure_what what, const char *w
         v = fallback_verdict(r, what);
         r->end = "cut";
         r->error = fallback_words(r, what, why);
-        metrics_stream_cut(r->worker->loop.metrics);
+        metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         if (r->streaming) /* a whole answer that was passing through is only cut */
                 send_event(r, reply_error_event(r, v.code, r->error));
         http_stream_end(r->conn, false);
@@ -277,7 +277,7 @@ enum next relay_cut_short(struct request *r)
         static const char why[] = "the gateway is shutting down (limits.drain_time has passed)";
 
         r->error = why;
-        metrics_stream_cut(r->worker->loop.metrics);
+        metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         if (r->streaming)
                 send_event(r, reply_error_event(r, "shutting_down", why));
         http_stream_end(r->conn, false);
@@ -409,7 +409,7 @@ static enum next stream_failed(struct request *r, const struct sse_event *e, con
         http_stream_end(r->conn, true);
         r->end = "failed";
         r->error = arena_printf(&r->arena, "expert '%s': %s", r->attempt.expert->name, why ? why : "failed");
-        metrics_stream_cut(r->worker->loop.metrics);
+        metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
         return request_answered(r);
 }

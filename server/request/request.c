@@ -339,7 +339,7 @@ enum next request_decide(struct request *r, bool explain)
         if (!r->route)
                 return GO; /* an expert was named */
         if (r->decision.expert && !insisting) { /* recalled */
-                metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
+                metrics_count_of(r->worker->loop.metrics, METRICS_ROUTE, r->route->metric, METRICS_AT(route, decided[r->decision.how]));
                 return GO;
         }
         call = request_call(r);
@@ -352,7 +352,7 @@ enum next request_decide(struct request *r, bool explain)
                 return GO;
         if (!insisting || r->routing->decision.only)
                 r->decision = r->routing->decision;
-        metrics_route(r->worker->loop.metrics, r->route->metric, (int)r->decision.how);
+        metrics_count_of(r->worker->loop.metrics, METRICS_ROUTE, r->route->metric, METRICS_AT(route, decided[r->decision.how]));
         if (!insisting)
                 recall_decided(r, r->routing);
         request_asked(r);
@@ -526,7 +526,7 @@ static void request_drop(struct request *r, enum request_drop_why why)
         if (!whole && (!r->end || strcmp(r->end, "ok") == 0))
                 r->end = ends[why];
         if (!whole && why == DROP_CLIENT_LEFT)
-                metrics_client_left(r->worker->loop.metrics);
+                metrics_count(r->worker->loop.metrics, METRICS_AT(plain, client_left));
         if (!r->status)
                 r->status = 499;
         attempt_end(r, whole ? ATTEMPT_OK : ATTEMPT_CANCELLED, whole ? EXPERT_GOOD : EXPERT_NEUTRAL, 0);

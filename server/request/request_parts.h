@@ -38,7 +38,7 @@ enum next { GO, WAIT, DONE };
         X(route,   METRICS_ROUTE_STEP, "ask the routers; deadline; default")    \
         X(forward, METRICS_FORWARD,    "open the upstream transfer, fall back") \
         X(relay,   METRICS_RELAY,      "bytes to the client, with back-pressure") \
-        X(settle,  METRICS_TIMES,      "usage, observe, metrics, one log line")
+        X(settle,  METRICS_STEPS,      "usage, observe, metrics, one log line")
 
 enum step {
 #define X(name, metric, help) STEP_##name,

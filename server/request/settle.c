@@ -93,7 +93,7 @@ static void log_request(struct request *r, const struct expert *e, int64_t total
 
 enum next request_settle(struct request *r)
 {
-        static const enum metrics_time metric_of[STEPS] = {
+        static const enum metrics_step metric_of[STEPS] = {
 #define X(step, metric, help) [STEP_##step] = metric,
                 REQUEST_STEPS(X)
 #undef X
@@ -110,11 +110,11 @@ enum next request_settle(struct request *r)
         recall_settle(r);
         for (int i = 0; i < STEP_settle; i++)
                 if (r->step_us[i])
-                        metrics_time(m, metric_of[i], r->step_us[i]);
-        metrics_time(m, METRICS_TOTAL, total);
-        metrics_time(m, METRICS_OVERHEAD, MAX(r->headers_sent ? r->overhead_us : total - r->waited_us - r->body_us, 0));
+                        metrics_time(m, METRICS_AT(plain, steps[metric_of[i]]), r->step_us[i]);
+        metrics_time(m, METRICS_AT(plain, total), total);
+        metrics_time(m, METRICS_AT(plain, overhead), MAX(r->headers_sent ? r->overhead_us : total - r->waited_us - r->body_us, 0));
         if (first_token_us(r))
-                metrics_time(m, METRICS_FIRST_TOKEN, first_token_us(r));
+                metrics_time(m, METRICS_AT(plain, first_token), first_token_us(r));
         metrics_request(m, r->api ? r->api->metric : METRICS_OTHER, r->status);
         if (e) {
                 cost = cost_of(e, r->tokens_in, r->tokens_out);

@@ -32,7 +32,7 @@ struct callouts {
 
 static void count(const struct callout *e, enum metrics_call how)
 {
-        metrics_router_call(e->lookup.loop->metrics, e->call.router->metric, how);
+        metrics_count_of(e->lookup.loop->metrics, METRICS_ROUTER, e->call.router->metric, METRICS_AT(router, calls[how]));
 }
 
 static void ended(struct callout *e, int status, enum metrics_call how, const char *why)
@@ -109,7 +109,7 @@ static void tell_failure(struct callouts *all, const struct callout *e)
 {
         struct log_line l;
 
-        metrics_router_sent_failed(all->worker->loop.metrics, e->call.router->metric);
+        metrics_count_of(all->worker->loop.metrics, METRICS_ROUTER, e->call.router->metric, METRICS_AT(router, sent_failed));
         if (!log_may_say(&all->said, e->call.router->metric))
                 return;
         log_begin(&l, all->worker->loop.log, PM_WARN, "background callout failed");

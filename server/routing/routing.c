@@ -64,7 +64,7 @@ static void step_ends(struct routing *x, int64_t began)
         waited = watchdog_waited_us();
         if (took - waited < STALL_US)
                 return;
-        metrics_stall(x->call.worker->loop.metrics, x->router->metric);
+        metrics_count_of(x->call.worker->loop.metrics, METRICS_ROUTER, x->router->metric, METRICS_AT(router, stalls));
         if (!log_may_say(&said, x->router->metric)) /* which it keeps over reloads */
                 return;
         snprintf(text, sizeof text, "router '%s' blocked the event loop of worker %u for %.1f ms%s; move long work to pm_offload",
@@ -79,9 +79,9 @@ static void end_router(struct routing *x, enum metrics_decision how)
 
 const char *decision_how_name(enum decision_how how)
 {
-        static const char *const names[] = { [DECISION_COMPUTED] = "computed", [DECISION_DEFAULT] = "default", [DECISION_NAMED] = "named",
-                                             [DECISION_CACHED_LOCAL] = "cached-local", [DECISION_CACHED_SHARED] = "cached-shared",
-                                             [DECISION_PINNED] = "pinned" };
+#define V(how, name) name,
+        static const char *const names[] = { DECISION_HOWS(V) };
+#undef V
 
         _Static_assert(LENGTH_OF(names) == METRICS_HOWS, "metrics.h counts each way to decide");
         return names[how];

@@ -27,7 +27,12 @@ struct route;
 struct router;
 struct tenant;
 
-enum decision_how { DECISION_COMPUTED, DECISION_DEFAULT, DECISION_NAMED, DECISION_CACHED_LOCAL, DECISION_CACHED_SHARED, DECISION_PINNED };
+#define DECISION_HOWS(V)                                                                                                        \
+        V(DECISION_COMPUTED, "computed") V(DECISION_DEFAULT, "default") V(DECISION_NAMED, "named")                              \
+        V(DECISION_CACHED_LOCAL, "cached-local") V(DECISION_CACHED_SHARED, "cached-shared") V(DECISION_PINNED, "pinned")
+#define V(how, name) how,
+enum decision_how { DECISION_HOWS(V) };
+#undef V
 const char *decision_how_name(enum decision_how how); /* "computed", "cached-local", ...: as in x-pointsman-decision */
 
 enum { DECISION_WORDS_MAX = 1024 }; /* bytes of a category, and of a reason */

@@ -147,7 +147,7 @@ HELPER uint64_t calls(enum metrics_call how)
 {
         uint64_t counts[METRICS_CALLS];
 
-        metrics_router_calls(bench.routers[0].metric, counts);
+        metrics_sum(METRICS_ROUTER, bench.routers[0].metric, METRICS_AT(router, calls), METRICS_CALLS, counts);
         return counts[how];
 }
 

@@ -157,7 +157,7 @@ HELPER uint64_t ended(size_t i, enum metrics_decision how)
 {
         uint64_t counts[METRICS_DECISIONS];
 
-        metrics_router_decisions(bench.routers[i].metric, counts);
+        metrics_sum(METRICS_ROUTER, bench.routers[i].metric, METRICS_AT(router, decisions), METRICS_DECISIONS, counts);
         return counts[how];
 }
 

@@ -150,13 +150,13 @@ static const char *reply_of(int fd)
         return text;
 }
 
-static void until(const _Atomic unsigned *counter, unsigned n)
+static void until(const _Atomic unsigned *counting, unsigned n)
 {
         int64_t late = now_us() + 8000000;
 
-        while (atomic_load(counter) < n && now_us() < late)
+        while (atomic_load(counting) < n && now_us() < late)
                 (void)usleep(500);
-        cr_assert_eq(atomic_load(counter), n);
+        cr_assert_eq(atomic_load(counting), n);
 }
 
 TestSuite(limiter, .init = begin, .fini = end);

@@ -65,22 +65,22 @@ Test(metrics, counts_all_kinds)
         metrics_request(s, METRICS_ROUTE_API, 404);
         metrics_request(s, METRICS_OTHER, -1);
         metrics_request(s, METRICS_OTHER, 1000);
-        metrics_client_left(s);
-        metrics_stream_cut(s);
-        metrics_time(s, METRICS_PARSE, 10);
-        metrics_time(s, METRICS_PARSE, 11);
-        metrics_time(s, METRICS_PARSE, -5);
-        metrics_time(s, METRICS_PARSE, INT64_C(3600000000));
+        metrics_count(s, METRICS_AT(plain, client_left));
+        metrics_count(s, METRICS_AT(plain, stream_cut));
+        metrics_time(s, METRICS_AT(plain, steps[METRICS_PARSE]), 10);
+        metrics_time(s, METRICS_AT(plain, steps[METRICS_PARSE]), 11);
+        metrics_time(s, METRICS_AT(plain, steps[METRICS_PARSE]), -5);
+        metrics_time(s, METRICS_AT(plain, steps[METRICS_PARSE]), INT64_C(3600000000));
         metrics_attempt(s, expert, ATTEMPT_OK, 1500, 2000000);
         metrics_attempt(s, expert, ATTEMPT_CONNECT, 0, 100);
         metrics_tokens(s, expert, 100, 17, .000002);
         metrics_tokens(s, expert, -1, -1, 0);
         metrics_router(s, router, ROUTER_DECIDED, 40);
-        metrics_stall(s, router);
-        metrics_route(s, route, DECISION_COMPUTED);
-        metrics_route(s, route, DECISION_DEFAULT);
-        metrics_tenant(s, tenant, 0);
-        metrics_tenant(s, tenant, 1);
+        metrics_count_of(s, METRICS_ROUTER, router, METRICS_AT(router, stalls));
+        metrics_count_of(s, METRICS_ROUTE, route, METRICS_AT(route, decided[DECISION_COMPUTED]));
+        metrics_count_of(s, METRICS_ROUTE, route, METRICS_AT(route, decided[DECISION_DEFAULT]));
+        metrics_count_of(s, METRICS_TENANT, tenant, METRICS_AT(tenant, requests[TENANT_ADMITTED]));
+        metrics_count_of(s, METRICS_TENANT, tenant, METRICS_AT(tenant, requests[TENANT_REFUSED]));
         metrics_attempt(s, -ENOSPC, ATTEMPT_OK, 1, 1); /* nowhere to count: no harm */
 
         expect("pointsman_requests_total{api=\"chat\",status=\"200\"} 2");
@@ -109,12 +109,12 @@ Test(metrics, counts_all_kinds)
         expect("pointsman_in_flight 7");
         expect("pointsman_generation 3");
 
-        metrics_expert_attempts(expert, attempts);
+        metrics_sum(METRICS_EXPERT, expert, METRICS_AT(expert, attempts), METRICS_ATTEMPTS, attempts);
         cr_assert_eq(attempts[ATTEMPT_OK], 1);
         cr_assert_eq(attempts[ATTEMPT_CONNECT], 1);
-        metrics_router_decisions(router, decisions);
+        metrics_sum(METRICS_ROUTER, router, METRICS_AT(router, decisions), METRICS_DECISIONS, decisions);
         cr_assert_eq(decisions[ROUTER_DECIDED], 1);
-        metrics_router_decisions(-ENOSPC, decisions);
+        metrics_sum(METRICS_ROUTER, -ENOSPC, METRICS_AT(router, decisions), METRICS_DECISIONS, decisions);
         cr_assert_eq(decisions[ROUTER_DECIDED], 0);
         metrics_shard_destroy(s);
 }

@@ -75,11 +75,11 @@ static bool same(struct pm_str a, struct pm_str b)
 /* Events up to [DONE], and nothing after it. */
 static bool read_stream(struct evbuffer *in, struct reading *x)
 {
-        struct sse_event e;
+        struct stream_event e;
         struct facts f;
 
-        sse_init(&x->sse, evbuffer_get_length(in) + 1);
-        while (sse_next(&x->sse, in, false, &e) == 1) {
+        stream_reader_init(&x->reader, evbuffer_get_length(in) + 1);
+        while (sse_next(&x->reader, in, false, &e) == 1) {
                 if (e.done)
                         return e.raw.n == evbuffer_get_length(in);
                 if (e.data.n > 0) {

@@ -373,7 +373,7 @@ static enum next stream_over(struct request *r)
 }
 
 /* The raw bytes of an event, with the empty line that a last one may lack; one of mixed line ends is put right. */
-static struct pm_str whole_event(struct request *r, const struct sse_event *e)
+static struct pm_str whole_event(struct request *r, const struct stream_event *e)
 {
         struct pm_str raw = e->raw;
         char *out;
@@ -393,7 +393,7 @@ static struct pm_str whole_event(struct request *r, const struct sse_event *e)
 }
 
 /* An event that says that the answer has failed. */
-static enum next stream_failed(struct request *r, const struct sse_event *e, const struct facts *f)
+static enum next stream_failed(struct request *r, const struct stream_event *e, const struct facts *f)
 {
         const char *said, *why;
 
@@ -415,7 +415,7 @@ static enum next stream_failed(struct request *r, const struct sse_event *e, con
 }
 
 /* What we asked for and the client did not.  False: the event has nothing else. */
-static bool without_usage(const struct request *r, const struct sse_event *e, const struct facts *f)
+static bool without_usage(const struct request *r, const struct stream_event *e, const struct facts *f)
 {
         if (r->query.wants_usage || !r->pieces_usage || !ends_in_done(r))
                 return true;
@@ -430,7 +430,7 @@ static bool without_usage(const struct request *r, const struct sse_event *e, co
 }
 
 /* One event.  GO: on with the next; anything else is the step's answer. */
-static enum next relay_event(struct request *r, const struct sse_event *e, bool *ret_over)
+static enum next relay_event(struct request *r, const struct stream_event *e, bool *ret_over)
 {
         struct reading *x = &r->attempt.reading;
         struct facts f;
@@ -479,7 +479,7 @@ static void make_room(struct request *r, size_t have)
         bool wide = have >= limit;
 
         if (UNLIKELY(wide || x->wide))
-                upstream_room(t, wide ? MIN(2 * have, MAX(x->sse.max + 1, limit)) : limit);
+                upstream_room(t, wide ? MIN(2 * have, MAX(x->reader.max + 1, limit)) : limit);
         x->wide = wide;
         upstream_consumed(t);
 }
@@ -490,12 +490,12 @@ static enum next relay_stream(struct request *r)
         struct reading *x = &r->attempt.reading;
         size_t limit = (size_t)r->generation->limits.buffer;
 
-        if (!x->sse.max)
-                sse_init(&x->sse, (size_t)r->generation->limits.event);
+        if (!x->reader.max)
+                stream_reader_init(&x->reader, (size_t)r->generation->limits.event);
         while (http_backlog(r->conn) < limit) {
-                struct sse_event e;
+                struct stream_event e;
                 size_t before = evbuffer_get_length(t->in);
-                int got = sse_next(&x->sse, t->in, t->state == TRANSFER_DONE, &e);
+                int got = sse_next(&x->reader, t->in, t->state == TRANSFER_DONE, &e);
                 enum next n;
                 size_t used;
                 bool over;
@@ -504,7 +504,7 @@ static enum next relay_stream(struct request *r)
                         return broken(r, FAILURE_MEMORY, "out of memory for an event of the stream");
                 if (got < 0)
                         return broken(r, FAILURE_TOO_LARGE,
-                                      arena_printf(&r->arena, "its stream has an event of more than %zu bytes, which is limits.event", x->sse.max));
+                                      arena_printf(&r->arena, "its stream has an event of more than %zu bytes, which is limits.event", x->reader.max));
                 if (got == 0) {
                         if (t->state != TRANSFER_HEAD)
                                 return stream_over(r);

@@ -297,7 +297,7 @@ void facts_read(struct pm_str body, struct facts *ret)
                 *ret = (struct facts){ .tokens_in = -1, .tokens_out = -1 };
 }
 
-void facts_read_event(const struct sse_event *e, struct facts *ret)
+void facts_read_event(const struct stream_event *e, struct facts *ret)
 {
         facts_read(e->data, ret);
         if (e->name.n == 5 && memcmp(e->name.p, "error", 5) == 0)

@@ -38,7 +38,7 @@ struct facts {
 };
 
 /* An event of /chat/completions, /completions or /responses. */
-void facts_read_event(const struct sse_event *e, struct facts *ret);
+void facts_read_event(const struct stream_event *e, struct facts *ret);
 /* A whole JSON answer. */
 void facts_read(struct pm_str body, struct facts *ret);
 /* Why a 2xx with this body is no answer of that API, as a clause; NULL: it is one. */

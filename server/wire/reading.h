@@ -21,7 +21,7 @@ enum reading_kind { READING_UNKNOWN, READING_WHOLE, READING_EVENTS };
 struct reading {
         enum reading_kind kind;        /* by its first bytes */
         size_t skipped;                /* blanks before them, gone from the transfer's buffer */
-        struct sse sse;                /* a stream: where the next event begins */
+        struct stream_reader reader;   /* a stream: where the next event begins */
         bool wide;                     /* the transfer may hold more than limits.buffer, for an event that is longer */
         struct scan scan;              /* a long whole answer: its structure */
         size_t scanned;                /* so many bytes of the transfer's buffer have been through it */

@@ -11,14 +11,9 @@
 
 #include "base.h"
 
-void sse_init(struct sse *s, size_t max)
-{
-        *s = (struct sse){ .max = max };
-}
-
 /* ---- where an event ends ------------------------------------------------------------------------------------------------ */
 /* The end of the first empty line of p[0..n), or 0; goes on where the last call stopped. */
-static size_t find_end(struct sse *s, const char *p, size_t n)
+static size_t find_end(struct stream_reader *s, const char *p, size_t n)
 {
         const char *lf = NULL;
         size_t at = s->scanned, lf_at = 0;
@@ -162,9 +157,9 @@ static int join(char *raw, size_t n)
 }
 
 /* The fields of one event; how many data lines it has. */
-static unsigned read_lines(const char *raw, size_t n, struct sse_event *ret)
+static unsigned read_lines(const char *raw, size_t n, struct stream_event *ret)
 {
-        struct sse_event e = { .raw = { raw, n } };
+        struct stream_event e = { .raw = { raw, n } };
         struct lines rest = lines_of(raw, n);
         struct pm_str value;
         unsigned n_data = 0;
@@ -191,7 +186,7 @@ static struct pm_str without_blanks(struct pm_str s)
         return s;
 }
 
-static int read_fields(char *raw, size_t n, struct sse_event *ret)
+static int read_fields(char *raw, size_t n, struct stream_event *ret)
 {
         int r;
 
@@ -208,7 +203,7 @@ static int read_fields(char *raw, size_t n, struct sse_event *ret)
 }
 
 /* One byte order mark may stand before the first event.  False: it is not known yet whether it does. */
-static bool past_mark(struct sse *s, struct evbuffer *in, bool ended)
+static bool past_mark(struct stream_reader *s, struct evbuffer *in, bool ended)
 {
         static const char mark[3] = "\xEF\xBB\xBF";
         char start[3];
@@ -226,7 +221,7 @@ static bool past_mark(struct sse *s, struct evbuffer *in, bool ended)
         return true;
 }
 
-int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *ret)
+int sse_next(struct stream_reader *s, struct evbuffer *in, bool ended, struct stream_event *ret)
 {
         size_t total, n, end;
         char *p;
@@ -264,7 +259,7 @@ int sse_next(struct sse *s, struct evbuffer *in, bool ended, struct sse_event *r
                 return -EMSGSIZE;
         if (LIKELY(end > 9 && memcmp(p, "data: ", 6) == 0 && p[6] > ' ' && p[end - 3] > ' ' && p[end - 1] == '\n' && p[end - 2] == '\n' &&
                    !memchr(p, '\n', end - 2) && !memchr(p, '\r', end - 2))) {
-                *ret = (struct sse_event){ .raw = { p, end }, .data = { p + 6, end - 8 }, .has_data = true };
+                *ret = (struct stream_event){ .raw = { p, end }, .data = { p + 6, end - 8 }, .has_data = true };
                 ret->done = end == 14 && memcmp(p + 6, "[DONE]", 6) == 0;
                 return 1;
         }

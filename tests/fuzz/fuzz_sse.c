@@ -28,11 +28,11 @@ static uint64_t digest(const char *p, size_t n, unsigned seed)
 {
         struct evbuffer *in = evbuffer_new();
         uint64_t h = UINT64_C(0xcbf29ce484222325);
-        struct sse_event e;
-        struct sse s;
+        struct stream_event e;
+        struct stream_reader s;
         int r = 0;
 
-        sse_init(&s, EVENT_MAX);
+        stream_reader_init(&s, EVENT_MAX);
         for (size_t at = 0; at < n && r >= 0;) {
                 size_t piece = n;
 

@@ -23,7 +23,7 @@ static void expect_str(struct pm_str got, const char *want, const char *what)
 
 static struct facts said(const char *data)
 {
-        struct sse_event e = { .data = str(data) };
+        struct stream_event e = { .data = str(data) };
         struct facts f;
 
         facts_read_event(&e, &f);
@@ -67,7 +67,7 @@ Test(facts, chat_chunks)
 
 Test(facts, errors)
 {
-        struct sse_event named = { .name = { "error", 5 }, .data = { "{}", 2 } };
+        struct stream_event named = { .name = { "error", 5 }, .data = { "{}", 2 } };
         struct facts f;
 
         cr_assert(said("{\"error\":{\"message\":\"no\"}}").error);

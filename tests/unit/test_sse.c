@@ -22,11 +22,11 @@ static void split(const char *text, size_t step, const struct expected *want, si
 {
         struct evbuffer *in = evbuffer_new();
         size_t n = strlen(text), seen = 0;
-        struct sse_event e;
-        struct sse s;
+        struct stream_event e;
+        struct stream_reader s;
         int r;
 
-        sse_init(&s, 4096);
+        stream_reader_init(&s, 4096);
         for (size_t at = 0; at < n || at == 0; at += step) {
                 bool ended = at + step >= n;
                 struct evbuffer *piece = evbuffer_new();
@@ -122,10 +122,10 @@ Test(sse, nothing)
 Test(sse, bounded)
 {
         struct evbuffer *in = evbuffer_new();
-        struct sse_event e;
-        struct sse s;
+        struct stream_event e;
+        struct stream_reader s;
 
-        sse_init(&s, 16);
+        stream_reader_init(&s, 16);
         evbuffer_add(in, "data: 12345678\n\n", 16);
         cr_assert_eq(sse_next(&s, in, false, &e), 1);
         evbuffer_drain(in, 16);
@@ -134,7 +134,7 @@ Test(sse, bounded)
 
         /* without an end in sight, whole and in pieces */
         evbuffer_drain(in, 17);
-        sse_init(&s, 16);
+        stream_reader_init(&s, 16);
         evbuffer_add(in, "data: 1234567890", 16);
         cr_assert_eq(sse_next(&s, in, false, &e), 0);
         evbuffer_add(in, "1", 1);
@@ -147,13 +147,13 @@ Test(sse, bounded)
 Test(sse, long_event_in_small_pieces)
 {
         struct evbuffer *in = evbuffer_new();
-        struct sse_event e;
-        struct sse s;
+        struct stream_event e;
+        struct stream_reader s;
         int64_t from = now_us();
         size_t n = 4 << 20;
         int r = 0;
 
-        sse_init(&s, 8 << 20);
+        stream_reader_init(&s, 8 << 20);
         evbuffer_add(in, "data: ", 6);
         for (size_t i = 0; i < n; i += 16) {
                 evbuffer_add(in, "\r x 0123456789  ", 16);

@@ -236,6 +236,11 @@ int tenants_add_hash(struct tenants *t, struct tenant *of, const char *text)
 
 /* ---- use ----------------------------------------------------------------------------------------------------------------- */
 
+struct tenant *tenants_find_key(const struct tenants *t, struct pm_str key)
+{
+        return key.n ? owner_of(t, key.p, key.n) : NULL;
+}
+
 struct tenant *tenants_find(const struct tenants *t, struct pm_str authorization)
 {
         const char *p = authorization.p;

@@ -46,6 +46,8 @@ int tenants_add_hash(struct tenants *t, struct tenant *of, const char *hash);
 
 /* The owner of "Authorization: Bearer KEY" (the header's value), or NULL.  Any thread. */
 struct tenant *tenants_find(const struct tenants *t, struct pm_str authorization);
+/* Of a key alone. */
+struct tenant *tenants_find_key(const struct tenants *t, struct pm_str key);
 
 bool tenant_may_use(const struct tenant *t, const struct expert *e); /* t may be NULL: no keys are configured */
 bool tenant_may_ask(const struct tenant *t, const struct route *r);

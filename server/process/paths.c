@@ -5,6 +5,7 @@
 #include "apis.h"
 #include "base.h"
 #include "gateway.h"
+#include "openai.h"
 #include "paths.h"
 #include "watchdog.h"
 
@@ -52,10 +53,10 @@ static enum next metrics(struct request *r)
 
 /* In the order of their traffic; the first that fits is taken. */
 static const struct api all[] = {
-        { .path = "/v1/chat/completions", .method = H1_POST, .wire = EXPERT_CHAT, .metric = METRICS_CHAT, .kind = &request_chat },
-        { .path = "/v1/completions", .method = H1_POST, .wire = EXPERT_COMPLETIONS, .metric = METRICS_COMPLETIONS, .kind = &request_chat },
-        { .path = "/v1/responses", .method = H1_POST, .wire = EXPERT_RESPONSES, .metric = METRICS_RESPONSES, .kind = &request_chat },
-        { .path = "/v1/embeddings", .method = H1_POST, .wire = EXPERT_EMBEDDINGS, .metric = METRICS_EMBEDDINGS, .kind = &embeddings_kind },
+        { .path = "/v1/chat/completions", .method = H1_POST, .wire = &openai_chat, .metric = METRICS_CHAT, .kind = &request_chat },
+        { .path = "/v1/completions", .method = H1_POST, .wire = &openai_completions, .metric = METRICS_COMPLETIONS, .kind = &request_chat },
+        { .path = "/v1/responses", .method = H1_POST, .wire = &openai_responses, .metric = METRICS_RESPONSES, .kind = &request_chat },
+        { .path = "/v1/embeddings", .method = H1_POST, .wire = &openai_embeddings, .metric = METRICS_EMBEDDINGS, .kind = &embeddings_kind },
         { .path = "/v1/recommend", .method = H1_POST, .metric = METRICS_RECOMMEND, .kind = &recommend_kind },
         { .path = "/v1/feedback", .method = H1_POST, .metric = METRICS_FEEDBACK, .kind = &feedback_kind },
         { .path = "/v1/route", .method = H1_POST, .metric = METRICS_ROUTE_API, .kind = &explain_kind },

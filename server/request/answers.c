@@ -6,34 +6,9 @@
 
 #include "answer_codec.h"
 #include "base.h"
-#include "js.h"
 #include "lru.h"
 #include "request_parts.h"
 #include "tenant.h"
-
-static bool absent_or_empty(struct pm_str list)
-{
-        struct pm_str key;
-        struct js j;
-
-        if (!list.p || js_type(list) == JS_NULL)
-                return true;
-        if (js_type(list) != JS_ARRAY)
-                return false;
-        js_start(&j, list, 512);
-        return js_enter(&j) && !js_more(&j, &key);
-}
-
-/* 0, 0.0, -0, 0e5: digits before an exponent that are all zero. */
-static bool is_zero(struct pm_str number)
-{
-        if (js_type(number) != JS_NUMBER)
-                return false;
-        for (size_t i = 0; i < number.n && (number.p[i] | 0x20) != 'e'; i++)
-                if (number.p[i] >= '1' && number.p[i] <= '9')
-                        return false;
-        return true;
-}
 
 void answers_key(struct request *r)
 {
@@ -42,8 +17,7 @@ void answers_key(struct request *r)
         struct cache *c = r->worker->cache;
         unsigned char api = (unsigned char)q->api;
 
-        if (q->ambiguous || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || !is_zero(q->temperature) ||
-            !absent_or_empty(q->tools) || !absent_or_empty(q->functions))
+        if (!r->wire->repeats || !r->wire->repeats(q))
                 return;
         cache_sum_begin(c);
         cache_sum_bytes(c, rc->fingerprint, sizeof rc->fingerprint);
@@ -64,7 +38,7 @@ void answers_key(struct request *r)
 /* What an answer of this request has. */
 static struct pm_str type_of(const struct request *r)
 {
-        return r->query.stream ? (struct pm_str){ "text/event-stream", 17 } : (struct pm_str){ "application/json", 16 };
+        return r->query.stream ? (struct pm_str){ r->wire->stream_type, strlen(r->wire->stream_type) } : (struct pm_str){ "application/json", 16 };
 }
 
 static bool same(struct pm_str a, struct pm_str b)
@@ -72,21 +46,22 @@ static bool same(struct pm_str a, struct pm_str b)
         return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
 }
 
-/* Events up to [DONE], and nothing after it. */
-static bool read_stream(struct evbuffer *in, struct reading *x)
+/* Events up to the one that ends the stream, and nothing after it. */
+static bool read_stream(const struct wire *w, struct evbuffer *in, struct reading *x)
 {
         struct stream_event e;
         struct facts f;
 
         stream_reader_init(&x->reader, evbuffer_get_length(in) + 1);
-        while (sse_next(&x->reader, in, false, &e) == 1) {
+        while (w->read_event(&x->reader, in, false, &e, &f) == 1) {
                 if (e.done)
                         return e.raw.n == evbuffer_get_length(in);
                 if (e.data.n > 0) {
-                        facts_read_event(&e, &f);
                         if (!f.json || f.error)
                                 return false;
                         reading_add(x, &f);
+                        if (f.closes && !w->done.n)
+                                return e.raw.n == evbuffer_get_length(in);
                 }
                 evbuffer_drain(in, e.raw.n);
         }
@@ -103,15 +78,14 @@ static bool is_answer(const struct request *r, struct pm_str body)
 
         if (r->query.stream) {
                 copy = evbuffer_new(); /* the reader joins lines in place */
-                good = copy && evbuffer_add(copy, body.p, body.n) == 0 && read_stream(copy, &x);
+                good = copy && evbuffer_add(copy, body.p, body.n) == 0 && read_stream(r->wire, copy, &x);
                 if (copy)
                         evbuffer_free(copy);
         } else {
-                facts_read(body, &f);
-                good = !facts_fault(&f, r->query.api);
+                good = !r->wire->read_answer(body, r->wire->api, &f);
                 reading_add(&x, &f);
         }
-        return good && reading_has_all(&x, relay_asked_choices(r));
+        return good && r->wire->is_all(&x, &r->query);
 }
 
 static void tell(struct request *r, struct pm_str body)

@@ -21,7 +21,7 @@ static const char *who_said(struct request *r, const char *clause)
 {
         const struct attempt *a = &r->attempt;
 
-        return arena_printf(&r->arena, "expert '%s' at %s%s: %s", a->expert->name, a->endpoint ? a->endpoint->url : "", forward_path(r), clause);
+        return arena_printf(&r->arena, "expert '%s' at %s%s: %s", a->expert->name, a->endpoint ? a->endpoint->url : "", r->wire->path, clause);
 }
 
 /* What we lack ourselves is not said of the expert.  The clause begins with "out of memory". */
@@ -127,10 +127,9 @@ static enum next pass_on(struct request *r, const struct refusal *f, struct pm_s
         struct transfer *t = r->attempt.transfer;
         const char *why = who_said(r, answered(r, f));
 
-        if (!f->in_shape)
-                body = reply_error_object(&r->arena, f->type ? f->type : reply_type_of(f->status), f->param, f->code,
-                                          f->message ? f->message : "the expert refused the request");
-        if (reply_is_last_words(body))
+        if (!f->clean || !r->wire->is_error(body))
+                body = r->wire->error_body(&r->arena, f->status, f->type, f->param, f->code, f->message ? f->message : "the expert refused the request");
+        if (!body.p)
                 return fallback_failed(r, FAILURE_MEMORY, "out of memory for the expert's refusal");
         r->end = "refused_by_expert";
         r->error = why;

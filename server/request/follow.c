@@ -17,7 +17,7 @@
 #include "shared_cache.h"
 #include "tenant.h"
 
-enum { ID_MAX = 512, ITEMS_MAX = 32 };
+enum { ID_MAX = 512 };
 
 static const struct {
         const char *name, *param, *code;
@@ -50,18 +50,12 @@ static void name_it(struct request *r, int which, struct pm_str place)
                 (void)key_of(r, text, which == FOLLOW_SEALED, &r->follow.keys[which]);
 }
 
-/* A name, or an object with one. */
-static struct pm_str conversation_place(const struct query *q)
-{
-        return js_type(q->conversation) == JS_OBJECT ? js_member(q->conversation, "id") : q->conversation;
-}
-
 static void name_all(struct request *r)
 {
         const struct query *q = &r->query;
 
         name_it(r, FOLLOW_RESPONSE, q->previous_response_id);
-        name_it(r, FOLLOW_CONVERSATION, conversation_place(q));
+        name_it(r, FOLLOW_CONVERSATION, query_conversation(q));
         name_it(r, FOLLOW_SEALED, q->sealed);
         name_it(r, FOLLOW_ITEM, q->item_id);
 }
@@ -162,8 +156,9 @@ void follow_finish(struct request *r)
 
 /* ---- who is to be followed ----------------------------------------------------------------------------------------------- */
 
-static void remember(struct request *r, struct pm_str text, bool sealed)
+static void remember(void *arg, struct pm_str text, bool sealed)
 {
+        struct request *r = arg;
         const struct cache_settings *s = r->generation->cache;
         const char *expert = r->attempt.expert->name;
         int64_t now_ms = cache_now_ms();
@@ -184,68 +179,13 @@ static void remember(struct request *r, struct pm_str text, bool sealed)
         cache_share(r->worker->cache, &key, value, s->responses_time);
 }
 
-static struct pm_str text_of(struct request *r, struct pm_str object, const char *name)
+void follow_answer(struct request *r, struct pm_str json, bool event)
 {
-        struct pm_str v = js_member(object, name);
+        struct pm_str conversation;
 
-        return js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
-}
-
-static void remember_item(struct request *r, struct pm_str item)
-{
-        remember(r, text_of(r, item, "id"), false);
-        remember(r, text_of(r, item, "encrypted_content"), true);
-}
-
-static bool wanted(const struct request *r)
-{
-        return r->query.api == EXPERT_RESPONSES && r->attempt.expert && r->generation->cache->responses > 0;
-}
-
-/* A response: its id, its conversation, its items.  It need not be all there: what has been read counts. */
-void follow_answer(struct request *r, struct pm_str json)
-{
-        struct pm_str key, ignored;
-        size_t items = 0;
-        struct js j;
-
-        if (!wanted(r))
+        if (!r->wire->ids || !r->attempt.expert || r->generation->cache->responses == 0 || !r->wire->ids(json, event, &r->arena, remember, r))
                 return;
-        if (r->query.conversation.p)
-                remember(r, js_text(conversation_place(&r->query), &r->arena), false);
-        js_start(&j, json, 512);
-        for (js_enter(&j); js_more(&j, &key);) {
-                if (js_equal(key, "output") && js_peek(&j) == JS_ARRAY) {
-                        for (js_enter(&j); js_more(&j, &ignored);) {
-                                struct pm_str item = js_take(&j);
-
-                                if (!j.error && items++ < ITEMS_MAX)
-                                        remember_item(r, item);
-                        }
-                        continue;
-                }
-
-                struct pm_str v = js_take(&j);
-
-                if (j.error)
-                        return;
-                if (js_equal(key, "id") && js_type(v) == JS_STRING)
-                        remember(r, js_text(v, &r->arena), false);
-                else if (js_equal(key, "conversation"))
-                        remember(r, js_type(v) == JS_OBJECT ? text_of(r, v, "id") : js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 }, false);
-        }
-}
-
-/* response.created has the response's id, response.output_item.done one item; what ends the stream has them again. */
-void follow_event(struct request *r, struct pm_str json)
-{
-        struct pm_str type;
-
-        if (!wanted(r))
-                return;
-        type = js_member(json, "type");
-        if (js_string_is(type, "response.created"))
-                follow_answer(r, js_member(json, "response"));
-        else if (js_string_is(type, "response.output_item.done"))
-                remember_item(r, js_member(json, "item"));
+        conversation = query_conversation(&r->query);
+        if (conversation.p)
+                remember(r, js_text(conversation, &r->arena), false);
 }

@@ -35,9 +35,8 @@ enum follow_result { FOLLOW_NOTHING, FOLLOW_FOUND, FOLLOW_WAITS, FOLLOW_REFUSED 
 /* The expert that a request has to go to: r->decision is it, or r is answered since it cannot be reached any more. */
 enum follow_result follow_find(struct request *r);
 
-/* An expert's whole answer, or as much of it as there is, and the data of an event: what they give ids to is remembered. */
-void follow_answer(struct request *r, struct pm_str json);
-void follow_event(struct request *r, struct pm_str json);
+/* An expert's whole answer, or as much of it as there is, or the data of an event: what it gives ids to is remembered. */
+void follow_answer(struct request *r, struct pm_str json, bool event);
 
 /* Undoes what is in flight. */
 void follow_finish(struct request *r);

@@ -63,11 +63,6 @@ static void skip(struct request *r)
         r->pieces = NULL;
 }
 
-const char *forward_path(const struct request *r)
-{
-        return r->api->path + sizeof "/v1" - 1;
-}
-
 static void add_line(char *out, size_t room, size_t *n, const char *name, struct pm_str value)
 {
         if (value.n && value.n + strlen(name) + 4 < room - *n)
@@ -77,9 +72,9 @@ static void add_line(char *out, size_t room, size_t *n, const char *name, struct
 static bool compose_headers(struct request *r)
 {
         enum { TRACE_ROOM = 2048 };
-        static const char stream[] = "Content-Type: application/json\r\nAccept: text/event-stream\r\nx-request-id: ";
-        static const char whole[] = "Content-Type: application/json\r\nAccept: application/json\r\nx-request-id: ";
-        size_t n = r->query.stream ? sizeof stream - 1 : sizeof whole - 1, room;
+        static const char id[] = "x-request-id: ";
+        struct pm_str lines = r->query.stream ? r->wire->ask_stream : r->wire->ask_whole;
+        size_t n = lines.n + sizeof id - 1, room;
         struct pm_str trace = h1_header(r->head, "traceparent");
         char *out;
 
@@ -87,7 +82,8 @@ static bool compose_headers(struct request *r)
         out = arena_alloc(&r->arena, room + HOPS_LINE_MAX);
         if (!out)
                 return false;
-        memcpy(out, r->query.stream ? stream : whole, n);
+        memcpy(out, lines.p, lines.n);
+        memcpy(out + lines.n, id, sizeof id - 1);
         memcpy(out + n, r->id.p, r->id.n);
         n += r->id.n;
         memcpy(out + n, "\r\n", 2);
@@ -216,7 +212,7 @@ static int compose_body(struct request *r, const struct expert *e)
                 q = &as_it_is;
         }
         r->pieces_usage = usage;
-        return query_splice(q, e->model, r->expert_index == 0 ? r->decision.extra : NULL, &e->drop, &r->arena, &r->pieces, &r->n_pieces);
+        return r->wire->splice(q, e->model, r->expert_index == 0 ? r->decision.extra : NULL, &e->drop, &r->arena, &r->pieces, &r->n_pieces);
 }
 
 enum next forward_next(struct request *r)
@@ -257,7 +253,7 @@ enum next forward_next(struct request *r)
                 attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
                 return reply_error(r, 503, NULL, NULL, "out of memory for the request");
         }
-        call = (struct upstream_call){ .endpoint = a->endpoint, .path = forward_path(r), .headers = r->upstream_headers, .body = r->pieces,
+        call = (struct upstream_call){ .endpoint = a->endpoint, .path = r->wire->path, .headers = r->upstream_headers, .body = r->pieces,
                                        .n_body = r->n_pieces, .connect_ms = MIN(e->connect_ms, left), .first_ms = first_limit(r, e, now, left), .by_content = r->query.stream,
                                        .idle_ms = MIN(e->idle_ms, left), .high_water = (size_t)r->generation->limits.buffer,
                                        .head_max = (size_t)r->generation->limits.head };

@@ -283,7 +283,7 @@ static enum next begin(struct request *r)
                 return GO;
         if (rc->answers_ms && r->kind->forwards)
                 answers_key(r);
-        if (rc->pin_ms && r->query.api != EXPERT_EMBEDDINGS)
+        if (rc->pin_ms && r->wire->conversation != WIRE_NO_CONVERSATION)
                 (void)recall_pin_key(r); /* a conversation without a user's words has none */
         if (rc->n_routers && rc->levels != CACHE_LEVELS_OFF)
                 (void)recall_decision_key(r);
@@ -343,7 +343,7 @@ static enum next recall(struct request *r)
         if (!r->route)
                 return GO; /* an expert was named */
         if (k->at == RECALL_AT_START) {
-                if (r->query.api == EXPERT_RESPONSES) {
+                if (r->wire->ids) {
                         switch (follow_find(r)) {
                         case FOLLOW_WAITS:
                                 return WAIT;
@@ -489,8 +489,8 @@ void recall_begun(struct request *r)
         const struct decision *d = &r->decision;
         const struct transfer *t = r->attempt.transfer;
 
-        if (t && r->query.api == EXPERT_RESPONSES && !r->query.stream && evbuffer_get_length(t->in))
-                follow_answer(r, (struct pm_str){ (const char *)evbuffer_pullup(t->in, -1), evbuffer_get_length(t->in) });
+        if (t && r->wire->ids && !r->query.stream && evbuffer_get_length(t->in))
+                follow_answer(r, (struct pm_str){ (const char *)evbuffer_pullup(t->in, -1), evbuffer_get_length(t->in) }, false);
         if (r->recall.pin.local.p && r->status == 200 && d->how != DECISION_DEFAULT && !d->provisional && !d->unsure)
                 pin(r);
 }

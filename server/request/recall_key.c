@@ -73,11 +73,9 @@ bool recall_decision_key(struct request *r)
 /* The Responses API's `conversation`, a name or an object with one, or what clients put into metadata. */
 static struct pm_str conversation_id(struct request *r)
 {
-        struct pm_str v = r->query.conversation;
+        struct pm_str v = query_conversation(&r->query);
 
-        if (js_type(v) == JS_OBJECT)
-                v = js_member(v, "id");
-        if (js_type(v) != JS_STRING && js_type(r->query.metadata) == JS_OBJECT)
+        if (!v.p && js_type(r->query.metadata) == JS_OBJECT)
                 v = js_member(r->query.metadata, "conversation_id");
         return js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
 }
@@ -133,7 +131,7 @@ bool recall_pin_key(struct request *r)
         } else {
                 k->pinned_by = "its first messages";
                 cache_sum_text(c, text_member(r, r->query.prompt_cache_key));
-                if (r->query.api == EXPERT_COMPLETIONS || !sum_beginning(r, c)) /* a prompt is all of its conversation */
+                if (r->wire->conversation == WIRE_NAMED || !sum_beginning(r, c))
                         return false;
                 for (size_t i = 0; i < r->query.n_turns; i++)
                         if (js_string_is(r->query.turns[i].role, "assistant"))

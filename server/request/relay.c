@@ -5,15 +5,15 @@
  * Until the reply's head is out, an answer that turns out bad goes back to fallback.c, and another expert may answer.  So a whole
  * answer is sent when it is complete (up to limits.buffer; longer ones pass through and are judged by their structure), and a stream
  * begins with its first token: a role, empty deltas and comments close the way to nobody.  After that a failure is told as an error
- * event and a cut connection: an incomplete answer never ends in [DONE].
+ * event and a cut connection: an incomplete answer never ends as a whole one does.
+ *
+ * What the bytes mean is the wire's to say (wire.h); what follows from it is said here.
  */
 #include <event2/buffer.h>
 #include <event2/event.h>
 
 #include "answers.h"
-#include "as_events.h"
 #include "base.h"
-#include "js.h"
 #include "progress.h"
 #include "request_parts.h"
 
@@ -23,14 +23,6 @@ static void evbuffer_free_p(struct evbuffer **b)
 {
         if (*b)
                 evbuffer_free(*b);
-}
-
-static bool says_events(const struct transfer *t)
-{
-        static const char type[] = "text/event-stream";
-        struct pm_str v = h1_header(&(struct h1_head){ .headers = t->headers, .n_headers = t->n_headers }, "content-type");
-
-        return v.n >= sizeof type - 1 && strncasecmp(v.p, type, sizeof type - 1) == 0;
 }
 
 static const char *content_type(struct request *r, const struct transfer *t)
@@ -74,18 +66,10 @@ static enum next no_answer(struct request *r, const char *fault)
         return fallback_failed(r, FAILURE_NO_ANSWER, arena_printf(&r->arena, "answered %d %s", r->attempt.transfer->status, fault));
 }
 
-int64_t relay_asked_choices(const struct request *r)
-{
-        struct pm_str n = js_member(js_trim(r->query.body), "n");
-        int64_t asked;
-
-        return n.p && js_int(n, &asked) ? MAX(asked, 1) : 1;
-}
-
 /* Only what has come to its end in all its choices is kept. */
 static void keep_only_whole(struct request *r)
 {
-        if (r->recall.answer.local.p && !reading_has_all(&r->attempt.reading, relay_asked_choices(r)))
+        if (r->recall.answer.local.p && !r->wire->is_all(&r->attempt.reading, &r->query))
                 r->recall.answer = (struct cache_key){ .hash = 0 };
 }
 
@@ -102,7 +86,7 @@ static bool scan_rest(struct request *r)
         while (x->scanned < evbuffer_get_length(in)) {
                 if (evbuffer_ptr_set(in, &at, x->scanned, EVBUFFER_PTR_SET) < 0 || evbuffer_peek(in, -1, &at, &v, 1) < 1)
                         return false;
-                if (!progress(&r->worker->loop, LOOP_STREAM, v.iov_len > 0) || !scan_feed(&x->scan, v.iov_base, v.iov_len))
+                if (!progress(&r->worker->loop, LOOP_STREAM, v.iov_len > 0) || !scan_feed(&x->scan, &r->wire->shape, v.iov_base, v.iov_len))
                         return false;
                 x->scanned += v.iov_len;
         }
@@ -123,8 +107,7 @@ static enum next whole(struct request *r)
 
                 if (!body.p)
                         return fallback_failed(r, FAILURE_MEMORY, "out of memory for the answer");
-                facts_read(body, &facts);
-                fault = facts_fault(&facts, r->query.api);
+                fault = r->wire->read_answer(body, r->wire->api, &facts);
                 if (fault)
                         return facts.error ? fallback_refused(r, body) : no_answer(r, fault);
                 reading_add(x, &facts);
@@ -134,7 +117,7 @@ static enum next whole(struct request *r)
                         return whole_as_events(r, body);
                 answers_record(r, body);
         } else { /* read as it came */
-                fault = !scan_rest(r) || !scan_closed(&x->scan) ? "with something that is not a JSON object" : scan_fault(&x->scan, r->query.api);
+                fault = !scan_rest(r) || !scan_closed(&x->scan) ? "with something that is not a JSON object" : scan_fault(&x->scan, &r->wire->shape);
                 if (fault)
                         return no_answer(r, fault);
                 if (r->query.stream)
@@ -176,7 +159,7 @@ static enum next pieces(struct request *r)
         if (!r->headers_sent) {
                 struct http_reply head;
 
-                fault = scan_rest(r) ? scan_fault(&x->scan, r->query.api) : "with something that is not a JSON object";
+                fault = scan_rest(r) ? scan_fault(&x->scan, &r->wire->shape) : "with something that is not a JSON object";
                 if (!fault && r->query.stream)
                         fault = "with a whole answer of limits.buffer or more where a stream was asked for";
                 if (fault)
@@ -193,7 +176,7 @@ static enum next pieces(struct request *r)
                         break;
                 if (!scan_rest(r))
                         return cut(r, "it goes on with something that is not JSON");
-                if (n == have && t->state == TRANSFER_DONE && (!scan_closed(&x->scan) || scan_fault(&x->scan, r->query.api)))
+                if (n == have && t->state == TRANSFER_DONE && (!scan_closed(&x->scan) || scan_fault(&x->scan, &r->wire->shape)))
                         break; /* it was no answer, or not all of one */
                 http_stream_data(r->conn, (const char *)evbuffer_pullup(t->in, (ev_ssize_t)n), n);
                 r->bytes_out += (int64_t)n;
@@ -206,7 +189,7 @@ static enum next pieces(struct request *r)
         if (t->state == TRANSFER_FAILED)
                 return t->error == TRANSFER_MEMORY ? broken(r, FAILURE_MEMORY, t->error_text) : cut(r, t->error_text);
         if (evbuffer_get_length(t->in) > 0) {
-                fault = scan_fault(&x->scan, r->query.api);
+                fault = scan_fault(&x->scan, &r->wire->shape);
                 return cut(r, fault ? arena_printf(&r->arena, "it came %s", fault) : "it ends in the middle of its JSON");
         }
         http_stream_end(r->conn, true);
@@ -244,13 +227,20 @@ static void send_event(struct request *r, struct pm_str bytes)
         struct reading *x = &r->attempt.reading;
 
         if (UNLIKELY(!r->headers_sent)) {
-                reply_stream_begin(r, begin(r, "text/event-stream"));
+                reply_stream_begin(r, begin(r, r->wire->stream_type));
                 r->streaming = true;
                 if (x->held_n)
                         send_bytes(r, (struct pm_str){ x->held, x->held_n });
                 x->held_n = 0;
         }
         send_bytes(r, bytes);
+}
+
+static void send_error(struct request *r, const char *code, const char *message)
+{
+        struct pm_str event = r->wire->error_event(&r->arena, code, message);
+
+        send_event(r, event.p ? event : r->wire->no_memory_event);
 }
 
 /* The answer cannot be completed: to another expert if nothing has gone out, else an error event and a cut. */
@@ -266,7 +256,7 @@ static enum next broken(struct request *r, enum failure_what what, const char *w
         r->error = fallback_words(r, what, why);
         metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         if (r->streaming) /* a whole answer that was passing through is only cut */
-                send_event(r, reply_error_event(r, v.code, r->error));
+                send_error(r, v.code, r->error);
         http_stream_end(r->conn, false);
         attempt_end(r, v.metric, v.fault, 0);
         return request_answered(r);
@@ -279,7 +269,7 @@ enum next relay_cut_short(struct request *r)
         r->error = why;
         metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         if (r->streaming)
-                send_event(r, reply_error_event(r, "shutting_down", why));
+                send_error(r, "shutting_down", why);
         http_stream_end(r->conn, false);
         return request_answered(r);
 }
@@ -313,18 +303,11 @@ static enum next wind_up(struct request *r)
         return r->timer ? WAIT : complete(r);
 }
 
-static bool ends_in_done(const struct request *r)
-{
-        return r->query.api == EXPERT_CHAT || r->query.api == EXPERT_COMPLETIONS;
-}
-
 static enum next stream_complete(struct request *r)
 {
-        static const char done[] = "data: [DONE]\n\n";
-
         keep_only_whole(r);
-        if (ends_in_done(r))
-                send_event(r, (struct pm_str){ done, sizeof done - 1 });
+        if (r->wire->done.n)
+                send_event(r, r->wire->done);
         http_stream_end(r->conn, true);
         return wind_up(r);
 }
@@ -332,7 +315,7 @@ static enum next stream_complete(struct request *r)
 static enum next whole_as_events(struct request *r, struct pm_str body)
 {
         CLEANUP(evbuffer_free_p) struct evbuffer *out = evbuffer_new();
-        int e = out ? as_events(body, r->query.api, r->query.wants_usage, out) : -ENOMEM;
+        int e = out ? r->wire->tell_as_events(body, &r->query, out) : -ENOMEM;
         struct pm_str events;
 
         if (e == -ENOMEM)
@@ -346,18 +329,12 @@ static enum next whole_as_events(struct request *r, struct pm_str body)
         return stream_complete(r);
 }
 
-/* The expert says that this was all.  Some servers never say a finish reason; one that does says it for each choice. */
+/* The expert says that this was all. */
 static enum next stream_said_done(struct request *r)
 {
-        const struct reading *x = &r->attempt.reading;
+        const char *fault = r->wire->done_fault(&r->attempt.reading);
 
-        if (!ends_in_done(r) && !x->finished)
-                return broken(r, FAILURE_CUT, "its stream says [DONE] without response.completed");
-        if (!x->content && !x->finished)
-                return broken(r, FAILURE_CUT, "its stream has no answer");
-        if (x->finished && !reading_ended(x))
-                return broken(r, FAILURE_CUT, "its stream says [DONE], but not all choices have a finish reason");
-        return stream_complete(r);
+        return fault ? broken(r, FAILURE_CUT, fault) : stream_complete(r);
 }
 
 /* Nothing more comes from the expert. */
@@ -365,31 +342,29 @@ static enum next stream_over(struct request *r)
 {
         const struct transfer *t = r->attempt.transfer;
 
-        if (t->state == TRANSFER_DONE && r->headers_sent && reading_has_all(&r->attempt.reading, ends_in_done(r) ? relay_asked_choices(r) : 0))
+        if (t->state == TRANSFER_DONE && r->headers_sent && r->wire->is_all(&r->attempt.reading, &r->query))
                 return stream_complete(r);
         if (t->state == TRANSFER_DONE)
                 return broken(r, FAILURE_CUT, "its stream ended before the answer did");
         return broken(r, FAILURE_TRANSFER, arena_printf(&r->arena, "%s", t->error_text));
 }
 
-/* The raw bytes of an event, with the empty line that a last one may lack; one of mixed line ends is put right. */
+/* The bytes of an event, with the end that a last one may lack; one of mixed line ends is put right. */
 static struct pm_str whole_event(struct request *r, const struct stream_event *e)
 {
-        struct pm_str raw = e->raw;
+        struct pm_str raw = e->raw, end = r->wire->event_end;
         char *out;
 
-        if (raw.n >= 2 && (memcmp(raw.p + raw.n - 2, "\n\n", 2) == 0 || memcmp(raw.p + raw.n - 2, "\r\r", 2) == 0))
-                return raw;
-        if (raw.n >= 4 && memcmp(raw.p + raw.n - 4, "\r\n\r\n", 4) == 0)
+        if (LIKELY(!e->ragged))
                 return raw;
         while (raw.n && (raw.p[raw.n - 1] == '\n' || raw.p[raw.n - 1] == '\r'))
                 raw.n--;
-        out = arena_alloc(&r->arena, raw.n + 2);
+        out = arena_alloc(&r->arena, raw.n + end.n);
         if (!out)
                 return e->raw;
         memcpy(out, raw.p, raw.n);
-        memcpy(out + raw.n, "\n\n", 2);
-        return (struct pm_str){ out, raw.n + 2 };
+        memcpy(out + raw.n, end.p, end.n);
+        return (struct pm_str){ out, raw.n + end.n };
 }
 
 /* An event that says that the answer has failed. */
@@ -401,9 +376,9 @@ static enum next stream_failed(struct request *r, const struct stream_event *e, 
                 return fallback_refused(r, e->data);
         said = fallback_said(r, e->data);
         why = *said ? arena_printf(&r->arena, "its stream says: %s", said) : "its stream says that it has failed";
-        if (!f->failed || ends_in_done(r))
+        if (!f->failed || r->wire->done.n)
                 return broken(r, FAILURE_SAID, why);
-        /* response.failed: the API's own end of an answer that has failed, which its clients know */
+        /* the API's own end of an answer that has failed, which its clients know */
         r->recall.answer = (struct cache_key){ .hash = 0 };
         send_event(r, whole_event(r, e));
         http_stream_end(r->conn, true);
@@ -414,26 +389,10 @@ static enum next stream_failed(struct request *r, const struct stream_event *e, 
         return request_answered(r);
 }
 
-/* What we asked for and the client did not.  False: the event has nothing else. */
-static bool without_usage(const struct request *r, const struct stream_event *e, const struct facts *f)
-{
-        if (r->query.wants_usage || !r->pieces_usage || !ends_in_done(r))
-                return true;
-        if (f->usage_null) {
-                facts_blank(e->data, f->usage);
-        } else if (f->n_choices == 0) {
-                if (facts_only_usage(e->data))
-                        return false;
-                facts_blank(e->data, f->usage); /* servers put their timings, citations, ... there too */
-        }
-        return true;
-}
-
-/* One event.  GO: on with the next; anything else is the step's answer. */
-static enum next relay_event(struct request *r, const struct stream_event *e, bool *ret_over)
+/* One event, and what it says.  GO: on with the next; anything else is the step's answer. */
+static enum next relay_event(struct request *r, const struct stream_event *e, const struct facts *f, bool *ret_over)
 {
         struct reading *x = &r->attempt.reading;
-        struct facts f;
 
         *ret_over = true;
         if (e->done)
@@ -444,26 +403,25 @@ static enum next relay_event(struct request *r, const struct stream_event *e, bo
                         send_event(r, whole_event(r, e));
                 return GO;
         }
-        facts_read_event(e, &f);
         *ret_over = true;
-        if (!f.json)
+        if (!f->json)
                 return broken(r, FAILURE_NOT_JSON, "its stream has an event that is not JSON");
-        if (f.error)
-                return stream_failed(r, e, &f);
+        if (f->error)
+                return stream_failed(r, e, f);
         *ret_over = false;
-        reading_add(x, &f);
+        reading_add(x, f);
         if (UNLIKELY(!x->first_token && (x->content || x->finished))) {
                 x->first_token = now_us();
                 upstream_content(r->attempt.transfer);
         }
-        if (!ends_in_done(r))
-                follow_event(r, e->data);
-        if (UNLIKELY(f.usage.n > 0) && !without_usage(r, e, &f))
-                return GO;
+        if (r->wire->ids)
+                follow_answer(r, e->data, true);
+        if (UNLIKELY(f->usage.n > 0) && !r->query.wants_usage && r->pieces_usage && r->wire->strip && !r->wire->strip(e, f))
+                return GO; /* only usage, which we asked for and the client did not */
         if (UNLIKELY(!x->first_token && !r->headers_sent) && reading_hold(x, &r->arena, whole_event(r, e)))
                 return GO; /* another expert can still answer */
         send_event(r, whole_event(r, e));
-        if (UNLIKELY(f.closes) && !ends_in_done(r)) { /* what these streams have in place of [DONE] */
+        if (UNLIKELY(f->closes) && !r->wire->done.n) {
                 *ret_over = true;
                 return stream_complete(r);
         }
@@ -494,8 +452,9 @@ static enum next relay_stream(struct request *r)
                 stream_reader_init(&x->reader, (size_t)r->generation->limits.event);
         while (http_backlog(r->conn) < limit) {
                 struct stream_event e;
+                struct facts f;
                 size_t before = evbuffer_get_length(t->in);
-                int got = sse_next(&x->reader, t->in, t->state == TRANSFER_DONE, &e);
+                int got = r->wire->read_event(&x->reader, t->in, t->state == TRANSFER_DONE, &e, &f);
                 enum next n;
                 size_t used;
                 bool over;
@@ -514,7 +473,7 @@ static enum next relay_stream(struct request *r)
                 used = e.raw.n;
                 if (!progress(&r->worker->loop, LOOP_STREAM, used > 0 && used <= before))
                         return broken(r, FAILURE_PROGRESS, "its stream could not be read");
-                n = relay_event(r, &e, &over);
+                n = relay_event(r, &e, &f, &over);
                 if (over)
                         return n;
                 evbuffer_drain(t->in, used);
@@ -528,8 +487,7 @@ static enum next look(struct request *r)
         struct transfer *t = r->attempt.transfer;
         struct reading *x = &r->attempt.reading;
 
-        if (!reading_look_quickly(x, t->in))
-                reading_look(x, t->in, t->state != TRANSFER_HEAD, says_events(t));
+        r->wire->look(x, t->in, t->headers, t->n_headers, t->state != TRANSFER_HEAD);
         if (x->kind == READING_EVENTS && !r->query.stream)
                 return no_answer(r, "with a stream of events where a whole answer was asked for");
         if (x->kind == READING_UNKNOWN) {

@@ -145,66 +145,6 @@ void reply_stream_begin(struct request *r, struct http_reply head)
         http_stream_begin(r->conn, &head, -1);
 }
 
-const char *reply_type_of(int status)
-{
-        switch (status) {
-        case 401:
-                return "authentication_error";
-        case 403:
-                return "permission_error";
-        case 429:
-                return "rate_limit_error";
-        default:
-                return status >= 500 && status != 501 && status != 505 ? "server_error" : "invalid_request_error";
-        }
-}
-
-static void put_quoted(struct text *t, const char *s)
-{
-        if (!s) {
-                TEXT_PUT(t, "null");
-                return;
-        }
-        TEXT_PUT(t, "\"");
-        t->n += js_escape((struct pm_str){ s, strlen(s) }, t->p + t->n);
-        TEXT_PUT(t, "\"");
-}
-
-/* Where there is no memory for other ones. */
-#define LAST_WORDS "the gateway is out of memory"
-#define LAST_ERROR "{\"error\":{\"message\":\"" LAST_WORDS "\",\"type\":\"server_error\",\"param\":null,\"code\":null}}"
-#define STR(literal) ((struct pm_str){ "" literal, sizeof(literal) - 1 })
-static const char last_words[] = LAST_ERROR;
-
-bool reply_is_last_words(struct pm_str body)
-{
-        return body.p == last_words;
-}
-
-struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message)
-{
-        struct text t = { .room = 256 + 6 * (strlen(message) + strlen(type) + (param ? strlen(param) : 0) + (code ? strlen(code) : 0)) };
-
-        t.p = arena_alloc(a, t.room);
-        if (!t.p)
-                return (struct pm_str){ last_words, sizeof last_words - 1 };
-        TEXT_PUT(&t, "{\"error\":{\"message\":");
-        put_quoted(&t, message);
-        TEXT_PUT(&t, ",\"type\":");
-        put_quoted(&t, type);
-        TEXT_PUT(&t, ",\"param\":");
-        put_quoted(&t, param);
-        TEXT_PUT(&t, ",\"code\":");
-        put_quoted(&t, code);
-        TEXT_PUT(&t, "}}");
-        return (struct pm_str){ t.p, t.n };
-}
-
-struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message)
-{
-        return reply_error_object(a, reply_type_of(status), param, code, message);
-}
-
 /*
  * Lines that only errors have.  A time is told where one is known, and with every 429 and 503 of ours.  Clients that come again by
  * themselves are told not to where we have done so already, where it cannot help, and where they would have to wait for longer than
@@ -237,10 +177,12 @@ enum next reply_error(struct request *r, int status, const char *param, const ch
         va_start(args, fmt);
         message = arena_vprintf(&r->arena, fmt, args);
         va_end(args);
-        r->error = message ? message : LAST_WORDS;
-        body = message ? reply_error_body(&r->arena, status, param, code, message) : (struct pm_str){ last_words, sizeof last_words - 1 };
-        if (reply_is_last_words(body))
-                status = 503; /* whatever it was, there is no memory to say it: asked again, there may be */
+        r->error = message ? message : "the gateway is out of memory";
+        body = message ? r->wire->error_body(&r->arena, status, NULL, param, code, message) : (struct pm_str){ 0 };
+        if (!body.p) { /* whatever it was, there is no memory to say it: asked again, there may be */
+                status = 503;
+                body = r->wire->no_memory_body;
+        }
         r->end = r->end ? r->end : status >= 500 ? "failed" : "refused";
         r->status = status;
         common = reply_headers(r, NULL);
@@ -370,28 +312,4 @@ enum next reply_buffer(struct request *r, int status, const char *content_type, 
         http_reply_buffer(r->conn, &(struct http_reply){ .status = status, .content_type = content_type, .headers = reply_headers(r, NULL) }, body);
         r->headers_sent = true;
         return request_answered(r);
-}
-
-struct pm_str reply_error_event(struct request *r, const char *code, const char *message)
-{
-        struct pm_str error = reply_error_body(&r->arena, 500, NULL, code, message);
-        struct text t = { .room = 512 + error.n + 6 * strlen(message) };
-
-        t.p = arena_alloc(&r->arena, t.room);
-        if (!t.p && r->query.api == EXPERT_RESPONSES)
-                return STR("event: error\ndata: {\"type\":\"error\",\"code\":null,\"message\":\"" LAST_WORDS "\",\"param\":null}\n\n");
-        if (!t.p)
-                return STR("data: " LAST_ERROR "\n\n");
-        if (r->query.api == EXPERT_RESPONSES) {
-                TEXT_PUT(&t, "event: error\ndata: {\"type\":\"error\",\"code\":");
-                put_quoted(&t, code);
-                TEXT_PUT(&t, ",\"message\":");
-                put_quoted(&t, message);
-                TEXT_PUT(&t, ",\"param\":null}\n\n");
-        } else {
-                TEXT_PUT(&t, "data: ");
-                text_put(&t, error.p, error.n);
-                TEXT_PUT(&t, "\n\n");
-        }
-        return (struct pm_str){ t.p, t.n };
 }

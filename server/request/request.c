@@ -126,11 +126,14 @@ static const struct api *find_api(const struct worker *w, struct pm_str path)
 static enum next check_key(struct request *r)
 {
         const struct tenants *all = r->generation->tenants;
+        struct pm_str key = { 0 };
         struct tenant *t;
 
         if (!all || r->api->open)
                 return GO;
-        t = tenants_find(all, h1_header(r->head, "authorization"));
+        if (r->wire->key_header)
+                key = h1_header(r->head, r->wire->key_header);
+        t = key.n ? tenants_find_key(all, key) : tenants_find(all, h1_header(r->head, "authorization"));
         if (!t)
                 return reply_error(r, 401, NULL, "invalid_api_key", "the API key is missing or not valid");
         r->tenant = t;
@@ -190,6 +193,7 @@ static enum next request_admit(struct request *r)
                 return ask_limiter(r);
         r->cors = h->origin.n && browser_allowed(h->origin, &r->generation->settings->cors.origins); /* it may read every answer, errors too */
         r->api = find_api(r->worker, h->path);
+        r->wire = r->api && r->api->wire ? r->api->wire : wire_default;
         if (!r->api && r->cors && is_preflight(h))
                 return reply_preflight(r);
         if (!r->api)
@@ -240,17 +244,9 @@ enum next request_read(struct request *r)
         struct query_limits limits = { .depth = (size_t)l->depth, .messages = (size_t)l->messages };
         struct query_error why;
 
-        if (query_parse((struct pm_str){ r->body, r->body_n }, r->api->wire, &limits, &r->arena, &r->query, &why) < 0)
+        if (r->wire->parse((struct pm_str){ r->body, r->body_n }, r->wire->api, &limits, &r->arena, &r->query, &why) < 0)
                 return request_bad_body(r, &why);
         return GO;
-}
-
-static enum next no_such_model(struct request *r)
-{
-        struct pm_str m = r->query.model;
-
-        return reply_error(r, 404, "model", "model_not_found", "the model '%.*s' does not exist, or this key has no access to it; GET /v1/models lists the models",
-                           (int)MIN(m.n, 200), m.p);
 }
 
 /* An expert's name goes straight there, a route's name asks the routers. */
@@ -264,8 +260,9 @@ enum next request_resolve(struct request *r)
         if (by && by->model)
                 return reply_error(r, 404, "model", "model_not_found", "'%s' is a model for embeddings only: POST /v1/embeddings", by->name);
         if (e ? !tenant_may_use(r->tenant, e) : !route || !tenant_may_ask(r->tenant, route))
-                return no_such_model(r);
-        if (e && r->api->wire && !(e->apis & r->api->wire))
+                return reply_error(r, 404, "model", "model_not_found", "the model '%.*s' does not exist, or this key has no access to it; GET /v1/models lists the models",
+                                   (int)MIN(r->query.model.n, 200), r->query.model.p);
+        if (e && r->api->wire && !(e->apis & r->api->wire->api))
                 return reply_error(r, 400, "model", "unsupported_api", "expert '%s' does not offer %s", e->name, r->api->path);
         r->route = route;
         if (e)
@@ -423,6 +420,7 @@ static struct request *request_begin(void *owner, struct http_conn *c, const str
         r->conn = c;
         r->generation = generation_take(g);
         r->head = head;
+        r->wire = wire_default;
         r->wake = (struct wake){ .fn = request_run, .arg = r };
         r->tokens_in = r->tokens_out = r->least_tokens = -1;
         r->started_us = r->step_started_us = now_us();
@@ -579,7 +577,8 @@ static void request_refuse(void *owner, struct http_conn *c, int status, const c
         char *line;
 
         arena_init(&a, &w->loop.arenas, 65536);
-        body = reply_error_body(&a, status, NULL, NULL, why);
+        body = wire_default->error_body(&a, status, NULL, NULL, NULL, why);
+        body = body.p ? body : wire_default->no_memory_body;
         id = new_id(w, &a);
         line = arena_printf(&a, "x-request-id: %.*s\r\n%s", (int)id.n, id.p, status == 503 ? "retry-after: 1\r\n" : "");
         http_reply(c, &(struct http_reply){ .status = status, .content_type = "application/json", .close = true,

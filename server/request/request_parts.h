@@ -24,6 +24,7 @@
 #include "request.h"
 #include "routing.h"
 #include "upstream.h"
+#include "wire.h"
 #include "worker.h"
 
 struct event;
@@ -66,6 +67,7 @@ struct request {
         /* what was asked */
         const struct h1_head *head;
         const struct api *api;       /* which of our paths; NULL: none, or not yet known */
+        const struct wire *wire;     /* what the path speaks */
         const struct request_kind *kind;
         void *own;                   /* of its kind; in the arena */
         struct pm_str id;
@@ -153,7 +155,7 @@ struct api {
         const char *path;
         bool prefix;                 /* the path goes on: /v1/models/{id} */
         enum h1_method method;
-        enum expert_api wire;        /* of those that are forwarded; 0: answered by us */
+        const struct wire *wire;     /* of those that are forwarded; NULL: answered by us, and errors are as wire_default has them */
         enum metrics_api metric;
         bool open;                   /* needs no key */
         enum next (*answer)(struct request *r); /* at once, without a body; NULL: see kind */
@@ -188,8 +190,6 @@ enum next request_relay(struct request *r);
 enum next request_settle(struct request *r);
 /* The reply has begun and will not be continued: an error event, if it is a stream, and a cut. */
 enum next relay_cut_short(struct request *r);
-/* How many choices were asked for: at least 1. */
-int64_t relay_asked_choices(const struct request *r);
 /* Ends the attempt in hand, if there is one: closes its transfer, gives the endpoint back, counts. */
 void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdict v, int64_t retry_us);
 
@@ -224,13 +224,12 @@ enum next forward_late(struct request *r);
 enum next forward_may(struct request *r);
 /* The decision's expert, then its fallbacks; NULL: no more. */
 struct expert *forward_expert(const struct request *r, size_t turn);
-const char *forward_path(const struct request *r);
 /* Wakes the request by its timer. */
 void forward_wake_in(struct request *r, int64_t ms);
 
 /* ---- reply.c ---- */
 
-/* The OpenAI error object.  `type` NULL: by status.  Then request_answered(). */
+/* The error body of the wire.  Then request_answered(). */
 enum next reply_error(struct request *r, int status, const char *param, const char *code, const char *fmt, ...)
         __attribute__((format(printf, 5, 6)));
 /* A JSON text of ours. */
@@ -246,13 +245,6 @@ enum next reply_buffer(struct request *r, int status, const char *content_type, 
 struct pm_str reply_headers(struct request *r, const struct transfer *t);
 /* A stream of events begins: adds the lines that only streams have. */
 void reply_stream_begin(struct request *r, struct http_reply head);
-/* An error event for a stream that has begun, in the API's own shape. */
-struct pm_str reply_error_event(struct request *r, const char *code, const char *message);
-/* An expert's refusal, in OpenAI's shape. */
+/* An expert's refusal, in the wire's shape. */
 void reply_refusal(struct request *r, const struct transfer *t, int status, struct pm_str body);
-/* The error object alone; in the arena, or if that has no memory the one that says so.  param and code may be NULL. */
-struct pm_str reply_error_object(struct arena *a, const char *type, const char *param, const char *code, const char *message);
-bool reply_is_last_words(struct pm_str body); /* that one */
-const char *reply_type_of(int status);
-struct pm_str reply_error_body(struct arena *a, int status, const char *param, const char *code, const char *message);
 #endif

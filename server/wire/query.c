@@ -546,6 +546,13 @@ bool query_is_user(const struct query_turn *t)
         return !t->role.p || js_string_is(t->role, "user");
 }
 
+struct pm_str query_conversation(const struct query *q)
+{
+        struct pm_str id = js_type(q->conversation) == JS_OBJECT ? js_member(q->conversation, "id") : q->conversation;
+
+        return js_type(id) == JS_STRING ? id : (struct pm_str){ 0 };
+}
+
 static void whole_body(const struct query *q, struct arena *a, struct pm_query *pm)
 {
         pm->body = q->body;

@@ -66,6 +66,8 @@ int query_last_text(const struct query *q, struct arena *a, struct pm_query *pm)
 /* The text of a turn's content or role, parts joined by newlines.  0 or -ENOMEM. */
 int query_text_of(struct pm_str value, struct arena *a, struct pm_str *ret);
 bool query_is_user(const struct query_turn *t);
+/* The place of the conversation's id: `conversation`, or the one in it; p NULL: there is none. */
+struct pm_str query_conversation(const struct query *q);
 
 /*
  * Might the prompt fit into so many tokens (0: unknown)?  False: surely not.  Conservative, see query_size.c.  *least: how many it has

@@ -169,20 +169,6 @@ static const char *words_of(struct pm_str v, struct pm_str secrets, struct arena
         return *words ? words : NULL;
 }
 
-/* A message, its type a text, param and code texts or null, all of them there. */
-static bool in_shape(struct pm_str body, struct pm_str secrets)
-{
-        struct pm_str error = js_member(body, "error"), v[4] = { js_member(error, "message"), js_member(error, "type"),
-                                                                 js_member(error, "param"), js_member(error, "code") };
-
-        if (!is_text(v[0]) || !is_text(v[1]))
-                return false;
-        for (size_t i = 2; i < 4; i++)
-                if (!is_text(v[i]) && js_type(v[i]) != JS_NULL)
-                        return false;
-        return body.n <= BODY_MAX && !secrets_found(body, secrets);
-}
-
 /* ---- judging ------------------------------------------------------------------------------------------------------------ */
 
 /* What a code or a type stands for; 0: nothing known. */
@@ -289,12 +275,12 @@ static void read_parts(struct refusal *r, struct pm_str body, struct pm_str secr
 static void judge(struct refusal *r, bool told, struct pm_str body, struct pm_str secrets)
 {
         r->kind = kind_of(r, told, body);
-        r->in_shape = r->json && in_shape(js_trim(body), secrets);
+        r->clean = r->json && js_trim(body).n <= BODY_MAX && !secrets_found(js_trim(body), secrets);
         if (r->kind == REFUSAL_CONTEXT && r->status >= 500)
                 r->status = 400; /* older llama.cpp; clients would come again with the same prompt */
         if (r->kind == REFUSAL_CONTEXT && !is(r->code, "context_length_exceeded")) { /* the one word that clients know */
                 r->code = "context_length_exceeded";
-                r->in_shape = false;
+                r->clean = false;
         }
 }
 

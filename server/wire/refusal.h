@@ -31,7 +31,7 @@ struct refusal {
         int status;          /* for the client.  Of an event: what its code or type stands for */
         bool event;
         bool json;
-        bool in_shape;       /* OpenAI's object with all four keys, its code for a context, no secret: may be sent on as it is */
+        bool clean;          /* not long, no secret in it, its code the one that clients know: may be sent on as it is, if its shape is the wire's */
         /* Texts for people and clients: bounded, without control characters and keys; NULL: it does not say. */
         const char *message, *type, *param, *code;
 };

@@ -41,15 +41,11 @@ static void keep_name(struct scan *s, const char *p, size_t n)
 }
 
 /* The first byte of a member's value. */
-static void on_value(struct scan *s, char c)
+static void on_value(struct scan *s, const struct scan_shape *shape, char c)
 {
         s->value = false;
         s->error |= is_name(s, "error") && c != 'n' && c != 'f';
-        if (c == '[') {
-                s->choices |= is_name(s, "choices");
-                s->data |= is_name(s, "data");
-                s->output |= is_name(s, "output");
-        }
+        s->found |= c == shape->begins && is_name(s, shape->name);
 }
 
 static bool in_object(const struct scan *s)
@@ -82,14 +78,14 @@ static bool close_bracket(struct scan *s, bool object)
 }
 
 /* Any byte that is not inside a string. */
-static bool take(struct scan *s, char c)
+static bool take(struct scan *s, const struct scan_shape *shape, char c)
 {
         if (c == ' ' || c == '\n' || c == '\r' || c == '\t')
                 return true;
         if (s->ended || (!s->begun && c != '{'))
                 return false;
         if (s->value && c != ':')
-                on_value(s, c);
+                on_value(s, shape, c);
         switch (c) {
         case '{':
         case '[':
@@ -112,13 +108,13 @@ static bool take(struct scan *s, char c)
         }
 }
 
-bool scan_feed(struct scan *s, const char *p, size_t n)
+bool scan_feed(struct scan *s, const struct scan_shape *shape, const char *p, size_t n)
 {
         const char *end = p + n, *stop;
 
         while (p < end && !s->bad) {
                 if (!s->string) {
-                        s->bad = !take(s, *p++);
+                        s->bad = !take(s, shape, *p++);
                         continue;
                 }
                 if (s->escape) {
@@ -147,22 +143,11 @@ bool scan_feed(struct scan *s, const char *p, size_t n)
         return !s->bad;
 }
 
-const char *scan_fault(const struct scan *s, enum expert_api api)
+const char *scan_fault(const struct scan *s, const struct scan_shape *shape)
 {
         if (s->bad)
                 return "with something that is not a JSON object";
         if (s->error)
                 return "with an error";
-        if (!s->ended)
-                return NULL; /* what is missing may come yet */
-        switch (api) {
-        case EXPERT_CHAT:
-        case EXPERT_COMPLETIONS:
-                return s->choices ? NULL : "without choices";
-        case EXPERT_RESPONSES:
-                return s->output ? NULL : "without output";
-        case EXPERT_EMBEDDINGS:
-                return s->data ? NULL : "without data";
-        }
-        return NULL;
+        return s->ended && !s->found ? shape->fault : NULL; /* what is missing may come yet */
 }

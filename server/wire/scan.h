@@ -12,9 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "expert_api.h"
-
 enum { SCAN_DEPTH = 512, SCAN_NAME = 12 };
+
+/* What an answer has: a member of the outermost object whose value begins so; and what it is without it, as a clause. */
+struct scan_shape {
+        const char *name;
+        char begins;
+        const char *fault;
+};
 
 struct scan {
         unsigned depth;
@@ -24,17 +29,17 @@ struct scan {
         unsigned name_n;
         char name_text[SCAN_NAME];
         bool error;              /* "error" with something in it */
-        bool choices, data, output; /* lists of those names */
+        bool found;              /* what the shape asks for */
         uint64_t objects[SCAN_DEPTH / 64];
 };
 
 /* False: what has come can be no part of a JSON object. */
-bool scan_feed(struct scan *s, const char *p, size_t n);
+bool scan_feed(struct scan *s, const struct scan_shape *shape, const char *p, size_t n);
 /* Is it whole? */
 static inline bool scan_closed(const struct scan *s)
 {
         return s->ended && !s->bad;
 }
-/* Of one that has closed, or of the part that has passed: why it is no answer of that API, as a clause; NULL: nothing speaks against it. */
-const char *scan_fault(const struct scan *s, enum expert_api api);
+/* Of one that has closed, or of the part that has passed: why it is no answer of that shape, as a clause; NULL: nothing speaks against it. */
+const char *scan_fault(const struct scan *s, const struct scan_shape *shape);
 #endif

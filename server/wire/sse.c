@@ -186,6 +186,13 @@ static struct pm_str without_blanks(struct pm_str s)
         return s;
 }
 
+/* Does it end in one kind of line ends, and an empty line? */
+static bool ends_well(struct pm_str raw)
+{
+        return (raw.n >= 2 && (memcmp(raw.p + raw.n - 2, "\n\n", 2) == 0 || memcmp(raw.p + raw.n - 2, "\r\r", 2) == 0)) ||
+               (raw.n >= 4 && memcmp(raw.p + raw.n - 4, "\r\n\r\n", 4) == 0);
+}
+
 static int read_fields(char *raw, size_t n, struct stream_event *ret)
 {
         int r;
@@ -196,6 +203,7 @@ static int read_fields(char *raw, size_t n, struct stream_event *ret)
                         return r;
                 (void)read_lines(raw, n, ret);
         }
+        ret->ragged = !ends_well(ret->raw);
         ret->has_data = ret->data.p != NULL;
         ret->data = without_blanks(ret->data);
         ret->done = ret->data.n == 6 && memcmp(ret->data.p, "[DONE]", 6) == 0;

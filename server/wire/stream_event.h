@@ -28,7 +28,8 @@ struct stream_event {
         struct pm_str name; /* "event:", may be empty */
         struct pm_str data; /* "data:", a slice of raw without blanks around it; empty: none, or only blanks.  Several data lines are made one in place, joined by
                              * a space (to JSON the same as \n) and filled up with spaces, so that raw can still be relayed */
-        bool done;          /* data is [DONE] */
+        bool done;          /* it says that this was all, and nothing else: [DONE] */
+        bool ragged;        /* raw has no end, or one of mixed line ends */
         bool has_data;      /* there is a data line: else only comments and fields of the connection (id, retry) */
 };
 #endif

@@ -52,7 +52,7 @@ static void check(const struct refusal *r, struct pm_str secret)
         check_words(r->code, secret);
         check_words(r->param, secret);
         assert(r->message || !r->json);
-        assert(r->json || !r->in_shape);
+        assert(r->json || !r->clean);
 }
 
 static void times(struct pm_str value)
@@ -94,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         times(line);
         refusal_read((int)status, false, body, headers, &a, &r);
         check(&r, secret);
-        if (r.in_shape)
+        if (r.clean)
                 assert(!secrets_found(body, headers));
         refusal_read_event(body, headers, &a, &r);
         check(&r, secret);

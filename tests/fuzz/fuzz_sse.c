@@ -79,6 +79,7 @@ static uint64_t digest(const char *p, size_t n, unsigned seed)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
+        static const struct scan_shape shape = { "choices", '[', "" };
         const char *p = (const char *)data;
         struct facts f;
         uint64_t whole;
@@ -90,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                 struct scan s = { 0 };
 
                 for (size_t at = 1; at < n; at += 7)
-                        assert(scan_feed(&s, p + at, MIN(7, n - at)));
+                        assert(scan_feed(&s, &shape, p + at, MIN(7, n - at)));
                 assert(scan_closed(&s));
         }
         whole = digest(p + 1, n - 1, 0);

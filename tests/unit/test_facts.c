@@ -222,6 +222,8 @@ Test(facts, usage_that_nobody_asked_for_becomes_blanks)
 }
 
 /* ---- what passes in pieces ---------------------------------------------------------------------------------------------- */
+static const struct scan_shape choices = { "choices", '[', "without choices" }, message = { "message", '{', "without a message" };
+
 static void scanned(const char *text, bool closed, bool bad)
 {
         for (size_t step = 1; step <= strlen(text); step++) {
@@ -229,7 +231,7 @@ static void scanned(const char *text, bool closed, bool bad)
                 bool ok = true;
 
                 for (size_t at = 0; at < strlen(text); at += step)
-                        ok &= scan_feed(&s, text + at, MIN(step, strlen(text) - at));
+                        ok &= scan_feed(&s, &choices, text + at, MIN(step, strlen(text) - at));
                 cr_assert_eq(scan_closed(&s), closed, "%s in pieces of %zu", text, step);
                 cr_assert_eq(ok, !bad, "%s in pieces of %zu", text, step);
         }
@@ -257,18 +259,31 @@ Test(scan, does_it_close)
         scanned("{\"a\":\x01}", false, true);
 }
 
-Test(scan, what_it_is)
+static struct scan passed(const char *text, const struct scan_shape *shape)
 {
         struct scan s = { 0 };
 
-        cr_assert(scan_feed(&s, "{\"x\":{\"error\":1},\"error\":null,\"choices\":[{", 42));
-        cr_assert_null(scan_fault(&s, EXPERT_CHAT));
-        cr_assert(scan_feed(&s, "}]}", 3));
-        cr_assert_null(scan_fault(&s, EXPERT_CHAT));
-        cr_assert_str_eq(scan_fault(&s, EXPERT_EMBEDDINGS), "without data");
-        s = (struct scan){ 0 };
-        cr_assert(scan_feed(&s, "{\"error\":{", 10));
-        cr_assert_str_eq(scan_fault(&s, EXPERT_CHAT), "with an error");
+        cr_assert(scan_feed(&s, shape, text, strlen(text)));
+        return s;
+}
+
+Test(scan, what_it_is)
+{
+        struct scan s = passed("{\"x\":{\"error\":1},\"error\":null,\"choices\":[{", &choices);
+
+        cr_assert_null(scan_fault(&s, &choices));
+        cr_assert(scan_feed(&s, &choices, "}]}", 3));
+        cr_assert_null(scan_fault(&s, &choices));
+        s = passed("{\"x\":{\"choices\":[1]},\"data\":[2]}", &choices);
+        cr_assert_str_eq(scan_fault(&s, &choices), "without choices");
+        s = passed("{\"choices\":{}}", &choices);
+        cr_assert_str_eq(scan_fault(&s, &choices), "without choices");
+        s = passed("{\"error\":{", &choices);
+        cr_assert_str_eq(scan_fault(&s, &choices), "with an error");
+        s = passed("{\"message\":{}}", &message);
+        cr_assert_null(scan_fault(&s, &message));
+        s = passed("{\"message\":\"m\"}", &message);
+        cr_assert_str_eq(scan_fault(&s, &message), "without a message");
 }
 
 /* ---- a whole answer as a stream ----------------------------------------------------------------------------------------- */

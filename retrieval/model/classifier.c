@@ -23,7 +23,6 @@
 
 #define LANES 16
 #define ROWS_BEFORE_CARRY 256 /* 256 * 127 < 32768 */
-#define TEMPERATURE .2
 #define LABEL_MAX 200
 #define COLUMNS_MAX ((CLASSIFIER_CATEGORIES_MAX + 1 + LANES - 1) / LANES * LANES)
 
@@ -170,9 +169,16 @@ double classifier_logit(const float *scores, size_t categories, size_t *best)
                         top = i;
         for (size_t i = 0; i < categories; i++)
                 if (i != top)
-                        others += exp((scores[i] - scores[top]) / TEMPERATURE);
+                        others += exp((scores[i] - scores[top]) / CLASSIFIER_TEMPERATURE);
         *best = top;
         return -log(others + 1e-30);
+}
+
+double classifier_confidence(const struct classifier *c, const float *scores, size_t *best)
+{
+        double logit = classifier_logit(scores, c->parts.categories, best);
+
+        return 1 / (1 + exp(-(c->parts.slope * logit + c->parts.offset)));
 }
 
 void classifier_decide(const struct classifier *c, const char *text, size_t n, size_t text_max, struct verdict *ret)
@@ -180,11 +186,8 @@ void classifier_decide(const struct classifier *c, const char *text, size_t n, s
         float scores[CLASSIFIER_CATEGORIES_MAX];
 
         *ret = (struct verdict){ 0 };
-        if (classifier_scores(c, text, n, text_max, scores)) {
-                double logit = classifier_logit(scores, c->parts.categories, &ret->category);
-
-                ret->confidence = 1 / (1 + exp(-(c->parts.slope * logit + c->parts.offset)));
-        }
+        if (classifier_scores(c, text, n, text_max, scores))
+                ret->confidence = classifier_confidence(c, scores, &ret->category);
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #define CLASSIFIER_CATEGORIES_MAX 1023
+#define CLASSIFIER_TEMPERATURE .2 /* of the shares that confidence is made of */
 #define CLASSIFIER_VERSION "1"
 #define CLASSIFIER_VERSION_DENSE "2" /* the version of a model that looks at vectors, too */
 
@@ -71,6 +72,8 @@ bool classifier_scores(const struct classifier *c, const char *text, size_t n, s
 
 /* The share of the best score among exp(score / temperature), as a logit: what confidence is made of.  *best: its index. */
 double classifier_logit(const float *scores, size_t categories, size_t *best);
+/* What classifier_decide() says of scores. */
+double classifier_confidence(const struct classifier *c, const float *scores, size_t *best);
 
 const struct classifier_parts *classifier_parts(const struct classifier *c);
 const char *classifier_meta(const struct classifier *c, const char *key); /* NULL: not there, or not from a file */

@@ -2,17 +2,22 @@
 /*
  * category - the expert that is best at what a prompt is about.
  *
- * Two steps, after Composition of Experts (Jain et al., 2024): a classifier says which category a prompt belongs to, and a table
- * says which experts are good at that category, best first.  When the classifier is not sure enough, the category is `general`,
- * whose ranking is the experts' overall one.  Experts that are down or not for this tenant are passed over in the ranking; those
- * behind the chosen one are the fallbacks.
+ * Two steps, after Composition of Experts (Jain et al., 2024): a classifier says how likely each category is, and a table how well each
+ * expert does on it.  The expert with the best expected score is taken, less what it costs (choice.h); when the classifier is not sure enough,
+ * the score is more and more that of `general`, the category of all other prompts (posterior.h).  A table without scores, or one that keeps to a
+ * budget, is followed as it ranks: the best of the likeliest category, or of general.  Experts that are down or not for this tenant are passed
+ * over; those behind the chosen one are the fallbacks.
  *
  *         by_category: { plugin: category, model: models/mmlupro-category.safetensors, map: models/mmlupro-map.json }
  *
  * or, without a map file, the table in place:   experts: { math: { ranking: [big, small] }, general: { ranking: [small] } }
  */
+#include <jansson.h>
+#include <math.h>
+
 #include "base.h"
 #include "category_parts.h"
+#include "posterior.h"
 
 #define INLINE_MAX 8192             /* bytes of text that are classified on the loop: about a tenth of a millisecond */
 #define INLINE_DENSE_MAX 4096       /* the same where a vector is made, too */
@@ -27,11 +32,19 @@ static const struct pm_option options[] = {
         PM_PATH_OPTION(struct category, model, "model", PM_REQUIRED, NULL, "category model (safetensors) of pointsman-train"),
         PM_PATH_OPTION(struct category, encoder_folder, "encoder", 0, NULL,
                        "folder of the static encoder that the model was trained with, if it uses vectors"),
-        PM_PATH_OPTION(struct category, map, "map", 0, NULL, "rankings of experts (JSON) of pointsman-train map"),
+        PM_PATH_OPTION(struct category, map, "map", 0, NULL, "scores and rankings of experts (JSON) of pointsman-train map"),
         PM_TABLES_OPTION(struct category, experts, struct inline_ranking, "experts", 0, 0, 1024, ranking_options,
                          "rankings instead of a map file, one per category"),
+        PM_CHOICE_OPTION(struct category, by, "by", "either", "either|scores|rankings",
+                         "what decides: the expected score over all categories, or the ranking of the likeliest one; either: scores, where the map has "
+                         "them and was not made under conditions"),
         PM_REAL_OPTION(struct category, threshold, "threshold", "-1", -1, 1,
-                       "minimum confidence; below it the category is 'general'; -1: the model's own threshold"),
+                       "minimum confidence; below it the category is 'general'; -1: the map's own threshold, else the model's"),
+        PM_REAL_OPTION(struct category, entropy, "max_entropy", "-1", -1, 1,
+                       "maximum entropy of the categories' probabilities, 1 being all alike; above it the category is 'general'; -1: the map's, else none"),
+        PM_REAL_OPTION(struct category, margin, "min_margin", "-1", -1, 1,
+                       "minimum lead of the likeliest category over the second; below it the category is 'general'; -1: the map's, else none"),
+        PREFERENCES_OPTIONS(struct category, preferences),
         PM_STR_OPTION(struct category, general, "general", 0, "general", "name of the category for all other prompts"),
         PM_SIZE_OPTION(struct category, max_text, "max_text", "0", 0, 1048576,
                        "bytes of a prompt that are read, half from its beginning and half from its end, at least 64; 0: as the model was trained"),
@@ -73,8 +86,6 @@ static int load(struct category *c, const struct pm_open *o)
                 return o->refuse(o, "either 'map' or 'experts' must say which experts are good at which category");
         if (c->max_text > 0 && c->max_text < 64)
                 return o->refuse(o, "max_text: %lld bytes are too few: 0, or from 64", (long long)c->max_text);
-        if (c->threshold < 0)
-                c->threshold = classifier_parts(c->classifier)->threshold;
         return category_rankings(c, o);
 }
 
@@ -85,7 +96,9 @@ static void closed(void *self)
         for (size_t i = 0; c->rankings && i <= classifier_parts(c->classifier)->categories; i++)
                 free(c->rankings[i].expert);
         free(TAKE(c->rankings));
-        json_decref(TAKE(c->map_json));
+        free(TAKE(c->scores));
+        free((void *)(uintptr_t)TAKE(c->candidates.name));
+        score_table_destroy(TAKE(c->table));
         classifier_destroy(TAKE(c->classifier));
         encoder_destroy(TAKE(c->encoder));
 }
@@ -109,14 +122,63 @@ static bool usable(const struct pm_query *q, const char *expert)
         return false;
 }
 
-static pm_step decide(const struct category *c, struct pm_query *q, const struct verdict *v)
+/* What is known of a prompt; also the job of a pool thread, which sees nothing else. */
+struct category_look {
+        const struct category *router;
+        struct pm_str text;
+        size_t max_text;
+        struct verdict verdict;
+        double doubt;    /* 0: sure */
+        float *expected; /* [candidates.n]; NULL: rankings decide */
+};
+
+static void look(void *arg)
 {
-        size_t general = classifier_parts(c->classifier)->categories;
-        bool sure = v->confidence > 0 && v->confidence >= c->threshold;
-        const struct ranking *r = &c->rankings[sure ? v->category : general];
-        const char *label = c->rankings[v->category].category;
+        struct category_look *l = arg;
+        const struct category *c = l->router;
+        size_t categories = classifier_parts(c->classifier)->categories;
+        float p[CLASSIFIER_CATEGORIES_MAX + 1];
+
+        if (!l->expected && isnan(c->doubt.entropy) && isnan(c->doubt.margin)) { /* who is second does not matter */
+                classifier_decide(c->classifier, l->text.p, l->text.n, l->max_text, &l->verdict);
+                l->doubt = posterior_doubt(&c->doubt, p, 0, l->verdict.confidence);
+                return;
+        }
+        (void)posterior_of(c->classifier, l->text.p, l->text.n, l->max_text, p, &l->verdict);
+        l->doubt = posterior_doubt(&c->doubt, p, categories, l->verdict.confidence);
+        if (l->expected)
+                posterior_expect(p, l->doubt, c->scores, categories, c->candidates.n, l->expected);
+}
+
+/* Which category it is, for people. */
+static void say_category(const struct category_look *l, char *buf, size_t room)
+{
+        const struct category *c = l->router;
+        const char *label = c->rankings[l->verdict.category].category;
+
+        if (!(l->doubt > 0))
+                (void)snprintf(buf, room, "category %s (%.2f)", label, l->verdict.confidence);
+        else if (!(l->verdict.confidence > 0))
+                (void)snprintf(buf, room, "category %s: no text", c->general);
+        else if (l->verdict.confidence < c->threshold)
+                (void)snprintf(buf, room, "category %s: %s is not sure (%.2f, below %.2f)", c->general, label, l->verdict.confidence, c->threshold);
+        else
+                (void)snprintf(buf, room, "category %s: %s is not sure (%.2f, but others are near)", c->general, label, l->verdict.confidence);
+}
+
+static const char *category_of(const struct category_look *l)
+{
+        const struct category *c = l->router;
+
+        return c->rankings[l->doubt > 0 ? classifier_parts(c->classifier)->categories : l->verdict.category].category;
+}
+
+static pm_step follow_ranking(struct pm_query *q, const struct category_look *l)
+{
+        const struct category *c = l->router;
+        size_t general = classifier_parts(c->classifier)->categories, i = 0;
+        const struct ranking *r = &c->rankings[l->doubt > 0 ? general : l->verdict.category];
         char reason[320];
-        size_t i = 0;
 
         if (r->n == 0)
                 r = &c->rankings[general]; /* a category that the table does not rank */
@@ -124,58 +186,69 @@ static pm_step decide(const struct category *c, struct pm_query *q, const struct
                 i++;
         if (i == r->n)
                 return pm_pass(q);
-        if (sure)
-                (void)snprintf(reason, sizeof reason, "category %s (%.2f)", label, v->confidence);
-        else if (v->confidence > 0)
-                (void)snprintf(reason, sizeof reason, "category %s: %s is not sure (%.2f, below %.2f)", c->general, label,
-                               v->confidence, c->threshold);
-        else
-                (void)snprintf(reason, sizeof reason, "category %s: no text", c->general);
-        return pm_decide(q, .expert = r->expert[i], .fallbacks = r->expert + i + 1, .category = sure ? label : c->general,
-                         .confidence = v->confidence, .reason = reason, .unsure = !sure);
+        say_category(l, reason, sizeof reason);
+        return pm_decide(q, .expert = r->expert[i], .fallbacks = r->expert + i + 1, .category = category_of(l), .confidence = l->verdict.confidence,
+                         .reason = reason, .unsure = l->doubt > 0);
 }
 
-/* A long prompt's work, away from the loop. */
-struct category_job {
-        const struct classifier *classifier;
-        struct pm_str text;
-        size_t max_text;
-        struct verdict verdict;
-};
-
-static void classify(void *arg)
+static void explain(struct pm_query *q, const struct category_look *l, const struct choice *choice)
 {
-        struct category_job *job = arg;
+        json_t *o = json_pack("{s:s, s:f, s:f, s:o}", "likeliest", l->router->rankings[l->verdict.category].category, "confidence", l->verdict.confidence,
+                              "doubt", l->doubt, "experts", choice_explained(choice));
+        char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
 
-        classifier_decide(job->classifier, job->text.p, job->text.n, job->max_text, &job->verdict);
+        if (text)
+                pm_explain(q, text);
+        free(text);
+        json_decref(o);
 }
 
-static pm_step classified(void *self, struct pm_query *q)
+static pm_step decide(struct pm_query *q, const struct category_look *l)
 {
-        const struct category_job *job = q->state;
+        struct choice choice;
+        char reason[512];
 
+        if (!l->expected)
+                return follow_ranking(q, l);
+        choice_make(q, &l->router->preferences, &l->router->candidates, l->expected, &choice);
+        if (choice.n == 0)
+                return pm_pass(q);
+        say_category(l, reason, sizeof reason);
+        choice_reason(&choice, reason, sizeof reason);
+        if (q->explain)
+                explain(q, l, &choice);
+        return pm_decide(q, .expert = choice.name[0], .fallbacks = choice.name + 1, .category = category_of(l), .confidence = l->verdict.confidence,
+                         .reason = reason, .unsure = l->doubt > 0);
+}
+
+static pm_step looked(void *self, struct pm_query *q)
+{
+        const struct category_look *l = q->state;
+
+        (void)self;
         if (q->status < 0)
-                return pm_fail(q, "could not classify a prompt of %zu bytes in the pool (%d)", job->text.n, q->status);
-        return decide(self, q, &job->verdict);
+                return pm_fail(q, "could not classify a prompt of %zu bytes in the pool (%d)", l->text.n, q->status);
+        return decide(q, l);
 }
 
 static pm_step route(void *self, struct pm_query *q)
 {
         const struct category *c = self;
         size_t max_text = c->max_text ? (size_t)c->max_text : classifier_parts(c->classifier)->text_max;
-        struct verdict v;
-        struct category_job *job;
+        float expected[EXPERTS_MAX];
+        struct category_look here = { .router = c, .text = q->text, .max_text = max_text, .expected = c->scores ? expected : NULL }, *l;
 
         if (MIN(q->text.n, max_text) <= c->inline_max) {
-                classifier_decide(c->classifier, q->text.p, q->text.n, max_text, &v);
-                return decide(c, q, &v);
+                look(&here);
+                return decide(q, &here);
         }
-        job = q->state = q->host->alloc(q, sizeof *job);
-        if (!job)
+        l = q->state = q->host->alloc(q, sizeof *l + sizeof expected);
+        if (!l)
                 return pm_fail(q, "out of memory for a prompt of %zu bytes", q->text.n);
-        *job = (struct category_job){ .classifier = c->classifier, .text = q->text, .max_text = max_text };
-        return pm_offload(q, classify, job, classified);
+        *l = here;
+        l->expected = c->scores ? (float *)(l + 1) : NULL;
+        return pm_offload(q, look, l, looked);
 }
 
-PM_ROUTER(.name = "category", .version = "1", .summary = "routes by topic: classifies the prompt and looks up a ranking of experts",
-          .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_TEXT)
+PM_ROUTER(.name = "category", .version = "1", .summary = "routes by topic: classifies the prompt and takes the expert with the best expected score",
+          .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_TEXT | PM_READS_HEADERS)

@@ -5,13 +5,13 @@
 #ifndef PM_CATEGORY_PARTS_H
 #define PM_CATEGORY_PARTS_H
 
-#include <jansson.h>
-
+#include "choice.h"
 #include "classifier.h"
 #include "encoder.h"
 #include "pm_router.h"
+#include "score_table.h"
 
-#define EXPERTS_MAX 256 /* in one ranking */
+#define EXPERTS_MAX CHOICE_EXPERTS_MAX /* in one ranking */
 
 struct ranking {
         const char *category;
@@ -28,16 +28,23 @@ struct inline_ranking {
 struct category {
         const char *model, *encoder_folder, *map, *general;
         struct pm_tables experts;
-        double threshold;
+        int64_t by;                  /* enum category_by */
+        double threshold, entropy, margin;
+        struct preferences preferences;
         int64_t max_text;
 
         struct classifier *classifier;
         struct encoder *encoder;     /* NULL: the model looks at features alone */
         size_t inline_max;           /* bytes of text that are classified on the loop */
-        json_t *map_json;            /* holds the names of a map file */
+        struct score_table *table;   /* holds the names of a map file */
         struct ranking *rankings;    /* one for each category of the model, then general */
         size_t n_rankings;
+        struct candidates candidates; /* with scores; none where rankings decide */
+        float *scores;               /* [categories + 1][candidates.n], general's last */
+        struct score_table_doubt doubt;
 };
+
+enum category_by { CATEGORY_BY_EITHER, CATEGORY_BY_SCORES, CATEGORY_BY_RANKINGS };
 
 /* At open, when model and options are there: reads the map or the table in place.  0, or refused with a sentence. */
 int category_rankings(struct category *c, const struct pm_open *o);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <sys/stat.h>
+#include <math.h>
 
 #include "base.h"
 #include "category_parts.h"
-
-#define MAP_MAX (4 << 20) /* bytes of a map file */
 
 static bool configured(const struct pm_open *o, const char *expert)
 {
@@ -59,51 +57,22 @@ static const char *listed(const char *const *names, size_t n, char *buf, size_t 
         return buf;
 }
 
-static int read_map(struct category *c, const struct pm_open *o)
-{
-        const char *kind;
-        json_error_t e;
-        struct stat st;
-
-        if (stat(c->map, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > MAP_MAX))
-                return o->refuse(o, "map '%s' must be a file of at most %d MiB", c->map, MAP_MAX >> 20);
-        c->map_json = json_load_file(c->map, JSON_REJECT_DUPLICATES, &e);
-        if (!c->map_json)
-                return o->refuse(o, "map '%s': %s (line %d, column %d)", c->map, e.text, e.line, e.column);
-        kind = json_string_value(json_object_get(c->map_json, "kind"));
-        if (!kind || strcmp(kind, "pointsman.map") != 0 || json_integer_value(json_object_get(c->map_json, "version")) != 1)
-                return o->refuse(o, "map '%s': kind is '%.40s', wanted 'pointsman.map' of version 1 (pointsman-train map writes it)",
-                                 c->map, kind ? kind : "");
-        if (!json_is_object(json_object_get(c->map_json, "rankings")))
-                return o->refuse(o, "map '%s': 'rankings' must be an object of lists", c->map);
-        return 0;
-}
-
-/* The names ranked for a category in the map or in `experts:`; *ret_n 0 if it is not there. */
-static int names_of(const struct category *c, const struct pm_open *o, const char *category, const char **names, size_t *ret_n)
+/* The names ranked for a category in the map or in `experts:`; returns how many, 0 if it is not there. */
+static size_t names_of(const struct category *c, const char *category, const char **names)
 {
         const struct inline_ranking *table = c->experts.items;
-        json_t *list;
+        const struct score_row *row = c->table ? score_table_row(c->table, category) : NULL;
+        size_t n = 0;
 
-        *ret_n = 0;
         for (size_t i = 0; i < c->experts.n; i++)
                 if (strcmp(table[i].category, category) == 0) {
                         for (size_t k = 0; k < table[i].ranking.n && k < EXPERTS_MAX; k++)
-                                names[(*ret_n)++] = table[i].ranking.items[k];
-                        return 0;
+                                names[n++] = table[i].ranking.items[k];
+                        return n;
                 }
-        list = json_object_get(json_object_get(c->map_json, "rankings"), category);
-        if (!list)
-                return 0;
-        if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > EXPERTS_MAX)
-                return o->refuse(o, "map '%s': ranking of '%s' must be a list of 1 to %d names", c->map, category, EXPERTS_MAX);
-        for (size_t i = 0; i < json_array_size(list); i++) {
-                names[i] = json_string_value(json_array_get(list, i));
-                if (!names[i])
-                        return o->refuse(o, "map '%s': ranking of '%s': item %zu is not a name", c->map, category, i);
-        }
-        *ret_n = json_array_size(list);
-        return 0;
+        for (; row && n < row->n; n++)
+                names[n] = score_table_parts(c->table)->experts[row->ranking[n]];
+        return n;
 }
 
 /* A category of the table that the model does not have would never be used: probably misspelt, or another model's map. */
@@ -123,15 +92,11 @@ static int check_category(const struct category *c, const struct pm_open *o, con
 static int check_categories(const struct category *c, const struct pm_open *o)
 {
         const struct inline_ranking *table = c->experts.items;
-        const char *category;
-        json_t *list;
+        const struct score_table_parts *p = c->table ? score_table_parts(c->table) : NULL;
         int r = 0;
 
-        json_object_foreach(json_object_get(c->map_json, "rankings"), category, list) {
-                r = check_category(c, o, category);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; r == 0 && p && i < p->n; i++)
+                r = check_category(c, o, p->rows[i].category);
         for (size_t i = 0; r == 0 && i < c->experts.n; i++)
                 r = check_category(c, o, table[i].category);
         return r;
@@ -152,9 +117,8 @@ static int fill_rankings(struct category *c, const struct pm_open *o)
         for (c->n_rankings = 0; c->n_rankings <= p->categories; c->n_rankings++) {
                 const char *category = c->n_rankings < p->categories ? p->labels[c->n_rankings] : c->general;
 
-                r = names_of(c, o, category, names, &n);
-                if (r == 0)
-                        r = keep(o, category, names, n, &c->rankings[c->n_rankings]);
+                n = names_of(c, category, names);
+                r = keep(o, category, names, n, &c->rankings[c->n_rankings]);
                 if (r < 0)
                         return r;
                 note_strangers(o, names, n, &strangers);
@@ -168,11 +132,112 @@ static int fill_rankings(struct category *c, const struct pm_open *o)
         return 0;
 }
 
+/* ---- scores -------------------------------------------------------------------------------------------------------------- */
+
+static bool among(const char *const *names, size_t n, const char *name)
+{
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
+/* All that are ranked anywhere and configured, in the order of general's ranking; others behind them. */
+static int list_candidates(struct category *c, const struct pm_open *o)
+{
+        const struct ranking *general = &c->rankings[classifier_parts(c->classifier)->categories];
+        const char **name = calloc(MIN(o->n_experts, (size_t)EXPERTS_MAX) + 1, sizeof *name);
+        size_t n = 0;
+
+        c->candidates.name = name;
+        if (!name)
+                return o->refuse(o, "out of memory");
+        for (size_t i = 0; i < c->n_rankings; i++) {
+                const struct ranking *r = i == 0 ? general : &c->rankings[i - 1];
+
+                for (size_t k = 0; k < r->n; k++)
+                        if (n < EXPERTS_MAX && !among(name, n, r->expert[k]))
+                                name[n++] = r->expert[k];
+        }
+        c->candidates.n = n;
+        return 0;
+}
+
+/* An expert's score in a category, else in general, else NAN. */
+static float score_of(const struct category *c, const char *category, const char *expert)
+{
+        const struct score_table_parts *p = score_table_parts(c->table);
+        const struct score_row *row = score_table_row(c->table, category), *general = score_table_row(c->table, c->general);
+        size_t k = 0;
+
+        while (strcmp(p->experts[k], expert) != 0) /* it came from there */
+                k++;
+        if (row && !isnan(row->score[k]))
+                return row->score[k];
+        return general ? general->score[k] : NAN;
+}
+
+/* Of whom nothing is known in a category, nor in general, it is expected to be as bad as the worst there. */
+static void fill_row(const struct category *c, const char *category, float *row)
+{
+        float worst = 1;
+
+        for (size_t k = 0; k < c->candidates.n; k++) {
+                row[k] = score_of(c, category, c->candidates.name[k]);
+                worst = isnan(row[k]) ? worst : MIN(worst, row[k]);
+        }
+        for (size_t k = 0; k < c->candidates.n; k++)
+                row[k] = isnan(row[k]) ? worst : row[k];
+}
+
+static int fill_scores(struct category *c, const struct pm_open *o)
+{
+        size_t categories = classifier_parts(c->classifier)->categories;
+        int r = list_candidates(c, o);
+
+        if (r < 0)
+                return r;
+        c->scores = calloc((categories + 1) * (c->candidates.n + 1), sizeof *c->scores);
+        if (!c->scores)
+                return o->refuse(o, "out of memory");
+        for (size_t i = 0; i <= categories; i++)
+                fill_row(c, c->rankings[i].category, c->scores + i * c->candidates.n);
+        return 0;
+}
+
+static void take_doubt(struct category *c)
+{
+        struct score_table_doubt none = { NAN, NAN, NAN }, tuned = c->table ? score_table_parts(c->table)->doubt : none;
+
+        c->doubt.confidence = c->threshold >= 0 ? c->threshold : isnan(tuned.confidence) ? classifier_parts(c->classifier)->threshold : tuned.confidence;
+        c->doubt.entropy = c->entropy >= 0 ? c->entropy : tuned.entropy;
+        c->doubt.margin = c->margin >= 0 ? c->margin : tuned.margin;
+        c->threshold = c->doubt.confidence;
+}
+
 int category_rankings(struct category *c, const struct pm_open *o)
 {
-        int r = c->map ? read_map(c, o) : 0;
+        char why[512] = "";
+        bool scores;
+        int r = c->map ? score_table_open(c->map, &c->table, why, sizeof why) : 0;
 
+        if (r < 0)
+                return o->refuse(o, "map '%s': %s", c->map, why[0] ? why : "out of memory");
+        r = check_categories(c, o);
         if (r == 0)
-                r = check_categories(c, o);
-        return r < 0 ? r : fill_rankings(c, o);
+                r = fill_rankings(c, o);
+        if (r < 0)
+                return r;
+        scores = c->table && score_table_parts(c->table)->scores;
+        if (c->by == CATEGORY_BY_SCORES && !scores)
+                return o->refuse(o, "by: %s has no scores, only rankings", c->map ? c->map : "experts");
+        if (c->by == CATEGORY_BY_EITHER)
+                scores = scores && !score_table_parts(c->table)->composed;
+        if (c->by == CATEGORY_BY_RANKINGS)
+                scores = false;
+        take_doubt(c);
+        if (!scores && (c->preferences.weights.lambda > 0 || c->preferences.weights.mu > 0 || c->preferences.weights.nu > 0 || c->preferences.tiers.n > 0))
+                return o->refuse(o, "lambda, mu, nu and tiers are weighed against scores, and here rankings decide");
+        r = preferences_check(&c->preferences, o);
+        return r < 0 || !scores ? r : fill_scores(c, o);
 }

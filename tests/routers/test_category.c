@@ -69,7 +69,7 @@ Test(category, no_text_and_no_confidence_are_general)
         r = on_ask(&o, "");
         cr_assert_str_eq(r.category, "general");
         cr_assert_str_eq(r.expert, "llama-3.1-8b");
-        cr_assert_str_eq(r.reason, "category general: no text");
+        cr_assert_eq(strncmp(r.reason, "category general: no text: llama-3.1-8b 0.4", 43), 0, "%s", r.reason);
         mock_result_finish(&r);
         r = on_ask(&o, "What is the integral of x?");
         cr_assert_str_eq(r.category, "general");
@@ -216,6 +216,134 @@ static void refused(const char *json, const char *said)
         on_close(&o);
 }
 
+/* ---- expected scores ---------------------------------------------------------------------------------------------------- */
+
+#define TABLE "\"rankings\": {\"math\": [\"large\", \"coder\", \"small\"], \"general\": [\"small\", \"coder\", \"large\"]}, " \
+              "\"scores\": {\"math\": {\"large\": 0.9, \"coder\": 0.7, \"small\": 0.2}, \"general\": {\"small\": 0.6, \"coder\": 0.5, \"large\": 0.4}}"
+#define MATH "Find the integral of x squared over the ring Z_7 of all polynomials"
+
+static char map_name[] = "/tmp/pointsman-scores.XXXXXX";
+
+/* With further options; `more` members of the map. */
+static int open_map(struct on *o, const char *more, const char *options)
+{
+        char json[1024];
+        FILE *f;
+        int fd;
+
+        memcpy(map_name + sizeof map_name - 7, "XXXXXX", 6);
+        fd = mkstemp(map_name);
+        f = fd < 0 ? NULL : fdopen(fd, "we");
+        cr_assert(f && fprintf(f, "{\"kind\": \"pointsman.map\", \"version\": 1, %s" TABLE "}", more) > 0 && fclose(f) == 0);
+        (void)snprintf(json, sizeof json, "{\"model\": \"" MODEL "\", \"map\": \"%s\"%s}", map_name, options);
+        fd = open_with(o, json, three_experts, 3);
+        (void)unlink(map_name);
+        return fd;
+}
+
+static void goes_to(struct on *o, const struct mock_ask *ask, const char *expert, const char *second, const char *said)
+{
+        struct mock_result r;
+
+        mockhost_run(o->host, ask, &r);
+        cr_assert_eq(r.end, MOCK_DECIDED, "%s", r.text ? r.text : "");
+        cr_assert_str_eq(r.expert, expert, "%s", r.reason);
+        cr_assert(second ? r.n_fallbacks > 0 && strcmp(r.fallbacks[0], second) == 0 : r.n_fallbacks == 0, "%s", r.reason);
+        cr_assert(strstr(r.reason, said), "'%s' is not in '%s'", said, r.reason);
+        mock_result_finish(&r);
+}
+
+Test(category, the_expected_score_less_the_price_decides)
+{
+        static const char *const cheap[] = { "X-Tier", "cheap", NULL }, *const none[] = { "x-tier", "golden", NULL };
+        struct mock_ask ask = { .text = { MATH, sizeof MATH - 1 } };
+        struct on o;
+
+        cr_assert_eq(open_map(&o, "", ""), 0, "%s", o.why);
+        goes_to(&o, &ask, "large", "coder", "): large 0.8");
+        on_close(&o);
+        /* three read for one written: small .125, coder 1.5, large 3.5 */
+        cr_assert_eq(open_map(&o, "", ", \"lambda\": 0.12"), 0, "%s", o.why);
+        goes_to(&o, &ask, "coder", "large", "-0.180, large 0.8");
+        on_close(&o);
+        cr_assert_eq(open_map(&o, "", ", \"tier_header\": \"x-tier\", \"tiers\": {\"cheap\": {\"lambda\": 1}, \"best\": {}}"), 0, "%s", o.why);
+        goes_to(&o, &ask, "large", "coder", "large 0.8");
+        ask.headers = cheap;
+        goes_to(&o, &ask, "small", "coder", "; tier cheap");
+        ask.headers = none;
+        goes_to(&o, &ask, "large", "coder", "; no such tier");
+        on_close(&o);
+        ask.headers = NULL;
+        cr_assert_eq(open_map(&o, "", ", \"mu\": 0.01, \"nu\": 0.1, \"expenses\": {\"large\": {\"active\": 70, \"seconds\": 1}, \"coder\": {\"active\": 8}}"), 0, "%s",
+                     o.why);
+        goes_to(&o, &ask, "coder", "small", "-0.080, small 0.2");
+        on_close(&o);
+}
+
+Test(category, who_rests_is_passed_over_and_all_resting_passes)
+{
+        static const char *const large[] = { "large", NULL }, *const all[] = { "large", "small", "coder", NULL };
+        struct mock_ask ask = { .text = { MATH, sizeof MATH - 1 }, .resting = large };
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(open_map(&o, "", ""), 0, "%s", o.why);
+        goes_to(&o, &ask, "coder", "small", "): coder 0.6");
+        ask.resting = all;
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_eq(r.end, MOCK_PASSED);
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
+Test(category, doubt_is_the_scores_of_general)
+{
+        struct mock_ask ask = { .text = { MATH, sizeof MATH - 1 }, .explain = 1 };
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(open_map(&o, "", ", \"max_entropy\": 0"), 0, "%s", o.why);
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_str_eq(r.category, "general");
+        cr_assert(r.unsure && strstr(r.reason, "but others are near"), "%s", r.reason);
+        cr_assert(r.explained && strstr(r.explained, "\"likeliest\":\"math\"") && strstr(r.explained, "\"expert\":\"small\""), "%s", r.explained);
+        mock_result_finish(&r);
+        on_close(&o);
+        cr_assert_eq(open_map(&o, "\"unsure\": {\"confidence\": 0.0, \"margin\": 1}, ", ""), 0, "%s", o.why);
+        mockhost_run(o.host, &ask, &r);
+        cr_assert(r.unsure, "the map says that a margin below 1 is not sure: %s", r.reason);
+        mock_result_finish(&r);
+        ask.text = mock_str("");
+        goes_to(&o, &ask, "small", "coder", "category general: no text: small 0.600, coder 0.500, large 0.400");
+        on_close(&o);
+}
+
+Test(category, rankings_decide_where_they_are_wanted_or_all_that_there_is)
+{
+        struct mock_ask ask = { .text = { MATH, sizeof MATH - 1 } };
+        struct on o;
+
+        cr_assert_eq(open_map(&o, "", ", \"by\": \"rankings\""), 0, "%s", o.why);
+        goes_to(&o, &ask, "large", "coder", "category math (");
+        on_close(&o);
+        cr_assert_eq(open_map(&o, "\"composition\": {}, ", ""), 0, "%s", o.why);
+        goes_to(&o, &ask, "large", "coder", ")");
+        on_close(&o);
+        cr_assert_neq(open_map(&o, "", ", \"by\": \"rankings\", \"lambda\": 1"), 0);
+        cr_assert(strstr(o.why, "lambda, mu, nu and tiers are weighed against scores"), "%s", o.why);
+        on_close(&o);
+        cr_assert_neq(open_map(&o, "", ", \"tiers\": {\"cheap\": {}}"), 0);
+        cr_assert(strstr(o.why, "'tier_header' must say which header"), "%s", o.why);
+        on_close(&o);
+        cr_assert_neq(open_map(&o, "", ", \"tier_header\": \"x-tier\""), 0);
+        cr_assert(strstr(o.why, "there are no 'tiers'"), "%s", o.why);
+        on_close(&o);
+        cr_assert_neq(open_map(&o, "", ", \"expenses\": {\"larger\": {}}"), 0);
+        cr_assert(strstr(o.why, "'larger' is not a configured expert"), "%s", o.why);
+        on_close(&o);
+        refused("{\"model\": \"" MODEL "\", \"by\": \"scores\", \"experts\": {\"general\": {\"ranking\": [\"small\"]}}}", "has no scores, only rankings");
+}
+
 Test(category, a_map_has_a_limit)
 {
         char name[] = "/tmp/pointsman-map.XXXXXX", json[256];
@@ -236,7 +364,7 @@ Test(category, what_cannot_work_is_refused_when_opened)
         refused("{\"model\": \"" MAP "\", \"map\": \"" MAP "\"}", "not a safetensors file");
         refused("{\"model\": \"" MODEL "\"}", "either 'map' or 'experts'");
         refused("{\"model\": \"" MODEL "\", \"map\": \"" MODEL "\"}", "mmlupro-category.safetensors'");
-        refused("{\"model\": \"" MODEL "\", \"map\": \"/dev/zero\"}", "map '/dev/zero' must be a file of at most 4 MiB");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"/dev/zero\"}", "map '/dev/zero': must be a file of at most 4 MiB");
         refused(shipped, "none of them is configured; configured are: small, large, coder");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"maths\": {\"ranking\": [\"small\"]}}}", "category 'maths', which model");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"math\": {\"ranking\": [\"small\"]}}}", "ranks 0 experts for category 'general'");

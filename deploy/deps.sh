@@ -27,7 +27,7 @@ END
 build_packages=(
         build-essential meson ninja-build pkg-config 'libhttp-parser-dev|libllhttp-dev'
         libevent-dev libssl-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libhiredis-dev
-        libutf8proc-dev libpcre2-dev liblinear-dev zlib1g-dev libfaiss-dev libopenblas-dev
+        libutf8proc-dev libpcre2-dev liblinear-dev zlib1g-dev libfaiss-dev libopenblas-dev coinor-libcbc-dev
         ca-certificates curl openssl
 )
 test_packages=(libcriterion-dev python3 python3-venv redis-server 'nginx|nginx-light' clang 'libclang-rt-dev|libclang-rt-14-dev' llvm)

@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#include "cache.h"
+#include "cache_key.h"
 #include "pm_router.h"
 
 struct request;

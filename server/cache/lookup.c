@@ -5,6 +5,8 @@
 #include <hiredis/hiredis.h>
 
 #include "base.h"
+#include "cache.h"
+#include "cache_store.h"
 #include "envelope.h"
 #include "lru.h"
 #include "metrics.h"

@@ -13,10 +13,11 @@
 #include <stdint.h>
 
 #include "arena.h"
-#include "cache.h"
+#include "cache_key.h"
 #include "loop.h"
 #include "metrics.h"
 #include "redis.h"
+#include "singleflight.h"
 
 enum lookup_state { LOOKUP_WAITS, LOOKUP_FOUND, LOOKUP_COMPUTE };
 

@@ -15,7 +15,7 @@
 
 #include "admin_gate.h"
 #include "browser.h"
-#include "cache.h"
+#include "cache_key.h"
 #include "config.h"
 #include "expert.h"
 #include "gateway.h"

@@ -15,6 +15,7 @@
 
 #include "admin.h"
 #include "cache.h"
+#include "cache_store.h"
 #include "config.h"
 #include "config_check.h"
 #include "descriptors.h"

@@ -10,6 +10,8 @@
 #include <hiredis/hiredis.h>
 
 #include "base.h"
+#include "cache.h"
+#include "cache_store.h"
 #include "decision_codec.h"
 #include "js.h"
 #include "request_parts.h"

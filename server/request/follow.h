@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "cache.h"
+#include "cache_key.h"
 #include "pm_router.h"
 #include "redis.h"
 

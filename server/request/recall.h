@@ -13,7 +13,9 @@
 #include <stdint.h>
 
 #include "cache.h"
+#include "cache_store.h"
 #include "redis.h"
+#include "singleflight.h"
 
 struct event;
 struct request;

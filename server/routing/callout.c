@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "base.h"
+#include "cache_store.h"
 #include "config.h"
 #include "expert.h"
 #include "list.h"

@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "cache.h"
+#include "cache_store.h"
 #include "lookup.h"
 #include "peer.h"
 #include "redis.h"

@@ -40,7 +40,7 @@ static void ended(struct keyscan *s, const char *why)
         (void)evtimer_add(s->timer, &soon);
 }
 
-static void on_batch(struct redis_scan *scan, const struct pm_str *keys, size_t n)
+static void on_batch(struct store_scan *scan, const struct pm_str *keys, size_t n)
 {
         struct keyscan *s = CONTAINER_OF(scan, struct keyscan, scan);
 
@@ -48,7 +48,7 @@ static void on_batch(struct redis_scan *scan, const struct pm_str *keys, size_t 
                 s->batch(s, keys, n);
 }
 
-static void on_scanned(struct redis_scan *scan, int result)
+static void on_scanned(struct store_scan *scan, int result)
 {
         struct keyscan *s = CONTAINER_OF(scan, struct keyscan, scan);
 
@@ -87,7 +87,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
                 ended(s, NULL);
                 return;
         }
-        s->scan = (struct redis_scan){ .unlink = s->unlink, .batch = on_batch, .end = on_scanned };
+        s->scan = (struct store_scan){ .remove = s->unlink, .batch = on_batch, .end = on_scanned };
         if (redis_scan(s->redis, &s->scan, pattern, COMMAND_US) < 0)
                 ended(s, "out of memory");
 }
@@ -122,7 +122,7 @@ void keyscan_finish(struct keyscan *s)
 {
         if (s->timer)
                 event_free(TAKE(s->timer));
-        if (s->scan.redis)
+        if (s->scan.state)
                 redis_scan_cancel(&s->scan);
         redis_destroy(TAKE(s->redis));
 }

@@ -24,7 +24,7 @@ struct keyscan {
         struct redis *redis;     /* for further commands while it runs */
         uint64_t seen, removed;
 
-        struct redis_scan scan;
+        struct store_scan scan;
         struct event *timer;
         int64_t until_us, timeout_us;
         char pattern[512];

@@ -134,6 +134,7 @@ static void slot_release(struct redis *r, struct pending *s)
         if (s->ticket >> 32 == 0)
                 s->ticket += UINT64_C(1) << 32;
         s->call = NULL;
+        s->store_call = NULL;
         s->parked = s->asking = false;
         s->redirects = 0;
         drop_bytes(s);
@@ -154,6 +155,7 @@ static void count(struct redis *r, enum redis_result result)
 static void finish(struct redis *r, struct pending *s, enum redis_result result, const redisReply *reply)
 {
         struct redis_call *c = s->call;
+        struct store_call *by_store = s->store_call;
 
         if (!s->inner)
                 count(r, result);
@@ -162,6 +164,8 @@ static void finish(struct redis *r, struct pending *s, enum redis_result result,
                 c->ticket = 0;
                 c->done(c, result, reply);
         }
+        if (by_store)
+                r->store_done(by_store, result, reply);
 }
 
 /* ---- deadlines ---------------------------------------------------------------------------------------------------------- */
@@ -420,13 +424,17 @@ int redis_set(struct redis *r, struct redis_call *c, struct pm_str key, struct p
         return redis_command(r, c, 1, px_ms > 0 ? 5 : 3, argv, n, timeout_us);
 }
 
+void redis_drop(struct redis *r, uint64_t ticket)
+{
+        struct pending *s = ticket ? slot_of(r, ticket) : NULL;
+
+        if (s)
+                slot_release(r, s);
+}
+
 void redis_cancel(struct redis *r, struct redis_call *c)
 {
-        struct pending *s = c->ticket ? slot_of(r, c->ticket) : NULL;
-
-        c->ticket = 0;
-        if (s && s->call == c)
-                slot_release(r, s);
+        redis_drop(r, TAKE(c->ticket));
 }
 
 struct redis_conn *redis_master(struct redis *r, size_t *i)

@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "pm_router.h"
+#include "redis_stats.h"
+#include "store.h"
 
 struct event_base;
 struct resolver;
@@ -35,18 +37,6 @@ struct redis_config {
         int64_t failures, open_ms;   /* so many time-outs or lost connections in a row open the breaker for so long; then one probe.  0: never */
         size_t waiting_max;          /* commands under way; above it -EBUSY */
         size_t reply_max;            /* bytes of one reply in memory; a longer one costs the connection */
-};
-
-/* Relaxed counters, for any thread to read; several redis may share one. */
-struct redis_stats {
-        _Atomic uint64_t answered, nil, errors, late, lost; /* commands, by result */
-        _Atomic uint64_t refused, busy;      /* not sent: -EAGAIN, -EBUSY */
-        _Atomic uint64_t connects, openings; /* connections that became useful; breakers opened */
-        _Atomic uint64_t redirects;          /* MOVED, ASK, TRYAGAIN followed */
-        _Atomic uint64_t failovers;          /* Sentinel: another master; Cluster: slots that came to another node's care */
-        _Atomic uint64_t ignored;            /* replies that came after their call was late or cancelled */
-        _Atomic uint64_t oversized;          /* replies above reply_max */
-        _Atomic int64_t up;                  /* how many of the redis that write here are ready */
 };
 
 enum redis_result {
@@ -95,26 +85,16 @@ int redis_set(struct redis *r, struct redis_call *c, struct pm_str key, struct p
 /* In any state; after it done() is not called.  The reply is ignored when it comes. */
 void redis_cancel(struct redis *r, struct redis_call *c);
 
-/*
- * All keys that match a pattern of SCAN, of all masters, batch by batch; one batch under way, then a rest as long as it took, so that
- * others are not hurt.  As SCAN has it: a key may come twice, and one that came or went meanwhile may be missing.  Lives inside its
- * owner; zeroed but for the first members.
- */
-struct redis_scan {
-        bool unlink; /* remove the keys (UNLINK, in a cluster each by its slot) after batch() has seen them */
-        /* NULL: not told.  From the loop; the keys are gone when it returns.  redis_scan_cancel() may be called from inside. */
-        void (*batch)(struct redis_scan *s, const struct pm_str *keys, size_t n);
-        /* Once, last.  0; -EAGAIN: a master cannot be reached now, or slots have none; -ESTALE: slots went from one master to another, so
-         * that keys may not have been seen; -ETIMEDOUT; -EIO: the connection was lost or an error came; -ENOMEM. */
-        void (*end)(struct redis_scan *s, int result);
-        uint64_t seen, removed, failed; /* keys */
+/* Redis as a store, which redis_destroy() takes with it, and which takes the redis with it; NULL is fine. */
+struct store *redis_store(struct redis *r);
 
-        /* redis_scan.c's own */
-        struct redis *redis;
-        struct redis_scan_state *state;
-};
+/*
+ * All keys that match a pattern of SCAN, of all masters; one batch under way, then a rest as long as it took, so that others are not
+ * hurt.  As SCAN has it: a key may come twice, and one that came or went meanwhile may be missing.  Removal is UNLINK, in a cluster
+ * each key by its slot.  -EAGAIN: a master cannot be reached now, or slots have none; -ESTALE: slots went from one master to another.
+ */
 /* timeout_us: of each command.  0: end() will come.  -ENOMEM: it will not. */
-int redis_scan(struct redis *r, struct redis_scan *s, struct pm_str pattern, int64_t timeout_us);
+int redis_scan(struct redis *r, struct store_scan *s, struct pm_str pattern, int64_t timeout_us);
 /* In any state; end() is not called any more. */
-void redis_scan_cancel(struct redis_scan *s);
+void redis_scan_cancel(struct store_scan *s);
 #endif

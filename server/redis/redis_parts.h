@@ -122,7 +122,8 @@ void redis_conn_connected(struct redis_conn *conn);
 /* ---- pending ------------------------------------------------------------------------------------------------------------ */
 struct pending {
         struct pending *next, **pprev; /* used, expired or free */
-        struct redis_call *call;    /* NULL: no caller waits */
+        struct redis_call *call;    /* these two NULL: no caller waits */
+        struct store_call *store_call;
         struct redis_conn *conn;
         uint64_t ticket;            /* of this use */
         int64_t deadline_us, timeout_us;
@@ -137,6 +138,8 @@ struct pending {
 };
 
 struct redis {
+        struct store store;         /* these two: redis_store.c */
+        void (*store_done)(struct store_call *c, enum redis_result result, const redisReply *reply);
         struct event_base *base;
         struct redis_config config;
         struct arena arena;         /* the configuration's */
@@ -171,6 +174,8 @@ void redis_unpark(struct redis *r, struct redis_conn *conn, bool up);
 void redis_reply(struct redis *r, struct redis_conn *conn, const struct sent *s, const redisReply *reply, int64_t now);
 /* The connection has gone: the call's end, if anybody still waits. */
 void redis_lost(struct redis *r, uint64_t ticket);
+/* What has that ticket, if anything, is waited for no more. */
+void redis_drop(struct redis *r, uint64_t ticket);
 /* The gauge, after any connection went up or down. */
 void redis_readiness(struct redis *r);
 /* redis_sentinel.c.  -ENOMEM leaves nothing behind. */

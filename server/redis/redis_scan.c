@@ -19,7 +19,8 @@ struct removal {
 };
 
 struct redis_scan_state {
-        struct redis_scan *scan;
+        struct redis *redis;
+        struct store_scan *scan;
         struct redis_call call;
         struct event rest;
         char *pattern;
@@ -37,24 +38,26 @@ struct redis_scan_state {
 static void state_free(struct redis_scan_state *t)
 {
         (void)event_del(&t->rest);
-        redis_cancel(t->scan->redis, &t->call);
+        redis_cancel(t->redis, &t->call);
         for (size_t i = 0; i < REMOVALS; i++)
-                redis_cancel(t->scan->redis, &t->removals[i].call);
+                redis_cancel(t->redis, &t->removals[i].call);
         free(t->pattern);
         free(t->keys);
         free(t->bytes);
         free(t);
 }
 
-void redis_scan_cancel(struct redis_scan *s)
+void redis_scan_cancel(struct store_scan *s)
 {
-        if (s->state)
-                state_free(TAKE(s->state));
+        struct redis_scan_state *t = TAKE(s->state);
+
+        if (t)
+                state_free(t);
 }
 
 static void end(struct redis_scan_state *t, int result)
 {
-        struct redis_scan *s = t->scan;
+        struct store_scan *s = t->scan;
 
         redis_scan_cancel(s);
         s->end(s, result);
@@ -68,14 +71,14 @@ static uint64_t moves(const struct redis *r)
 /* Slots without a master have keys all the same; and what went from a master that had yet to come to one that was through is missing. */
 static int all_seen(const struct redis_scan_state *t)
 {
-        const struct redis *r = t->scan->redis;
+        const struct redis *r = t->redis;
 
         return moves(r) != t->moves ? -ESTALE : r->cluster && !redis_cluster_complete(r) ? -EAGAIN : 0;
 }
 
 static void step(struct redis_scan_state *t)
 {
-        struct redis *r = t->scan->redis;
+        struct redis *r = t->redis;
         struct redis_conn *conn = redis_master(r, &t->master);
         const char *const argv[] = { "SCAN", t->cursor, "MATCH", t->pattern, "COUNT", COUNT_A_STEP };
         const size_t n[] = { 4, strlen(t->cursor), 5, t->n_pattern, 5, sizeof COUNT_A_STEP - 1 };
@@ -110,7 +113,7 @@ static void rest(struct redis_scan_state *t)
 /* ---- removals ----------------------------------------------------------------------------------------------------------- */
 static int send_removal(struct redis_scan_state *t, struct removal *v)
 {
-        struct redis *r = t->scan->redis;
+        struct redis *r = t->redis;
         size_t many = r->config.mode == REDIS_CLUSTER ? 1 : KEYS_A_REMOVAL;
         const char *argv[1 + KEYS_A_REMOVAL] = { "UNLINK" };
         size_t n[1 + KEYS_A_REMOVAL] = { 6 };
@@ -151,7 +154,7 @@ static void remove_more(struct redis_scan_state *t)
 static void on_removed(struct redis_call *c, enum redis_result result, const redisReply *reply)
 {
         struct removal *v = CONTAINER_OF(c, struct removal, call);
-        struct redis_scan *s = v->state->scan;
+        struct store_scan *s = v->state->scan;
 
         if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_INTEGER)
                 s->removed += (uint64_t)MAX(reply->integer, 0);
@@ -190,7 +193,7 @@ static int take_keys(struct redis_scan_state *t, const redisReply *list)
 static void on_batch(struct redis_call *c, enum redis_result result, const redisReply *reply)
 {
         struct redis_scan_state *t = CONTAINER_OF(c, struct redis_scan_state, call);
-        struct redis_scan *s = t->scan;
+        struct store_scan *s = t->scan;
         int rc;
 
         if (result != REDIS_ANSWERED || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
@@ -211,13 +214,13 @@ static void on_batch(struct redis_call *c, enum redis_result result, const redis
                 if (s->state != t)
                         return; /* cancelled from inside */
         }
-        if (s->unlink && t->n_keys > 0)
+        if (s->remove && t->n_keys > 0)
                 remove_more(t);
         else
                 rest(t);
 }
 
-int redis_scan(struct redis *r, struct redis_scan *s, struct pm_str pattern, int64_t timeout_us)
+int redis_scan(struct redis *r, struct store_scan *s, struct pm_str pattern, int64_t timeout_us)
 {
         struct redis_scan_state *t = calloc(1, sizeof *t);
         char *copy = malloc(MAX(pattern.n, 1));
@@ -229,8 +232,8 @@ int redis_scan(struct redis *r, struct redis_scan *s, struct pm_str pattern, int
         }
         if (pattern.n > 0)
                 memcpy(copy, pattern.p, pattern.n);
-        s->redis = r;
         s->state = t;
+        t->redis = r;
         t->scan = s;
         t->pattern = copy;
         t->n_pattern = pattern.n;

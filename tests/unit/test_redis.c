@@ -276,13 +276,13 @@ Test(redis, destroyed_with_calls_under_way)
 
 /* ---- all keys ----------------------------------------------------------------------------------------------------------- */
 static struct {
-        struct redis_scan scan;
+        struct store_scan scan;
         unsigned batches, ended, other;
         int result;
         unsigned cancel_at;
 } all;
 
-static void on_batch(struct redis_scan *s, const struct pm_str *keys, size_t n)
+static void on_batch(struct store_scan *s, const struct pm_str *keys, size_t n)
 {
         all.batches++;
         for (size_t i = 0; i < n; i++)
@@ -291,7 +291,7 @@ static void on_batch(struct redis_scan *s, const struct pm_str *keys, size_t n)
                 redis_scan_cancel(s);
 }
 
-static void on_end(struct redis_scan *s, int result)
+static void on_end(struct store_scan *s, int result)
 {
         cr_assert_null(s->state);
         all.ended++;
@@ -300,7 +300,7 @@ static void on_end(struct redis_scan *s, int result)
 
 static void scan_begin(const char *pattern, bool unlink)
 {
-        all.scan = (struct redis_scan){ .unlink = unlink, .batch = on_batch, .end = on_end };
+        all.scan = (struct store_scan){ .remove = unlink, .batch = on_batch, .end = on_end };
         all.batches = all.ended = all.other = 0;
         cr_assert_eq(redis_scan(stand.r, &all.scan, str(pattern), SOON), 0);
         cr_assert_eq(all.batches + all.ended, 0, "never from inside");

@@ -242,11 +242,11 @@ Test(redis_cluster, serves_and_follows_slots_that_move)
         cr_assert_eq(STAT(up), 0);
 }
 
-static struct redis_scan all;
+static struct store_scan all;
 static unsigned all_ended;
 static int all_result;
 
-static void on_end(struct redis_scan *s, int result)
+static void on_end(struct store_scan *s, int result)
 {
         (void)s;
         all_ended++;
@@ -260,12 +260,12 @@ Test(redis_cluster, goes_through_all_keys_of_all_masters)
         open_ready(3);
         TRAFFIC_UNTIL(n_stored() == KEYS);
         quiet();
-        all = (struct redis_scan){ .end = on_end };
+        all = (struct store_scan){ .end = on_end };
         cr_assert_eq(redis_scan(stand.r, &all, str("k:1*"), SOON), 0);
         UNTIL(all_ended);
         cr_assert_eq(all_result, 0);
         cr_assert_eq(all.seen, 1111);
-        all = (struct redis_scan){ .end = on_end, .unlink = true };
+        all = (struct store_scan){ .end = on_end, .remove = true };
         cr_assert_eq(redis_scan(stand.r, &all, str("k:*"), SOON), 0);
         UNTIL(all_ended == 2);
         cr_assert_eq(all_result, 0, "%d", all_result);
@@ -290,12 +290,12 @@ Test(redis_cluster, says_when_a_slot_moved_while_it_went_through)
         for (int i = 1; i >= 0; i--)
                 cr_assert_str_eq(server_say(&nodes[i], "CLUSTER SETSLOT %u NODE %s", redis_slot_of_key(str(key)), ids[1]), "OK");
         cr_assert_eq(ask_get(&a, key, SOON), 0); /* the first master says so before it has its turn */
-        all = (struct redis_scan){ .end = on_end };
+        all = (struct store_scan){ .end = on_end };
         cr_assert_eq(redis_scan(stand.r, &all, str("*"), SOON), 0);
         UNTIL(all_ended);
         cr_assert_eq(all_result, -ESTALE, "%d", all_result);
         for (until = now_us() + SOON; all_result == -ESTALE && now_us() < until;) { /* until all have heard of it */
-                all = (struct redis_scan){ .end = on_end };
+                all = (struct store_scan){ .end = on_end };
                 all_ended = 0;
                 cr_assert_eq(redis_scan(stand.r, &all, str("*"), SOON), 0);
                 UNTIL(all_ended);
@@ -476,7 +476,7 @@ Test(redis_cluster, slots_without_a_master_are_not_taken_for_empty)
                 (void)snprintf(slots, sizeof slots, "*1\r\n*3\r\n:0\r\n:%u\r\n*2\r\n$0\r\n\r\n:%u\r\n", rows[i].last, fake.port);
                 UNTIL(redis_ready(stand.r));
                 cr_assert_eq(redis_whole(stand.r), rows[i].result == 0);
-                all = (struct redis_scan){ .end = on_end };
+                all = (struct store_scan){ .end = on_end };
                 all_ended = 0;
                 cr_assert_eq(redis_scan(stand.r, &all, str("*"), SOON), 0);
                 UNTIL(all_ended);

@@ -4,7 +4,7 @@
 
 Reads the table under "## Borders" there: a folder, the folders of ours that it may include from (a single file as `folder/file.h`), and
 the library headers (prefixes).  Then reads every #include of every C file.  Also: each header compiles alone, the map names each
-source file, and no file exceeds the length that one purpose should need.  Prints one TAP line a check.
+source file, only the cache calls a store, and no file exceeds the length that one purpose should need.  Prints one TAP line a check.
 """
 import os
 import re
@@ -18,6 +18,9 @@ STANDARD = set('''assert ctype dirent dlfcn endian errno execinfo fcntl float in
 sched stdarg stdatomic stdbool stddef stdint stdio stdlib string strings time ucontext unistd link elf fnmatch getopt termios'''.split())
 SYSTEM = ('sys/', 'netinet/', 'arpa/', 'linux/', 'bits/')
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+# A store is the cache's (server/store/store.h): nobody else calls one, and only the check of a configuration asks Redis's room for a word.
+STORE_CALL = re.compile(r'\bstore\w*->ops->|\bredis_(?!check\b|stats\b|settings\b)\w+\s*\(')
+STORE_ROOMS = ('server/redis/', 'server/cache/')
 LONGEST = 600  # CONTRIBUTING: "below 600 lines"
 
 
@@ -101,6 +104,14 @@ def main():
                     bad.append(f'{where}: {name} may not use this library (it may use {", ".join(libraries) or "none"})')
 
     results = [('borders: %d includes in %d files' % (n_includes, checked), bad)]
+
+    bad = []
+    for path in sources('server'):
+        with open(os.path.join(ROOT, path), encoding='utf-8') as f:
+            for n, line in enumerate(f, 1):
+                if STORE_CALL.search(line) and not path.startswith(STORE_ROOMS):
+                    bad.append(f'{path}:{n}: only server/cache calls a store: {line.strip()}')
+    results.append(('only the cache calls a store', bad))
 
     bad, headers = [], [h for hs in ours.values() for h in hs]
     flags = ['-I' + d for d in sorted({os.path.dirname(os.path.join(ROOT, h)) for h in headers if os.path.dirname(h) != 'routers/train'})]

@@ -12,12 +12,11 @@
 #include "event_log.h"
 #include "js.h"
 #include "recommend.h"
-#include "redis.h"
 #include "request_parts.h"
 #include "settings.h"
 #include "shared_cache.h"
 
-enum { ID_MAX = 512, EVENTS_MAX = 1000, PUSH_TIMEOUT_US = 1000000 };
+enum { ID_MAX = 512, EVENTS_MAX = 1000 };
 
 /* What the training that reads the file can compute with: routers/train/learn/graph_line.c. */
 static const double weight_min = 1e-30, weight_max = 1e9;
@@ -34,30 +33,16 @@ bool feedback_key(struct request *r, const struct route *route, struct pm_str us
         return cache_sum_key(c, r->generation, CACHE_KEY_HISTORY, r->tenant, route, &r->arena, ret);
 }
 
-static void redis_do(struct redis *redis, int argc, const char *const *argv, const size_t *argvlen)
-{
-        (void)redis_command(redis, NULL, 1, argc, argv, argvlen, PUSH_TIMEOUT_US);
-}
-
-/* It counts from now on; Redis is told behind. */
+/* It counts from now on; the store is told behind. */
 static void count(struct request *r, const struct cache_key *key, struct pm_str item)
 {
         const struct feedback_settings *s = r->generation->feedback;
-        struct redis *redis = cache_redis(r->worker->cache);
         int64_t now_ms = cache_now_ms();
-        char last[24], lives[24];
-        int n, m;
 
         if (s->keep == 0)
                 return;
         shared_cache_push(SHARED_CACHE_HISTORIES, key->hash, key->local, item, (size_t)s->keep, now_ms + s->time, now_ms);
-        if (!redis)
-                return;
-        n = snprintf(last, sizeof last, "%" PRId64, s->keep - 1);
-        m = snprintf(lives, sizeof lives, "%" PRId64, s->time);
-        redis_do(redis, 3, (const char *[]){ "LPUSH", key->shared.p, item.p }, (size_t[]){ 5, key->shared.n, item.n });
-        redis_do(redis, 4, (const char *[]){ "LTRIM", key->shared.p, "0", last }, (size_t[]){ 5, key->shared.n, 1, (size_t)n });
-        redis_do(redis, 3, (const char *[]){ "PEXPIRE", key->shared.p, lives }, (size_t[]){ 7, key->shared.n, (size_t)m });
+        cache_share_item(r->worker->cache, key, item, s->keep, s->time);
 }
 
 /* ---- POST /v1/feedback --------------------------------------------------------------------------------------------------- */

@@ -9,7 +9,6 @@
 #include "recommend.h"
 
 #include <event2/buffer.h>
-#include <hiredis/hiredis.h>
 
 #include "alike.h"
 #include "apis.h"
@@ -17,7 +16,6 @@
 #include "cache.h"
 #include "feedback.h"
 #include "js.h"
-#include "redis.h"
 #include "request_parts.h"
 #include "settings.h"
 #include "shared_cache.h"
@@ -32,12 +30,8 @@ struct recommend {
         bool list;                       /* `users` was given: the answer is a list */
         bool explain;
 
-        struct request *request;
         bool asked;                      /* for the history of the user whose turn it is */
-        struct redis_call call;
-        struct redis *redis;
-        struct pm_str *recent;           /* newest first */
-        size_t n_recent;
+        struct cache_fetch recent;       /* newest first */
         struct cache_key key;
 };
 
@@ -330,55 +324,31 @@ static enum next recommend_parse(struct request *r)
         }
         m->explain = js_type(given(body, "explain")) == JS_TRUE;
         r->query.model = (struct pm_str){ r->route->name, strlen(r->route->name) };
-        m->request = r;
         r->own = m;
         return GO;
 }
 
 /* ---- what the user has taken lately -------------------------------------------------------------------------------------- */
 
-static void on_recent(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
+static bool ask_store(struct request *r, struct recommend *m)
 {
-        struct recommend *m = CONTAINER_OF(call, struct recommend, call);
-        struct request *r = m->request;
-        size_t n = result == REDIS_ANSWERED && reply->type == REDIS_REPLY_ARRAY ? reply->elements : 0;
-
-        m->recent = n ? arena_alloc(&r->arena, n * sizeof *m->recent) : NULL;
-        for (size_t i = 0; m->recent && i < n; i++) {
-                const struct redisReply *e = reply->element[i];
-                char *copy = e->type == REDIS_REPLY_STRING && e->len ? arena_strndup(&r->arena, e->str, e->len) : NULL;
-
-                if (copy)
-                        m->recent[m->n_recent++] = (struct pm_str){ copy, e->len };
-        }
-        loop_wake(&r->worker->loop, &r->wake);
-}
-
-static bool ask_redis(struct request *r, struct recommend *m)
-{
-        const struct feedback_settings *s = r->generation->feedback;
-        char last[24];
-        int n = snprintf(last, sizeof last, "%" PRId64, s->keep - 1);
-
-        m->redis = cache_redis(r->worker->cache);
-        m->call.done = on_recent;
-        return m->redis && redis_command(m->redis, &m->call, 1, 4, (const char *[]){ "LRANGE", m->key.shared.p, "0", last },
-                                         (size_t[]){ 6, m->key.shared.n, 1, (size_t)n }, r->generation->cache->redis.timeout * 1000) == 0;
+        return cache_fetch_list(r->worker->cache, &m->recent, &m->key, r->generation->feedback->keep, &r->arena, &r->wake,
+                                r->generation->cache->redis.timeout * 1000);
 }
 
 /* The client's own list, then what came in since, the oldest first. */
 static bool add_recent(struct request *r, struct recommend *m)
 {
         struct recommend_query *q = &m->queries[r->round];
-        const struct pm_str **all = arena_alloc(&r->arena, (q->n_history + m->n_recent + 1) * sizeof *all);
+        const struct pm_str **all = arena_alloc(&r->arena, (q->n_history + m->recent.n_items + 1) * sizeof *all);
         size_t n = 0;
 
         if (!all)
                 return false;
         for (size_t i = 0; i < q->n_history; i++)
                 all[n++] = q->history[i];
-        for (size_t i = m->n_recent; i-- > 0;)
-                all[n++] = &m->recent[i];
+        for (size_t i = m->recent.n_items; i-- > 0;)
+                all[n++] = &m->recent.items[i];
         q->history = all;
         q->n_history = n;
         return true;
@@ -391,24 +361,24 @@ static enum next recommend_recall(struct request *r)
         const struct recommend_query *q = &m->queries[r->round];
         struct pm_str value;
 
-        if (m->call.ticket)
+        if (cache_fetching(&m->recent))
                 return WAIT;
         if (!m->asked) {
                 m->asked = true;
-                m->n_recent = 0;
+                m->recent.n_items = 0;
                 if (!s->keep || !q->user.n)
                         return GO;
                 if (!feedback_key(r, r->route, q->user, &m->key))
                         return reply_error(r, 503, NULL, NULL, "out of memory for the user's history");
-                if (ask_redis(r, m))
+                if (ask_store(r, m))
                         return WAIT;
         }
-        if (m->key.local.p && m->n_recent == 0 &&
+        if (m->key.local.p && m->recent.n_items == 0 &&
             shared_cache_get(SHARED_CACHE_HISTORIES, m->key.hash, m->key.local, cache_now_ms(), &r->arena, &value)) {
-                m->recent = arena_alloc(&r->arena, (size_t)s->keep * sizeof *m->recent);
-                m->n_recent = m->recent ? shared_cache_texts(value, m->recent, (size_t)s->keep) : 0;
+                m->recent.items = arena_alloc(&r->arena, (size_t)s->keep * sizeof *m->recent.items);
+                m->recent.n_items = m->recent.items ? shared_cache_texts(value, m->recent.items, (size_t)s->keep) : 0;
         }
-        if (m->n_recent && !add_recent(r, m))
+        if (m->recent.n_items && !add_recent(r, m))
                 return reply_error(r, 503, NULL, NULL, "out of memory for the user's history");
         return GO;
 }
@@ -417,8 +387,8 @@ static void recommend_finish(struct request *r)
 {
         struct recommend *m = r->own;
 
-        if (m && m->call.ticket)
-                redis_cancel(m->redis, &m->call);
+        if (m)
+                cache_fetch_cancel(&m->recent);
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------------- */

@@ -14,9 +14,9 @@ enum {
 struct cache {
         struct loop *loop;
         struct lru *decisions, *answers, *vectors;
-        struct redis *redis;
+        struct store *store;
         struct retired *retired;
-        unsigned char redis_print[SHA256_SIZE]; /* of its settings */
+        unsigned char store_print[SHA256_SIZE]; /* of its settings */
         struct sha256 sum;
         int64_t *computed_us;              /* by the route's metric, smoothed; 0: never */
         struct singleflight *singleflights[SINGLEFLIGHT_CHAINS];

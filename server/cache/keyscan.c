@@ -4,31 +4,12 @@
 
 #include <event2/event.h>
 
-#include "cache.h"
+#include "cache_store.h"
 #include "settings.h"
 
 #include "base.h"
 
 enum { COMMAND_US = 5000000, LOOK_US = 10000, PATIENCE_US = 3000000 };
-
-/* A pattern of SCAN in which every character stands for itself. */
-static int escaped(const char *prefix, struct pm_str beginning, char *out, size_t size)
-{
-        size_t n = 0, prefix_n = prefix ? strlen(prefix) : 0;
-
-        for (size_t i = 0; i < prefix_n + beginning.n; i++) {
-                char c = i < prefix_n ? prefix[i] : beginning.p[i - prefix_n];
-
-                if (n + 4 > size)
-                        return -EINVAL;
-                if (strchr("*?[]\\^", c))
-                        out[n++] = '\\';
-                out[n++] = c;
-        }
-        out[n++] = '*';
-        out[n] = '\0';
-        return 0;
-}
 
 /* end() may take all of this down, which may not happen inside of Redis's own calls: the timer tells it. */
 static void ended(struct keyscan *s, const char *why)
@@ -67,7 +48,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 {
         static const struct timeval look = { 0, LOOK_US };
         struct keyscan *s = arg;
-        struct pm_str pattern = { s->pattern, strlen(s->pattern) };
+        struct store *store = s->store;
 
         (void)fd, (void)what;
         if (s->over) {
@@ -75,47 +56,62 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
                 return;
         }
         /* ready is who has the first node of a cluster; whoever begins then finds the others not there yet */
-        if (!redis_whole(s->redis) && now_us() < s->until_us) {
+        if (!store->ops->whole(store) && now_us() < s->until_us) {
                 (void)evtimer_add(s->timer, &look);
                 return;
         }
-        if (!redis_ready(s->redis)) {
+        if (!store->ops->ready(store)) {
                 ended(s, "Redis is unreachable; see the log");
                 return;
         }
-        if (!*s->pattern) {
+        if (s->connects) {
                 ended(s, NULL);
                 return;
         }
-        s->scan = (struct store_scan){ .remove = s->unlink, .batch = on_batch, .end = on_scanned };
-        if (redis_scan(s->redis, &s->scan, pattern, COMMAND_US) < 0)
+        s->scan = (struct store_scan){ .remove = s->remove, .batch = on_batch, .end = on_scanned };
+        if (store->ops->scan(store, &s->scan, (struct pm_str){ s->prefix, s->n_prefix }, COMMAND_US) < 0)
                 ended(s, "out of memory");
 }
 
 static int connect_to(struct keyscan *s, struct event_base *base, const struct redis_settings *settings)
 {
         static const struct timeval soon = { 0, 0 };
-        struct redis_config config = settings_redis(settings);
+        int e = cache_store_open(base, NULL, settings, NULL, &s->store);
 
-        if (config.n_servers == 0)
-                return -ENOENT;
+        if (e < 0)
+                return e;
         s->until_us = now_us() + settings->connect_time * 1000 + PATIENCE_US;
-        s->redis = redis_create(base, NULL, &config, NULL);
         s->timer = evtimer_new(base, on_look, s);
-        return s->redis && s->timer && evtimer_add(s->timer, &soon) == 0 ? 0 : -ENOMEM;
+        return s->timer && evtimer_add(s->timer, &soon) == 0 ? 0 : -ENOMEM;
 }
 
 int sweep_connect(struct keyscan *s, struct event_base *base, const struct redis_settings *settings)
 {
-        *s->pattern = '\0';
+        s->connects = true;
         return connect_to(s, base, settings);
 }
 
 int keyscan_begin(struct keyscan *s, struct event_base *base, const struct redis_settings *settings, struct pm_str beginning)
 {
-        int e = escaped(settings->prefix, beginning, s->pattern, sizeof s->pattern);
+        size_t n = settings->prefix ? strlen(settings->prefix) : 0;
 
-        return e < 0 ? e : connect_to(s, base, settings);
+        if (n + beginning.n > sizeof s->prefix)
+                return -EINVAL;
+        if (n)
+                memcpy(s->prefix, settings->prefix, n);
+        memcpy(s->prefix + n, beginning.p, beginning.n);
+        s->n_prefix = n + beginning.n;
+        return connect_to(s, base, settings);
+}
+
+int keyscan_get(struct keyscan *s, struct store_call *c, struct pm_str key)
+{
+        return s->store->ops->get(s->store, c, key, COMMAND_US);
+}
+
+int keyscan_set(struct keyscan *s, struct store_call *c, struct pm_str key, struct pm_str value, int64_t lives_ms)
+{
+        return s->store->ops->set(s->store, c, key, value, lives_ms, COMMAND_US);
 }
 
 void keyscan_finish(struct keyscan *s)
@@ -123,6 +119,7 @@ void keyscan_finish(struct keyscan *s)
         if (s->timer)
                 event_free(TAKE(s->timer));
         if (s->scan.state)
-                redis_scan_cancel(&s->scan);
-        redis_destroy(TAKE(s->redis));
+                s->store->ops->scan_cancel(s->store, &s->scan);
+        if (s->store)
+                s->store->ops->destroy(TAKE(s->store));
 }

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A value that may be kept: looked for in memory, then in Redis, then computed by one and waited for by others. */
+/* A value as it is kept has a head (envelope.h), in memory and in the store, and on its way from one lookup to another. */
 #include "lookup.h"
-
-#include <hiredis/hiredis.h>
 
 #include "base.h"
 #include "cache.h"
-#include "cache_store.h"
 #include "envelope.h"
 #include "lru.h"
-#include "metrics.h"
 
 enum { VERSION = 3 };
 
@@ -43,74 +39,9 @@ static void keep_here(struct lookup *l, struct pm_str kept)
         cache_publish(l->cache);
 }
 
-static void on_landed(struct singleflight *f, struct pm_str value, bool failed)
-{
-        struct lookup *l = CONTAINER_OF(f, struct lookup, singleflight);
+/* ---- from state to state ------------------------------------------------------------------------------------------------- */
 
-        l->alone = failed; /* it would fail for us too, one after another */
-        if (value.p && take(l, value, METRICS_RECALL_JOINED) == METRICS_RECALL_JOINED)
-                count(l, METRICS_RECALL_JOINED);
-        loop_wake(l->loop, l->owner);
-}
-
-static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
-{
-        struct lookup *l = CONTAINER_OF(call, struct lookup, call);
-
-        if (result == REDIS_ANSWERED) {
-                struct pm_str kept = { reply->str, reply->type == REDIS_REPLY_STRING ? reply->len : 0 };
-                enum metrics_recall how = take(l, kept, METRICS_RECALL_SHARED);
-
-                count(l, how);
-                if (how == METRICS_RECALL_SHARED) {
-                        keep_here(l, kept);
-                        singleflight_end(l->cache, &l->singleflight, kept, false);
-                }
-        }
-        loop_wake(l->loop, l->owner);
-}
-
-/* The leader looks into Redis first, if there is one. */
-static enum lookup_state lead(struct lookup *l)
-{
-        l->redis = cache_redis(l->cache);
-        l->call.done = on_fetched;
-        if (l->redis && redis_get(l->redis, &l->call, l->key.shared, l->redis_us) == 0)
-                return l->state = LOOKUP_WAITS;
-        count(l, METRICS_RECALL_MISS);
-        return l->state = LOOKUP_COMPUTE;
-}
-
-static enum lookup_state join_or_lead(struct lookup *l)
-{
-        l->singleflight.on_result = on_landed;
-        if (!l->alone && !l->singleflight.is_leader && !singleflight_join(l->cache, &l->singleflight, &l->key))
-                return l->state = LOOKUP_WAITS;
-        return lead(l);
-}
-
-bool lookup_lead(struct lookup *l)
-{
-        if (!singleflight_join(l->cache, &l->singleflight, &l->key)) {
-                singleflight_end(l->cache, &l->singleflight, (struct pm_str){ 0 }, false);
-                return false;
-        }
-        l->redis = cache_redis(l->cache);
-        l->state = LOOKUP_COMPUTE;
-        return true;
-}
-
-bool lookup_follows(const struct lookup *l, bool *ret_computes)
-{
-        struct singleflight *leader = l->state == LOOKUP_WAITS ? l->singleflight.leader : NULL;
-
-        if (leader)
-                *ret_computes = CONTAINER_OF(leader, struct lookup, singleflight)->state == LOOKUP_COMPUTE; /* keys of these kinds are used by lookups alone, so the leader is inside a lookup */
-        return leader != NULL;
-}
-
-/* In the worker's memory. */
-static bool look_here(struct lookup *l)
+static bool find_here(struct lookup *l)
 {
         struct pm_str kept;
 
@@ -121,78 +52,129 @@ static bool look_here(struct lookup *l)
         return true;
 }
 
-enum lookup_state lookup_begin(struct lookup *l)
+static void on_landed(struct singleflight *f, struct pm_str value, enum singleflight_result result)
 {
-        return look_here(l) ? l->state : join_or_lead(l);
+        struct lookup *l = CONTAINER_OF(f, struct lookup, singleflight);
+
+        l->alone = result != SINGLEFLIGHT_LEFT;
+        if (result == SINGLEFLIGHT_LATE)
+                l->state = LOOKUP_TIMED_OUT;
+        if (value.p && take(l, value, METRICS_RECALL_JOINED) == METRICS_RECALL_JOINED)
+                count(l, METRICS_RECALL_JOINED);
+        loop_wake(l->loop, l->owner);
 }
 
-/* Redis had nothing.  Those that wait may not want to wait for more than that. */
+/* Those that wait may not want to wait for more than the store. */
 static enum lookup_state compute(struct lookup *l)
 {
         count(l, METRICS_RECALL_MISS);
         l->state = LOOKUP_COMPUTE;
-        for (struct singleflight *f = l->singleflight.first; f; f = f->next) {
-                struct lookup *one = CONTAINER_OF(f, struct lookup, singleflight);
-
-                loop_wake(one->loop, one->owner);
-        }
+        for (struct singleflight *f = l->singleflight.first; f; f = f->next)
+                loop_wake(l->loop, CONTAINER_OF(f, struct lookup, singleflight)->owner);
         return l->state;
+}
+
+static enum lookup_state join_or_lead(struct lookup *l)
+{
+        l->singleflight.on_result = on_landed;
+        if (!l->alone && singleflight_join(l->cache, &l->singleflight, &l->key, l->until_us) == SINGLEFLIGHT_WAITS)
+                return l->state = LOOKUP_JOINED;
+        if (cache_fetch(l->cache, &l->fetch, &l->key, l->arena, l->owner, l->store_us))
+                return l->state = LOOKUP_FETCHING;
+        return compute(l);
+}
+
+/* The store has answered, or has not in time. */
+static enum lookup_state fetched(struct lookup *l)
+{
+        struct pm_str kept = l->fetch.value;
+        enum metrics_recall how;
+
+        if (!kept.p)
+                return compute(l);
+        how = take(l, kept, METRICS_RECALL_SHARED);
+        count(l, how);
+        if (how != METRICS_RECALL_SHARED)
+                return compute(l);
+        keep_here(l, kept);
+        singleflight_end(l->cache, &l->singleflight, kept, SINGLEFLIGHT_DONE);
+        return l->state;
+}
+
+enum lookup_state lookup_begin(struct lookup *l)
+{
+        return find_here(l) ? l->state : join_or_lead(l);
+}
+
+bool lookup_lead(struct lookup *l)
+{
+        l->state = LOOKUP_COMPUTE;
+        if (singleflight_join(l->cache, &l->singleflight, &l->key, 0) == SINGLEFLIGHT_LEADS)
+                return true;
+        singleflight_leave(l->cache, &l->singleflight);
+        return false;
 }
 
 enum lookup_state lookup_state(struct lookup *l)
 {
-        if (l->state != LOOKUP_WAITS || l->call.ticket || l->singleflight.leader)
-                return l->state;
-        if (l->redis)
-                return compute(l);
-        return join_or_lead(l); /* the leader has left, or has failed */
+        if (l->state == LOOKUP_FETCHING && !cache_fetching(&l->fetch))
+                return fetched(l);
+        if (l->state == LOOKUP_JOINED && !l->singleflight.leader)
+                return join_or_lead(l); /* the leader has left, or has failed */
+        return l->state;
 }
 
-void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms)
+/* Keys of these kinds are used by lookups alone, so the leader is inside a lookup. */
+bool lookup_leader_computes(const struct lookup *l)
 {
-        struct redis *redis = cache_redis(l->cache);
-        struct lru *here = cache_vectors(l->cache);
-        int64_t now = cache_now_ms(), ends;
-        struct pm_str kept;
-        char *p;
+        struct singleflight *leader = l->singleflight.leader;
 
-        if (lru_get(here, l->key.hash, l->key.local, now, &kept, &ends) && ends <= now + keep_ms)
-                return; /* somebody has said so before */
-        p = keep_ms > 0 ? arena_alloc(l->arena, ENVELOPE_SIZE + value.n) : NULL;
-        kept = (struct pm_str){ p, ENVELOPE_SIZE + value.n };
-        if (p) {
-                memcpy(envelope_put(p, VERSION, now + keep_ms, l->key.hash), value.p, value.n);
-                keep_here(l, kept);
-        } else {
-                (void)lru_remove(here, l->key.hash, l->key.local);
-                cache_publish(l->cache);
-        }
-        if (p)
-                cache_share(l->cache, &l->key, kept, keep_ms);
-        else if (redis)
-                (void)redis_command(redis, NULL, 1, 2, (const char *[]){ "DEL", l->key.shared.p }, (size_t[]){ 3, l->key.shared.n }, CACHE_SHARE_US);
+        return leader && CONTAINER_OF(leader, struct lookup, singleflight)->state == LOOKUP_COMPUTE;
+}
+
+/* ---- written back -------------------------------------------------------------------------------------------------------- */
+
+/* p NULL: no memory. */
+static struct pm_str keep(struct lookup *l, struct pm_str value, int64_t keep_ms)
+{
+        char *kept = arena_alloc(l->arena, ENVELOPE_SIZE + value.n);
+        struct pm_str whole = { kept, ENVELOPE_SIZE + value.n };
+
+        if (!kept)
+                return whole;
+        memcpy(envelope_put(kept, VERSION, cache_now_ms() + keep_ms, l->key.hash), value.p, value.n);
+        keep_here(l, whole);
+        cache_share(l->cache, &l->key, whole, keep_ms);
+        return whole;
 }
 
 void lookup_done(struct lookup *l, struct pm_str value, int64_t keep_ms)
 {
-        char *kept = value.p ? arena_alloc(l->arena, ENVELOPE_SIZE + value.n) : NULL;
-        struct pm_str whole = { kept, ENVELOPE_SIZE + value.n };
+        struct pm_str kept = value.p ? keep(l, value, keep_ms) : (struct pm_str){ 0 };
 
-        if (kept) {
-                memcpy(envelope_put(kept, VERSION, cache_now_ms() + keep_ms, l->key.hash), value.p, value.n);
-                keep_here(l, whole);
-                if (l->redis) /* the one that was asked may be gone by now */
-                        cache_share(l->cache, &l->key, whole, keep_ms);
-        }
-        singleflight_end(l->cache, &l->singleflight, whole, true);
+        singleflight_end(l->cache, &l->singleflight, kept, kept.p ? SINGLEFLIGHT_DONE : SINGLEFLIGHT_FAILED);
+}
+
+void lookup_shorten(struct lookup *l, struct pm_str value, int64_t keep_ms)
+{
+        struct lru *here = cache_vectors(l->cache);
+        int64_t now = cache_now_ms(), ends;
+        struct pm_str kept;
+
+        if (lru_get(here, l->key.hash, l->key.local, now, &kept, &ends) && ends <= now + keep_ms)
+                return; /* somebody has said so before */
+        if (keep_ms > 0 && keep(l, value, keep_ms).p)
+                return;
+        (void)lru_remove(here, l->key.hash, l->key.local);
+        cache_publish(l->cache);
+        cache_unshare(l->cache, &l->key);
 }
 
 void lookup_cancel(struct lookup *l)
 {
         if (!l->loop)
                 return;
-        if (l->call.ticket)
-                redis_cancel(l->redis, &l->call);
-        singleflight_end(l->cache, &l->singleflight, (struct pm_str){ 0 }, false);
+        cache_fetch_cancel(&l->fetch);
+        singleflight_leave(l->cache, &l->singleflight);
         loop_unwake(l->loop, l->owner);
 }

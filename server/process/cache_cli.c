@@ -6,7 +6,6 @@
 #include "cache_cli.h"
 
 #include <event2/event.h>
-#include <hiredis/hiredis.h>
 #include <jansson.h>
 
 #include "cache.h"
@@ -21,7 +20,7 @@
 
 #include "base.h"
 
-enum { LINE_MAX_BYTES = 1 << 20, UNDER_WAY_MAX = 512, COMMAND_US = 5000000, NAMED = 10, NAMES_MAX = 1024, SHOW_EVERY = 10000, PROBLEMS_MAX = 200 };
+enum { LINE_MAX_BYTES = 1 << 20, UNDER_WAY_MAX = 512, NAMED = 10, NAMES_MAX = 1024, SHOW_EVERY = 10000, PROBLEMS_MAX = 200 };
 
 /* ---- lines --------------------------------------------------------------------------------------------------------------- */
 
@@ -129,7 +128,7 @@ struct carrier {
 };
 
 struct carried {
-        struct redis_call call;
+        struct store_call call;
         struct carrier *t;
         size_t n;
         char key[];
@@ -198,7 +197,7 @@ static void on_over(struct keyscan *s, const char *why)
                 (void)event_base_loopbreak(t->base);
 }
 
-static struct carried *callout(struct carrier *t, struct pm_str key, void (*done)(struct redis_call *, enum redis_result, const struct redisReply *))
+static struct carried *callout(struct carrier *t, struct pm_str key, void (*done)(struct store_call *, enum store_result, const struct store_reply *))
 {
         struct carried *e = calloc(1, sizeof *e + key.n);
 
@@ -223,22 +222,22 @@ static void over(struct carried *e)
 
 /* ---- export -------------------------------------------------------------------------------------------------------------- */
 
-static void on_value(struct redis_call *c, enum redis_result result, const struct redisReply *reply)
+static void on_value(struct store_call *c, enum store_result result, const struct store_reply *reply)
 {
         struct carried *e = CONTAINER_OF(c, struct carried, call);
         struct carrier *t = e->t;
         CLEANUP(free_p) char *line = NULL;
         struct cached_decision k;
 
-        if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_STRING) {
-                if (decision_decode((struct pm_str){ reply->str, reply->len }, &k) == 0)
+        if (result == STORE_OK && reply->value.p) {
+                if (decision_decode(reply->value, &k) == 0)
                         line = decisions_line((struct pm_str){ e->key + t->prefix.n, e->n - t->prefix.n }, &k);
                 if (line && fprintf(t->out, "%s\n", line) > 0)
                         t->done++;
                 else
                         t->foreign++;
                 progress(t, "exported");
-        } else if (result != REDIS_NIL) { /* it may have ended meanwhile */
+        } else if (result != STORE_NONE) { /* it may have ended meanwhile */
                 t->failed++;
         }
         over(e);
@@ -255,7 +254,7 @@ static void on_keys(struct keyscan *s, const struct pm_str *keys, size_t n)
                 if (keys[i].n < t->prefix.n + 2 || own[1] != '|' || (own[0] != 'd' && own[0] != 'p'))
                         continue; /* an answer, or somebody else's */
                 e = callout(t, keys[i], on_value);
-                if (e && redis_get(s->redis, &e->call, keys[i], COMMAND_US) == 0) {
+                if (e && keyscan_get(s, &e->call, keys[i]) == 0) {
                         t->under_way++;
                 } else {
                         free(e);
@@ -281,16 +280,18 @@ int decisions_export(const char *file, FILE *out)
 
 /* ---- import -------------------------------------------------------------------------------------------------------------- */
 
-static void on_set(struct redis_call *c, enum redis_result result, const struct redisReply *reply)
+static void on_set(struct store_call *c, enum store_result result, const struct store_reply *reply)
 {
+        static const char lost[] = "Redis did not answer in time, or the connection was lost";
         struct carried *e = CONTAINER_OF(c, struct carried, call);
         struct carrier *t = e->t;
 
-        if (result == REDIS_ANSWERED) {
+        if (result == STORE_OK) {
                 t->done++;
         } else if (++t->failed <= NAMED) {
-                (void)fprintf(stderr, "pointsman: '%.*s' is not stored: %s\n", (int)e->n, e->key,
-                              result == REDIS_SAID_ERROR && reply ? reply->str : "Redis did not answer in time, or the connection was lost");
+                struct pm_str why = result == STORE_ERROR ? reply->value : (struct pm_str){ lost, sizeof lost - 1 };
+
+                (void)fprintf(stderr, "pointsman: '%.*s' is not stored: %.*s\n", (int)e->n, e->key, (int)why.n, why.p);
         }
         progress(t, "imported");
         over(e);
@@ -325,8 +326,7 @@ static void import_line(struct carrier *t, const char *line, size_t n, size_t nu
                         memcpy(name + t->prefix.n, key.p, key.n);
                         e = callout(t, (struct pm_str){ name, whole }, on_set);
                 }
-                if (e && redis_set(t->sweep.redis, &e->call, (struct pm_str){ name, whole },
-                                   (struct pm_str){ (char *)value, size }, k.ends_ms - now, COMMAND_US) == 0) {
+                if (e && keyscan_set(&t->sweep, &e->call, (struct pm_str){ name, whole }, (struct pm_str){ (char *)value, size }, k.ends_ms - now) == 0) {
                         t->under_way++;
                 } else {
                         free(e);

@@ -8,7 +8,7 @@
 
 #include "log.h"
 #include "metrics_numbers.h"
-#include "redis.h"
+#include "redis_stats.h"
 #include "routing.h"
 
 #include "base.h"

@@ -110,7 +110,7 @@ static void sweep_next(struct purge *f)
         char text[PREFIX_MAX + 3];
         int e;
 
-        f->sweep = (struct keyscan){ .unlink = true, .end = on_swept };
+        f->sweep = (struct keyscan){ .remove = true, .end = on_swept };
         f->sweeping = true;
         e = keyscan_begin(&f->sweep, f->base, &f->generation->cache->redis, beginning(f, f->kind, text, sizeof text));
         if (e == 0)

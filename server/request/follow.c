@@ -7,7 +7,6 @@
 #include "follow.h"
 
 #include <event2/buffer.h>
-#include <hiredis/hiredis.h>
 
 #include "base.h"
 #include "cache.h"
@@ -95,31 +94,17 @@ static enum follow_result take(struct request *r, int which, struct pm_str value
         return FOLLOW_FOUND;
 }
 
-static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
-{
-        struct follow *f = CONTAINER_OF(call, struct follow, call);
-        struct request *r = f->request;
-        char *copy;
-
-        if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_STRING && (copy = arena_alloc(&r->arena, MAX(reply->len, (size_t)1))))
-                f->value = (struct pm_str){ memcpy(copy, reply->str, reply->len), reply->len };
-        loop_wake(&r->worker->loop, &r->wake);
-}
-
 /* For the strongest of what is named: one command is what a request may wait for. */
-static bool ask_redis(struct request *r)
+static bool ask_store(struct request *r)
 {
         struct follow *f = &r->follow;
+        struct cache *c = r->worker->cache;
 
         f->asked = true;
-        f->redis = cache_redis(r->worker->cache);
         for (f->which = 0; f->which < FOLLOWS && !f->keys[f->which].local.p;)
                 f->which++;
-        if (!f->redis || !redis_ready(f->redis) || f->which == FOLLOWS)
-                return false;
-        f->request = r;
-        f->call.done = on_fetched;
-        return redis_get(f->redis, &f->call, f->keys[f->which].shared, r->generation->cache->redis.timeout * 1000) == 0;
+        return f->which < FOLLOWS && cache_store_ready(c) &&
+               cache_fetch(c, &f->fetch, &f->keys[f->which], &r->arena, &r->wake, r->generation->cache->redis.timeout * 1000);
 }
 
 enum follow_result follow_find(struct request *r)
@@ -129,7 +114,7 @@ enum follow_result follow_find(struct request *r)
         int64_t now_ms = cache_now_ms();
         struct pm_str value;
 
-        if (f->call.ticket)
+        if (cache_fetching(&f->fetch))
                 return FOLLOW_WAITS;
         if (!f->begun) {
                 f->begun = true;
@@ -140,19 +125,16 @@ enum follow_result follow_find(struct request *r)
                 if (got != FOLLOW_NOTHING)
                         return got;
         }
-        if (!f->asked && ask_redis(r))
+        if (!f->asked && ask_store(r))
                 return FOLLOW_WAITS;
-        if (!f->value.p)
-                return FOLLOW_NOTHING;
-        value = f->value;
-        f->value = (struct pm_str){ 0 };
-        return take(r, f->which, value);
+        value = f->fetch.value;
+        f->fetch.value = (struct pm_str){ 0 };
+        return value.p ? take(r, f->which, value) : FOLLOW_NOTHING;
 }
 
 void follow_finish(struct request *r)
 {
-        if (r->follow.call.ticket)
-                redis_cancel(r->follow.redis, &r->follow.call);
+        cache_fetch_cancel(&r->follow.fetch);
         r->follow = (struct follow){ .begun = false };
 }
 

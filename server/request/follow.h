@@ -11,9 +11,8 @@
 
 #include <stdbool.h>
 
-#include "cache_key.h"
+#include "cache_store.h"
 #include "pm_router.h"
-#include "redis.h"
 
 struct request;
 
@@ -22,13 +21,10 @@ enum { FOLLOW_RESPONSE, FOLLOW_CONVERSATION, FOLLOW_SEALED, FOLLOW_ITEM, FOLLOWS
 
 /* Part of a request; zeroed for each query of it. */
 struct follow {
-        bool begun, asked;        /* asked: Redis, with whatever result */
+        bool begun, asked;        /* asked: the store, with whatever result */
         struct cache_key keys[FOLLOWS]; /* without a key: the request does not name such */
-        struct redis_call call;
-        struct redis *redis;      /* the one that was asked */
+        struct cache_fetch fetch;
         int which;                /* it was asked for */
-        struct request *request;
-        struct pm_str value;      /* what it said; p NULL: nothing */
 };
 
 enum follow_result { FOLLOW_NOTHING, FOLLOW_FOUND, FOLLOW_WAITS, FOLLOW_REFUSED };

@@ -9,8 +9,6 @@
 #include "recall.h"
 
 #include <event2/buffer.h>
-#include <event2/event.h>
-#include <hiredis/hiredis.h>
 
 #include "answers.h"
 #include "base.h"
@@ -34,8 +32,8 @@ static struct pm_str str(const char *text)
 static void move(struct recall *k, enum recall_at to)
 {
         static const unsigned char from[] = {
-                [RECALL_AT_MEMORY] = 1 << RECALL_AT_START, [RECALL_AT_REDIS] = 1 << RECALL_AT_MEMORY,
-                [RECALL_AT_REPLY] = 1 << RECALL_AT_MEMORY | 1 << RECALL_AT_REDIS, [RECALL_AT_JOIN] = 1 << RECALL_AT_REPLY | 1 << RECALL_AT_WAIT,
+                [RECALL_AT_MEMORY] = 1 << RECALL_AT_START, [RECALL_AT_STORE] = 1 << RECALL_AT_MEMORY,
+                [RECALL_AT_REPLY] = 1 << RECALL_AT_MEMORY | 1 << RECALL_AT_STORE, [RECALL_AT_JOIN] = 1 << RECALL_AT_REPLY | 1 << RECALL_AT_WAIT,
                 [RECALL_AT_WAIT] = 1 << RECALL_AT_JOIN, [RECALL_AT_END] = 1 << RECALL_AT_MEMORY | 1 << RECALL_AT_JOIN | 1 << RECALL_AT_WAIT,
         };
 
@@ -157,37 +155,17 @@ static bool take_pin(struct request *r, struct pm_str value, enum metrics_recall
         return true;
 }
 
-/* ---- Redis --------------------------------------------------------------------------------------------------------------- */
-
-static void on_fetched(struct redis_call *call, enum redis_result result, const struct redisReply *reply)
-{
-        static const enum metrics_cache of[FETCHES] = { [FETCH_DECISION] = METRICS_CACHE_DECISIONS, [FETCH_PIN] = METRICS_CACHE_PINS, [FETCH_ANSWER] = METRICS_CACHE_ANSWERS };
-        struct recall_fetch *f = CONTAINER_OF(call, struct recall_fetch, call);
-        struct request *r = f->request;
-
-        if (result == REDIS_ANSWERED && reply->type == REDIS_REPLY_STRING) {
-                f->value = (struct pm_str){ reply->str, reply->len };
-                if (!copied(r, &f->value))
-                        f->value = (struct pm_str){ 0 };
-        } else if (result == REDIS_SAID_ERROR && reply && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-                count(r, of[f - r->recall.fetches], METRICS_RECALL_FOREIGN);
-        }
-        loop_wake(&r->worker->loop, &r->wake);
-}
+/* ---- the store ----------------------------------------------------------------------------------------------------------- */
 
 static void fetch(struct request *r, enum recall_what what, const struct cache_key *key, int64_t limit_us)
 {
-        struct recall_fetch *f = &r->recall.fetches[what];
-
-        f->request = r;
-        f->call.done = on_fetched;
-        (void)redis_get(r->recall.redis, &f->call, key->shared, limit_us); /* what cannot be asked is not there */
+        (void)cache_fetch(r->worker->cache, &r->recall.fetches[what], key, &r->arena, &r->wake, limit_us); /* what cannot be asked is not there */
 }
 
 static bool fetching(const struct recall *k)
 {
         for (int i = 0; i < FETCHES; i++)
-                if (k->fetches[i].call.ticket)
+                if (cache_fetching(&k->fetches[i]))
                         return true;
         return false;
 }
@@ -199,8 +177,7 @@ static bool start_fetch(struct request *r)
         struct cache *c = r->worker->cache;
         int64_t now = now_us(), limit = MIN(r->generation->cache->redis.timeout * 1000, k->deadline_us - now);
 
-        k->redis = cache_redis(c);
-        if (!k->redis || limit <= 0)
+        if (!cache_has_store(c) || limit <= 0)
                 return false;
         k->fetched_us = now;
         if (k->answer.local.p)
@@ -212,6 +189,16 @@ static bool start_fetch(struct request *r)
         return fetching(k);
 }
 
+/* Keys of ours that have something else than a text. */
+static void count_foreign(struct request *r)
+{
+        static const enum metrics_cache of[FETCHES] = { [FETCH_DECISION] = METRICS_CACHE_DECISIONS, [FETCH_PIN] = METRICS_CACHE_PINS, [FETCH_ANSWER] = METRICS_CACHE_ANSWERS };
+
+        for (int i = 0; i < FETCHES; i++)
+                if (r->recall.fetches[i].foreign)
+                        count(r, of[i], METRICS_RECALL_FOREIGN);
+}
+
 static struct pm_str *fetched(struct recall *k, enum recall_what what)
 {
         return k->fetches[what].value.p ? &k->fetches[what].value : NULL;
@@ -219,27 +206,14 @@ static struct pm_str *fetched(struct recall *k, enum recall_what what)
 
 /* ---- waiting for another's computation ----------------------------------------------------------------------------------- */
 
-static void on_landed(struct singleflight *f, struct pm_str value, bool failed)
+static void on_landed(struct singleflight *f, struct pm_str value, enum singleflight_result result)
 {
         struct recall *k = CONTAINER_OF(f, struct recall, singleflight);
         struct request *r = CONTAINER_OF(k, struct request, recall);
 
-        if (k->timer)
-                event_free(TAKE(k->timer));
-        move(k, failed ? RECALL_AT_END : RECALL_AT_JOIN); /* it would fail for us too, one after another */
+        move(k, result == SINGLEFLIGHT_LEFT ? RECALL_AT_JOIN : RECALL_AT_END);
         if (value.p && copied(r, &value))
                 k->given = value;
-        loop_wake(&r->worker->loop, &r->wake);
-}
-
-static void on_waited(evutil_socket_t fd, short what, void *arg)
-{
-        struct request *r = arg;
-
-        (void)fd, (void)what;
-        event_free(TAKE(r->recall.timer));
-        singleflight_end(r->worker->cache, &r->recall.singleflight, (struct pm_str){ 0 }, false);
-        move(&r->recall, RECALL_AT_END);
         loop_wake(&r->worker->loop, &r->wake);
 }
 
@@ -247,21 +221,12 @@ static void on_waited(evutil_socket_t fd, short what, void *arg)
 static bool wait_for_other(struct request *r)
 {
         struct recall *k = &r->recall;
-        int64_t left = MAX(k->deadline_us - now_us(), 0);
-        struct timeval t = { left / 1000000, left % 1000000 };
 
         k->singleflight.on_result = on_landed;
-        if (singleflight_join(r->worker->cache, &k->singleflight, &k->decision))
+        if (singleflight_join(r->worker->cache, &k->singleflight, &k->decision, k->deadline_us) != SINGLEFLIGHT_WAITS)
                 return false;
-        k->timer = evtimer_new(r->worker->loop.base, on_waited, r);
-        if (k->timer && evtimer_add(k->timer, &t) == 0) {
-                move(k, RECALL_AT_WAIT);
-                return true;
-        }
-        if (k->timer)
-                event_free(TAKE(k->timer));
-        singleflight_end(r->worker->cache, &k->singleflight, (struct pm_str){ 0 }, false);
-        return false;
+        move(k, RECALL_AT_WAIT);
+        return true;
 }
 
 /* ---- the step ------------------------------------------------------------------------------------------------------------ */
@@ -290,12 +255,10 @@ static enum next begin(struct request *r)
         return GO;
 }
 
-/* Redis has not been asked, and can be. */
+/* The store has not been asked, and can be. */
 static bool can_ask(const struct request *r)
 {
-        const struct redis *redis = cache_redis(r->worker->cache);
-
-        return r->recall.at == RECALL_AT_MEMORY && redis && redis_ready(redis);
+        return r->recall.at == RECALL_AT_MEMORY && cache_store_ready(r->worker->cache);
 }
 
 /* In memory.  True: r->decision is it. */
@@ -357,15 +320,16 @@ static enum next recall(struct request *r)
                 (void)begin(r);
                 if (r->response_done || k->off || k->refresh || answers_recall(r, NULL) || recall_local(r))
                         return GO;
-                move(k, start_fetch(r) ? RECALL_AT_REDIS : RECALL_AT_REPLY);
+                move(k, start_fetch(r) ? RECALL_AT_STORE : RECALL_AT_REPLY);
         }
-        if (k->at == RECALL_AT_REDIS) {
+        if (k->at == RECALL_AT_STORE) {
                 if (fetching(k))
                         return WAIT;
                 move(k, RECALL_AT_REPLY);
         }
         if (k->at == RECALL_AT_REPLY) {
                 move(k, RECALL_AT_JOIN);
+                count_foreign(r);
                 if (answers_recall(r, fetched(k, FETCH_ANSWER)) || recall_shared(r))
                         return GO;
         }
@@ -451,7 +415,7 @@ void recall_decided(struct request *r, const struct routing *x)
                 (void)lru_put(cache_decisions(c), k->decision.hash, k->decision.local, k->kept, k->kept_ends_ms, now_ms);
                 cache_publish(c);
         }
-        singleflight_end(c, &k->singleflight, k->kept, true);
+        singleflight_end(c, &k->singleflight, k->kept, k->kept.p ? SINGLEFLIGHT_DONE : SINGLEFLIGHT_FAILED);
         if (k->kept.p && !cache_shared_pays(c, r->route))
                 k->kept = (struct pm_str){ 0 };
 }
@@ -513,10 +477,7 @@ void recall_finish(struct request *r)
         if (k->at == RECALL_AT_START)
                 return;
         for (int i = 0; i < FETCHES; i++)
-                if (k->fetches[i].call.ticket)
-                        redis_cancel(k->redis, &k->fetches[i].call);
-        if (k->timer)
-                event_free(TAKE(k->timer));
-        singleflight_end(r->worker->cache, &k->singleflight, (struct pm_str){ 0 }, false);
+                cache_fetch_cancel(&k->fetches[i]);
+        singleflight_leave(r->worker->cache, &k->singleflight);
         *k = (struct recall){ 0 };
 }

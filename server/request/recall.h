@@ -14,19 +14,10 @@
 
 #include "cache.h"
 #include "cache_store.h"
-#include "redis.h"
 #include "singleflight.h"
 
-struct event;
 struct request;
 struct routing;
-
-/* One value that Redis is asked for. */
-struct recall_fetch {
-        struct redis_call call;
-        struct request *request;
-        struct pm_str value;       /* in the request's arena; p NULL: not there */
-};
 
 enum recall_what { FETCH_DECISION, FETCH_PIN, FETCH_ANSWER, FETCHES };
 
@@ -34,8 +25,8 @@ enum recall_what { FETCH_DECISION, FETCH_PIN, FETCH_ANSWER, FETCHES };
 enum recall_at {
         RECALL_AT_START,  /* not begun */
         RECALL_AT_MEMORY, /* the keys are made; memory comes next */
-        RECALL_AT_REDIS,  /* Redis has been asked */
-        RECALL_AT_REPLY,  /* Redis has replied, or cannot be asked: its reply is to be processed */
+        RECALL_AT_STORE,  /* the store has been asked */
+        RECALL_AT_REPLY,  /* it has replied, or cannot be asked: its reply is to be processed */
         RECALL_AT_JOIN,   /* not found: it must be computed */
         RECALL_AT_WAIT,   /* another request computes it (single-flight) */
         RECALL_AT_END     /* found, or this request computes it */
@@ -60,11 +51,9 @@ struct recall {
         struct pm_str kept;        /* the decision, to be written to Redis when the answer is out; p NULL: it is not */
         int64_t kept_ends_ms;
         int64_t deadline_us;       /* of recall and route together, by now_us() */
-        int64_t fetched_us;        /* when Redis was asked */
-        struct recall_fetch fetches[FETCHES];
-        struct redis *redis;       /* the one that was asked */
+        int64_t fetched_us;        /* when the store was asked */
+        struct cache_fetch fetches[FETCHES];
         struct singleflight singleflight;
-        struct event *timer;       /* runs while it waits for another request's computation */
 };
 
 /* recall_key.c: the key goes into r->recall.  False: there is none, for lack of memory or of anything to make it from. */

@@ -5,10 +5,7 @@
  */
 #include "callout.h"
 
-#include <event2/event.h>
-
 #include "base.h"
-#include "cache_store.h"
 #include "config.h"
 #include "expert.h"
 #include "list.h"
@@ -41,8 +38,6 @@ static void ended(struct callout *e, int status, enum metrics_call how, const ch
         e->status = status;
         (void)snprintf(e->error, sizeof e->error, "%s", why);
         e->done = true;
-        if (e->timer)
-                event_free(TAKE(e->timer));
         count(e, how);
 }
 
@@ -65,8 +60,6 @@ static void go_and_ask(struct callout *e)
         const struct callout_request *c = &e->call;
         int64_t left = (e->until_us - now_us() + 999) / 1000;
 
-        if (e->timer)
-                event_free(TAKE(e->timer));
         e->asked = true;
         exchange_start(&e->ask, e->worker, e->lookup.arena, &e->wake, c->expert, c->path, c->body, MAX(left, 1), c->max_reply);
 }
@@ -186,52 +179,42 @@ static void start_background(struct callout *e)
 
 /* ---- of a query ----------------------------------------------------------------------------------------------------------- */
 
-static void on_time(evutil_socket_t fd, short what, void *arg)
+static void in_flight(struct callout *e)
 {
-        struct callout *e = arg;
-
-        (void)fd, (void)what;
         lookup_cancel(&e->lookup);
-        if (e->call.background)
-                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is already in flight");
-        else
-                ended(e, PM_ETIMEOUT, ROUTER_CALL_FAILED, "timeout of the call that it waited for");
-        loop_wake(e->lookup.loop, e->owner);
+        ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is already in flight");
 }
 
-/* For another's exchange, as long as one of its own could take; in the background only while that one looks into Redis. */
-static void follow(struct callout *e, bool computes)
-{
-        int64_t wait = e->call.background ? e->lookup.redis_us : MAX(e->until_us - now_us(), 0);
-        struct timeval t = { wait / 1000000, wait % 1000000 };
-
-        if (e->call.background && computes) {
-                lookup_cancel(&e->lookup);
-                ended(e, PM_ELATER, ROUTER_CALL_LATER, "it is already in flight");
-                return;
-        }
-        if (e->timer)
-                return;
-        e->timer = evtimer_new(e->lookup.loop->base, on_time, e);
-        if (!e->timer || evtimer_add(e->timer, &t) < 0) {
-                lookup_cancel(&e->lookup);
-                ended(e, PM_EBUSY, ROUTER_CALL_FAILED, "out of memory for a timer");
-        }
-}
-
-/* On as far as it goes now. */
+/* On as far as it goes now.  It waits for another's exchange as long as one of its own could take; in the background only while that one
+ * looks into the store. */
 static void advance(struct callout *e, enum lookup_state state)
 {
-        bool computes = false;
+        bool background = e->call.background;
 
-        if (state == LOOKUP_FOUND)
+        switch (state) {
+        case LOOKUP_NEW:
+        case LOOKUP_FETCHING:
+                break;
+        case LOOKUP_JOINED:
+                if (background && lookup_leader_computes(&e->lookup))
+                        in_flight(e);
+                break;
+        case LOOKUP_FOUND:
                 take_kept(e);
-        else if (state == LOOKUP_WAITS && lookup_follows(&e->lookup, &computes))
-                follow(e, computes);
-        else if (state == LOOKUP_COMPUTE && e->call.background)
-                start_background(e);
-        else if (state == LOOKUP_COMPUTE)
-                go_and_ask(e);
+                break;
+        case LOOKUP_COMPUTE:
+                if (background)
+                        start_background(e);
+                else
+                        go_and_ask(e);
+                break;
+        case LOOKUP_TIMED_OUT:
+                if (background)
+                        in_flight(e);
+                else
+                        ended(e, PM_ETIMEOUT, ROUTER_CALL_FAILED, "timeout of the call that it waited for");
+                break;
+        }
 }
 
 static void on_news(void *arg)
@@ -266,7 +249,6 @@ static bool make_key(struct callout *e)
 static void start_anew(struct callout *e)
 {
         if (!e->call.background) {
-                e->lookup.redis = e->lookup.key.local.p ? cache_redis(e->lookup.cache) : NULL;
                 go_and_ask(e);
         } else if (e->call.wish == CALLOUT_REFRESH) {
                 start_background(e);
@@ -281,7 +263,8 @@ bool callout_start(struct callout *e, struct worker *w, struct arena *arena, str
         e->wake = (struct wake){ .fn = on_news, .arg = e };
         e->lookup = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = arena, .owner = &e->wake, .of = METRICS_CACHE_REPLIES };
         e->worker = w;
-        e->lookup.redis_us = MIN(call->generation->cache->redis.timeout, call->timeout_ms) * 1000;
+        e->lookup.store_us = MIN(call->generation->cache->redis.timeout, call->timeout_ms) * 1000;
+        e->lookup.until_us = call->background ? now_us() + e->lookup.store_us : e->until_us;
         if (call->keep_ms <= 0 || call->wish == CALLOUT_UNCACHED) {
                 start_anew(e);
         } else if (!make_key(e)) {

@@ -2,7 +2,7 @@
 /*
  * callout.h - a router's call to an expert (pm_call): a cached reply, or an exchange.
  *
- * The reply is looked for in memory, in Redis, and in callouts in flight for the same key; only then is the expert asked.  A background
+ * The reply is looked for in memory, in the store, and in callouts in flight for the same key; only then is the expert asked.  A background
  * callout belongs to the worker: its router goes on at once, and a later query finds the reply.
  */
 #ifndef PM_CALLOUT_H
@@ -12,7 +12,6 @@
 #include "lookup.h"
 
 struct callouts; /* a worker's, in the background */
-struct event;
 struct generation;
 struct route;
 struct router;
@@ -49,7 +48,6 @@ struct callout {
         struct lookup lookup;
         struct worker *worker;
         struct wake wake, *owner;
-        struct event *timer; /* while it waits for another's exchange */
         int64_t until_us;
         bool asked;
 

@@ -183,7 +183,7 @@ static void advance(struct embed *e, enum lookup_state state)
                 e->done = true;
                 return;
         }
-        if (state != LOOKUP_WAITS)
+        if (state == LOOKUP_COMPUTE || state == LOOKUP_FOUND)
                 ask_backend(e);
 }
 
@@ -228,7 +228,7 @@ bool embed_start(struct embed *e, struct worker *w, struct arena *arena, struct 
                 run_model(e, w, arena, by->model);
                 return true;
         }
-        e->lookup.redis_us = MIN(g->cache->redis.timeout, timeout_ms) * 1000;
+        e->lookup.store_us = MIN(g->cache->redis.timeout, timeout_ms) * 1000;
         if (by->keep_ms && make_key(e, g))
                 advance(e, lookup_begin(&e->lookup));
         else

@@ -149,12 +149,12 @@ static void nobody(struct message *m, void *owner)
 /* Redis connects while the loop runs. */
 static bool redis_is_ready(struct bench *b)
 {
-        for (int i = 0; i < 200 && cache_redis(b->worker->cache); i++) {
-                if (redis_ready(cache_redis(b->worker->cache)))
+        for (int i = 0; i < 200 && cache_has_store(b->worker->cache); i++) {
+                if (cache_store_ready(b->worker->cache))
                         return true;
                 (void)usleep(10000);
         }
-        return !cache_redis(b->worker->cache);
+        return !cache_has_store(b->worker->cache);
 }
 
 static void read_texts(struct bench *b, size_t length)

@@ -115,7 +115,7 @@ struct look {
 
         atomic_int state;
         atomic_uint woken;
-        atomic_bool follows, computes; /* as lookup_follows() has it */
+        atomic_bool computes; /* the one that it waits for */
         char value[64];
 };
 
@@ -129,12 +129,9 @@ struct look {
 
 static void note(struct look *k, enum lookup_state state)
 {
-        bool computes = false;
-
         if (state == LOOKUP_FOUND)
                 (void)snprintf(k->value, sizeof k->value, "%.*s", (int)k->l.value.n, k->l.value.p);
-        atomic_store(&k->follows, lookup_follows(&k->l, &computes));
-        atomic_store(&k->computes, computes);
+        atomic_store(&k->computes, lookup_leader_computes(&k->l));
         atomic_store(&k->state, (int)state);
 }
 
@@ -153,7 +150,7 @@ static void begins(struct message *m, void *owner)
 
         arena_init(&k->arena, NULL, 1 << 20);
         k->wake = (struct wake){ .fn = on_woken, .arg = k };
-        k->l = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = &k->arena, .owner = &k->wake, .of = METRICS_CACHE_REPLIES, .redis_us = 10000000 };
+        k->l = (struct lookup){ .loop = &w->loop, .cache = w->cache, .arena = &k->arena, .owner = &k->wake, .of = METRICS_CACHE_REPLIES, .store_us = 10000000 };
         cache_sum_begin(w->cache);
         cache_sum_text(w->cache, (struct pm_str){ "text", 4 });
         if (!cache_sum_key(w->cache, &bench.generation, CACHE_KEY_REPLY, NULL, &bench.route, &k->arena, &k->l.key))
@@ -242,12 +239,12 @@ Test(lookup, who_waits_is_told_when_redis_had_nothing)
         look_begin(&leader);
         look_begin(&one);
         look_begin(&other);
-        cr_assert(STATE(&leader) == LOOKUP_WAITS && !atomic_load(&leader.follows));
-        cr_assert(atomic_load(&one.follows) && !atomic_load(&one.computes));
+        cr_assert(STATE(&leader) == LOOKUP_FETCHING);
+        cr_assert(STATE(&one) == LOOKUP_JOINED && !atomic_load(&one.computes));
         atomic_store(&redis.held, false);
         WAIT_UNTIL(STATE(&leader) == LOOKUP_COMPUTE);
         WAIT_UNTIL(atomic_load(&one.woken) == 1 && atomic_load(&other.woken) == 1);
-        cr_assert(STATE(&one) == LOOKUP_WAITS && atomic_load(&one.follows) && atomic_load(&one.computes), "and waits on");
+        cr_assert(STATE(&one) == LOOKUP_JOINED && atomic_load(&one.computes), "and waits on");
         look_end(&other);
         look_done(&leader, "told", 60000);
         WAIT_UNTIL(STATE(&one) == LOOKUP_FOUND);
@@ -302,14 +299,14 @@ static uint64_t counted(enum metrics_recall how)
         return n;
 }
 
-/* A lookup to its first state that is not WAITS. */
+/* A lookup until the store has answered. */
 static enum lookup_state look(char *value, size_t n)
 {
         struct look k = { .state = 0 };
         enum lookup_state state;
 
         look_begin(&k);
-        WAIT_UNTIL(STATE(&k) != LOOKUP_WAITS);
+        WAIT_UNTIL(STATE(&k) != LOOKUP_FETCHING);
         state = STATE(&k);
         look_end(&k);
         if (value)

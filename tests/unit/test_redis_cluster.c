@@ -319,7 +319,7 @@ Test(redis_cluster, is_swept_when_all_masters_can_be_asked)
         const char *servers[3];
         struct redis_settings settings = { .servers = { servers, 3 }, .mode = REDIS_CLUSTER, .connect_time = 2000, .failures = 3, .open_time = 300,
                                            .waiting = 100, .reply = 1 << 20 };
-        struct keyscan s = { .unlink = true, .end = on_swept };
+        struct keyscan s = { .remove = true, .end = on_swept };
 
         begin();
         for (int i = 0; i < 3; i++)
@@ -334,7 +334,7 @@ Test(redis_cluster, is_swept_when_all_masters_can_be_asked)
         }
         cr_assert_eq(kill(nodes[1].pid, SIGSTOP), 0);
         cr_assert_eq(keyscan_begin(&s, stand.base, &settings, str("k:")), 0);
-        UNTIL(redis_ready(s.redis));
+        UNTIL(s.store->ops->ready(s.store));
         for (int64_t until = now_us() + 50000; now_us() < until;)
                 turn();
         cr_assert_eq(swept, 0, "%s", swept_why);

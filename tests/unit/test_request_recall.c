@@ -278,7 +278,7 @@ static void with_redis(const char *yaml)
         (void)setenv("REDIS", server.url, 1);
         front_begin(yaml);
         both_answer();
-        FRONT_UNTIL(redis_ready(cache_redis(front.worker.cache)));
+        FRONT_UNTIL(cache_store_ready(front.worker.cache));
 }
 
 static void without_redis(void)
@@ -352,13 +352,13 @@ Test(request_recall, values_that_are_not_ours, .fini = without_redis)
 static void plant(const char *key, struct cached_decision k)
 {
         static unsigned char bytes[1024];
-        struct redis_call *none = NULL;
+        struct cache_key at = { .shared = str(key) };
         size_t n = decision_encoded_size(&k);
 
         cr_assert_leq(n, sizeof bytes);
         decision_encode(&k, bytes);
         (void)server_say(&server, "DEL %s", key);
-        cr_assert_eq(redis_set(cache_redis(front.worker.cache), none, str(key), (struct pm_str){ (const char *)bytes, n }, 60000, 1000000), 0);
+        cache_share(front.worker.cache, &at, (struct pm_str){ (const char *)bytes, n }, 60000);
         FRONT_UNTIL(strcmp(server_say(&server, "EXISTS %s", key), "1") == 0);
         forget();
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Text in, text out: a file's text into settings, settings as the reference page, and a generation's settings as JSON.
+ * Text in, text out: a file, and its text, into settings, settings as the reference page, and a generation's settings as JSON.
  */
 #include <jansson.h>
+#include <sys/stat.h>
 
 #include "config.h"
 #include "settings.h"
@@ -20,6 +21,72 @@ struct settings *config_parse(const char *text, size_t n, const char *file, cons
         s = settings_fill(tree, base, a, p);
         settings_check(s, a, p);
         return s;
+}
+
+/* ---- a file -------------------------------------------------------------------------------------------------------------- */
+
+static int read_file(const char *file, char **ret, size_t *ret_n)
+{
+        CLEANUP(fclose_p) FILE *f = fopen(file, "re");
+        CLEANUP(free_p) char *text = NULL;
+        size_t n = 0, room = 65536;
+        struct stat st;
+
+        if (!f || fstat(fileno(f), &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        while (n <= TREE_BYTES_MAX) { /* a pipe has no size to trust; one byte above the limit is enough to be refused */
+                char *grown = n + 1 >= room || !text ? realloc(text, room *= 2) : text;
+                size_t got;
+
+                if (!grown)
+                        return -ENOMEM;
+                text = grown;
+                got = fread(text + n, 1, room - n - 1, f);
+                n += got;
+                if (got == 0)
+                        break;
+        }
+        if (ferror(f))
+                return -EIO;
+        text[n] = '\0';
+        *ret = TAKE(text);
+        *ret_n = n;
+        return 0;
+}
+
+/* The folder of a file, absolute; in the arena. */
+static const char *folder_of(struct arena *a, const char *file)
+{
+        const char *slash = strrchr(file, '/');
+        char *dir = slash ? arena_strndup(a, file, slash == file ? 1 : (size_t)(slash - file)) : NULL;
+        CLEANUP(free_p) char *whole_path = realpath(dir ? dir : ".", NULL);
+        char *kept = whole_path ? arena_strndup(a, whole_path, strlen(whole_path)) : NULL;
+
+        return kept ? kept : dir ? dir : ".";
+}
+
+int config_load(const char *file, struct arena *a, struct problems *p, char digest[SHA256_HEX], struct settings **ret)
+{
+        unsigned char sum[SHA256_SIZE];
+        CLEANUP(free_p) char *text = NULL;
+        struct node at = { .file = file };
+        struct settings *s;
+        size_t n = 0;
+        int e = read_file(file, &text, &n);
+
+        if (e < 0) {
+                problems_add(p, &at, NULL, "cannot be read: %s", ERRNO_TEXT(e));
+                return e;
+        }
+        if (digest && sha256_of(text, n, sum))
+                sha256_hex(sum, sizeof sum, digest);
+        s = config_parse(text, n, file, folder_of(a, file), a, p);
+        if (!s)
+                return -EINVAL;
+        *ret = s;
+        return 0;
 }
 
 /* ---- the reference ------------------------------------------------------------------------------------------------------- */

@@ -39,10 +39,22 @@ static void path_join(char out[PATH_MAX_BYTES], const char *path, const char *ke
         (void)snprintf(out, PATH_MAX_BYTES, "%.120s%s%.120s", path ? path : "", path && *path ? "." : "", key);
 }
 
-static char *keep(const struct fill *f, const char *text, size_t n)
+/* NULL: there is no memory, and that has been said. */
+static void *allocate(struct fill *f, const struct node *at, const char *path, size_t n)
 {
-        char *copy = f->memory->alloc(f->memory->ctx, n + 1);
+        void *p = f->memory->alloc(f->memory->ctx, n);
 
+        if (!p)
+                mistake(f, at, path, "out of memory");
+        return p;
+}
+
+static char *keep(struct fill *f, const struct node *at, const char *path, const char *text, size_t n)
+{
+        char *copy = allocate(f, at, path, n + 1);
+
+        if (!copy)
+                return NULL;
         memcpy(copy, text, n);
         copy[n] = '\0';
         return copy;
@@ -202,15 +214,16 @@ static void fill_number(struct fill *f, const struct pm_option *o, void *field, 
                 memcpy(field, &value.i, sizeof value.i);
 }
 
-static const char *keep_path(const struct fill *f, const char *text)
+static const char *keep_path(struct fill *f, const struct node *at, const char *path, const char *text)
 {
         size_t base = f->base ? strlen(f->base) : 0, n = strlen(text);
         char *joined;
 
         if (*text == '/' || base == 0)
-                return keep(f, text, n);
-        joined = f->memory->alloc(f->memory->ctx, base + n + 2);
-        (void)snprintf(joined, base + n + 2, "%s%s%s", f->base, f->base[base - 1] == '/' ? "" : "/", text);
+                return keep(f, at, path, text, n);
+        joined = allocate(f, at, path, base + n + 2);
+        if (joined)
+                (void)snprintf(joined, base + n + 2, "%s%s%s", f->base, f->base[base - 1] == '/' ? "" : "/", text);
         return joined;
 }
 
@@ -230,7 +243,7 @@ static void fill_text(struct fill *f, const struct pm_option *o, void *field, co
                 return;
         }
         hide_secret(f, o, v);
-        text = o->type == PM_PATH ? keep_path(f, v->text) : keep(f, v->text, strlen(v->text));
+        text = o->type == PM_PATH ? keep_path(f, v, path, v->text) : keep(f, v, path, v->text, strlen(v->text));
         memcpy(field, &text, sizeof text);
 }
 
@@ -254,10 +267,13 @@ static void fill_strs(struct fill *f, const struct pm_option *o, void *field, co
 
         if (!count_in_order(f, o, v, n, path))
                 return;
-        items = f->memory->alloc(f->memory->ctx, MAX(n, (size_t)1) * sizeof *items); /* an empty list is none, and no list is NULL */
+        items = allocate(f, v, path, MAX(n, (size_t)1) * sizeof *items); /* an empty list is none, and no list is NULL */
+        if (!items)
+                return;
         for (size_t i = 0; i < n; i++) {
                 const struct node *item = v->kind == NODE_LIST ? v->items[i] : v;
                 char shown[SHOWN_MAX + 8], where[PATH_MAX_BYTES];
+                const char *kept;
 
                 items[i] = "";
                 if (!item || item->kind != NODE_SCALAR || !item->text) {
@@ -267,7 +283,8 @@ static void fill_strs(struct fill *f, const struct pm_option *o, void *field, co
                         continue;
                 }
                 hide_secret(f, o, item);
-                items[i] = keep(f, item->text, strlen(item->text));
+                kept = keep(f, item, path, item->text, strlen(item->text));
+                items[i] = kept ? kept : "";
         }
         list = (struct pm_strs){ .items = items, .n = n };
         memcpy(field, &list, sizeof list);
@@ -294,7 +311,9 @@ static void fill_tables(struct fill *f, const struct pm_option *o, void *field, 
 
         if (!count_in_order(f, o, v, v->n, path) || v->n == 0)
                 return;
-        items = f->memory->alloc(f->memory->ctx, v->n * o->sub_size);
+        items = allocate(f, v, path, v->n * o->sub_size);
+        if (!items)
+                return;
         for (size_t i = 0; i < v->n; i++) {
                 const struct node *entry = v->items[i];
                 char where[PATH_MAX_BYTES], shown[SHOWN_MAX + 8];
@@ -303,7 +322,9 @@ static void fill_tables(struct fill *f, const struct pm_option *o, void *field, 
                 if (named) {
                         if (!key_in_order(f, v, i, path))
                                 continue;
-                        name = keep(f, v->keys[i]->text, strlen(v->keys[i]->text));
+                        name = keep(f, v->keys[i], path, v->keys[i]->text, strlen(v->keys[i]->text));
+                        if (!name)
+                                continue;
                         path_join(where, path, name);
                 } else {
                         (void)snprintf(where, sizeof where, "%.200s[%zu]", path, i);

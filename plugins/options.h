@@ -46,9 +46,9 @@ void problems_hide(struct problems *p, const struct node *at, const char *value,
 size_t problems_count(const struct problems *p);
 const char *problems_text(const struct problems *p);   /* all lines, each ended by \n; lives as long as p */
 
-/* Memory of the filled struct: strings, lists and tables go there.  Never returns NULL. */
+/* Memory of the filled struct: strings, lists and tables go there. */
 struct options_memory {
-        void *(*alloc)(void *ctx, size_t n); /* zeroed */
+        void *(*alloc)(void *ctx, size_t n); /* zeroed; NULL: there is none, which is a mistake as well */
         void *ctx;
 };
 

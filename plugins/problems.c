@@ -27,10 +27,12 @@ struct hidden {
 struct problems {
         struct hidden *hidden;
         size_t n_hidden;
-        size_t count, max, used, room;
+        size_t count, listed, max, used, room;
         char *text;
-        char overflow[64]; /* the last line, when there were more than max */
+        bool no_memory; /* from here on they are only counted */
 };
+
+#define OVERFLOW_MAX 96 /* the last line, when there were more than are listed */
 
 struct problems *problems_create(size_t max)
 {
@@ -58,7 +60,7 @@ void problems_destroy(struct problems *p)
 /* Makes room for n more bytes, the overflow line and a NUL. */
 static bool make_room(struct problems *p, size_t n)
 {
-        size_t need = p->used + n + sizeof p->overflow + 1, room = MAX(p->room, (size_t)1024);
+        size_t need = p->used + n + OVERFLOW_MAX + 1, room = MAX(p->room, (size_t)1024);
         char *grown;
 
         if (need <= p->room)
@@ -124,7 +126,7 @@ void problems_hide(struct problems *p, const struct node *at, const char *value,
         if (one.value && one.shown && one.file)
                 grown = realloc(p->hidden, (p->n_hidden + 1) * sizeof *grown);
         if (!grown) { /* then nothing is shown any more */
-                p->max = 0;
+                p->no_memory = true;
                 free(one.value);
                 free(one.shown);
                 free(one.file);
@@ -200,8 +202,9 @@ void problems_add(struct problems *p, const struct node *at, const char *path, c
         size_t n;
         va_list args;
 
-        if (p->count++ >= p->max)
+        if (p->count++ >= p->max || p->no_memory)
                 return;
+        p->listed++;
         n = put_place(line, sizeof line, at, path);
         va_start(args, fmt);
         (void)vsnprintf(line + n, sizeof line - n, fmt, args);
@@ -213,7 +216,8 @@ void problems_add(struct problems *p, const struct node *at, const char *path, c
                 if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
                         line[i] = '?';
         if (!make_room(p, n + 1)) {
-                p->max = 0; /* no memory: from here on they are only counted */
+                p->no_memory = true;
+                p->listed--;
                 return;
         }
         memcpy(p->text + p->used, line, n);
@@ -229,12 +233,11 @@ size_t problems_count(const struct problems *p)
 
 const char *problems_text(const struct problems *p)
 {
-        size_t shown = MIN(p->count, p->max);
-
         if (!p->text)
-                return p->count ? "mistakes were found, but there is out of memory: cannot list them\n" : "";
-        if (p->count > shown) /* make_room() kept the bytes for this line */
-                (void)snprintf(p->text + p->used, p->room - p->used, "... and %zu more\n", p->count - shown);
+                return p->count ? "out of memory: cannot list what is wrong with the file\n" : "";
+        if (p->count > p->listed) /* make_room() kept the bytes for this line */
+                (void)snprintf(p->text + p->used, p->room - p->used, "... and %zu more%s\n", p->count - p->listed,
+                               p->no_memory ? "; out of memory: cannot list them" : "");
         return p->text;
 }
 

@@ -157,15 +157,9 @@ void *arena_zalloc(struct arena *a, size_t n)
         return p ? memset(p, 0, n) : NULL;
 }
 
-void *arena_zalloc_or_abort(void *arena, size_t n)
+void *arena_zalloc_v(void *arena, size_t n)
 {
-        void *p = arena_zalloc(arena, n);
-
-        if (!p) {
-                (void)fputs("pointsman: out of memory\n", stderr);
-                abort();
-        }
-        return p;
+        return arena_zalloc(arena, n);
 }
 
 char *arena_strndup(struct arena *a, const char *p, size_t n)

@@ -71,6 +71,6 @@ char *arena_vprintf(struct arena *a, const char *fmt, va_list args) __attribute_
 /* fn(arg) runs when the arena ends.  0, or -ENOMEM: then fn(arg) has run already. */
 int arena_defer(struct arena *a, void (*fn)(void *arg), void *arg);
 
-/* The same as struct options_memory wants it. */
-void *arena_zalloc_or_abort(void *arena, size_t n);
+/* arena_zalloc() as struct options_memory wants it. */
+void *arena_zalloc_v(void *arena, size_t n);
 #endif

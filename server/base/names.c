@@ -33,28 +33,29 @@ static const struct name_slot *slot_of(const struct names *set, const char *p, s
         }
 }
 
-struct names names_build(struct arena *a, const char *const *list, size_t n)
+int names_build(struct arena *a, const char *const *list, size_t n, struct names *ret)
 {
-        struct names set;
         struct name_slot *slots;
         size_t room = 4;
 
         assert(n < UINT32_MAX);
         while (room < 2 * n)
                 room *= 2;
-        slots = arena_zalloc_or_abort(a, room * sizeof *slots);
-        set = (struct names){ .slots = slots, .mask = room - 1 };
+        slots = arena_zalloc(a, room * sizeof *slots);
+        if (!slots)
+                return -ENOMEM;
+        *ret = (struct names){ .slots = slots, .mask = room - 1 };
         for (size_t i = 0; i < n; i++) {
                 size_t length = list[i] ? strlen(list[i]) : 0;
                 size_t at;
 
                 if (!list[i] || length > UINT32_MAX)
                         continue;
-                at = (size_t)(slot_of(&set, list[i], length) - slots);
+                at = (size_t)(slot_of(ret, list[i], length) - slots);
                 if (!slots[at].name)
                         slots[at] = (struct name_slot){ list[i], (uint32_t)length, (uint32_t)i };
         }
-        return set;
+        return 0;
 }
 
 ptrdiff_t names_find(const struct names *set, const char *p, size_t n)

@@ -20,8 +20,8 @@ struct names {
         size_t mask;
 };
 
-/* The texts must live as long as the set.  NULLs are left out; of equal names the first counts. */
-struct names names_build(struct arena *a, const char *const *list, size_t n);
+/* The texts must live as long as the set.  NULLs are left out; of equal names the first counts.  0 or -ENOMEM. */
+int names_build(struct arena *a, const char *const *list, size_t n, struct names *ret);
 
 /* The index of a name in the list, or -1.  Any thread. */
 ptrdiff_t names_find(const struct names *set, const char *p, size_t n);

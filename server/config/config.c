@@ -19,7 +19,8 @@ struct settings *config_parse(const char *text, size_t n, const char *file, cons
         if (tree_parse(text, n, file, a, p, &tree) < 0)
                 return NULL;
         s = settings_fill(tree, base, a, p);
-        settings_check(s, a, p);
+        if (s)
+                settings_check(s, a, p);
         return s;
 }
 

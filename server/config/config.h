@@ -145,7 +145,7 @@ struct embedder *generation_embedder_named(const struct generation *g, struct pm
 
 /*
  * A file's text into settings, checked as far as that goes without plugins: nothing is opened, nothing outside of the arena
- * changes.  NULL: there is no tree to speak of; else look at p.  `base`: the folder of relative paths.
+ * changes.  NULL: there is no tree to speak of, and p says why; else look at p.  `base`: the folder of relative paths.
  */
 struct settings *config_parse(const char *text, size_t n, const char *file, const char *base, struct arena *a, struct problems *p);
 

@@ -20,7 +20,7 @@ struct environment {
 /*
  * Replaces the variables in a scalar's text; $${ becomes ${.  A scalar with one counts as written without quotes, and is secret
  * if a variable that was set became part of it.  After a mistake, which is added to the problems under `path`, the text stays
- * as it was.
+ * as it was.  0 or -ENOMEM.
  */
-void environment_expand(struct environment *e, struct node *scalar, const char *path);
+int environment_expand(struct environment *e, struct node *scalar, const char *path);
 #endif

@@ -16,6 +16,7 @@
 #include "routers.h"
 #include "settings.h"
 #include "tenant.h"
+#include "text.h"
 #include "tree.h"
 
 #include "base.h"
@@ -25,12 +26,8 @@ struct build {
         const struct settings *s;
         struct problems *problems;
         struct embed_model **models; /* of the embedders, in their order; NULL: it has none */
+        struct tenant **tenants;     /* in their order */
 };
-
-static void *make(struct build *b, size_t n)
-{
-        return arena_zalloc_or_abort(&b->g->arena, n);
-}
 
 static struct node whole(const char *file)
 {
@@ -42,6 +39,16 @@ static void no_memory(struct build *b)
         struct node at = whole(b->g->file);
 
         problems_add(b->problems, &at, NULL, "out of memory: cannot build what the file describes");
+}
+
+/* Zeroed.  NULL: no memory, which is among the problems then. */
+static void *make(struct build *b, size_t n)
+{
+        void *p = arena_zalloc(&b->g->arena, n);
+
+        if (!p)
+                no_memory(b);
+        return p;
 }
 
 /* ---- tenants ------------------------------------------------------------------------------------------------------------- */
@@ -97,29 +104,30 @@ static void add_tenants(struct build *b, struct tenant **made)
 
 static struct pm_str fixed_headers(struct build *b, const struct expert_settings *e)
 {
-        CLEANUP(free_p) char *text = NULL;
-        size_t n = 0;
-        FILE *f = open_memstream(&text, &n);
-        char *kept;
+        bool keyed = e->key && *e->key;
+        size_t room = keyed ? strlen("Authorization: Bearer \r\n") + strlen(e->key) : 0;
+        struct text t;
 
-        if (!f) {
-                no_memory(b);
+        for (size_t i = 0; i < e->headers.n; i++)
+                room += strlen(e->headers.items[i]) + 3; /* at most a space that was not there, and the end of the line */
+        t = (struct text){ .p = make(b, room + 1), .room = room };
+        if (!t.p)
                 return (struct pm_str){ 0 };
+        if (keyed) {
+                TEXT_PUT(&t, "Authorization: Bearer ");
+                text_put(&t, e->key, strlen(e->key));
+                TEXT_PUT(&t, "\r\n");
         }
-        if (e->key && *e->key)
-                (void)fprintf(f, "Authorization: Bearer %s\r\n", e->key);
         for (size_t i = 0; i < e->headers.n; i++) {
                 const char *name = e->headers.items[i], *value = strchr(name, ':') + 1;
 
-                (void)fprintf(f, "%.*s %s\r\n", (int)(value - name), name, value + strspn(value, " "));
+                text_put(&t, name, (size_t)(value - name));
+                TEXT_PUT(&t, " ");
+                value += strspn(value, " ");
+                text_put(&t, value, strlen(value));
+                TEXT_PUT(&t, "\r\n");
         }
-        if (fclose(f) != 0 || !text) {
-                no_memory(b);
-                return (struct pm_str){ 0 };
-        }
-        kept = make(b, n + 1);
-        memcpy(kept, text, n);
-        return (struct pm_str){ kept, n };
+        return (struct pm_str){ t.p, t.n };
 }
 
 static unsigned apis_of(const struct pm_strs *apis)
@@ -139,14 +147,16 @@ static struct expert_drop drop_of(struct build *b, const struct pm_strs *names)
 {
         struct pm_str *list = make(b, (names->n + 1) * sizeof *list);
 
-        for (size_t i = 0; i < names->n; i++) {
+        for (size_t i = 0; list && i < names->n; i++) {
                 size_t n = strlen(names->items[i]);
                 char *quoted = make(b, n + 3);
 
+                if (!quoted)
+                        return (struct expert_drop){ 0 };
                 (void)snprintf(quoted, n + 3, "\"%s\"", names->items[i]);
                 list[i] = (struct pm_str){ quoted + 1, n };
         }
-        return (struct expert_drop){ list, names->n };
+        return (struct expert_drop){ list, list ? names->n : 0 };
 }
 
 static struct expert *make_expert(struct build *b, const struct expert_settings *from)
@@ -155,6 +165,8 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
         struct expert *e = make(b, sizeof *e);
         const char *why = "";
 
+        if (!e)
+                return NULL;
         *e = (struct expert){ .state = expert_state_of(from->name), .name = from->name, .model = from->model ? from->model : from->name,
                               .n_endpoints = from->endpoints.n, .apis = apis_of(&from->apis), .price_in = from->price_in,
                               .price_out = from->price_out, .context = from->context, .usage = (enum expert_usage)from->usage, .connect_ms = from->connect_time,
@@ -163,9 +175,13 @@ static struct expert *make_expert(struct build *b, const struct expert_settings 
                               .max_in_flight = from->in_flight, .breaker_failures = from->breaker.failures,
                               .breaker_open_ms = from->breaker.open_time, .drop = drop_of(b, &from->drop), .metric = metrics_intern(METRICS_EXPERT, from->name) };
         e->endpoints = make(b, (e->n_endpoints + 1) * sizeof *e->endpoints);
+        if (!e->endpoints)
+                return NULL;
         for (size_t i = 0; i < e->n_endpoints; i++) {
                 struct endpoint *p = e->endpoints[i] = make(b, sizeof *p);
 
+                if (!p)
+                        return NULL;
                 if (endpoint_parse(&b->g->arena, from->endpoints.items[i], p, &why) < 0)
                         no_memory(b); /* the URL has been parsed before */
                 p->proxy = from->proxy && *from->proxy ? from->proxy : NULL;
@@ -195,9 +211,9 @@ static struct expert **experts_called(struct build *b, const struct pm_strs *nam
         size_t n = names->items ? names->n : b->g->n_experts;
         struct expert **list = make(b, (n + 1) * sizeof *list);
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; list && i < n; i++)
                 list[i] = names->items ? expert_called(b, names->items[i]) : b->g->experts[i];
-        *ret_n = n;
+        *ret_n = list ? n : 0;
         return list;
 }
 
@@ -206,11 +222,11 @@ static struct router **routers_called(struct build *b, const struct pm_strs *nam
         size_t n = names->items ? names->n : b->g->n_routers;
         struct router **list = make(b, (n + 1) * sizeof *list);
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; list && i < n; i++)
                 for (size_t j = 0; j < b->g->n_routers; j++)
                         if (names->items ? strcmp(names->items[i], b->g->routers[j]->name) == 0 : i == j)
                                 list[i] = b->g->routers[j];
-        *ret_n = n;
+        *ret_n = list ? n : 0;
         return list;
 }
 
@@ -234,7 +250,7 @@ static void make_route_cache(struct build *b, struct route *r, const struct rout
         while (c->n_routers < r->n_routers && r->routers[c->n_routers]->table->reads)
                 room += r->routers[c->n_routers++]->n_read_headers;
         c->headers = make(b, (room + 1) * sizeof *c->headers);
-        for (size_t i = 0; i < r->n_routers; i++) {
+        for (size_t i = 0; c->headers && i < r->n_routers; i++) {
                 const struct router *router = r->routers[i];
                 unsigned reads = router->table->reads;
 
@@ -265,6 +281,8 @@ static struct route *make_route(struct build *b, const struct route_settings *fr
 {
         struct route *r = make(b, sizeof *r);
 
+        if (!r)
+                return NULL;
         r->name = from->name;
         r->routers = routers_called(b, &from->routers, &r->n_routers);
         r->experts = experts_called(b, &from->experts, &r->n_experts);
@@ -286,58 +304,11 @@ static void finish_tenant(struct build *b, struct tenant *t, const struct tenant
                         no_memory(b);
         }
         t->routes = from->routes.items ? make(b, (from->routes.n + 1) * sizeof *t->routes) : NULL;
-        for (size_t i = 0; i < from->routes.n; i++)
+        for (size_t i = 0; t->routes && i < from->routes.n; i++)
                 t->routes[t->n_routes++] = generation_route(b->g, (struct pm_str){ from->routes.items[i], strlen(from->routes.items[i]) });
         t->metric = metrics_intern(METRICS_TENANT, t->name);
         if (t->metric < 0)
                 no_memory(b);
-}
-
-#define COUNT(b, field) ((b)->g->n_##field = (b)->s->field.n)
-#define LIST(b, field) make((b), ((b)->s->field.n + 1) * sizeof *(b)->g->field)
-
-static void make_all(struct build *b, struct tenant **tenants)
-{
-        struct generation *g = b->g;
-        const char **names = make(b, (b->s->experts.n + 1) * sizeof *names);
-
-        g->experts = LIST(b, experts);
-        for (size_t i = 0; i < COUNT(b, experts); i++) {
-                g->experts[i] = make_expert(b, &SETTINGS_AT(b->s->experts, struct expert_settings, i));
-                names[i] = g->experts[i]->name;
-        }
-        g->expert_names = names_build(&g->arena, names, g->n_experts);
-        names = make(b, (g->n_routers + 1) * sizeof *names);
-        for (size_t i = 0; i < g->n_routers; i++) {
-                names[i] = g->routers[i]->name;
-                g->routers[i]->metric = metrics_intern(METRICS_ROUTER, g->routers[i]->name);
-                if (g->routers[i]->metric < 0)
-                        no_memory(b);
-        }
-        g->router_names = names_build(&g->arena, names, g->n_routers);
-        g->routes = LIST(b, routes);
-        names = make(b, (b->s->routes.n + 1) * sizeof *names);
-        for (size_t i = 0; i < COUNT(b, routes); i++) {
-                g->routes[i] = make_route(b, &SETTINGS_AT(b->s->routes, struct route_settings, i));
-                names[i] = g->routes[i]->name;
-        }
-        g->route_names = names_build(&g->arena, names, g->n_routes);
-        g->embedders = LIST(b, embedders);
-        names = make(b, (b->s->embedders.n + 1) * sizeof *names);
-        for (size_t i = 0; i < COUNT(b, embedders); i++) {
-                const struct embedder_settings *from = &SETTINGS_AT(b->s->embedders, struct embedder_settings, i);
-                struct embedder *e = g->embedders[i] = make(b, sizeof *e);
-
-                *e = (struct embedder){ .name = from->name, .expert = from->expert ? expert_called(b, from->expert) : NULL, .path = from->path,
-                                        .dim = from->dim, .keep_ms = from->keep, .model = b->models[i] };
-                if (from->model)
-                        fingerprint_file(from->model, e->fingerprint);
-                names[i] = e->name;
-        }
-        g->embedder_names = names_build(&g->arena, names, g->n_embedders);
-        make_fingerprints(b);
-        for (size_t i = 0; i < b->s->tenants.n; i++)
-                finish_tenant(b, tenants[i], &SETTINGS_AT(b->s->tenants, struct tenant_settings, i));
 }
 
 static void copy_plain(struct build *b)
@@ -346,6 +317,8 @@ static void copy_plain(struct build *b)
         struct generation *g = b->g;
 
         g->listeners = make(b, (s->listen.n + 1) * sizeof *g->listeners);
+        if (!g->listeners)
+                return;
         g->n_listeners = s->listen.n;
         for (size_t i = 0; i < s->listen.n; i++) {
                 const struct listen_settings *l = &SETTINGS_AT(s->listen, struct listen_settings, i);
@@ -369,6 +342,102 @@ static void copy_plain(struct build *b)
         g->limits = s->limits;
 }
 
+/* `field` of the generation: room for a list, whose names go into a list of their own. */
+#define LIST(b, field, names)                                                                                                               \
+        (((b)->g->field = make((b), ((b)->s->field.n + 1) * sizeof *(b)->g->field)) && ((names) = make((b), ((b)->s->field.n + 1) * sizeof *(names))))
+
+static void make_names(struct build *b, const char *const *names, size_t n, struct names *ret)
+{
+        if (names_build(&b->g->arena, names, n, ret) < 0)
+                no_memory(b);
+}
+
+static void make_experts(struct build *b)
+{
+        struct generation *g = b->g;
+        const char **names;
+
+        if (!LIST(b, experts, names))
+                return;
+        for (; g->n_experts < b->s->experts.n; g->n_experts++) {
+                struct expert *e = g->experts[g->n_experts] = make_expert(b, &SETTINGS_AT(b->s->experts, struct expert_settings, g->n_experts));
+
+                if (!e)
+                        return;
+                names[g->n_experts] = e->name;
+        }
+        make_names(b, names, g->n_experts, &g->expert_names);
+}
+
+static void name_routers(struct build *b)
+{
+        struct generation *g = b->g;
+        const char **names = make(b, (g->n_routers + 1) * sizeof *names);
+
+        for (size_t i = 0; names && i < g->n_routers; i++) {
+                names[i] = g->routers[i]->name;
+                g->routers[i]->metric = metrics_intern(METRICS_ROUTER, g->routers[i]->name);
+                if (g->routers[i]->metric < 0)
+                        no_memory(b);
+        }
+        if (names)
+                make_names(b, names, g->n_routers, &g->router_names);
+}
+
+static void make_routes(struct build *b)
+{
+        struct generation *g = b->g;
+        const char **names;
+
+        if (!LIST(b, routes, names))
+                return;
+        for (; g->n_routes < b->s->routes.n; g->n_routes++) {
+                struct route *r = g->routes[g->n_routes] = make_route(b, &SETTINGS_AT(b->s->routes, struct route_settings, g->n_routes));
+
+                if (!r)
+                        return;
+                names[g->n_routes] = r->name;
+        }
+        make_names(b, names, g->n_routes, &g->route_names);
+}
+
+static void make_embedders(struct build *b)
+{
+        struct generation *g = b->g;
+        const char **names;
+
+        if (!LIST(b, embedders, names))
+                return;
+        for (; g->n_embedders < b->s->embedders.n; g->n_embedders++) {
+                const struct embedder_settings *from = &SETTINGS_AT(b->s->embedders, struct embedder_settings, g->n_embedders);
+                struct embedder *e = g->embedders[g->n_embedders] = make(b, sizeof *e);
+
+                if (!e)
+                        return;
+                *e = (struct embedder){ .name = from->name, .expert = from->expert ? expert_called(b, from->expert) : NULL, .path = from->path,
+                                        .dim = from->dim, .keep_ms = from->keep, .model = b->models[g->n_embedders] };
+                if (from->model)
+                        fingerprint_file(from->model, e->fingerprint);
+                names[g->n_embedders] = e->name;
+        }
+        make_names(b, names, g->n_embedders, &g->embedder_names);
+}
+
+static void finish_tenants(struct build *b)
+{
+        for (size_t i = 0; i < b->s->tenants.n; i++)
+                finish_tenant(b, b->tenants[i], &SETTINGS_AT(b->s->tenants, struct tenant_settings, i));
+}
+
+/* Each finds what those before it have made by name: the first that has no memory is the last. */
+static void make_all(struct build *b)
+{
+        static void (*const steps[])(struct build *) = { copy_plain, make_experts, name_routers, make_routes, make_embedders, make_fingerprints, finish_tenants };
+
+        for (size_t i = 0; i < LENGTH_OF(steps) && problems_count(b->problems) == 0; i++)
+                steps[i](b);
+}
+
 static void close_model(void *arg)
 {
         embed_model_close(arg);
@@ -377,7 +446,6 @@ static void close_model(void *arg)
 /* Like routers before anything else: what is wrong with a model is a mistake of the file. */
 static void open_models(struct build *b)
 {
-        b->models = make(b, (b->s->embedders.n + 1) * sizeof(struct embed_model *));
         for (size_t i = 0; i < b->s->embedders.n; i++) {
                 const struct embedder_settings *from = &SETTINGS_AT(b->s->embedders, struct embedder_settings, i);
                 const struct node *at = from->name ? settings_place(b->s, "embedders", from->name, "model") : NULL;
@@ -398,16 +466,15 @@ static void open_models(struct build *b)
 
 static void build(struct build *b)
 {
-        struct tenant **tenants = make(b, (b->s->tenants.n + 1) * sizeof *tenants);
-
+        b->models = make(b, (b->s->embedders.n + 1) * sizeof *b->models);
+        b->tenants = make(b, (b->s->tenants.n + 1) * sizeof *b->tenants);
+        if (!b->models || !b->tenants)
+                return;
         open_models(b);
         routers_open(b->g, b->s, b->problems);
         if (b->s->tenants.n)
-                add_tenants(b, tenants);
-        if (problems_count(b->problems))
-                return;
-        copy_plain(b);
-        make_all(b, tenants);
+                add_tenants(b, b->tenants);
+        make_all(b);
 }
 
 /* ---- a file -------------------------------------------------------------------------------------------------------------- */

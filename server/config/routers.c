@@ -26,9 +26,15 @@ struct opener {
         const char **expert_names;
 };
 
+/* Zeroed.  NULL: no memory, which is among the problems then. */
 static void *make(struct opener *o, size_t n)
 {
-        return arena_zalloc_or_abort(&o->g->arena, n);
+        const struct node whole = { .file = o->g->file };
+        void *p = arena_zalloc(&o->g->arena, n);
+
+        if (!p)
+                problems_add(o->problems, &whole, "routers", "out of memory: cannot open them");
+        return p;
 }
 
 /* ---- where plugins are --------------------------------------------------------------------------------------------------- */
@@ -150,17 +156,18 @@ static void on_reads_header(const struct pm_open *o, const char *name)
 {
         const struct opening *opening = (const void *)o;
         struct router *r = opening->router;
-        char *kept = arena_strndup(&opening->opener->g->arena, name, strlen(name));
-        const char **more = make(opening->opener, (r->n_read_headers + 1) * sizeof *more);
+        struct arena *a = &opening->opener->g->arena;
+        char *kept = arena_strndup(a, name, strlen(name));
+        const char **more = arena_zalloc(a, (r->n_read_headers + 1) * sizeof *more);
 
+        if (!kept || !more) {
+                (void)on_refuse(o, "out of memory");
+                return;
+        }
         for (size_t i = 0; i < r->n_read_headers; i++) {
                 if (strcasecmp(r->read_headers[i], name) == 0)
                         return;
                 more[i] = r->read_headers[i];
-        }
-        if (!kept) {
-                (void)on_refuse(o, "out of memory");
-                return;
         }
         more[r->n_read_headers++] = kept;
         r->read_headers = more;
@@ -193,7 +200,7 @@ static void free_plugin(void *arg)
 static bool fill_and_open(struct opener *o, struct router *r, const struct node *map, const struct node *at, const char *path)
 {
         static const char *const skip[] = { "plugin", NULL };
-        struct options_memory memory = { arena_zalloc_or_abort, &o->g->arena };
+        struct options_memory memory = { arena_zalloc_v, &o->g->arena };
         bool refused = false;
         struct opening opening = { .opener = o, .at = at, .path = path, .refused = &refused, .router = r };
         struct fingerprint_files files;
@@ -228,6 +235,8 @@ static void open_router(struct opener *o, const struct router_settings *from)
         char *path;
         int n;
 
+        if (!r)
+                return;
         (void)snprintf(where, sizeof where, "routers.%.120s.plugin", from->name);
         n = snprintf(file, sizeof file, "%s%s%s", strchr(from->plugin, '/') && *from->plugin != '/' ? o->s->base : "",
                      strchr(from->plugin, '/') && *from->plugin != '/' ? "/" : "", from->plugin);
@@ -251,6 +260,8 @@ static void open_router(struct opener *o, const struct router_settings *from)
         }
         r->table = r->plugin->router;
         r->self = make(o, r->table->self_size);
+        if (!r->self)
+                return;
         r->pool.max = (size_t)o->s->pool.queue;
         if (fill_and_open(o, r, map, at, path ? path : "routers"))
                 o->g->routers[o->g->n_routers++] = r;
@@ -261,13 +272,15 @@ void routers_open(struct generation *g, const struct settings *s, struct problem
         struct opener o = { .g = g, .s = s, .problems = p };
 
         o.expert_names = make(&o, (s->experts.n + 1) * sizeof *o.expert_names);
+        g->routers = make(&o, (s->routers.n + 1) * sizeof *g->routers);
+        if (!o.expert_names || !g->routers)
+                return;
         for (size_t i = 0; i < s->experts.n; i++) {
                 const char *name = SETTINGS_AT(s->experts, struct expert_settings, i).name;
 
                 o.expert_names[i] = name ? name : "";
         }
         find_folders(&o);
-        g->routers = make(&o, (s->routers.n + 1) * sizeof *g->routers);
         for (size_t i = 0; i < s->routers.n; i++) {
                 const struct router_settings *r = &SETTINGS_AT(s->routers, struct router_settings, i);
 

@@ -285,48 +285,76 @@ const struct pm_option settings_table[] = {
 
 /* ---- short forms --------------------------------------------------------------------------------------------------------- */
 
-/* A node like `at`, with at most one entry. */
-static struct node *make(struct arena *a, const struct node *at, enum node_kind kind, struct node *key, struct node *item)
+/* A node like `at`, with room for one entry.  All that is made here is NULL where there is no memory, or where its parts are. */
+static struct node *make(struct arena *a, const struct node *at, enum node_kind kind)
 {
-        struct node *n = arena_zalloc_or_abort(a, sizeof *n);
+        struct node *n = arena_zalloc(a, sizeof *n);
 
-        *n = (struct node){ .kind = kind, .file = at->file, .line = at->line, .column = at->column, .n = item ? 1 : 0 };
-        n->items = arena_zalloc_or_abort(a, sizeof *n->items);
-        n->keys = arena_zalloc_or_abort(a, sizeof *n->keys);
-        n->items[0] = item;
-        n->keys[0] = key;
+        if (!n)
+                return NULL;
+        *n = (struct node){ .kind = kind, .file = at->file, .line = at->line, .column = at->column };
+        n->items = arena_zalloc(a, sizeof *n->items);
+        n->keys = arena_zalloc(a, sizeof *n->keys);
+        return n->items && n->keys ? n : NULL;
+}
+
+static struct node *make_list_of(struct arena *a, const struct node *at, struct node *item)
+{
+        struct node *n = item ? make(a, at, NODE_LIST) : NULL;
+
+        if (n)
+                n->items[n->n++] = item;
         return n;
 }
 
 static struct node *make_text(struct arena *a, const struct node *at, const char *text)
 {
-        struct node *n = make(a, at, NODE_SCALAR, NULL, NULL);
+        struct node *n = make(a, at, NODE_SCALAR);
 
-        n->text = text;
+        if (n)
+                n->text = text;
+        return n;
+}
+
+static struct node *make_map_of(struct arena *a, const struct node *at, const char *key, struct node *item)
+{
+        struct node *n = item ? make(a, at, NODE_MAP) : NULL, *text = n ? make_text(a, at, key) : NULL;
+
+        if (!text)
+                return NULL;
+        n->keys[n->n] = text;
+        n->items[n->n++] = item;
         return n;
 }
 
 /* Sets a key of the root, which is ours to change: its arrays have room for one more (a copy is made). */
-static void set(struct arena *a, struct node *map, const char *key, struct node *value)
+static int set(struct arena *a, struct node *map, const char *key, struct node *value)
 {
         struct node **keys, **items;
 
+        if (!value)
+                return -ENOMEM;
         for (size_t i = 0; i < map->n; i++)
                 if (strcmp(map->keys[i]->text, key) == 0) {
                         map->items[i] = value;
-                        return;
+                        return 0;
                 }
-        keys = arena_zalloc_or_abort(a, (map->n + 1) * sizeof *keys);
-        items = arena_zalloc_or_abort(a, (map->n + 1) * sizeof *items);
+        keys = arena_zalloc(a, (map->n + 1) * sizeof *keys);
+        items = arena_zalloc(a, (map->n + 1) * sizeof *items);
+        if (!keys || !items)
+                return -ENOMEM;
         if (map->n) {
                 memcpy(keys, map->keys, map->n * sizeof *keys);
                 memcpy(items, map->items, map->n * sizeof *items);
         }
         keys[map->n] = make_text(a, map, key);
+        if (!keys[map->n])
+                return -ENOMEM;
         items[map->n] = value;
         map->keys = keys;
         map->items = items;
         map->n++;
+        return 0;
 }
 
 static bool absent(const struct node *n)
@@ -336,109 +364,142 @@ static bool absent(const struct node *n)
 
 static struct node *one_listener(struct arena *a, struct node *n)
 {
-        return n->kind == NODE_SCALAR ? make(a, n, NODE_MAP, make_text(a, n, "address"), n) : n;
+        return n->kind == NODE_SCALAR ? make_map_of(a, n, "address", n) : n;
 }
 
-static void write_out(struct arena *a, struct node *root)
+/* A copy: an alias may share the original. */
+static struct node *listeners_of(struct arena *a, const struct node *listen)
 {
-        struct node *listen = node_get(root, "listen"), *routes = node_get(root, "routes"), *list;
+        struct node *list = make(a, listen, NODE_LIST);
 
-        if (absent(listen)) {
-                set(a, root, "listen", make(a, root, NODE_LIST, NULL, make(a, root, NODE_MAP, NULL, NULL)));
-        } else if (listen->kind != NODE_LIST) {
-                set(a, root, "listen", make(a, listen, NODE_LIST, NULL, one_listener(a, listen)));
-        } else {
-                list = make(a, listen, NODE_LIST, NULL, NULL); /* a copy: an alias may share the original */
-                list->n = listen->n;
-                list->items = arena_zalloc_or_abort(a, (listen->n + 1) * sizeof *list->items);
-                for (size_t i = 0; i < listen->n; i++)
-                        list->items[i] = one_listener(a, listen->items[i]);
-                set(a, root, "listen", list);
+        if (list)
+                list->items = arena_zalloc(a, (listen->n + 1) * sizeof *list->items);
+        if (!list || !list->items)
+                return NULL;
+        for (; list->n < listen->n; list->n++) {
+                list->items[list->n] = one_listener(a, listen->items[list->n]);
+                if (!list->items[list->n])
+                        return NULL;
         }
-        if (absent(routes) || (routes->kind == NODE_MAP && routes->n == 0)) {
+        return list;
+}
+
+static int write_out(struct arena *a, struct node *root)
+{
+        struct node *listen = node_get(root, "listen"), *routes = node_get(root, "routes");
+        int e;
+
+        if (absent(listen))
+                e = set(a, root, "listen", make_list_of(a, root, make(a, root, NODE_MAP)));
+        else if (listen->kind != NODE_LIST)
+                e = set(a, root, "listen", make_list_of(a, listen, one_listener(a, listen)));
+        else
+                e = set(a, root, "listen", listeners_of(a, listen));
+        if (e == 0 && (absent(routes) || (routes->kind == NODE_MAP && routes->n == 0))) {
                 struct node *at = routes ? routes : root;
 
-                set(a, root, "routes", make(a, at, NODE_MAP, make_text(a, at, "auto"), make(a, at, NODE_MAP, NULL, NULL)));
+                e = set(a, root, "routes", make_map_of(a, at, "auto", make(a, at, NODE_MAP)));
         }
+        return e;
 }
 
 /* ---- filling ------------------------------------------------------------------------------------------------------------- */
 
 /* A router's map has keys that only its plugin knows: it is filled by itself, with all of them passed over. */
-static void fill_router(struct settings *s, struct router_settings *to, const struct node *map, const char *name,
-                        struct arena *a, struct problems *p)
+static int fill_router(struct settings *s, struct router_settings *to, const struct node *map, const char *name,
+                       struct arena *a, struct problems *p)
 {
-        struct options_memory memory = { arena_zalloc_or_abort, a };
-        const char **skip = arena_zalloc_or_abort(a, (map->n + 1) * sizeof *skip);
+        struct options_memory memory = { arena_zalloc_v, a };
+        const char **skip = arena_zalloc(a, (map->n + 1) * sizeof *skip);
         char path[160];
         size_t n = 0;
 
+        if (!skip)
+                return -ENOMEM;
         for (size_t i = 0; i < map->n; i++)
                 if (strcmp(map->keys[i]->text, "plugin") != 0)
                         skip[n++] = map->keys[i]->text;
         (void)snprintf(path, sizeof path, "routers.%.120s", name);
         (void)options_fill(router_table, to, map, path, s->base, skip, &memory, p);
         to->name = name;
+        return 0;
 }
 
-static void fill_routers(struct settings *s, struct arena *a, struct problems *p)
+static int fill_routers(struct settings *s, struct arena *a, struct problems *p)
 {
         struct node *routers = node_get(s->tree, "routers");
         struct router_settings *all;
 
         if (absent(routers))
-                return;
+                return 0;
         if (routers->kind != NODE_MAP) {
                 problems_add(p, routers, "routers", "found %s where a map of maps would be right (router plugins, which choose the expert)",
                              routers->kind == NODE_LIST ? "a list" : "a text");
-                return;
+                return 0;
         }
         if (routers->n > ROUTERS_MAX) {
                 problems_add(p, routers, "routers", "has %zu entries, which is not in 0..%d (router plugins, which choose the expert)", routers->n,
                              ROUTERS_MAX);
-                return;
+                return 0;
         }
-        all = arena_zalloc_or_abort(a, (routers->n + 1) * sizeof *all);
+        all = arena_zalloc(a, (routers->n + 1) * sizeof *all);
+        if (!all)
+                return -ENOMEM;
         for (size_t i = 0; i < routers->n; i++) {
                 struct node *map = routers->items[i];
                 char path[160];
 
                 (void)snprintf(path, sizeof path, "routers.%.120s", routers->keys[i]->text);
                 if (map->kind == NODE_NULL)
-                        map = make(a, routers->keys[i], NODE_MAP, NULL, NULL);
+                        map = make(a, routers->keys[i], NODE_MAP);
+                if (!map)
+                        return -ENOMEM;
                 if (map->kind != NODE_MAP)
                         problems_add(p, map, path, "found %s where a map would be right, such as {plugin: rules}",
                                      map->kind == NODE_LIST ? "a list" : "a text");
-                else
-                        fill_router(s, &all[i], map, routers->keys[i]->text, a, p);
+                else if (fill_router(s, &all[i], map, routers->keys[i]->text, a, p) < 0)
+                        return -ENOMEM;
         }
         s->routers = (struct pm_tables){ .items = all, .n = routers->n };
+        return 0;
+}
+
+/* The root is a map. */
+static int fill(struct settings *s, struct arena *a, struct problems *p)
+{
+        static const char *const skip[] = { "routers", NULL };
+        struct options_memory memory = { arena_zalloc_v, a };
+        struct pm_option *table = arena_zalloc(a, sizeof settings_table);
+        size_t n = 0;
+
+        if (!table || write_out(a, s->tree) < 0)
+                return -ENOMEM;
+        for (const struct pm_option *o = settings_table; o->key; o++)
+                if (strcmp(o->key, "routers") != 0)
+                        table[n++] = *o;
+        (void)options_fill(table, s, s->tree, "", s->base, skip, &memory, p);
+        return fill_routers(s, a, p);
 }
 
 struct settings *settings_fill(struct node *tree, const char *base, struct arena *a, struct problems *p)
 {
-        static const char *const skip[] = { "routers", NULL };
-        struct options_memory memory = { arena_zalloc_or_abort, a };
-        struct settings *s = arena_zalloc_or_abort(a, sizeof *s);
-        struct pm_option *table = arena_zalloc_or_abort(a, sizeof settings_table);
-        size_t n = 0;
+        struct settings *s = arena_zalloc(a, sizeof *s);
+        struct node whole = { .file = tree->file };
+        bool made = false;
 
-        s->file = tree->file;
-        s->base = arena_strndup(a, base, strlen(base));
-        if (tree->kind == NODE_NULL)
-                tree = make(a, tree, NODE_MAP, NULL, NULL);
-        s->tree = tree;
-        if (tree->kind != NODE_MAP) {
+        if (s) {
+                s->file = tree->file;
+                s->base = arena_strndup(a, base, strlen(base));
+                s->tree = tree->kind == NODE_NULL ? make(a, tree, NODE_MAP) : tree;
+                made = s->base && s->tree;
+        }
+        if (made && s->tree->kind != NODE_MAP)
                 problems_add(p, tree, NULL, "found %s where a map of sections would be right, such as 'experts:'",
                              tree->kind == NODE_LIST ? "a list" : "a text");
-                return s;
+        else if (!made || fill(s, a, p) < 0) {
+                problems_add(p, &whole, NULL, "out of memory: cannot read the file");
+                return NULL;
         }
-        write_out(a, tree);
-        for (const struct pm_option *o = settings_table; o->key; o++)
-                if (strcmp(o->key, "routers") != 0)
-                        table[n++] = *o;
-        (void)options_fill(table, s, tree, "", base, skip, &memory, p);
-        fill_routers(s, a, p);
         return s;
 }
 

@@ -141,8 +141,8 @@ extern const struct pm_option settings_table[];
 
 /*
  * Fills a struct in the arena from a file's tree (a map, or NODE_NULL).  Short forms are written out first: `listen` as a text or
- * as one map, the route `auto` where there is none.  Never NULL; mistakes are added to p, and entries that had one may have
- * NULL names and zeroes.
+ * as one map, the route `auto` where there is none.  Mistakes are added to p, and entries that had one may have NULL names and
+ * zeroes.  NULL: no memory, which is in p as well.
  */
 struct settings *settings_fill(struct node *tree, const char *base, struct arena *a, struct problems *p);
 

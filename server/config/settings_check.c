@@ -38,17 +38,21 @@ struct check {
         struct section experts, routers, routes;
 };
 
+static void no_memory(struct check *c)
+{
+        const struct node whole = { .file = c->s->file };
+
+        problems_add(c->problems, &whole, NULL, "out of memory: cannot check what the file says");
+}
+
 /* ---- names and references ------------------------------------------------------------------------------------------------ */
 
-static struct section section_of(struct arena *a, const char *what, const struct pm_tables *tables, size_t size, size_t offset)
+static bool section_of(struct check *c, const char *what, const struct pm_tables *tables, size_t size, size_t offset, struct section *x)
 {
-        struct section x = { .what = what, .n = tables->n };
-
-        x.list = arena_zalloc_or_abort(a, (tables->n + 1) * sizeof *x.list);
-        for (size_t i = 0; i < tables->n; i++)
-                memcpy(&x.list[i], (const char *)tables->items + i * size + offset, sizeof x.list[i]);
-        x.set = names_build(a, x.list, x.n);
-        return x;
+        *x = (struct section){ .what = what, .n = tables->n, .list = arena_zalloc(c->arena, (tables->n + 1) * sizeof *x->list) };
+        for (size_t i = 0; x->list && i < tables->n; i++)
+                memcpy(&x->list[i], (const char *)tables->items + i * size + offset, sizeof x->list[i]);
+        return x->list && names_build(c->arena, x->list, x->n, &x->set) == 0;
 }
 
 static ptrdiff_t index_in(const struct section *x, const char *name)
@@ -110,6 +114,8 @@ static void check_list(struct check *c, const char *section, const char *name, c
         CLEANUP(free_p) bool *seen = calloc(x->n + 1, sizeof *seen);
         char path[PATH_SIZE];
 
+        if (!seen)
+                no_memory(c);
         for (size_t i = 0; seen && i < list->n; i++) {
                 ptrdiff_t at = index_in(x, list->items[i]);
 
@@ -406,7 +412,10 @@ static void check_expert(struct check *c, const struct expert_settings *e)
         struct section known = { .what = "API", .list = apis, .n = LENGTH_OF(apis) };
         char path[PATH_SIZE], why[512];
 
-        known.set = names_build(c->arena, apis, known.n);
+        if (names_build(c->arena, apis, known.n, &known.set) < 0) {
+                no_memory(c);
+                return;
+        }
         check_endpoints(c, e);
         check_drop(c, e);
         check_proxy(c, e);
@@ -515,7 +524,7 @@ static void check_cache(struct check *c)
                              "'%.60s' has a space, a bracket or one of * ? \\: keys are looked for by patterns", s->prefix);
 }
 
-#define SECTION(c, what, field, T) section_of((c)->arena, what, &(c)->s->field, sizeof(T), offsetof(T, name))
+#define SECTION(c, what, field, T, ret) section_of((c), what, &(c)->s->field, sizeof(T), offsetof(T, name), (ret))
 #define EACH(c, field, T, check_one)                                                  \
         for (size_t i_ = 0; i_ < (c)->s->field.n; i_++)                               \
                 if (SETTINGS_AT((c)->s->field, T, i_).name)                           \
@@ -526,11 +535,14 @@ void settings_check(const struct settings *s, struct arena *a, struct problems *
         struct check c = { .s = s, .arena = a, .problems = p };
         struct section embedders, tenants;
 
-        c.experts = SECTION(&c, "expert", experts, struct expert_settings);
-        c.routers = SECTION(&c, "router", routers, struct router_settings);
-        c.routes = SECTION(&c, "route", routes, struct route_settings);
-        embedders = SECTION(&c, "embedder", embedders, struct embedder_settings);
-        tenants = SECTION(&c, "tenant", tenants, struct tenant_settings);
+        if (!SECTION(&c, "expert", experts, struct expert_settings, &c.experts) ||
+            !SECTION(&c, "router", routers, struct router_settings, &c.routers) ||
+            !SECTION(&c, "route", routes, struct route_settings, &c.routes) ||
+            !SECTION(&c, "embedder", embedders, struct embedder_settings, &embedders) ||
+            !SECTION(&c, "tenant", tenants, struct tenant_settings, &tenants)) {
+                no_memory(&c);
+                return;
+        }
         check_listeners(&c);
         check_browsers(&c);
         check_admin(&c);

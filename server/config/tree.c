@@ -72,24 +72,17 @@ static int growing_add(struct growing *g, struct node *item)
 
 static struct node **growing_keep(const struct growing *g, struct arena *a)
 {
-        struct node **kept = arena_zalloc_or_abort(a, (g->n + 1) * sizeof *kept);
+        struct node **kept = arena_zalloc(a, (g->n + 1) * sizeof *kept);
 
-        if (g->n)
+        if (kept && g->n)
                 memcpy(kept, g->items, g->n * sizeof *kept);
         return kept;
 }
 
+/* Zeroed; NULL: no memory. */
 static void *keep(struct reader *r, size_t n)
 {
-        return arena_zalloc_or_abort(r->arena, n);
-}
-
-static const char *keep_text(struct reader *r, const char *text, size_t n)
-{
-        char *copy = keep(r, n + 1);
-
-        memcpy(copy, text, n);
-        return copy;
+        return arena_zalloc(r->arena, n);
 }
 
 static struct node place(const struct reader *r, const yaml_mark_t *mark)
@@ -190,8 +183,8 @@ static int read_scalar(struct reader *r, const yaml_event_t *event, struct tree_
                 return broken(r, &event->start_mark, "a text holds a NUL byte");
         t->node.quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE || (tag && strcmp(tag, YAML_STR_TAG) == 0);
         t->node.kind = !t->node.quoted && is_null(text) ? NODE_NULL : NODE_SCALAR;
-        t->written = t->node.text = keep_text(r, text, event->data.scalar.length);
-        return 0;
+        t->written = t->node.text = arena_strndup(r->arena, text, event->data.scalar.length);
+        return t->node.text ? 0 : -ENOMEM;
 }
 
 /* ---- collections --------------------------------------------------------------------------------------------------------- */
@@ -257,7 +250,7 @@ static int read_list(struct reader *r, struct tree_node *t, size_t depth)
         }
         t->node.items = growing_keep(&items, r->arena);
         t->node.n = items.n;
-        return 0;
+        return t->node.items ? 0 : -ENOMEM;
 }
 
 static int read_key(struct reader *r, yaml_event_t *event, struct node **ret)
@@ -265,6 +258,10 @@ static int read_key(struct reader *r, yaml_event_t *event, struct node **ret)
         struct tree_node *key = keep(r, sizeof *key);
         int e;
 
+        if (!key) {
+                yaml_event_delete(event);
+                return -ENOMEM;
+        }
         key->node = place(r, &event->start_mark);
         if (event->type != YAML_SCALAR_EVENT)
                 e = broken(r, &event->start_mark, "a key must be a text");
@@ -406,17 +403,20 @@ static int read_map(struct reader *r, struct tree_node *t, size_t depth)
         t->node.keys = growing_keep(&keys, r->arena);
         t->node.items = growing_keep(&items, r->arena);
         t->node.n = keys.n;
-        return 0;
+        return t->node.keys && t->node.items ? 0 : -ENOMEM;
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------------------- */
 
-static void anchor_add(struct reader *r, const char *name, struct tree_node *node)
+static int anchor_add(struct reader *r, const char *name, struct tree_node *node)
 {
         struct anchor *a = keep(r, sizeof *a);
 
+        if (!a)
+                return -ENOMEM;
         *a = (struct anchor){ r->anchors, name, node };
         r->anchors = a;
+        return 0;
 }
 
 static int read_alias(struct reader *r, const yaml_event_t *event, size_t depth, struct tree_node **ret)
@@ -448,6 +448,8 @@ static int read_plain(struct reader *r, yaml_event_t *event, size_t depth, struc
         const char *name;
         int e = count(r, &event->start_mark, 1);
 
+        if (!t)
+                return -ENOMEM;
         if (event->type == YAML_SCALAR_EVENT) {
                 anchor = event->data.scalar.anchor;
                 tag = event->data.scalar.tag;
@@ -458,7 +460,9 @@ static int read_plain(struct reader *r, yaml_event_t *event, size_t depth, struc
                 anchor = event->data.mapping_start.anchor;
                 tag = event->data.mapping_start.tag;
         }
-        name = anchor ? keep_text(r, (const char *)anchor, strlen((const char *)anchor)) : NULL;
+        name = anchor ? arena_strndup(r->arena, (const char *)anchor, strlen((const char *)anchor)) : NULL;
+        if (anchor && !name)
+                return -ENOMEM;
         t->node = place(r, &event->start_mark);
         t->values = 1;
         t->depth = 1;
@@ -471,14 +475,14 @@ static int read_plain(struct reader *r, yaml_event_t *event, size_t depth, struc
         if (event->type == YAML_SCALAR_EVENT) {
                 e = read_scalar(r, event, t);
                 if (e == 0)
-                        environment_expand(&r->environment, &t->node, r->path);
+                        e = environment_expand(&r->environment, &t->node, r->path);
         } else if (event->type == YAML_SEQUENCE_START_EVENT) {
                 e = read_list(r, t, depth + 1);
         } else {
                 e = read_map(r, t, depth + 1);
         }
         if (e == 0 && name)
-                anchor_add(r, name, t);
+                e = anchor_add(r, name, t);
         *ret = t;
         return e;
 }
@@ -522,6 +526,8 @@ static int read_document(struct reader *r, struct node **ret)
         }
         if (!root) {
                 root = keep(r, sizeof *root);
+                if (!root)
+                        return -ENOMEM;
                 root->node = (struct node){ .kind = NODE_NULL, .file = r->file, .line = 1, .column = 1 };
         }
         *ret = &root->node;

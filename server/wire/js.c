@@ -5,6 +5,7 @@
  * control character or a byte above ASCII.
  */
 #include "js.h"
+#include "utf8.h"
 
 #include "arena.h"
 #include "base.h"
@@ -42,29 +43,6 @@ static inline void skip_space(struct js *j)
 static inline unsigned char next_byte(const struct js *j)
 {
         return j->at < j->end ? (unsigned char)*j->at : 0;
-}
-
-/* The length of the UTF-8 character at p, or 0: not one (overlong, surrogate, above U+10FFFF, cut). */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-        if (p[0] < 0x80)
-                return 1;
-        if (p[0] < 0xC2)
-                return 0;
-        if (p[0] < 0xE0)
-                return n >= 2 && (p[1] & 0xC0) == 0x80 ? 2 : 0;
-        if (p[0] < 0xF0) {
-                if (n < 3 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80)
-                        return 0;
-                if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F))
-                        return 0;
-                return 3;
-        }
-        if (p[0] > 0xF4 || n < 4 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80 || (p[3] & 0xC0) != 0x80)
-                return 0;
-        if ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
-                return 0;
-        return 4;
 }
 
 bool js_utf8(struct pm_str text)

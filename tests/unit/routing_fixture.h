@@ -116,10 +116,10 @@ HELPER void bench_begin(void)
         bench.embedder_list[0] = &bench.embedder;
         g->experts = bench.expert_list;
         g->n_experts = EXPERTS;
-        g->expert_names = names_build(&g->arena, names, EXPERTS);
+        cr_assert_eq(names_build(&g->arena, names, EXPERTS, &g->expert_names), 0);
         g->embedders = bench.embedder_list;
         g->n_embedders = 1;
-        g->embedder_names = names_build(&g->arena, (const char *const[]){ "e5" }, 1);
+        cr_assert_eq(names_build(&g->arena, (const char *const[]){ "e5" }, 1, &g->embedder_names), 0);
         bench.route = (struct route){ .name = "auto", .reads_messages = true, .routers = bench.router_list, .experts = bench.expert_list, .n_experts = EXPERTS,
                                       .preset = &bench.experts[1], .deadline_ms = 5000, .fallbacks = 8 };
         bench.pool = pool_create(1);

@@ -20,7 +20,7 @@
 struct config_check {
         pid_t pid;
         int fd;
-        bool too_long;
+        bool too_long, cut; /* cut: there was no memory for a part of the text */
         struct event *readable, *ended, *late;
         struct evbuffer *text;
         config_check_done *done;
@@ -48,8 +48,8 @@ static bool read_on(struct config_check *c)
         ssize_t n;
 
         while ((n = read(c->fd, piece, sizeof piece)) > 0)
-                if (evbuffer_get_length(c->text) + (size_t)n <= TEXT_MAX)
-                        (void)evbuffer_add(c->text, piece, (size_t)n);
+                if (evbuffer_get_length(c->text) + (size_t)n <= TEXT_MAX && evbuffer_add(c->text, piece, (size_t)n) < 0)
+                        c->cut = true;
         return n < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
@@ -71,23 +71,32 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
         (void)kill(c->pid, SIGKILL);
 }
 
+/* What the child has said, and then what of it; NULL: there is no memory for that. */
+static const char *text_of(struct config_check *c, int status)
+{
+        int r = 0;
+
+        if (c->too_long)
+                r = evbuffer_add_printf(c->text, "the check took longer than %d s and was ended\n", TIME_MAX_S);
+        else if (WIFSIGNALED(status))
+                r = evbuffer_add_printf(c->text, "the check was ended by signal %d\n", WTERMSIG(status));
+        else if (WEXITSTATUS(status) != 0 && evbuffer_get_length(c->text) == 0)
+                r = evbuffer_add_printf(c->text, "the check ended with status %d\n", WEXITSTATUS(status));
+        return r >= 0 && evbuffer_add(c->text, "", 1) == 0 ? (const char *)evbuffer_pullup(c->text, -1) : NULL;
+}
+
 static void on_child(evutil_socket_t sig, short what, void *arg)
 {
         struct config_check *c = arg;
+        const char *text;
         int status;
 
         (void)sig, (void)what;
         if (waitpid(c->pid, &status, WNOHANG) != c->pid)
                 return;
         (void)read_on(c);
-        if (c->too_long)
-                (void)evbuffer_add_printf(c->text, "the check took longer than %d s and was ended\n", TIME_MAX_S);
-        else if (WIFSIGNALED(status))
-                (void)evbuffer_add_printf(c->text, "the check was ended by signal %d\n", WTERMSIG(status));
-        else if (WEXITSTATUS(status) != 0 && evbuffer_get_length(c->text) == 0)
-                (void)evbuffer_add_printf(c->text, "the check ended with status %d\n", WEXITSTATUS(status));
-        (void)evbuffer_add(c->text, "", 1);
-        c->done(c->arg, WIFEXITED(status) && WEXITSTATUS(status) == 0, (const char *)evbuffer_pullup(c->text, -1));
+        text = c->cut ? NULL : text_of(c, status);
+        c->done(c->arg, WIFEXITED(status) && WEXITSTATUS(status) == 0, text ? text : "out of memory: cannot show what the check said\n");
         config_check_free(c);
 }
 

@@ -202,6 +202,7 @@ static void on_checked(void *arg, bool ok, const char *lines)
 {
         struct gateway *g = arg;
         struct generation *new, *old = g->current;
+        struct generation_message *messages;
         struct problems *p;
         int r;
 
@@ -218,12 +219,17 @@ static void on_checked(void *arg, bool ok, const char *lines)
                 return;
         }
         problems_destroy(p);
+        messages = arena_zalloc(&new->arena, g->n_workers * sizeof *messages); /* of all, before the first is posted: all have it, or none */
+        if (!messages) {
+                generation_release(new);
+                reload_end(g, false, "out of memory\n");
+                return;
+        }
         say_what_waits(old, new);
         if (new->limits.connections != old->limits.connections)
                 descriptors_say(&g->descriptors, new, g->n_workers);
         for (unsigned i = 0; i < g->n_workers; i++)
-                if (worker_post_generation(g->workers[i], new) < 0)
-                        log_msg(NULL, PM_ERROR, "worker %u keeps the old configuration: out of memory", i);
+                worker_post_generation(g->workers[i], new, &messages[i]);
         take_into_force(g, new);
         generation_release(old);
         reload_end(g, true, "");

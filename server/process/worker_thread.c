@@ -93,11 +93,6 @@ static void on_drain(struct message *m, void *owner)
         on_drain_poll(-1, 0, t);
 }
 
-struct new_generation {
-        struct message m;
-        struct generation *g;
-};
-
 /* Only certificates may change; other listeners wait for the next start, as the gateway has said. */
 static bool same_listeners(const struct generation *a, const struct generation *b)
 {
@@ -112,7 +107,7 @@ static bool same_listeners(const struct generation *a, const struct generation *
 
 static void on_generation(struct message *m, void *owner)
 {
-        struct new_generation *n = CONTAINER_OF(m, struct new_generation, m);
+        struct generation_message *n = CONTAINER_OF(m, struct generation_message, m);
         struct generation *before;
         struct worker *w = owner;
         const char *why = NULL;
@@ -125,19 +120,12 @@ static void on_generation(struct message *m, void *owner)
         w->generation = n->g;
         generation_release(before);
         cache_reload(w->cache, n->g);
-        free(n);
 }
 
-int worker_post_generation(struct worker *w, struct generation *g)
+void worker_post_generation(struct worker *w, struct generation *g, struct generation_message *n)
 {
-        struct new_generation *n = calloc(1, sizeof *n);
-
-        if (!n)
-                return -ENOMEM;
-        n->m.deliver = on_generation;
-        n->g = generation_take(g);
+        *n = (struct generation_message){ .m.deliver = on_generation, .g = generation_take(g) };
         inbox_post(&w->loop.inbox, &n->m);
-        return 0;
 }
 
 void worker_post_drain(struct worker *w)

@@ -29,8 +29,12 @@ struct worker *worker_create(const struct worker_setup *s, const char **why);
 void worker_stop(struct worker *w);
 void worker_destroy(struct worker *w); /* main thread, after worker_stop(); NULL is fine */
 
-/* Main thread: the worker's next request takes this generation.  0 or -ENOMEM. */
-int worker_post_generation(struct worker *w, struct generation *g);
+/* Main thread: the worker's next request takes this generation.  The message is one's own for each worker, and lives as long as g. */
+struct generation_message {
+        struct message m;
+        struct generation *g;
+};
+void worker_post_generation(struct worker *w, struct generation *g, struct generation_message *message);
 /* Main thread: stop listening, close resting connections, finish running requests; the gateway is told when none is left. */
 void worker_post_drain(struct worker *w);
 /* Main thread, after that: running requests end with an error, as soon as their clients have read it; once. */

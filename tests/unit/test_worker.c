@@ -227,6 +227,7 @@ Test(worker, a_wake_that_never_rests_does_not_starve_the_loop, .timeout = 20)
 }
 
 static struct generation second;
+static struct generation_message message;
 
 static void has_second(struct worker *w)
 {
@@ -240,7 +241,7 @@ Test(worker, takes_the_next_generation_and_lets_the_last_one_go, .timeout = 20)
         begin();
         second = bench.generation;
         second.holders = 1;
-        cr_assert_eq(worker_post_generation(bench.w, &second), 0);
+        worker_post_generation(bench.w, &second, &message);
         cr_assert_eq(second.holders, 2);
         run_there(has_second); /* messages keep their order */
         cr_assert_str_eq(trace, "y");

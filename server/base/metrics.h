@@ -98,6 +98,7 @@ struct metrics_gauges {
         uint64_t pins, pin_bytes, pins_evicted;
         const struct redis_stats *redis; /* NULL: none is configured */
 };
-/* Prometheus text format 0.0.4, all families, with process memory (resident, private) and start time.  Any thread. */
-void metrics_write(struct evbuffer *out, const struct metrics_gauges *g);
+/* Prometheus text format 0.0.4, all families, with process memory (resident, private) and start time.  Any thread.
+ * 0, or -ENOMEM: something is missing. */
+int metrics_write(struct evbuffer *out, const struct metrics_gauges *g);
 #endif

@@ -49,32 +49,64 @@ static const char page[] =
         ;
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------ */
-static void answer(struct evhttp_request *req, int status, const char *type, struct evbuffer *body)
+static bool set_header(struct evhttp_request *req, const char *name, const char *value)
 {
-        struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+        return evhttp_add_header(evhttp_request_get_output_headers(req), name, value) == 0;
+}
 
-        (void)evhttp_add_header(headers, "Content-Type", type);
-        (void)evhttp_add_header(headers, "Cache-Control", "no-store");
-        (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
-        evhttp_send_reply(req, status, NULL, body);
+/* Takes body; NULL, or a `body` that is not `whole`: there was no memory for it. */
+static void answer(struct evhttp_request *req, int status, const char *type, struct evbuffer *body, bool whole)
+{
+        static const char no_memory[] = "{\"error\": {\"message\": \"out of memory for the answer\"}}\n";
+
+        if (!body || !whole || !set_header(req, "Content-Type", type) || !set_header(req, "Cache-Control", "no-store") ||
+            !set_header(req, "X-Content-Type-Options", "nosniff")) {
+                log_msg(NULL, PM_ERROR, "admin: out of memory for an answer");
+                evhttp_clear_headers(evhttp_request_get_output_headers(req));
+                if (body)
+                        (void)evbuffer_drain(body, evbuffer_get_length(body));
+                if (!body || evbuffer_add_reference(body, no_memory, sizeof no_memory - 1, NULL, NULL) < 0 || !set_header(req, "Content-Type", "application/json"))
+                        evhttp_send_error(req, 503, "out of memory");
+                else
+                        evhttp_send_reply(req, 503, NULL, body);
+        } else {
+                evhttp_send_reply(req, status, NULL, body);
+        }
+        if (body)
+                evbuffer_free(body);
+}
+
+static void answer_text(struct evhttp_request *req, int status, const char *text)
+{
+        struct evbuffer *body = evbuffer_new();
+
+        answer(req, status, "application/json", body, body && text && evbuffer_add(body, text, strlen(text)) == 0 && evbuffer_add(body, "\n", 1) == 0);
 }
 
 /* Takes o. */
 static void answer_json(struct evhttp_request *req, int status, json_t *o)
 {
-        struct evbuffer *body = evbuffer_new();
-        char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+        CLEANUP(free_p) char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 
         json_decref(o);
-        if (body && text) {
-                (void)evbuffer_add_printf(body, "%s\n", text);
-                answer(req, status, "application/json", body);
-        } else {
-                evhttp_send_error(req, 500, NULL);
-        }
-        free(text);
-        if (body)
-                evbuffer_free(body);
+        answer_text(req, status, text);
+}
+
+/* A list with one more item, an object with one more number; NULL: no memory, or there was none before. */
+static json_t *with(json_t *list, json_t *item)
+{
+        if (json_array_append_new(list, item) == 0)
+                return list;
+        json_decref(list);
+        return NULL;
+}
+
+static json_t *with_number(json_t *object, const char *name, uint64_t n)
+{
+        if (json_object_set_new(object, name, json_integer((json_int_t)n)) == 0)
+                return object;
+        json_decref(object);
+        return NULL;
 }
 
 static void answer_error(struct evhttp_request *req, int status, const char *message)
@@ -123,10 +155,10 @@ static json_t *expert_to_json(const struct expert *e)
         bool down = atomic_load_explicit(&e->state->down, memory_order_relaxed) != 0;
 
         for (size_t i = 0; i < e->n_endpoints; i++)
-                (void)json_array_append_new(endpoints, endpoint_to_json(e->endpoints[i], now));
+                endpoints = with(endpoints, endpoint_to_json(e->endpoints[i], now));
         metrics_sum(METRICS_EXPERT, e->metric, METRICS_AT(expert, attempts), METRICS_ATTEMPTS, counts);
         for (int k = 0; k < METRICS_ATTEMPTS; k++)
-                (void)json_object_set_new(attempts, metrics_attempts[k], json_integer((json_int_t)counts[k]));
+                attempts = with_number(attempts, metrics_attempts[k], counts[k]);
         return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:o, s:o}", "name", e->name, "model", e->model, "health",
                          down ? "down" : expert_available(e, now) ? "up" : "unavailable",
                          "in_flight", (json_int_t)atomic_load_explicit(&e->state->in_flight, memory_order_relaxed),
@@ -140,7 +172,7 @@ static void show_experts(struct admin *a, struct evhttp_request *req)
         json_t *list = json_array();
 
         for (size_t i = 0; i < g->n_experts; i++)
-                (void)json_array_append_new(list, expert_to_json(g->experts[i]));
+                list = with(list, expert_to_json(g->experts[i]));
         answer_json(req, 200, json_pack("{s:o}", "experts", list));
 }
 
@@ -151,7 +183,7 @@ static json_t *router_to_json(const struct router *r)
 
         metrics_sum(METRICS_ROUTER, r->metric, METRICS_AT(router, decisions), METRICS_DECISIONS, counts);
         for (int k = 0; k < METRICS_DECISIONS; k++)
-                (void)json_object_set_new(decisions, metrics_decisions[k], json_integer((json_int_t)counts[k]));
+                decisions = with_number(decisions, metrics_decisions[k], counts[k]);
         return json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:i, s:i, s:o}", "name", r->name, "plugin", r->table->name, "version",
                          r->table->version, "summary", r->table->summary, "file", r->plugin->file, "waiting",
                          (int)atomic_load_explicit(&r->pool.waiting, memory_order_relaxed), "abi_minor",
@@ -164,34 +196,24 @@ static void show_routers(struct admin *a, struct evhttp_request *req)
         json_t *routers = json_array(), *routes = json_array();
 
         for (size_t i = 0; i < g->n_routers; i++)
-                (void)json_array_append_new(routers, router_to_json(g->routers[i]));
+                routers = with(routers, router_to_json(g->routers[i]));
         for (size_t i = 0; i < g->n_routes; i++) {
                 const struct route *r = g->routes[i];
                 json_t *names = json_array();
 
                 for (size_t k = 0; k < r->n_routers; k++)
-                        (void)json_array_append_new(names, json_string(r->routers[k]->name));
-                (void)json_array_append_new(routes, json_pack("{s:s, s:o, s:s?, s:I}", "name", r->name, "routers", names,
-                                                              "default", r->preset ? r->preset->name : NULL, "deadline_ms",
-                                                              (json_int_t)r->deadline_ms));
+                        names = with(names, json_string(r->routers[k]->name));
+                routes = with(routes, json_pack("{s:s, s:o, s:s?, s:I}", "name", r->name, "routers", names, "default", r->preset ? r->preset->name : NULL,
+                                                "deadline_ms", (json_int_t)r->deadline_ms));
         }
         answer_json(req, 200, json_pack("{s:o, s:o}", "routers", routers, "routes", routes));
 }
 
 static void show_config(struct admin *a, struct evhttp_request *req)
 {
-        char *text = config_to_json(gateway_generation(a->gateway));
-        struct evbuffer *body = evbuffer_new();
+        CLEANUP(free_p) char *text = config_to_json(gateway_generation(a->gateway));
 
-        if (text && body) {
-                (void)evbuffer_add_printf(body, "%s\n", text);
-                answer(req, 200, "application/json", body);
-        } else {
-                evhttp_send_error(req, 500, NULL);
-        }
-        free(text);
-        if (body)
-                evbuffer_free(body);
+        answer_text(req, 200, text);
 }
 
 static void show_generation(struct admin *a, struct evhttp_request *req)
@@ -214,14 +236,8 @@ static void show_metrics(struct admin *a, struct evhttp_request *req)
         struct evbuffer *body = evbuffer_new();
         struct metrics_gauges now;
 
-        if (!body) {
-                evhttp_send_error(req, 500, NULL);
-                return;
-        }
         gateway_gauges(a->gateway, &now);
-        metrics_write(body, &now);
-        answer(req, 200, "text/plain; version=0.0.4; charset=utf-8", body);
-        evbuffer_free(body);
+        answer(req, 200, "text/plain; version=0.0.4; charset=utf-8", body, body && metrics_write(body, &now) == 0);
 }
 
 static void show_health(struct admin *a, struct evhttp_request *req)
@@ -239,7 +255,7 @@ static json_t *lines_to_json(const char *lines)
                 size_t n = strcspn(lines, "\n");
 
                 if (n)
-                        (void)json_array_append_new(list, json_stringn(lines, n));
+                        list = with(list, json_stringn(lines, n));
                 lines += n + (lines[n] == '\n');
         }
         return list;
@@ -409,17 +425,11 @@ static void wrong_method(struct evhttp_request *req, enum evhttp_cmd_type right)
 static void show_page(struct evhttp_request *req)
 {
         struct evbuffer *body = evbuffer_new();
-
-        (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Security-Policy",
+        bool whole = set_header(req, "Content-Security-Policy",
                                 "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
                                 "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
-        if (!body) {
-                evhttp_send_error(req, 500, NULL);
-                return;
-        }
-        (void)evbuffer_add_reference(body, page, sizeof page - 1, NULL, NULL);
-        answer(req, 200, "text/html; charset=utf-8", body);
-        evbuffer_free(body);
+
+        answer(req, 200, "text/html; charset=utf-8", body, whole && body && evbuffer_add_reference(body, page, sizeof page - 1, NULL, NULL) == 0);
 }
 
 static void ask_for_token(struct evhttp_request *req)

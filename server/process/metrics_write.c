@@ -75,19 +75,34 @@ static inline uint64_t get(const counter *c)
         return atomic_load_explicit(c, memory_order_relaxed);
 }
 
-static void family(struct evbuffer *out, const char *name, const char *type, const char *help)
+/* Text in the making: whole, or `cut` by a lack of memory. */
+struct writer {
+        struct evbuffer *to;
+        bool cut;
+};
+
+static PRINTF(2, 3) void put(struct writer *out, const char *fmt, ...)
 {
-        (void)evbuffer_add_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+        va_list args;
+
+        va_start(args, fmt);
+        out->cut = evbuffer_add_vprintf(out->to, fmt, args) < 0 || out->cut;
+        va_end(args);
 }
 
-static void gauge(struct evbuffer *out, const char *name, const char *type, const char *help, double value)
+static void family(struct writer *out, const char *name, const char *type, const char *help)
+{
+        put(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void gauge(struct writer *out, const char *name, const char *type, const char *help, double value)
 {
         family(out, name, type, help);
-        (void)evbuffer_add_printf(out, "%s %.15g\n", name, value);
+        put(out, "%s %.15g\n", name, value);
 }
 
 /* Buckets up to each bound, then sum and count; `labels` without braces, may be empty. */
-static void histogram(struct evbuffer *out, const char *name, const char *labels, const counter *buckets,
+static void histogram(struct writer *out, const char *name, const char *labels, const counter *buckets,
                       const int64_t *bounds, size_t n, double unit)
 {
         const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
@@ -95,35 +110,37 @@ static void histogram(struct evbuffer *out, const char *name, const char *labels
 
         for (size_t i = 0; i < n; i++) {
                 count += get(&buckets[i]);
-                (void)evbuffer_add_printf(out, "%s_bucket{%s%sle=\"%.9g\"} %" PRIu64 "\n", name, labels, comma,
+                put(out, "%s_bucket{%s%sle=\"%.9g\"} %" PRIu64 "\n", name, labels, comma,
                                           (double)bounds[i] * unit, count);
         }
         count += get(&buckets[n]);
-        (void)evbuffer_add_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, comma, count);
-        (void)evbuffer_add_printf(out, "%s_sum%s%s%s %.15g\n", name, open, labels, close, (double)sum * unit);
-        (void)evbuffer_add_printf(out, "%s_count%s%s%s %" PRIu64 "\n", name, open, labels, close, count);
+        put(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, comma, count);
+        put(out, "%s_sum%s%s%s %.15g\n", name, open, labels, close, (double)sum * unit);
+        put(out, "%s_count%s%s%s %" PRIu64 "\n", name, open, labels, close, count);
 }
 
-/* Appends a label.  -ENOMEM. */
-static int add_label(char **labels, const char *key, const char *value)
+/* Appends a label.  False: no memory. */
+static bool add_label(struct writer *out, char **labels, const char *key, const char *value)
 {
         char *more;
 
-        if (asprintf(&more, "%s%s%s=\"%s\"", *labels ? *labels : "", *labels ? "," : "", key, value) < 0)
-                return -ENOMEM;
+        if (asprintf(&more, "%s%s%s=\"%s\"", *labels ? *labels : "", *labels ? "," : "", key, value) < 0) {
+                out->cut = true;
+                return false;
+        }
         free(*labels);
         *labels = more;
-        return 0;
+        return true;
 }
 
-/* Its i-th series; no memory: none. */
-static void write_series(struct evbuffer *out, const struct metric *m, const char *owner, const counter *value, size_t i)
+/* Its i-th series. */
+static void write_series(struct writer *out, const struct metric *m, const char *owner, const counter *value, size_t i)
 {
         CLEANUP(free_p) char *labels = NULL;
         const char *text;
         char number[24];
 
-        if (m->key && add_label(&labels, m->key, owner) < 0)
+        if (m->key && !add_label(out, &labels, m->key, owner))
                 return;
         for (const struct label *l = m->by; l < m->by + LENGTH_OF(m->by) && l->key; l++) {
                 const size_t nth = i / l->each % l->n;
@@ -132,7 +149,7 @@ static void write_series(struct evbuffer *out, const struct metric *m, const cha
                         return;
                 (void)snprintf(number, sizeof number, "%zu", nth);
                 text = l->values ? l->values[nth] : number;
-                if (!text || add_label(&labels, l->key, text) < 0)
+                if (!text || !add_label(out, &labels, l->key, text))
                         return;
         }
         if (m->holds == HOLDS_times)
@@ -140,16 +157,16 @@ static void write_series(struct evbuffer *out, const struct metric *m, const cha
         else if (m->holds == HOLDS_tokens)
                 histogram(out, m->name, labels ? labels : "", value, metrics_token_bounds, METRICS_TOKEN_BOUNDS, 1);
         else if (labels)
-                (void)evbuffer_add_printf(out, "%s{%s} ", m->name, labels);
+                put(out, "%s{%s} ", m->name, labels);
         else
-                (void)evbuffer_add_printf(out, "%s ", m->name);
+                put(out, "%s ", m->name);
         if (m->holds == HOLDS_counter)
-                (void)evbuffer_add_printf(out, "%" PRIu64 "\n", get(value));
+                put(out, "%" PRIu64 "\n", get(value));
         else if (m->holds == HOLDS_nanos)
-                (void)evbuffer_add_printf(out, "%.15g\n", (double)get(value) * 1e-9);
+                put(out, "%.15g\n", (double)get(value) * 1e-9);
 }
 
-static void write_metric(struct evbuffer *out, const struct metric *m, const char *owner, const counter *numbers)
+static void write_metric(struct writer *out, const struct metric *m, const char *owner, const counter *numbers)
 {
         size_t n = 1;
 
@@ -159,7 +176,7 @@ static void write_metric(struct evbuffer *out, const struct metric *m, const cha
                 write_series(out, m, owner, numbers + m->at + i * m->stride, i);
 }
 
-static void write_metrics(struct evbuffer *out, const struct metrics_totals *t, const struct redis_stats *redis)
+static void write_metrics(struct writer *out, const struct metrics_totals *t, const struct redis_stats *redis)
 {
         for (const struct metric *m = metrics; m < metrics + LENGTH_OF(metrics); m++) {
                 if (m->owner == OWNER_redis ? !redis : !t->sum)
@@ -207,7 +224,7 @@ static double start_time(void)
                ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
-static void write_process(struct evbuffer *out)
+static void write_process(struct writer *out)
 {
         struct {
 #define X(type, slot, ...) type slot;
@@ -233,11 +250,14 @@ static void write_process(struct evbuffer *out)
 #undef X
 }
 
-void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
+int metrics_write(struct evbuffer *to, const struct metrics_gauges *g)
 {
+        struct writer writer = { .to = to }, *out = &writer;
         struct metrics_totals t;
 
-        if (metrics_totals_init(&t) == 0) {
+        if (metrics_totals_init(&t) < 0) {
+                out->cut = true;
+        } else {
                 t.sum->plain.entries[METRICS_CACHE_PINS] = g->pins; /* which all workers keep together */
                 t.sum->plain.bytes[METRICS_CACHE_PINS] = g->pin_bytes;
                 t.sum->plain.evicted[METRICS_CACHE_PINS] = g->pins_evicted;
@@ -248,6 +268,7 @@ void metrics_write(struct evbuffer *out, const struct metrics_gauges *g)
         METRICS_GAUGE_TABLE(X)
 #undef X
         family(out, "pointsman_build_info", "gauge", "Version of pointsman, as a label.");
-        (void)evbuffer_add_printf(out, "pointsman_build_info{version=\"%s\"} 1\n", PM_VERSION);
+        put(out, "pointsman_build_info{version=\"%s\"} 1\n", PM_VERSION);
         write_process(out);
+        return out->cut ? -ENOMEM : 0;
 }

@@ -45,8 +45,10 @@ static enum next metrics(struct request *r)
         if (!out)
                 return reply_error(r, 503, NULL, NULL, "out of memory for the answer");
         gateway_gauges(r->worker->gateway, &gauges);
-        metrics_write(out, &gauges);
-        n = reply_buffer(r, 200, "text/plain; version=0.0.4; charset=utf-8", out);
+        if (metrics_write(out, &gauges) < 0)
+                n = reply_error(r, 503, NULL, NULL, "out of memory for the answer");
+        else
+                n = reply_buffer(r, 200, "text/plain; version=0.0.4; charset=utf-8", out);
         evbuffer_free(out);
         return n;
 }

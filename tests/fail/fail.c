@@ -253,15 +253,15 @@ static void reload(bool must)
         const char *end;
 
         (void)kill(getpid(), SIGHUP);
-        end = await(from, "is closed", "reload refused"); /* the last worker has let go of the old one */
+        end = await(from, " closed\"", "reload failed"); /* the last worker has let go of the old one */
         if (!end)
                 found("the reload neither ends nor is refused");
-        else if (must && strcmp(end, "is closed") != 0)
+        else if (must && strcmp(end, " closed\"") != 0)
                 found("the next reload is refused");
-        else if (strcmp(end, "is closed") != 0 && !says_memory(c.log + from))
+        else if (strcmp(end, " closed\"") != 0 && !says_memory(c.log + from))
                 found("the reload is refused, and does not say why");
         else
-                report->whole = strcmp(end, "is closed") == 0;
+                report->whole = strcmp(end, " closed\"") == 0;
 }
 
 static void play(void)

@@ -29,7 +29,8 @@ void points_arm(unsigned long n, bool on, struct points_failure *ret);
 unsigned long points_disarm(void);
 /* Notes all blocks that are made from now on; with `trace` who makes them, which costs time. */
 void points_track(bool trace);
-/* How many of them are live and nobody points at; with `show`, who made them, to standard error.  At the end, on the main thread. */
+/* How many of them are live and nobody points at, but for what libraries are known to lose if it is known who made them; with `show`, each, to
+ * standard error.  At the end, on the main thread. */
 size_t points_lost(bool show);
 /* A stack, by names, to standard error. */
 void points_show(void *const *frames, int n);

@@ -88,7 +88,10 @@ static int find_entry(const char *file, pm_router_entry **ret, char *why, size_t
         r = loader_check_file(file, what, sizeof what);
         if (r < 0)
                 return refuse(r, why, n, "cannot load plugin '%s': %s", file, what);
+        errno = 0;
         handle = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        if (!handle && errno == ENOMEM) /* which its own words leave out */
+                return refuse(-ENOMEM, why, n, "cannot load plugin '%s': out of memory", file);
         if (!handle)
                 return refuse(-ENOEXEC, why, n, "cannot load plugin '%s': %s", file, dlerror());
         symbol = dlsym(handle, "pm_router_table");
@@ -128,7 +131,7 @@ int loader_open(const char *file, struct plugin **ret, char *why, size_t n)
                 return r;
         o = calloc(1, sizeof *o + strlen(path) + 1);
         if (!o)
-                return refuse(-ENOMEM, why, n, "cannot open plugin '%s': no memory", path);
+                return refuse(-ENOMEM, why, n, "cannot open plugin '%s': out of memory", path);
         memcpy(&o->table, theirs, theirs->size);
         r = check_table(path, &o->table, why, n);
         if (r < 0)

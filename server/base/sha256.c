@@ -5,11 +5,13 @@
  */
 #include "sha256.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdatomic.h>
 
 #include "base.h"
 
+/* Wherever OpenSSL fails its queue of errors is emptied: what stays there, a TLS connection of the thread would take for its own. */
 static const EVP_MD *md(void)
 {
         static _Atomic(EVP_MD *) algorithm;
@@ -18,6 +20,8 @@ static const EVP_MD *md(void)
         if (LIKELY(had))
                 return had;
         mine = EVP_MD_fetch(NULL, "SHA256", NULL);
+        if (!mine)
+                ERR_clear_error();
         if (mine && !atomic_compare_exchange_strong(&algorithm, &had, mine)) {
                 EVP_MD_free(mine); /* another thread was first */
                 return had;
@@ -28,6 +32,8 @@ static const EVP_MD *md(void)
 void sha256_init(struct sha256 *d)
 {
         d->ctx = EVP_MD_CTX_new();
+        if (!d->ctx)
+                ERR_clear_error();
         d->failed = true;
         d->n_small = 0;
 }
@@ -39,8 +45,10 @@ void sha256_finish(struct sha256 *d)
 
 void sha256_begin(struct sha256 *d)
 {
-        d->failed = !d->ctx || !md() || EVP_DigestInit_ex2(d->ctx, md(), NULL) != 1;
         d->n_small = 0;
+        d->failed = !d->ctx || !md() || EVP_DigestInit_ex2(d->ctx, md(), NULL) != 1;
+        if (d->failed)
+                ERR_clear_error();
 }
 
 static void add(struct sha256 *d, const void *p, size_t n)
@@ -69,7 +77,11 @@ bool sha256_end(struct sha256 *d, unsigned char out[SHA256_SIZE])
 
 bool sha256_of(const void *p, size_t n, unsigned char out[SHA256_SIZE])
 {
-        return md() && EVP_Digest(p, n, out, NULL, md(), NULL) == 1;
+        bool good = md() && EVP_Digest(p, n, out, NULL, md(), NULL) == 1;
+
+        if (!good)
+                ERR_clear_error();
+        return good;
 }
 
 void sha256_hex(const unsigned char *p, size_t n, char *out)

@@ -50,7 +50,7 @@ static int sum_end(struct sha256 *s, unsigned char out[FINGERPRINT_SIZE])
         bool good = sha256_end(s, out);
 
         sha256_finish(s);
-        return good ? 0 : -EIO;
+        return good ? 0 : -ENOMEM; /* OpenSSL lacks nothing else for it */
 }
 
 /* ---- files --------------------------------------------------------------------------------------------------------------- */
@@ -100,7 +100,7 @@ static void of_contents(int fd, const struct stat *st, unsigned char out[FINGERP
                 if (n > 0)
                         sha256_bytes(&s, buf, (size_t)n);
         if (sum_end(&s, out) < 0 || n < 0) {
-                of_error(n < 0 ? errno : EIO, out);
+                of_error(n < 0 ? errno : ENOMEM, out);
                 return;
         }
         if (fstat(fd, &after) < 0 || after.st_size != st->st_size || after.st_mtim.tv_nsec != st->st_mtim.tv_nsec)
@@ -144,7 +144,7 @@ static void of_folder(const char *path, int depth, size_t *files, unsigned char 
         }
         free(list);
         if (sum_end(&s, out) < 0 || error)
-                of_error(error ? error : EIO, out);
+                of_error(error ? error : ENOMEM, out);
 }
 
 static void of_path(const char *path, int depth, size_t *files, unsigned char out[FINGERPRINT_SIZE])

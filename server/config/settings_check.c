@@ -180,7 +180,7 @@ static bool check_address(struct check *c, const char *address, const struct nod
 static void check_tls(struct check *c, const struct tls_settings *tls, const struct node *map, const char *path)
 {
         char why[512], where[PATH_SIZE];
-        int certificate = -EINVAL, key = -EINVAL;
+        int certificate = -EINVAL, key = -EINVAL, r;
 
         if (tls->certificate) {
                 certificate = tlsfiles_certificate(tls->certificate, why, sizeof why);
@@ -194,12 +194,18 @@ static void check_tls(struct check *c, const struct tls_settings *tls, const str
                 if (key < 0)
                         problems_add(c->problems, node_get(map, "key"), where, "%s", why);
         }
-        if (tls->certificate && tls->ciphers && tlsfiles_ciphers(tls->ciphers) < 0) {
+        r = tls->certificate && tls->ciphers ? tlsfiles_ciphers(tls->ciphers) : 0;
+        if (r == -ENOMEM) {
+                no_memory(c);
+        } else if (r < 0) {
                 (void)snprintf(where, sizeof where, "%.200s.tls.ciphers", path);
                 problems_add(c->problems, node_get(map, "ciphers"), where, "OpenSSL knows no suite for TLS 1.2 in '%.*s'; the default is "
                              "ECDHE+AESGCM:ECDHE+CHACHA20", SHOWN, tls->ciphers);
         }
-        if (certificate == 0 && key == 0 && tlsfiles_pair(tls->certificate, tls->key) < 0)
+        r = certificate == 0 && key == 0 ? tlsfiles_pair(tls->certificate, tls->key) : 0;
+        if (r == -ENOMEM)
+                no_memory(c);
+        else if (r < 0)
                 problems_add(c->problems, node_get(map, "key"), where, "this key does not belong to the certificate '%s'", tls->certificate);
 }
 

@@ -18,6 +18,7 @@
 #include "listen.h"
 #include "log.h"
 #include "throttle.h"
+#include "tlsfiles.h"
 
 #include "base.h"
 
@@ -49,14 +50,13 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
 static int ctx_failed(const struct tls_files *f, const char *what, const char **why)
 {
         static _Thread_local char text[512];
-        unsigned long e = ERR_peek_last_error();
-        const char *reason = e ? ERR_reason_error_string(e) : NULL;
+        int r;
+        const char *reason = tlsfiles_error(&r);
 
         (void)snprintf(text, sizeof text, "%s (certificate '%s', key '%s')%s%s", what, f->certificate, f->key,
                        reason ? ": " : "", reason ? reason : "");
-        ERR_clear_error();
         *why = text;
-        return -EINVAL;
+        return r;
 }
 
 static int ctx_create(const struct tls_files *f, SSL_CTX **ret, const char **why)

@@ -48,13 +48,30 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
         return -1;
 }
 
+const char *tlsfiles_error(int *ret)
+{
+        unsigned long e, last = 0;
+        bool nothing;
+
+        *ret = -EINVAL;
+        while ((e = ERR_get_error()) != 0) {
+                if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
+                        *ret = -ENOMEM;
+                last = e;
+        }
+        nothing = last == 0 || ERR_GET_REASON(last) == PEM_R_NO_START_LINE || ERR_GET_REASON(last) == ERR_R_UNSUPPORTED;
+        return *ret == -ENOMEM ? "out of memory" : nothing ? NULL : ERR_reason_error_string(last);
+}
+
 static int refuse(const char *file, const char *what, char *why, size_t n)
 {
-        unsigned long e = ERR_peek_last_error();
-        bool nothing = e == 0 || ERR_GET_REASON(e) == PEM_R_NO_START_LINE || ERR_GET_REASON(e) == ERR_R_UNSUPPORTED;
-        const char *reason = nothing ? NULL : ERR_reason_error_string(e);
+        int r;
+        const char *reason = tlsfiles_error(&r);
 
-        ERR_clear_error();
+        if (r == -ENOMEM) {
+                (void)snprintf(why, n, "cannot read '%s': out of memory", file);
+                return r;
+        }
         (void)snprintf(why, n, "'%s' holds no %s in PEM form%s%s%s", file, what, reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
         return -EINVAL;
 }
@@ -103,19 +120,21 @@ int tlsfiles_pair(const char *certificate, const char *key)
         CLEANUP(certificate_free) X509 *x = c ? read_certificate(c) : NULL;
         CLEANUP(key_free) EVP_PKEY *k = f ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
         bool match = x && k && X509_check_private_key(x, k) == 1;
+        int r;
 
-        ERR_clear_error();
-        return match ? 0 : -EINVAL;
+        (void)tlsfiles_error(&r);
+        return match ? 0 : r;
 }
 
 int tlsfiles_ciphers(const char *list)
 {
         SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-        int r = ctx && SSL_CTX_set_cipher_list(ctx, list) == 1 ? 0 : -EINVAL;
+        bool known = ctx && SSL_CTX_set_cipher_list(ctx, list) == 1;
+        int r;
 
         SSL_CTX_free(ctx);
-        ERR_clear_error();
-        return r;
+        (void)tlsfiles_error(&r);
+        return known ? 0 : ctx ? r : -ENOMEM;
 }
 
 bool tlsfiles_readable_by_all(const char *file)

@@ -72,7 +72,7 @@ static int hash(const unsigned char *salt, size_t salt_n, const char *key, size_
         n = MIN(n, (size_t)TENANT_KEY_MAX);
         memcpy(text, salt, salt_n);
         memcpy(text + salt_n, key, n);
-        return sha256_of(text, salt_n + n, (unsigned char *)ret->word) ? 0 : -EIO;
+        return sha256_of(text, salt_n + n, (unsigned char *)ret->word) ? 0 : -ENOMEM;
 }
 
 /* All ones if x is 0, else 0; without a branch. */
@@ -95,22 +95,28 @@ static uint64_t scan(const struct salted *g, const struct key_digest *d)
         return found;
 }
 
-/* A wrong key takes this same way to its end. */
-static struct tenant *owner_of(const struct tenants *t, const char *key, size_t n)
+/* A wrong key takes this same way to its end.  -ENOENT: it is nobody's; -ENOMEM: that is not known. */
+static int owner_of(const struct tenants *t, const char *key, size_t n, struct tenant **ret)
 {
         struct tenant *owner = NULL;
+        int error = -ENOENT;
 
         for (const struct salted *g = t->groups; g; g = g->next) {
                 struct key_digest d;
                 uint64_t at;
 
-                if (hash(g->salt, g->salt_n, key, n, &d) < 0)
+                if (hash(g->salt, g->salt_n, key, n, &d) < 0) {
+                        error = -ENOMEM;
                         continue;
+                }
                 at = scan(g, &d);
                 if (at)
                         owner = g->owners[at - 1];
         }
-        return n >= TENANT_KEY_MIN && n <= TENANT_KEY_MAX ? owner : NULL;
+        if (!owner || n < TENANT_KEY_MIN || n > TENANT_KEY_MAX)
+                return error;
+        *ret = owner;
+        return 0;
 }
 
 /* ---- building ------------------------------------------------------------------------------------------------------------ */
@@ -189,18 +195,21 @@ static bool is_key(const char *key)
 
 int tenants_add_key(struct tenants *t, struct tenant *of, const char *key)
 {
+        struct tenant *owner;
         struct salted *g;
         struct key_digest d;
+        int r;
 
         if (!is_key(key))
                 return -EINVAL;
-        if (owner_of(t, key, strlen(key)))
-                return -EEXIST;
+        r = owner_of(t, key, strlen(key), &owner);
+        if (r != -ENOENT)
+                return r == 0 ? -EEXIST : r;
         g = group_of(t, t->fresh, sizeof t->fresh);
         if (!g)
                 return -ENOMEM;
         if (hash(g->salt, g->salt_n, key, strlen(key), &d) < 0)
-                return -EIO;
+                return -ENOMEM;
         return group_add(t, g, &d, of);
 }
 
@@ -236,23 +245,23 @@ int tenants_add_hash(struct tenants *t, struct tenant *of, const char *text)
 
 /* ---- use ----------------------------------------------------------------------------------------------------------------- */
 
-struct tenant *tenants_find_key(const struct tenants *t, struct pm_str key)
+int tenants_find_key(const struct tenants *t, struct pm_str key, struct tenant **ret)
 {
-        return key.n ? owner_of(t, key.p, key.n) : NULL;
+        return key.n ? owner_of(t, key.p, key.n, ret) : -ENOENT;
 }
 
-struct tenant *tenants_find(const struct tenants *t, struct pm_str authorization)
+int tenants_find(const struct tenants *t, struct pm_str authorization, struct tenant **ret)
 {
         const char *p = authorization.p;
         size_t n = authorization.n;
 
         if (n < 7 || strncasecmp(p, "bearer", 6) != 0 || (p[6] != ' ' && p[6] != '\t'))
-                return NULL;
+                return -ENOENT;
         for (p += 6, n -= 6; n && (*p == ' ' || *p == '\t'); p++)
                 n--;
         while (n && (p[n - 1] == ' ' || p[n - 1] == '\t'))
                 n--;
-        return n ? owner_of(t, p, n) : NULL;
+        return n ? owner_of(t, p, n, ret) : -ENOENT;
 }
 
 bool tenant_may_use(const struct tenant *t, const struct expert *e)
@@ -302,8 +311,10 @@ int tenant_hash_key(const char *key, char *out, size_t n)
                 return -EINVAL;
         if (n < 7 + sizeof salt_text + sizeof digest_text)
                 return -ENOSPC;
-        if (RAND_bytes(salt, sizeof salt) != 1 || hash(salt, sizeof salt, key, strlen(key), &d) < 0)
+        if (RAND_bytes(salt, sizeof salt) != 1)
                 return -EIO;
+        if (hash(salt, sizeof salt, key, strlen(key), &d) < 0)
+                return -ENOMEM;
         sha256_hex(salt, sizeof salt, salt_text);
         sha256_hex((const unsigned char *)d.word, SHA256_SIZE, digest_text);
         (void)snprintf(out, n, "sha256:%s:%s", salt_text, digest_text);

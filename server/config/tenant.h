@@ -44,10 +44,10 @@ int tenants_add_key(struct tenants *t, struct tenant *of, const char *key);
 /* "sha256:SALT:HASH" in hex, 8 to 32 bytes of salt, HASH of the salt's bytes and the key.  0, -EINVAL, -EEXIST. */
 int tenants_add_hash(struct tenants *t, struct tenant *of, const char *hash);
 
-/* The owner of "Authorization: Bearer KEY" (the header's value), or NULL.  Any thread. */
-struct tenant *tenants_find(const struct tenants *t, struct pm_str authorization);
+/* The owner of "Authorization: Bearer KEY" (the header's value), in *ret.  0; -ENOENT: nobody's; -ENOMEM: not known.  Any thread. */
+int tenants_find(const struct tenants *t, struct pm_str authorization, struct tenant **ret);
 /* Of a key alone. */
-struct tenant *tenants_find_key(const struct tenants *t, struct pm_str key);
+int tenants_find_key(const struct tenants *t, struct pm_str key, struct tenant **ret);
 
 bool tenant_may_use(const struct tenant *t, const struct expert *e); /* t may be NULL: no keys are configured */
 bool tenant_may_ask(const struct tenant *t, const struct route *r);

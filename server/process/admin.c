@@ -114,18 +114,19 @@ static void answer_error(struct evhttp_request *req, int status, const char *mes
         answer_json(req, status, json_pack("{s:{s:s}}", "error", "message", message));
 }
 
-/* The lengths are hidden by hashing, the contents by comparing in constant time. */
-static bool token_fits(const struct generation *g, struct evhttp_request *req)
+/* The lengths are hidden by hashing, the contents by comparing in constant time.  0, -EACCES, or -ENOMEM: that is not known. */
+static int check_token(const struct generation *g, struct evhttp_request *req)
 {
         const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
         unsigned char a[SHA256_SIZE], b[SHA256_SIZE];
 
         if (!g->admin_token || !*g->admin_token)
-                return false;
+                return -EACCES;
         if (!given || strncasecmp(given, "Bearer ", 7) != 0)
                 given = "Bearer ";
-        return sha256_of(given + 7, strlen(given + 7), a) && sha256_of(g->admin_token, strlen(g->admin_token), b) &&
-               CRYPTO_memcmp(a, b, sizeof a) == 0 && given[7];
+        if (!sha256_of(given + 7, strlen(given + 7), a) || !sha256_of(g->admin_token, strlen(g->admin_token), b))
+                return -ENOMEM;
+        return CRYPTO_memcmp(a, b, sizeof a) == 0 && given[7] ? 0 : -EACCES;
 }
 
 /* ---- what is shown ------------------------------------------------------------------------------------------------------ */
@@ -469,6 +470,7 @@ static void on_request(struct evhttp_request *req, void *arg)
         enum evhttp_cmd_type method = evhttp_request_get_command(req);
         struct admin *a = arg;
         bool shown = path && strcmp(path, "/") == 0 && method == EVHTTP_REQ_GET;
+        int r;
 
         if (!page_may_ask(gateway_generation(a->gateway), req, shown))
                 return;
@@ -476,7 +478,12 @@ static void on_request(struct evhttp_request *req, void *arg)
                 show_page(req);
                 return;
         }
-        if (!token_fits(gateway_generation(a->gateway), req)) {
+        r = check_token(gateway_generation(a->gateway), req);
+        if (r == -ENOMEM) {
+                answer_error(req, 503, "out of memory for looking at the token");
+                return;
+        }
+        if (r < 0) {
                 admin_gate_refuse(a->gate, req, ask_for_token);
                 return;
         }

@@ -127,16 +127,17 @@ static enum next check_key(struct request *r)
 {
         const struct tenants *all = r->generation->tenants;
         struct pm_str key = { 0 };
-        struct tenant *t;
+        int e;
 
         if (!all || r->api->open)
                 return GO;
         if (r->wire->key_header)
                 key = h1_header(r->head, r->wire->key_header);
-        t = key.n ? tenants_find_key(all, key) : tenants_find(all, h1_header(r->head, "authorization"));
-        if (!t)
+        e = key.n ? tenants_find_key(all, key, &r->tenant) : tenants_find(all, h1_header(r->head, "authorization"), &r->tenant);
+        if (e == -ENOMEM)
+                return reply_error(r, 503, NULL, NULL, "out of memory for looking up the API key");
+        if (e < 0)
                 return reply_error(r, 401, NULL, "invalid_api_key", "the API key is missing or not valid");
-        r->tenant = t;
         return GO;
 }
 

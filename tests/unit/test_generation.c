@@ -184,6 +184,13 @@ Test(generation, the_smallest_file, .init = make_folder, .fini = folder_end)
         generation_release(g);
 }
 
+static struct tenant *owner(const struct generation *g, const char *authorization)
+{
+        struct tenant *t;
+
+        return tenants_find(g->tenants, str(authorization), &t) == 0 ? t : NULL;
+}
+
 Test(generation, what_a_file_becomes, .init = make_folder, .fini = folder_end)
 {
         char text[2 * PATH_MAX];
@@ -256,7 +263,7 @@ Test(generation, what_a_file_becomes, .init = make_folder, .fini = folder_end)
         cr_expect_str_eq(b->path, "/embeddings");
         cr_expect_eq(b->dim, 384);
 
-        t = tenants_find(g->tenants, str("Bearer " KEY));
+        t = owner(g, "Bearer " KEY);
         cr_assert_not_null(t);
         cr_expect_str_eq(t->name, "t");
         cr_expect(tenant_may_use(t, generation_expert(g, str("old"))));
@@ -265,13 +272,13 @@ Test(generation, what_a_file_becomes, .init = make_folder, .fini = folder_end)
         cr_expect_not(tenant_may_ask(t, generation_route(g, str("all"))));
         cr_expect(tenant_enter(t));
         cr_expect_not(tenant_enter(t));
-        cr_expect(tenant_may_use(tenants_find(g->tenants, str("Bearer x" KEY)), big));
+        cr_expect(tenant_may_use(owner(g, "Bearer x" KEY), big));
 
         again = load_good(text); /* what changes outlives the generation */
         cr_expect_eq(generation_expert(again, str("big"))->state, big->state);
         cr_expect_eq(generation_expert(again, str("big"))->metric, big->metric);
         cr_expect_eq(generation_expert(again, str("big"))->endpoints[0]->state, big->endpoints[0]->state);
-        cr_expect_not(tenant_enter(tenants_find(again->tenants, str("Bearer " KEY))));
+        cr_expect_not(tenant_enter(owner(again, "Bearer " KEY)));
         cr_expect_str_eq(again->digest, g->digest);
         tenant_leave(t);
         generation_release(again);

@@ -7,6 +7,7 @@
 
 #include "options.h"
 #include "options_value.h"
+#include "utf8.h"
 
 #include "base.h"
 
@@ -190,7 +191,7 @@ static void put_kind(FILE *out, const struct pm_option *o)
 
 static void describe(FILE *out, const struct pm_option *table, const char *path, int depth)
 {
-        (void)fprintf(out, "### %s\n\n| key | value | default | description |\n| --- | --- | --- | --- |\n", path);
+        (void)fprintf(out, "### %s\n\n| key | value | default | description |\n| --- | --- | --- | --- |\n", *path ? path : "top level");
         for (const struct pm_option *o = table; o && o->key; o++) {
                 if (o->type == PM_KEY)
                         continue;
@@ -233,17 +234,19 @@ void options_describe(FILE *out, const struct pm_option *table, const char *path
  */
 static json_t *text_json(const struct pm_option *o, const char *text)
 {
-        json_t *value;
-
-        if (!text)
-                return NULL;
-        if (o->flags & PM_SECRET)
-                return json_string("***");
-        value = json_string(text);
-        return value ? value : json_string("(not UTF-8)");
+        return json_string(o->flags & PM_SECRET ? "***" : utf8_valid(text) ? text : "(not UTF-8)");
 }
 
 static json_t *level_json(const struct pm_option *table, const char *self, int depth);
+
+/* An item of a list (key NULL) or a member of an object.  NULL: no memory for it, or none before. */
+static json_t *with(json_t *all, const char *key, json_t *value)
+{
+        if ((key ? json_object_set_new(all, key, value) : json_array_append_new(all, value)) == 0)
+                return all;
+        json_decref(all);
+        return NULL;
+}
 
 static json_t *number_json(const struct pm_option *o, const char *field)
 {
@@ -265,15 +268,12 @@ static json_t *number_json(const struct pm_option *o, const char *field)
 
 static json_t *strs_json(const struct pm_option *o, const char *field)
 {
+        json_t *array = json_array();
         struct pm_strs list;
-        json_t *array;
 
         memcpy(&list, field, sizeof list);
-        if (!list.items)
-                return NULL;
-        array = json_array();
         for (size_t i = 0; i < list.n; i++)
-                (void)json_array_append_new(array, text_json(o, list.items[i]));
+                array = with(array, NULL, text_json(o, list.items[i]));
         return array;
 }
 
@@ -288,14 +288,10 @@ static json_t *tables_json(const struct pm_option *o, const char *field, int dep
                 const char *entry = (const char *)tables.items + i * o->sub_size, *name = NULL;
                 json_t *value = level_json(o->sub, entry, depth + 1);
 
-                if (!named) {
-                        (void)json_array_append_new(all, value);
-                        continue;
-                }
-                for (const struct pm_option *k = o->sub; k->key; k++)
+                for (const struct pm_option *k = o->sub; named && k->key; k++)
                         if (k->type == PM_KEY)
                                 memcpy(&name, entry + k->offset, sizeof name);
-                (void)json_object_set_new(all, name ? name : "", value);
+                all = with(all, !named ? NULL : name ? name : "", value);
         }
         return all;
 }
@@ -314,38 +310,53 @@ static bool table_is_there(const struct pm_option *table, const char *self)
         return true;
 }
 
+/* Is there a value to show? */
+static bool is_there(const struct pm_option *o, const char *field)
+{
+        const void *first;
+
+        if (o->type == PM_TABLE)
+                return table_is_there(o->sub, field);
+        if (o->type != PM_STR && o->type != PM_PATH && o->type != PM_STRS)
+                return o->type != PM_KEY;
+        memcpy(&first, field, sizeof first); /* the text, or the items */
+        return first != NULL;
+}
+
+static json_t *value_json(const struct pm_option *o, const char *field, int depth)
+{
+        const char *text;
+
+        switch (o->type) {
+        case PM_STR:
+        case PM_PATH:
+                memcpy(&text, field, sizeof text);
+                return text_json(o, text);
+        case PM_STRS:
+                return strs_json(o, field);
+        case PM_TABLE:
+                return level_json(o->sub, field, depth + 1);
+        case PM_TABLES:
+                return tables_json(o, field, depth);
+        default:
+                return number_json(o, field);
+        }
+}
+
 static json_t *level_json(const struct pm_option *table, const char *self, int depth)
 {
         json_t *all = json_object();
 
-        for (const struct pm_option *o = table; o && o->key && depth < DEPTH_MAX; o++) {
-                const char *field = self + o->offset, *text;
-                json_t *value;
-
-                if (o->type == PM_KEY)
-                        continue;
-                if (o->type == PM_STR || o->type == PM_PATH) {
-                        memcpy(&text, field, sizeof text);
-                        value = text_json(o, text);
-                } else if (o->type == PM_STRS) {
-                        value = strs_json(o, field);
-                } else if (o->type == PM_TABLE) {
-                        value = table_is_there(o->sub, field) ? level_json(o->sub, field, depth + 1) : NULL;
-                } else if (o->type == PM_TABLES) {
-                        value = tables_json(o, field, depth);
-                } else {
-                        value = number_json(o, field);
-                }
-                if (value)
-                        (void)json_object_set_new(all, o->key, value);
-        }
+        for (const struct pm_option *o = table; o && o->key && depth < DEPTH_MAX; o++)
+                if (is_there(o, self + o->offset))
+                        all = with(all, o->key, value_json(o, self + o->offset, depth));
         return all;
 }
 
 char *options_to_json(const struct pm_option *table, const void *self)
 {
         json_t *all = level_json(table, self, 0);
-        char *text = json_dumps(all, JSON_COMPACT);
+        char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
 
         json_decref(all);
         return text;

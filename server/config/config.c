@@ -81,7 +81,11 @@ int config_load(const char *file, struct arena *a, struct problems *p, char dige
                 problems_add(p, &at, NULL, "cannot be read: %s", ERRNO_TEXT(e));
                 return e;
         }
-        if (digest && sha256_of(text, n, sum))
+        if (digest && !sha256_of(text, n, sum)) {
+                problems_add(p, &at, NULL, "out of memory: cannot read the file");
+                return -ENOMEM;
+        }
+        if (digest)
                 sha256_hex(sum, sizeof sum, digest);
         s = config_parse(text, n, file, folder_of(a, file), a, p);
         if (!s)
@@ -94,15 +98,6 @@ int config_load(const char *file, struct arena *a, struct problems *p, char dige
 
 void config_describe(FILE *out)
 {
-        CLEANUP(free_p) char *text = NULL;
-        size_t n = 0;
-        FILE *f = open_memstream(&text, &n);
-
-        if (!f)
-                return;
-        options_describe(f, settings_table, "");
-        if (fclose(f) != 0)
-                return;
         (void)fputs("## The configuration file\n\n"
                     "YAML, or JSON. Every mistake is shown in one run of `pointsman check -c FILE`, with its line and column.\n\n"
                     "* `${NAME}` is replaced by a variable of the environment, which must be set; `${NAME:-default}` need not be. "
@@ -112,48 +107,44 @@ void config_describe(FILE *out)
                     "* Where a list of texts is expected, one text alone will do. `listen` may be an address, a map, or a list of both.\n"
                     "* Names of experts, routers, routes, embedders and tenants have letters, digits and any of `. _ - / : @ +`.\n"
                     "* Anchors, aliases and `<<` merge keys work.\n\n", out);
-        /* the root has no name of its own */
-        (void)fputs(strncmp(text, "### \n", 5) == 0 ? "### top level\n" : "", out);
-        (void)fputs(strncmp(text, "### \n", 5) == 0 ? text + 5 : text, out);
+        options_describe(out, settings_table, "");
 }
 
 /* ---- the configuration in force ------------------------------------------------------------------------------------------ */
 
-/* What to show instead of a value, or NULL: the value itself. */
-static json_t *instead(const struct node *n, const json_t *value)
+/* A value that is shown as it stands in the file. */
+static bool is_written(const struct node *n, const json_t *value)
 {
         const char *shown = json_string_value(value);
 
-        if (!n || n->kind != NODE_SCALAR || !n->secret || (shown && strcmp(shown, "***") == 0))
-                return NULL;
-        return json_string(tree_written(n));
+        return n && n->kind == NODE_SCALAR && n->secret && !(shown && strcmp(shown, "***") == 0);
 }
 
-/* Lays the file's ${NAME}s over the values that came from them. */
-static void overlay(json_t *json, const struct node *n)
+/* Lays the file's ${NAME}s over the values that came from them.  False: no memory. */
+static bool overlay(json_t *json, const struct node *n)
 {
-        if (json_is_object(json) && n->kind == NODE_MAP)
-                for (size_t i = 0; i < n->n; i++) {
-                        json_t *value = json_object_get(json, n->keys[i]->text), *other = instead(n->items[i], value);
+        bool done = true;
 
-                        if (value && other && !json_is_array(value))
-                                (void)json_object_set_new(json, n->keys[i]->text, other);
-                        else {
-                                json_decref(other);
-                                if (value)
-                                        overlay(value, n->items[i]);
-                        }
+        if (json_is_object(json) && n->kind == NODE_MAP)
+                for (size_t i = 0; i < n->n && done; i++) {
+                        json_t *value = json_object_get(json, n->keys[i]->text);
+
+                        if (value && is_written(n->items[i], value) && !json_is_array(value))
+                                done = json_object_set_new(json, n->keys[i]->text, json_string(tree_written(n->items[i]))) == 0;
+                        else if (value)
+                                done = overlay(value, n->items[i]);
                 }
         else if (json_is_array(json) && n->kind != NODE_MAP)
-                for (size_t i = 0; i < json_array_size(json); i++) {
+                for (size_t i = 0; i < json_array_size(json) && done; i++) {
                         const struct node *item = n->kind == NODE_SCALAR ? n : i < n->n ? n->items[i] : NULL;
-                        json_t *value = json_array_get(json, i), *other = instead(item, value);
+                        json_t *value = json_array_get(json, i);
 
-                        if (other)
-                                (void)json_array_set_new(json, i, other);
+                        if (is_written(item, value))
+                                done = json_array_set_new(json, i, json_string(tree_written(item))) == 0;
                         else if (item)
-                                overlay(value, item);
+                                done = overlay(value, item);
                 }
+        return done;
 }
 
 static json_t *table_to_json(const struct pm_option *table, const void *self)
@@ -166,20 +157,17 @@ static json_t *table_to_json(const struct pm_option *table, const void *self)
 char *config_to_json(const struct generation *g)
 {
         json_t *all = table_to_json(settings_table, g->settings), *routers = json_object_get(all, "routers");
+        bool whole = all != NULL;
         char *text;
 
-        if (!all)
-                return NULL;
-        for (size_t i = 0; i < g->n_routers; i++) {
+        for (size_t i = 0; i < g->n_routers && whole; i++) {
                 const struct router *r = g->routers[i];
                 json_t *own = r->table->options ? table_to_json(r->table->options, r->self) : NULL;
 
-                if (own)
-                        (void)json_object_update_missing(json_object_get(routers, r->name), own);
+                whole = !r->table->options || (own && json_object_update_missing(json_object_get(routers, r->name), own) == 0);
                 json_decref(own);
         }
-        overlay(all, g->settings->tree);
-        text = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(15));
+        text = whole && overlay(all, g->settings->tree) ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
         json_decref(all);
         return text;
 }

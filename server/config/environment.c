@@ -46,18 +46,6 @@ static size_t name_length(const char *p)
         return n;
 }
 
-static bool is_utf8(const char *p)
-{
-        size_t left = strlen(p), n;
-
-        for (; left; p += n, left -= n) {
-                n = utf8_length((const unsigned char *)p, left);
-                if (n == 0)
-                        return false;
-        }
-        return true;
-}
-
 /* Mistakes show the variable's name in place of its value. */
 static void hide(struct environment *e, const struct node *at, const char *name, const char *value)
 {
@@ -91,7 +79,7 @@ static int expand_one(struct environment *e, struct node *at, const char *path, 
                              NAME_SHOWN, name, NAME_SHOWN, name);
                 return -EINVAL;
         }
-        if (!is_utf8(value)) {
+        if (!utf8_valid(value)) {
                 problems_add(e->problems, at, path, "the value of the variable '%.*s' is not UTF-8", NAME_SHOWN, name);
                 return -EINVAL;
         }

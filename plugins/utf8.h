@@ -5,7 +5,9 @@
 #ifndef PM_UTF8_H
 #define PM_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* The length of the character at p, which has n > 0 bytes, or 0: not one (overlong, surrogate, above U+10FFFF, cut). */
 static inline size_t utf8_length(const unsigned char *p, size_t n)
@@ -28,5 +30,17 @@ static inline size_t utf8_length(const unsigned char *p, size_t n)
         if ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
                 return 0;
         return 4;
+}
+
+static inline bool utf8_valid(const char *text)
+{
+        size_t left = strlen(text), n;
+
+        for (; left; text += n, left -= n) {
+                n = utf8_length((const unsigned char *)text, left);
+                if (n == 0)
+                        return false;
+        }
+        return true;
 }
 #endif

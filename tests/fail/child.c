@@ -9,12 +9,15 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "config.h"
 #include "fail.h"
 #include "gateway.h"
+#include "loader.h"
 #include "options.h"
 
 #include "base.h"
@@ -26,17 +29,18 @@
 #define PATIENCE_MS 10000 /* for an answer, a line of the log, a start */
 #define CHILD_S 60
 #define LOG_MAX 262144
-#define ANSWER_MAX 65536
+#define ANSWER_MAX 131072
 
 static struct {
         const struct scenario *s;
         unsigned long n;
-        bool on, show;
+        bool on;
+        enum eyes eyes;
         int log_fd, out; /* the log's reading end; what standard error was */
         char log[LOG_MAX];
         size_t log_n;
         char answer[ANSWER_MAX];
-        unsigned port;
+        unsigned port, admin_port;
 } c;
 
 void found(const char *fmt, ...)
@@ -49,6 +53,8 @@ void found(const char *fmt, ...)
         (void)vsnprintf(report->wrong, sizeof report->wrong, fmt, args);
         va_end(args);
 }
+
+static _Atomic bool busy;
 
 /* ---- the log -------------------------------------------------------------------------------------------------------------- */
 
@@ -106,15 +112,17 @@ static bool has_all(const char *text, const char *needles)
 /* One request on a connection of its own, until that is closed.  False: it was not in time. */
 static bool ask(void)
 {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)c.port) };
+        const unsigned port = c.s->admin ? c.admin_port : c.port;
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port) };
         const struct timeval patience = { PATIENCE_MS / 1000, 0 };
         CLEANUP(close_p) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         char head[2048];
         size_t n = 0;
         ssize_t got;
         const char *body = c.s->body ? c.s->body : "";
-        int length = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                              "Content-Length: %zu\r\n\r\n%s", c.s->body ? "POST" : "GET", c.s->path, strlen(body), body);
+        int length = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n%s"
+                              "Content-Length: %zu\r\n\r\n%s", c.s->method ? c.s->method : c.s->body ? "POST" : "GET", c.s->path,
+                              c.s->admin || c.s->keyed ? "Authorization: Bearer " TOKEN "\r\n" : "", strlen(body), body);
 
         c.answer[0] = '\0';
         assert(fd >= 0 && length > 0 && (size_t)length < sizeof head && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
@@ -127,12 +135,22 @@ static bool ask(void)
         return got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
+static size_t lines_of(const char *text)
+{
+        size_t n = 0;
+
+        for (; *text; text++)
+                n += *text == '\n';
+        return n;
+}
+
 static void judge(bool in_time, size_t log_from)
 {
-        bool right = has_all(c.answer, c.s->right), ours = strncmp(c.answer, "HTTP/1.1 503", 12) == 0 || strncmp(c.answer, "HTTP/1.1 500", 12) == 0;
+        bool right = has_all(c.answer, c.s->right) && (!c.s->lines || calm_lines == 0 || lines_of(c.answer) == calm_lines), ours = strncmp(c.answer, "HTTP/1.1 503", 12) == 0 || strncmp(c.answer, "HTTP/1.1 500", 12) == 0;
         const char *body = strstr(c.answer, "\r\n\r\n");
 
         report->whole = right;
+        report->lines = lines_of(c.answer);
         (void)snprintf(report->answer, sizeof report->answer, "%.1000s", c.answer);
         if (!in_time)
                 found("no answer in time");
@@ -165,7 +183,19 @@ static bool await_start(void)
         port = strstr(c.log, "address=127.0.0.1:");
         assert(port);
         c.port = (unsigned)strtoul(port + strlen("address=127.0.0.1:"), NULL, 10);
+        port = strstr(c.log, "admin listening on 127.0.0.1:");
+        c.admin_port = port ? (unsigned)strtoul(port + strlen("admin listening on 127.0.0.1:"), NULL, 10) : 0;
         return true;
+}
+
+/* Chats one after the other while a reload is under way: each is right, or a 503 that says why. */
+static void *chatter(void *arg)
+{
+        (void)arg;
+        points_exempt(true);
+        while (atomic_load(&busy))
+                judge(ask(), c.log_n);
+        return NULL;
 }
 
 static void reload(bool must)
@@ -176,11 +206,11 @@ static void reload(bool must)
         (void)kill(getpid(), SIGHUP);
         end = await(from, " closed\"", "reload failed"); /* the last worker has let go of the old one */
         if (!end)
-                found("the reload neither ends nor is refused");
+                found("the reload neither ends nor fails");
         else if (must && strcmp(end, " closed\"") != 0)
-                found("the next reload is refused");
+                found("the next reload fails");
         else if (strcmp(end, " closed\"") != 0 && !says_memory(c.log + from))
-                found("the reload is refused, and does not say why");
+                found("the reload fails, and does not say why");
         else
                 report->whole = strcmp(end, " closed\"") == 0;
 }
@@ -192,10 +222,19 @@ static void play(void)
         if (c.s->kind == START)
                 c.s = &scenarios[0]; /* a chat, afterwards */
         if (c.s->kind == RELOAD) {
-                points_arm(c.n, c.on, &report->failure);
-                reload(false);
-                report->calls = points_disarm();
+                bool traffic = c.s->traffic;
+                pthread_t thread;
+
                 c.s = &scenarios[0];
+                points_arm(c.n, c.on, &report->failure);
+                atomic_store(&busy, true);
+                if (traffic)
+                        assert(pthread_create(&thread, NULL, chatter, NULL) == 0);
+                reload(false);
+                atomic_store(&busy, false);
+                if (traffic)
+                        assert(pthread_join(thread, NULL) == 0);
+                report->calls = points_disarm();
                 must_answer("after the reload", c.s->right);
                 reload(true);
                 return;
@@ -255,7 +294,7 @@ static void on_crash(int sig)
                         _exit(0);
                 }
         found("signal %d", sig);
-        if (c.show) {
+        if (c.eyes == SHOW) {
                 (void)dup2(c.out, STDERR_FILENO);
                 (void)dprintf(STDERR_FILENO, "---- the crash\n");
                 points_show(frames, n);
@@ -264,28 +303,65 @@ static void on_crash(int sig)
         (void)raise(sig);
 }
 
-static void load(void)
+static int load_once(const char **ret_words)
 {
-        struct problems *p = problems_create(20);
+        static struct problems *p;
         struct generation *g = NULL;
         int r;
 
-        assert(p);
-        points_arm(c.n, c.on, &report->failure);
-        r = generation_load(file, 1, p, &g);
-        report->calls = points_disarm();
-        report->whole = r == 0;
-        if (r < 0 && r != -ENOMEM && !says_memory(problems_text(p)))
-                found("refused for another reason: %.300s", problems_text(p));
-        generation_destroy(g);
         problems_destroy(p);
         p = problems_create(20);
-        r = generation_load(file, 2, p, &g);
+        r = p ? generation_load(file, 1, p, &g) : -ENOMEM;
+        *ret_words = p ? problems_text(p) : "";
+        generation_destroy(g);
+        return r;
+}
+
+/* As a process does that only checks, or, if `warm`, as one that has loaded the file before and may do so again. */
+static void load(void)
+{
+        const char *words, *mistake = c.s->mistake;
+        int r = c.s->warm ? load_once(&words) : 0;
+
         if (r < 0)
-                found("afterwards it is refused: %.300s", problems_text(p));
-        else
-                generation_destroy(g);
-        problems_destroy(p);
+                found("refused before anything fails: %.300s", words);
+        points_arm(c.n, c.on, &report->failure);
+        r = load_once(&words);
+        report->calls = points_disarm();
+        report->whole = mistake ? r < 0 && strstr(words, mistake) : r == 0;
+        if (r == 0 && mistake)
+                found("the mistake is not seen");
+        else if (r < 0 && r != -ENOMEM && !report->whole && !says_memory(words))
+                found("refused for another reason: %.300s", words);
+        if (c.s->warm && load_once(&words) < 0)
+                found("afterwards it is refused: %.300s", words);
+}
+
+/* The reference of the configuration and of a router, as long as when nothing fails. */
+static void describe(void)
+{
+        char why[512] = "";
+        struct plugin *plugin;
+        FILE *out = fdopen(memfd_create("reference", MFD_CLOEXEC), "w");
+        int r;
+
+        assert(out && setvbuf(out, c.answer, _IOFBF, sizeof c.answer) == 0);
+        points_arm(c.n, c.on, &report->failure);
+        config_describe(out);
+        r = loader_open(ROUTERS "/rules.so", &plugin, why, sizeof why);
+        if (r == 0) {
+                options_describe(out, plugin->router->options, "routers.rules");
+                loader_free(plugin);
+        }
+        report->calls = points_disarm();
+        assert(fflush(out) == 0);
+        report->lines = (size_t)ftell(out);
+        report->whole = r == 0;
+        if (r == 0 && calm_lines && report->lines != calm_lines)
+                found("%zu bytes in place of %zu, and it says nothing", report->lines, calm_lines);
+        else if (r < 0 && !says_memory(why))
+                found("it says only '%s'", why);
+        assert(fclose(out) == 0);
 }
 
 static void run(void)
@@ -304,7 +380,7 @@ static void run(void)
         read_log(0);
 }
 
-_Noreturn void child(const struct scenario *s, unsigned long n, bool on, bool show)
+_Noreturn void child(const struct scenario *s, unsigned long n, bool on, enum eyes eyes)
 {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)alarm(CHILD_S);
@@ -313,19 +389,21 @@ _Noreturn void child(const struct scenario *s, unsigned long n, bool on, bool sh
         c.s = s;
         c.n = n;
         c.on = on;
-        c.show = show;
+        c.eyes = eyes;
         c.out = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
         assert(c.out >= 0);
-        if (show)
+        if (eyes != COUNT)
                 points_track(true);
         if (s->kind == LOAD)
                 load();
+        else if (s->kind == DESCRIBE)
+                describe();
         else
                 run();
         (void)dup2(c.out, STDERR_FILENO);
-        report->lost = points_lost(show);
+        report->lost = points_lost(eyes == SHOW);
         (void)snprintf(report->log, sizeof report->log, "%.8000s", c.log + (c.log_n > 8000 ? c.log_n - 8000 : 0));
-        if (show)
+        if (eyes == SHOW)
                 (void)dprintf(STDERR_FILENO, "---- the answer\n%s\n---- the log\n%s\n", report->answer, c.log);
 #ifdef __SANITIZE_ADDRESS__
         if (__lsan_do_recoverable_leak_check())

@@ -38,9 +38,13 @@ enum { ROOM = 1 << 18, TRACE = 32, THREAD = 2304 /* sizeof(struct pthread) of gl
 struct block {
         void *p; /* NULL: free; GONE: there was one */
         size_t n;
-        void *frames[TRACE];
-        int n_frames;
 };
+
+/* Who made the block of this slot; apart, since it is seldom asked for. */
+static struct made_by {
+        void *frames[TRACE];
+        int n;
+} made_by[ROOM];
 
 #define GONE ((void *)1)
 
@@ -139,10 +143,11 @@ static void *note(void *p, size_t n)
         }
         s.blocks[i].p = p;
         s.blocks[i].n = n;
-        s.blocks[i].n_frames = 0;
         s.n++;
-        s.blocks[i].n_frames = n_frames;
-        memcpy(s.blocks[i].frames, frames, (size_t)n_frames * sizeof *frames);
+        if (n_frames > 0) {
+                made_by[i].n = n_frames;
+                memcpy(made_by[i].frames, frames, (size_t)n_frames * sizeof *frames);
+        }
         (void)pthread_mutex_unlock(&s.lock);
         return p;
 }
@@ -301,19 +306,30 @@ __attribute__((no_sanitize("address"))) static void look_through(uintptr_t from,
 
 static int look_through_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
+        const struct {
+                uintptr_t p;
+                size_t n;
+        } ours[] = { { (uintptr_t)&s, sizeof s }, { (uintptr_t)held, sizeof held }, { (uintptr_t)queue, sizeof queue }, { (uintptr_t)made_by, sizeof made_by } };
+
         (void)size, (void)arg;
         for (int i = 0; i < info->dlpi_phnum; i++) {
                 const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-                uintptr_t from = info->dlpi_addr + h->p_vaddr, to = from + h->p_memsz, ours = (uintptr_t)&s, table = (uintptr_t)held, list = (uintptr_t)queue;
+                uintptr_t from = info->dlpi_addr + h->p_vaddr, to = from + h->p_memsz;
 
                 if (h->p_type == PT_TLS && info->dlpi_tls_data)
                         look_through((uintptr_t)info->dlpi_tls_data, (uintptr_t)info->dlpi_tls_data + h->p_memsz);
                 if (h->p_type != PT_LOAD || !(h->p_flags & PF_W))
                         continue;
-                for (; from + 8 <= to; from += 8) { /* but for what we know ourselves */
-                        if ((from >= ours && from < ours + sizeof s) || (from >= table && from < table + sizeof held) || (from >= list && from < list + sizeof queue))
-                                continue;
-                        look_through(from, from + 8);
+                while (from < to) { /* but for what we know ourselves */
+                        uintptr_t until = to, next = to;
+
+                        for (size_t k = 0; k < sizeof ours / sizeof ours[0]; k++)
+                                if (from <= ours[k].p && ours[k].p < until) {
+                                        until = ours[k].p;
+                                        next = until + ours[k].n;
+                                }
+                        look_through(from, until);
+                        from = next;
                 }
         }
         return 0;
@@ -324,11 +340,12 @@ extern void *__libc_stack_end;
 /* What a library loses by its own fault when it has no memory: the block was made on behalf of this function of its. */
 static const char *const loses[] = {
         "EVP_MD_fetch",   /* OpenSSL 3.0: its map of names takes a name that it could not copy for a new one, and drops the old entry */
+        "dlopen",         /* glibc 2.36: of a library that it cannot map, the names that it has made of it so far */
 };
 
-static bool by_its_own_fault(const struct block *b)
+static bool by_its_own_fault(const struct made_by *b)
 {
-        for (int i = 0; i < b->n_frames; i++) {
+        for (int i = 0; i < b->n; i++) {
                 Dl_info info;
 
                 if (!dladdr(b->frames[i], &info) || !info.dli_sname)
@@ -342,6 +359,7 @@ static bool by_its_own_fault(const struct block *b)
 
 size_t points_lost(bool show)
 {
+        const bool traced = atomic_load(&s.tracing);
         size_t lost = 0;
 
         atomic_store(&s.tracking, false);
@@ -360,12 +378,12 @@ size_t points_lost(bool show)
         for (size_t i = 0; i < n_held; i++) {
                 const struct block *b = &s.blocks[held[i].slot];
 
-                if (held[i].seen || by_its_own_fault(b))
+                if (held[i].seen || (traced && by_its_own_fault(&made_by[held[i].slot])))
                         continue;
                 lost++;
                 if (show) {
                         (void)dprintf(STDERR_FILENO, "lost: %zu bytes\n", b->n);
-                        points_show(b->frames, b->n_frames);
+                        points_show(made_by[held[i].slot].frames, made_by[held[i].slot].n);
                 }
         }
         return lost;

@@ -12,12 +12,22 @@
 
 #define ROWS_MAX 63
 #define HELP_COLUMN 25
+#define SHOWN_MAX 64
 #define WIDTH 120
 #define HELP 256 /* what getopt says for --help; for the n-th option n more */
+
+const char *arguments_program = "";
 
 static bool ended(const struct argument *row)
 {
         return !row->is.key && !row->is.help;
+}
+
+/* How the option is called on the line. */
+static const char *shown(const struct argument *row, char buf[SHOWN_MAX])
+{
+        (void)snprintf(buf, SHOWN_MAX, "%s%s", row->word ? "" : "--", row->is.key);
+        return buf;
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------------------- */
@@ -31,10 +41,10 @@ static void wrong_value(const char *option, const struct pm_option *o, const cha
                       o->type == PM_CHOICE ? o->choices : "", *range ? " in " : "", range);
 }
 
-static int store(const struct argument *row, void *self, const char *text)
+static int store(const struct argument *row, void *self, const char *text, const char *command)
 {
         void *field = (char *)self + row->is.offset;
-        char option[64];
+        char option[SHOWN_MAX];
         struct value v;
 
         if (row->take)
@@ -48,8 +58,7 @@ static int store(const struct argument *row, void *self, const char *text)
                 return 0;
         }
         if (value_parse(&row->is, text, &v) < 0) {
-                (void)snprintf(option, sizeof option, "--%s", row->is.key);
-                wrong_value(option, &row->is, text);
+                wrong_value(row->word ? command : shown(row, option), &row->is, text);
                 return -EINVAL;
         }
         if (row->is.type == PM_REAL)
@@ -109,26 +118,37 @@ int argument_output(const char *option, const char *path, enum argument_output h
         return 3;
 }
 
-int argument_missing(const char *command, const char *option)
+static int missing(const char *command, const char *option, const char *variable)
 {
-        (void)fprintf(stderr, "%s: %s is required; see pointsman-train %s --help\n", command, option, command);
+        (void)fprintf(stderr, "%s %s: %s is required%s%s%s; see %s %s --help\n", arguments_program, command, option, variable ? ", as $" : "",
+                      variable ? variable : "", variable ? " is not set" : "", arguments_program, command);
         return 2;
 }
 
-static int check_filled(const struct arguments *a, const void *self)
+int argument_missing(const char *command, const char *option)
+{
+        return missing(command, option, NULL);
+}
+
+static int check_filled(const struct arguments *a, void *self)
 {
         int r = 0;
 
         for (const struct argument *row = a->table; r == 0 && !ended(row); row++) {
                 const char *text = NULL;
-                char option[64];
+                char option[SHOWN_MAX];
 
-                if (!(row->is.flags & PM_REQUIRED) && row->output == ARGUMENT_READ)
+                if (row->is.type != PM_STR || (!(row->is.flags & PM_REQUIRED) && row->output == ARGUMENT_READ))
                         continue;
-                (void)snprintf(option, sizeof option, "--%s", row->is.key);
+                (void)shown(row, option);
                 memcpy(&text, (const char *)self + row->is.offset, sizeof text);
+                if (row->environment && (!text || !*text)) {
+                        text = secure_getenv(row->environment);
+                        text = text && *text ? text : NULL;
+                        memcpy((char *)self + row->is.offset, &text, sizeof text);
+                }
                 if (!text && (row->is.flags & PM_REQUIRED))
-                        return 1 + argument_missing(a->command, option);
+                        return 1 + missing(a->command, option, row->environment);
                 if (text && row->output != ARGUMENT_READ)
                         r = argument_output(option, text, row->output);
         }
@@ -159,14 +179,17 @@ static void put_row(const struct argument *row)
 {
         const char *preset = row->is.preset;
         char text[2048], range[VALUE_RANGE_MAX];
-        int n = printf("  --%s%s%s", row->is.key, row->value ? " " : "", row->value ? row->value : "");
+        int n = row->word ? printf("  %s", row->is.key)
+                          : printf(row->letter ? "  -%c, --%s%s%s" : "  %.0d--%s%s%s", row->letter, row->is.key, row->value ? " " : "",
+                                   row->value ? row->value : "");
         bool told = *value_range(&row->is, range) && row->is.max < INT_MAX;
 
         if (n >= HELP_COLUMN - 1)
                 n = printf("\n") - 1;
         (void)printf("%*s", HELP_COLUMN - n, "");
-        (void)snprintf(text, sizeof text, "%s%s%s%s%s%s", row->is.help, told ? "; " : "", told ? range : "",
-                       preset ? " (" : "", preset ? preset : "", preset ? ")" : "");
+        (void)snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", row->is.help, told ? "; " : "", told ? range : "",
+                       preset ? " (" : "", preset ? preset : "", preset ? ")" : "",
+                       row->environment ? "; default: $" : "", row->environment ? row->environment : "");
         put_wrapped(text);
 }
 
@@ -175,7 +198,7 @@ static void put_help(const struct arguments *a)
         if (a->forms) {
                 (void)fputs(a->forms, stdout);
         } else {
-                (void)printf("usage: pointsman-train %s", a->command);
+                (void)printf("usage: %s %s", arguments_program, a->command);
                 for (const struct argument *row = a->table; !ended(row); row++)
                         if (row->is.flags & PM_REQUIRED)
                                 (void)printf(" --%s %s", row->is.key, row->value);
@@ -200,29 +223,34 @@ static void unknown_option(const struct arguments *a, const char *word)
         char cut[64];
 
         for (const struct argument *row = a->table; !ended(row); row++)
-                if (row->is.key) {
+                if (row->is.key && !row->word) {
                         begun += strncmp(row->is.key, name, length) == 0;
                         known[n++] = row->is.key;
                 }
         (void)snprintf(cut, sizeof cut, "%.*s", (int)MIN(length, sizeof cut - 1), name);
         nearest = begun > 1 ? NULL : options_nearest(cut, known, n);
         if (nearest)
-                (void)fprintf(stderr, "%s: unknown option '%s' - did you mean '--%s'?\n", a->command, word, nearest);
+                (void)fprintf(stderr, "%s %s: unknown option '%s' - did you mean '--%s'?\n", arguments_program, a->command, word, nearest);
         else
-                (void)fprintf(stderr, "%s: %s '%s'; see pointsman-train %s --help\n", a->command,
-                              begun > 1 && length > 0 ? "several options begin with" : "unknown option", word, a->command);
+                (void)fprintf(stderr, "%s %s: %s '%s'; see %s %s --help\n", arguments_program, a->command,
+                              begun > 1 && length > 0 ? "several options begin with" : "unknown option", word, arguments_program, a->command);
 }
 
-/* What stands beside the options: the word of the command, or nothing. */
-static int check_words(const struct arguments *a, int argc, char **argv)
+/* What stands beside the options: the word of the command, a word that the table takes, or nothing. */
+static int take_words(const struct arguments *a, const struct argument *row, int argc, char **argv, void *self)
 {
         const char *word = strchr(a->command, ' ');
-        int wanted = word ? 1 : 0;
+        int wanted = word || row ? 1 : 0;
 
+        if (row && optind == argc && row->is.flags & PM_REQUIRED)
+                return 1 + missing(a->command, row->is.key, NULL);
+        if (row && optind < argc && store(row, self, argv[optind], a->command) < 0)
+                return 3;
         if (word && (optind == argc || strcmp(argv[optind], word + 1) != 0))
                 (void)fprintf(stderr, "%s\n", a->known);
         else if (optind + wanted < argc)
-                (void)fprintf(stderr, "%s: what is '%s'?\n", a->command, argv[optind + wanted]);
+                (void)fprintf(stderr, "%s %s: unexpected argument '%s'; see %s %s --help\n", arguments_program, a->command, argv[optind + wanted],
+                              arguments_program, a->command);
         else
                 return 0;
         return 3;
@@ -232,33 +260,43 @@ int arguments_read(const struct arguments *a, int argc, char **argv, void *self)
 {
         struct option options[ROWS_MAX + 2] = { { "help", no_argument, NULL, HELP } };
         const struct argument *of[ROWS_MAX + 1] = { NULL };
+        const struct argument *word = NULL;
+        char letters[2 * ROWS_MAX + 4] = ":h";
         int n = 1, option, r;
 
         for (const struct argument *row = a->table; !ended(row); row++) {
-                if (!row->is.key)
+                if (row->word)
+                        word = row;
+                if (!row->is.key || row->word)
                         continue;
                 assert(n <= ROWS_MAX);
                 of[n] = row;
                 options[n] = (struct option){ row->is.key, row->value ? required_argument : no_argument, NULL, HELP + n };
                 n++;
-                if (row->is.preset && store(row, self, row->is.preset) < 0)
+                if (row->letter)
+                        (void)snprintf(letters + strlen(letters), sizeof letters - strlen(letters), "%c%s", row->letter, row->value ? ":" : "");
+                if (row->is.preset && store(row, self, row->is.preset, a->command) < 0)
                         return 3;
         }
         opterr = 0;
-        while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-                if (option == HELP) {
+        while ((option = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+                if (option == HELP || option == 'h') {
                         put_help(a);
                         return 1;
                 }
-                if (option > HELP && store(of[option - HELP], self, optarg) == 0)
+                for (int i = 1; i < n; i++)
+                        option = of[i]->letter && of[i]->letter == option ? HELP + i : option;
+                if (option > HELP && store(of[option - HELP], self, optarg, a->command) == 0)
                         continue;
                 if (option < HELP && optopt >= HELP)
-                        (void)fprintf(stderr, "%s: --%s %s\n", a->command, options[optopt - HELP].name,
+                        (void)fprintf(stderr, "%s %s: --%s %s\n", arguments_program, a->command, options[optopt - HELP].name,
                                       option == ':' ? "needs a value" : "takes no value");
+                else if (option == ':')
+                        (void)fprintf(stderr, "%s %s: -%c needs a value\n", arguments_program, a->command, optopt);
                 else if (option < HELP)
-                        unknown_option(a, argv[optind - 1]);
+                        unknown_option(a, optopt ? (const char[]){ '-', (char)optopt, '\0' } : argv[optind - 1]);
                 return 3;
         }
-        r = check_words(a, argc, argv);
+        r = take_words(a, word, argc, argv, self);
         return r ? r : check_filled(a, self);
 }

@@ -15,6 +15,9 @@ enum argument_output { ARGUMENT_READ, ARGUMENT_WRITTEN, ARGUMENT_REPLACED /* by 
 /* One option.  A table of them ends with ARGUMENT_END; write them with the macros, which check the field's type. */
 struct argument {
         struct pm_option is;         /* its name without dashes, preset, range, help; no name and a help: a heading */
+        char letter;                 /* -c for --config; 0: it has none */
+        bool word;                   /* stands without an option: `route TEXT`.  At most one of a table */
+        const char *environment;     /* the variable that counts if the option is not there; NULL: none */
         const char *value;           /* what --help calls its value; NULL: it has none */
         size_t size;                 /* of a whole number's field */
         enum argument_output output; /* checked before anything is computed */
@@ -24,7 +27,7 @@ struct argument {
 struct arguments {
         const char *command;  /* "embed", or with the word that must follow, "eval category" */
         const char *known;    /* said if another word does */
-        const char *forms;    /* lines of usage; NULL: the required options, and others */
+        const char *forms;    /* lines of usage, which may end in a description; NULL: the required options, and others */
         const char *note;     /* below the options; may be NULL */
         const struct argument *table;
 };
@@ -48,8 +51,19 @@ struct arguments {
         ARGUMENT_(T, f, ARGUMENT_WHOLE(T, f), PM_CHOICE, name, list, .preset = preset_, .choices = list, .help = help_)
 #define ARGUMENT_TAKEN(T, f, name, value_, take_, help_) \
         { .is = { .key = name, .type = PM_STR, .offset = offsetof(T, f), .help = help_ }, .value = value_, .take = take_ }
+#define ARGUMENT_FILE(T, f, letter_, name, environment_, help_) \
+        { .is = { .key = name, .type = PM_STR, .offset = PM_FIELD(T, f, const char *), .flags = PM_REQUIRED, .help = help_ }, \
+          .letter = letter_, .environment = environment_, .value = "FILE" }
+#define ARGUMENT_WORD(T, f, name, help_) \
+        { .is = { .key = name, .type = PM_STR, .offset = PM_FIELD(T, f, const char *), .help = help_ }, .word = true, .value = "" }
+#define ARGUMENT_WORD_OF(T, f, list, help_) \
+        { .is = { .key = list, .type = PM_CHOICE, .offset = ARGUMENT_WHOLE(T, f), .flags = PM_REQUIRED, .choices = list, .help = help_ }, \
+          .word = true, .value = "", .size = sizeof(((T *)0)->f) }
 #define ARGUMENT_HEADING(text) { .is = { .help = text } }
 #define ARGUMENT_END { .value = NULL }
+
+/* Whose commands these are: for messages and --help.  main() sets it first. */
+extern const char *arguments_program;
 
 /* Fills *self, the presets first.  0: go on; else the exit status plus one, after a message on stderr, or the help on stdout. */
 int arguments_read(const struct arguments *a, int argc, char **argv, void *self);

@@ -5,6 +5,7 @@
  */
 #include <sys/random.h>
 
+#include "arguments.h"
 #include "cache_cli.h"
 #include "config.h"
 #include "crash.h"
@@ -23,35 +24,39 @@
 #define PROBLEMS_MAX 200
 #define KEY_MAX 512
 
-struct arguments {
-        const char *config; /* -c FILE, or POINTSMAN_CONFIG */
+enum decisions_action { EXPORT, IMPORT };
+
+/* What the command line says. */
+struct line {
+        const char *config; /* the file */
         int log_format;     /* enum log_format, -1: not given */
-        const char *rest;   /* the one other argument */
+        const char *word;   /* the one argument without an option */
+        int action;         /* enum decisions_action */
 };
 
 struct command {
-        const char *name, *synopsis, *summary, *help;
-        bool config, log, rest; /* which arguments it takes */
-        int (*run)(const struct arguments *a);
+        struct arguments line;
+        const char *summary;
+        int (*run)(const struct line *l);
 };
 
-static int serve(const struct arguments *a)
+static int serve(const struct line *l)
 {
-        return gateway_run(&(struct gateway_options){ .file = a->config, .log_format = a->log_format });
+        return gateway_run(&(struct gateway_options){ .file = l->config, .log_format = l->log_format });
 }
 
-static int check(const struct arguments *a)
+static int check(const struct line *l)
 {
         struct problems *p = problems_create(PROBLEMS_MAX);
         struct generation *g = NULL;
-        int r = p ? generation_load(a->config, 1, p, &g) : -ENOMEM;
+        int r = p ? generation_load(l->config, 1, p, &g) : -ENOMEM;
 
         if (r < 0) {
                 (void)fputs(p && problems_count(p) ? problems_text(p) : "pointsman: out of memory\n", stderr);
                 if (p && problems_count(p) > 1)
-                        (void)fprintf(stderr, "%s: %zu mistakes\n", a->config, problems_count(p));
+                        (void)fprintf(stderr, "%s: %zu mistakes\n", l->config, problems_count(p));
         } else {
-                (void)printf("%s: in order: %zu experts, %zu routers, %zu routes\n", a->config, g->n_experts, g->n_routers,
+                (void)printf("%s: in order: %zu experts, %zu routers, %zu routes\n", l->config, g->n_experts, g->n_routers,
                              g->n_routes);
                 generation_destroy(g);
         }
@@ -59,36 +64,30 @@ static int check(const struct arguments *a)
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int route(const struct arguments *a)
+static int route(const struct line *l)
 {
-        if (a->rest && strcmp(a->rest, "-") != 0)
-                return offline_run(a->config, a->rest, NULL, stdout);
-        return offline_run(a->config, NULL, stdin, stdout);
+        if (l->word && strcmp(l->word, "-") != 0)
+                return offline_run(l->config, l->word, NULL, stdout);
+        return offline_run(l->config, NULL, stdin, stdout);
 }
 
-static int decisions(const struct arguments *a)
+static int decisions(const struct line *l)
 {
-        if (a->rest && strcmp(a->rest, "export") == 0)
-                return decisions_export(a->config, stdout);
-        if (a->rest && strcmp(a->rest, "import") == 0)
-                return decisions_import(a->config, stdin);
-        (void)fprintf(stderr, "pointsman decisions: %s%s%s, where 'export' or 'import' would be right\n",
-                      a->rest ? "'" : "nothing is said", a->rest ? a->rest : "", a->rest ? "'" : "");
-        return USAGE_ERROR;
+        return l->action == EXPORT ? decisions_export(l->config, stdout) : decisions_import(l->config, stdin);
 }
 
-static int describe(const struct arguments *a)
+static int describe(const struct line *l)
 {
         struct plugin *plugin;
         char file[PATH_MAX], why[512], path[128];
 
-        if (!a->rest) {
+        if (!l->word) {
                 config_describe(stdout);
                 return ferror(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
         }
-        if (routers_find(a->rest, file, sizeof file) < 0) {
+        if (routers_find(l->word, file, sizeof file) < 0) {
                 (void)fprintf(stderr, "pointsman: no router '%s' is shipped or here: the name of a shipped one, or a file with a '/' in its name, would be right\n",
-                              a->rest);
+                              l->word);
                 return EXIT_FAILURE;
         }
         if (loader_open(file, &plugin, why, sizeof why) < 0) {
@@ -128,12 +127,12 @@ static int read_or_make_key(char *key, size_t size)
         return 0;
 }
 
-static int hash_key(const struct arguments *a)
+static int hash_key(const struct line *l)
 {
         char key[KEY_MAX], hash[256];
         int r = read_or_make_key(key, sizeof key);
 
-        (void)a;
+        (void)l;
         if (r == 0)
                 r = tenant_hash_key(key, hash, sizeof hash);
         if (r < 0) {
@@ -147,145 +146,98 @@ static int hash_key(const struct arguments *a)
         return EXIT_SUCCESS;
 }
 
-static int version(const struct arguments *a)
+static int version(const struct line *l)
 {
-        (void)a;
+        (void)l;
         (void)printf("pointsman %s (router ABI %d.%d)\n", PM_VERSION, PM_ABI_MAJOR, PM_ABI_MINOR);
         return EXIT_SUCCESS;
 }
 
+#define CONFIG ARGUMENT_FILE(struct line, config, 'c', "config", "POINTSMAN_CONFIG", "the configuration, YAML or JSON")
+
+static const struct argument nothing[] = { ARGUMENT_END };
+static const struct argument config[] = { CONFIG, ARGUMENT_END };
+static const struct argument config_and_log[] = {
+        CONFIG,
+        ARGUMENT_CHOICE(struct line, log_format, "log", NULL, "logfmt|json", "format of the log; default: log.format in the file"),
+        ARGUMENT_END,
+};
+static const struct argument config_and_text[] = {
+        CONFIG,
+        ARGUMENT_WORD(struct line, word, "TEXT", "the text; - or none: each line of standard input"),
+        ARGUMENT_END,
+};
+static const struct argument config_and_action[] = {
+        CONFIG,
+        ARGUMENT_WORD_OF(struct line, action, "export|import", "export writes to standard output, import reads standard input"),
+        ARGUMENT_END,
+};
+static const struct argument router[] = {
+        ARGUMENT_WORD(struct line, word, "ROUTER", "name of a shipped router, or a file with a '/' in its name; none: the configuration"),
+        ARGUMENT_END,
+};
+
+#define LINE(name, synopsis, rows, text) { .command = name, .table = rows, .forms = "usage: pointsman " name synopsis "\n\n" text }
+
 static const struct command commands[] = {
-        { "serve", "-c FILE [--log=logfmt|json]", "run the gateway",
-          "Runs until SIGTERM or SIGINT; then requests in flight may finish within limits.drain_time, and a second signal\naborts them.  SIGHUP reads the file again: a valid one takes effect without downtime, an invalid one changes nothing.\n"
-          "The log goes to standard error, one line per event.\n",
-          true, true, false, serve },
-        { "check", "-c FILE", "read a configuration and open its routers, but do not listen",
-          "Exit status 0 if the file is in order; else 1, with every mistake on standard error, one a line:\n"
-          "file:line:column: where: what was found and what would be right.\n",
-          true, false, false, check },
-        { "route", "-c FILE [TEXT|-]", "show what the routers decide about a text, or about each line of standard input",
-          "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us; with\n"
-          "provisional: true if a router waits for a better one, unsure: true if it is no better than a default.  A line that is a JSON object with\n"
-          "\"prompt\" or \"messages\" stands for these, so that a prompt may have several lines.  The route is `auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n",
-          true, false, true, route },
-        { "decisions", "export|import -c FILE", "export cached decisions and pins from Redis as JSON lines, or import such lines",
-          "export writes to standard output, import reads standard input; the Redis is that of the configuration.  Each line has key,\n"
-          "ends_ms, expert, fallbacks, router, category, confidence, reason, extra.  Expired entries are skipped.\n",
-          true, false, true, decisions },
-        { "describe", "[ROUTER]", "print the reference of the configuration, or of a router's options",
-          "Markdown on standard output.\n", false, false, true, describe },
-        { "hash-key", "", "generate an API key for a tenant, or hash one from standard input",
-          "Prints the key, for the tenant, and its salted hash, for `key_hashes` in the configuration.\n", false, false,
-          false, hash_key },
-        { "version", "", "print the version", "", false, false, false, version },
+        { LINE("serve", " -c FILE [--log logfmt|json]", config_and_log,
+               "Runs until SIGTERM or SIGINT; then requests in flight may finish within limits.drain_time, and a second signal\n"
+               "aborts them.  SIGHUP reads the file again: a valid one takes effect without downtime, an invalid one changes nothing.\n"
+               "The log goes to standard error, one line per event.\n"),
+          "run the gateway", serve },
+        { LINE("check", " -c FILE", config,
+               "Exit status 0 if the file is in order; else 1, with every mistake on standard error, one a line:\n"
+               "file:line:column: where: what was found and what would be right.\n"),
+          "read a configuration and open its routers, but do not listen", check },
+        { LINE("route", " -c FILE [TEXT|-]", config_and_text,
+               "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us; with\n"
+               "provisional: true if a router waits for a better one, unsure: true if it is no better than a default.  A line that is a\n"
+               "JSON object with \"prompt\" or \"messages\" stands for these, so that a prompt may have several lines.  The route is\n"
+               "`auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n"),
+          "show what the routers decide about a text, or about each line of standard input", route },
+        { LINE("decisions", " export|import -c FILE", config_and_action,
+               "The Redis is that of the configuration.  Each line has key, ends_ms, expert, fallbacks, router, category, confidence,\n"
+               "reason, extra.  Expired entries are skipped.\n"),
+          "export cached decisions and pins from Redis as JSON lines, or import such lines", decisions },
+        { LINE("describe", " [ROUTER]", router, "Markdown on standard output.\n"),
+          "print the reference of the configuration, or of a router's options", describe },
+        { LINE("hash-key", "", nothing, "Prints the key, for the tenant, and its salted hash, for `key_hashes` in the configuration.\n"),
+          "generate an API key for a tenant, or hash one from standard input", hash_key },
+        { LINE("version", "", nothing, "Prints the version and the router ABI.\n"), "print the version", version },
 };
 
 static void usage(FILE *out)
 {
         (void)fputs("usage: pointsman COMMAND [ARGUMENTS]\n\nA gateway that routes each prompt to the expert model it belongs to.\n\n", out);
         for (size_t i = 0; i < LENGTH_OF(commands); i++)
-                (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+                (void)fprintf(out, "  %-10s %s\n", commands[i].line.command, commands[i].summary);
         (void)fputs("\nSee `pointsman COMMAND --help`.\n", out);
-}
-
-static void command_usage(FILE *out, const struct command *c)
-{
-        (void)fprintf(out, "usage: pointsman %s%s%s\n", c->name, *c->synopsis ? " " : "", c->synopsis);
-}
-
-static void command_help(const struct command *c)
-{
-        command_usage(stdout, c);
-        (void)printf("\n%c%s.\n%s", c->summary[0] - 'a' + 'A', c->summary + 1, c->help);
-        if (c->config || c->log)
-                (void)puts("");
-        if (c->config)
-                (void)puts("  -c, --config FILE     the configuration, YAML or JSON; default: $POINTSMAN_CONFIG");
-        if (c->log)
-                (void)puts("  --log=logfmt|json     format of the log; default: log.format in the file");
-        (void)puts("  --help                this text");
-}
-
-/* The value of an option as "--name=value" or "--name value"; *i moves on.  NULL: arg is another one. */
-static const char *value_of(const char *name, int argc, char **argv, int *i)
-{
-        const char *arg = argv[*i];
-        size_t n = strlen(name);
-
-        if (strncmp(arg, name, n) != 0)
-                return NULL;
-        if (arg[n] == '=' && name[1] == '-')
-                return arg + n + 1;
-        if (arg[n] != '\0')
-                return name[1] != '-' ? arg + n : NULL; /* -cFILE */
-        return *i + 1 < argc ? argv[++*i] : "";
-}
-
-/* 0; -EINVAL with a sentence about what is wrong. */
-static int parse(const struct command *c, int argc, char **argv, struct arguments *ret, char *why, size_t size)
-{
-        struct arguments a = { .log_format = -1 };
-        const char *value;
-
-        for (int i = 0; i < argc; i++) {
-                if (c->config && ((value = value_of("-c", argc, argv, &i)) || (value = value_of("--config", argc, argv, &i)))) {
-                        a.config = value;
-                } else if (c->log && (value = value_of("--log", argc, argv, &i))) {
-                        a.log_format = strcmp(value, "json") == 0 ? LOG_JSON : strcmp(value, "logfmt") == 0 ? LOG_LOGFMT : -2;
-                        if (a.log_format == -2) {
-                                (void)snprintf(why, size, "--log is logfmt or json, not '%.100s'", value);
-                                return -EINVAL;
-                        }
-                } else if (c->rest && !a.rest && (argv[i][0] != '-' || argv[i][1] == '\0')) {
-                        a.rest = argv[i];
-                } else {
-                        (void)snprintf(why, size, "unexpected argument '%.200s'", argv[i]);
-                        return -EINVAL;
-                }
-        }
-        if (c->config && !a.config)
-                a.config = secure_getenv("POINTSMAN_CONFIG");
-        if (c->config && (!a.config || !*a.config)) {
-                (void)snprintf(why, size, "no configuration: -c FILE is missing, and POINTSMAN_CONFIG is not set");
-                return -EINVAL;
-        }
-        *ret = a;
-        return 0;
 }
 
 int main(int argc, char **argv)
 {
         const char *name = argc > 1 ? argv[1] : "";
-        const struct command *c = NULL;
-        struct arguments a;
-        char why[256];
+        struct line line = { .log_format = -1 };
+        int r;
 
+        arguments_program = "pointsman";
         if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
                 usage(stdout);
                 return EXIT_SUCCESS;
         }
         if (strcmp(name, "--version") == 0)
                 name = "version";
-        for (size_t i = 0; i < LENGTH_OF(commands); i++)
-                if (strcmp(name, commands[i].name) == 0)
-                        c = &commands[i];
-        if (!c) {
-                if (*name)
-                        (void)fprintf(stderr, "pointsman: no command '%s'\n", name);
-                usage(stderr);
-                return USAGE_ERROR;
-        }
-        for (int i = 2; i < argc; i++)
-                if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-                        command_help(c);
-                        return EXIT_SUCCESS;
+        for (const struct command *c = commands; c < commands + LENGTH_OF(commands); c++)
+                if (strcmp(name, c->line.command) == 0) {
+                        r = arguments_read(&c->line, argc - 1, argv + 1, &line);
+                        if (r != 0)
+                                return r - 1;
+                        crash_setup();
+                        memory_setup();
+                        return c->run(&line);
                 }
-        if (parse(c, argc - 2, argv + 2, &a, why, sizeof why) < 0) {
-                (void)fprintf(stderr, "pointsman %s: %s\n", c->name, why);
-                command_usage(stderr, c);
-                return USAGE_ERROR;
-        }
-        crash_setup();
-        memory_setup();
-        return c->run(&a);
+        if (*name)
+                (void)fprintf(stderr, "pointsman: no command '%s'\n", name);
+        usage(stderr);
+        return USAGE_ERROR;
 }

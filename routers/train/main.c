@@ -3,6 +3,7 @@
  * pointsman-train: the offline half of the routers.  Every subcommand reads files and writes a file or a table; nothing is sent
  * anywhere, but by `instruct --ask` to the server that it names.
  */
+#include "arguments.h"
 #include "base.h"
 #include "commands.h"
 
@@ -34,6 +35,7 @@ int main(int argc, char **argv)
 {
         const char *name = argc > 1 ? argv[1] : "";
 
+        arguments_program = "pointsman-train";
         if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
                 help(stdout);
                 return 0;

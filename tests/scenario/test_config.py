@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness import run
+from harness import ROOT, run
 
 GOOD = """\
 listen: 127.0.0.1:8080
@@ -105,10 +105,34 @@ def test_serve_refuses_what_check_refuses(tmp_path):
     assert status == 1 and "lisden" in out + err
 
 
-@pytest.mark.parametrize("arguments, wanted", [(["version"], 0), (["describe"], 0), (["describe", "rules"], 0), (["describe", "nosuch"], 1), (["--help"], 0), ([], 2), (["nonsense"], 2), (["serve"], 2)])
-def test_arguments(arguments, wanted):
-    status, out, err = run(*arguments)
-    assert (status == 0) == (wanted == 0) and out + err
+FILE = ROOT / "configs" / "minimal.yaml"
+LINES = [
+    # arguments, exit status, what is said
+    ("version", 0, "router ABI"), ("--version", 0, "router ABI"), ("--help", 0, "pointsman COMMAND --help"), ("help", 0, "hash-key"),
+    ("describe", 0, "| `listen`"), ("describe rules", 0, "# Router `rules`"), ("describe nosuch", 1, "no router 'nosuch'"),
+    ("serve --help", 0, "--log logfmt|json"), ("decisions -h", 0, "$POINTSMAN_CONFIG"),
+    (f"check -c {FILE}", 0, "in order"), (f"check -c{FILE}", 0, "in order"), (f"check --config={FILE}", 0, "in order"),
+    (f"check --config {FILE}", 0, "in order"), ("check -c nosuch.yaml", 1, "nosuch.yaml: cannot be read"),
+    ("", 2, "usage: pointsman COMMAND"), ("nonsense", 2, "no command 'nonsense'"),
+    ("serve", 2, "serve: --config is required, as $POINTSMAN_CONFIG is not set; see pointsman serve --help"),
+    ("serve -c", 2, "serve: -c needs a value"), (f"serve -c {FILE} --log=xml", 2, "--log: 'xml' is not one of logfmt|json"),
+    (f"check --confg {FILE}", 2, "check: unknown option '--confg' - did you mean '--config'?"), ("check -x", 2, "unknown option '-x'"),
+    (f"check -c {FILE} more", 2, "check: unexpected argument 'more'; see pointsman check --help"), ("version 1", 2, "unexpected argument '1'"),
+    (f"decisions -c {FILE}", 2, "decisions: export|import is required"),
+    (f"decisions -c {FILE} exprot", 2, "decisions: 'exprot' is not one of export|import"),
+]
+
+
+@pytest.mark.parametrize("arguments, wanted, said", LINES, ids=[line[0] or "nothing" for line in LINES])
+def test_a_command_line(arguments, wanted, said):
+    status, out, err = run(*arguments.split())
+    assert (status, "") == (wanted, err if wanted == 0 else out) and said in out + err
+
+
+def test_the_environment_names_the_configuration():
+    for arguments in (["check"], ["check", "-c", ""]):
+        status, out, _ = run(*arguments, env={"POINTSMAN_CONFIG": str(FILE)})
+        assert status == 0 and str(FILE) in out
 
 
 SECRET = "hunter2-s3cret-value"

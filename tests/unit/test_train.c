@@ -9,6 +9,7 @@
 
 #include "base.h"
 #include "classifier.h"
+#include "arguments.h"
 #include "commands.h"
 #include "digest.h"
 #include "encoder.h"
@@ -129,6 +130,7 @@ static int run(int (*command)(int, char **), const char *const *words)
                 argv[argc] = strdup(words[argc]);
                 argc++;
         }
+        arguments_program = "pointsman-train";
         optind = 0; /* glibc: begin anew */
         r = command(argc, argv);
         for (int i = 0; i < argc; i++)
@@ -410,17 +412,17 @@ Test(train, a_mistake_names_the_option_and_what_would_be_right)
         WRONG(command_embed, "--edges", "e");
         WRONG(command_map, "--outcomes", "o", "more");
         (void)fflush(stderr);
-        cr_assert_stderr_eq_str("map: unknown option '--shrunk' - did you mean '--shrink'?\n"
-                                "map: unknown option '--no-such-thing=1'; see pointsman-train map --help\n"
-                                "instruct: several options begin with '--t'; see pointsman-train instruct --help\n"
-                                "embed: unknown option '--json'; see pointsman-train embed --help\n"
-                                "category: --json takes no value\n"
-                                "category: --seed needs a value\n"
+        cr_assert_stderr_eq_str("pointsman-train map: unknown option '--shrunk' - did you mean '--shrink'?\n"
+                                "pointsman-train map: unknown option '--no-such-thing=1'; see pointsman-train map --help\n"
+                                "pointsman-train instruct: several options begin with '--t'; see pointsman-train instruct --help\n"
+                                "pointsman-train embed: unknown option '--json'; see pointsman-train embed --help\n"
+                                "pointsman-train category: --json takes no value\n"
+                                "pointsman-train category: --seed needs a value\n"
                                 "--bits: '19' is not a whole number in 8..18\n"
                                 "--perplexity: 'nan' is not a number in 2..200\n"
                                 "--method: 'knn' is not one of fastrp|svd|als\n"
-                                "embed: --out is required; see pointsman-train embed --help\n"
-                                "map: what is 'more'?\n");
+                                "pointsman-train embed: --out is required; see pointsman-train embed --help\n"
+                                "pointsman-train map: unexpected argument 'more'; see pointsman-train map --help\n");
 }
 
 Test(train, map_ranks_with_shrinkage)

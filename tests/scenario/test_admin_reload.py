@@ -29,7 +29,7 @@ def test_admin_needs_its_token(plain_world):
         assert gateway.admin("GET", path).status == 200, path
     assert gateway.admin("POST", "/admin/reload", "wrong").status == 401
     assert gateway.get("/admin/experts").status == 404, "not on the clients' listener"
-    assert gateway.admin("POST", "/v1/chat/completions", body=json.dumps(chat("alpha")).encode()).status in (404, 405)
+    assert gateway.admin("POST", "/v1/chat/completions", body=json.dumps(chat("alpha")).encode()).status == 404
 
 
 def test_admin_shows_what_is_in_force_without_secrets(plain_world):
@@ -50,7 +50,7 @@ def test_an_expert_taken_out_by_hand(plain_world):
     assert gateway.chat("auto").headers["x-pointsman-expert"] == "alpha"
     assert gateway.admin("POST", "/admin/experts/alpha?state=down").status == 200
     assert gateway.chat("auto").headers["x-pointsman-expert"] == "beta"
-    assert gateway.chat("alpha").status in (502, 503)
+    assert gateway.chat("alpha").status == 503
     assert gateway.admin("POST", "/admin/experts/alpha?state=up").status == 200
     assert gateway.chat("auto").headers["x-pointsman-expert"] == "alpha"
     assert gateway.admin("POST", "/admin/experts/nobody?state=up").status == 404
@@ -181,7 +181,7 @@ def test_sigterm_lets_running_streams_end(world):
             pass
     assert reply.done and reply.complete
     assert gateway.wait() == 0
-    assert len([x for x in gateway.log(msg="request") if x.get("stream") in ("true", "1", "yes")]) == 1
+    assert len([x for x in gateway.log(msg="request") if x.get("stream") == "true"]) == 1
 
 
 def test_sigterm_has_a_limit(world):

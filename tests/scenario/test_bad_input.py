@@ -35,7 +35,7 @@ BODIES = {
     "bad number": (post('{"model":"alpha","temperature":01,' + MESSAGES + "}"), 400, None),
     "bad escape": (post('{"model":"alpha","messages":[{"role":"user","content":"\\x41"}]}'), 400, None),
     "control character in a string": (post('{"model":"alpha","messages":[{"role":"user","content":"a\nb"}]}'), 400, None),
-    "lone surrogate": (post('{"model":"al\\ud800pha","messages":[{"role":"user","content":"x"}]}'), (400, 404), None),
+    "lone surrogate": (post('{"model":"al\\ud800pha","messages":[{"role":"user","content":"x"}]}'), 404, None),
     "invalid UTF-8": (post(b'{"model":"alpha","messages":[{"role":"user","content":"\xff\xfe"}]}'), 400, None),
     "overlong UTF-8": (post(b'{"model":"alpha","messages":[{"role":"user","content":"\xc0\xaf"}]}'), 400, None),
     "NUL in the body": (post(b'{"model":"alpha",\x00' + MESSAGES.encode() + b"}"), 400, None),
@@ -52,35 +52,35 @@ BODIES = {
     "stream_options is a list": (post('{"model":"alpha","stream":true,"stream_options":[],' + MESSAGES + "}"), 400, "stream_options"),
     "unknown model": (post('{"model":"nobody",' + MESSAGES + "}"), 404, "model"),
     "wrong method": (get("/v1/chat/completions"), 405, None),
-    "wrong method, unknown to HTTP": (get("/v1/chat/completions", "FETCH"), (400, 405, 501), None),
+    "wrong method, unknown to HTTP": (get("/v1/chat/completions", "FETCH"), 501, None),
     "unknown path": (get("/v1/nothing"), 404, None),
     "unknown model in the path": (get("/v1/models/nobody"), 404, None),
     "root": (get("/"), 404, None),
-    "missing length": (POST.encode() + b"\r\n", (400, 411), None),
+    "missing length": (POST.encode() + b"\r\n", 411, None),
     "length is not a number": (POST.encode() + b"Content-Length: 12x\r\n\r\n", 400, None),
     "length is negative": (POST.encode() + b"Content-Length: -5\r\n\r\n", 400, None),
-    "length beyond all numbers": (POST.encode() + b"Content-Length: 99999999999999999999999\r\n\r\n", (400, 413), None),
+    "length beyond all numbers": (POST.encode() + b"Content-Length: 99999999999999999999999\r\n\r\n", 400, None),
     "two lengths": (POST.encode() + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, None),
     "length and chunks": (POST.encode() + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, None),
-    "another coding": (POST.encode() + b"Transfer-Encoding: gzip\r\n\r\n", (400, 501), None),
+    "another coding": (POST.encode() + b"Transfer-Encoding: gzip\r\n\r\n", 501, None),
     "bad chunk size": (POST.encode() + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", 400, None),
     "garbage instead of HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, None),
-    "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505), None),
-    "HTTP/9.9": (b"GET /v1/models HTTP/9.9\r\nHost: localhost\r\n\r\n", (400, 505), None),
+    "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, None),
+    "HTTP/9.9": (b"GET /v1/models HTTP/9.9\r\nHost: localhost\r\n\r\n", 505, None),
     "header without a colon": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nbroken\r\n\r\n", 400, None),
     "space before the colon": (b"GET /v1/models HTTP/1.1\r\nHost : x\r\n\r\n", 400, None),
     "folded header": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n 2\r\n\r\n", 400, None),
     "NUL in a header": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-A: 1\x002\r\n\r\n", 400, None),
     "header bomb, many": (get("/v1/models", extra="".join(f"X-{i}: 1\r\n" for i in range(2000))), 431, None),
     "header bomb, one large": (get("/v1/models", extra="X-A: " + "a" * 200000 + "\r\n"), 431, None),
-    "a target without end": (get("/" + "a" * 200000), (414, 431), None),
+    "a target without end": (get("/" + "a" * 200000), 414, None),
 }
 
 
 @pytest.mark.tsan
 @pytest.mark.parametrize("name", BODIES)
 def test_bad_input_is_refused_once_and_nothing_else_is_hurt(client_world, name):
-    data, statuses, names = BODIES[name]
+    data, status, names = BODIES[name]
     mock, gateway = client_world.serve("alpha")
 
     bystander = gateway.wire()  # connected before, in the middle of its own request while the bad one comes
@@ -96,7 +96,7 @@ def test_bad_input_is_refused_once_and_nothing_else_is_hurt(client_world, name):
     other = bystander.reply()
     bystander.close()
 
-    assert reply.status in (statuses if isinstance(statuses, tuple) else (statuses,)), reply.body
+    assert reply.status == status, reply.body
     assert reply.headers["content-type"].startswith("application/json") and reply.complete
     error = reply.error
     assert error and error["message"], "never an empty body, never HTML"

@@ -29,7 +29,7 @@ def test_a_name_that_leads_here_by_rebinding_reads_nothing(served, path):
     mock, gateway = served
     for host in ("rebind.evil.example", f"rebind.evil.example:{gateway.port}", "localhost.evil.example", "127.0.0.1.evil.example", "evil", "127.1", "[::1"):
         reply = ask(gateway, path, host)
-        assert reply.status in (400, 403) and (host == "[::1" or reply.error["code"] == "host_not_allowed"), (host, reply.body)
+        assert (reply.status, reply.error["code"]) == ((400, None) if host == "[::1" else (403, "host_not_allowed")), (host, reply.body)
         assert "access-control-allow-origin" not in reply.headers
     assert mock.count("alpha") == 0
 
@@ -151,7 +151,7 @@ def test_a_page_that_is_allowed_asks_and_reads(client_world, keys):
 
     for origin in ("https://evil.example", "https://app.example.evil.example", "http://app.example", "null", ""):
         reply = preflight(gateway, origin)
-        assert reply.status in (403, 405) and not [h for h in reply.headers if h.startswith("access-control")], origin
+        assert reply.status == (405 if keys or not origin else 403) and not [h for h in reply.headers if h.startswith("access-control")], origin
 
 
 def test_any_origin(plain_world):

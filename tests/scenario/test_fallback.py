@@ -49,7 +49,7 @@ def test_expert_that_speaks_no_http(upstream_world):
     gateway = upstream_world.gateway(config)
 
     assert gateway.chat("auto").headers["x-pointsman-expert"] == "beta"
-    assert gateway.chat("odd").status in (502, 503)
+    assert gateway.chat("odd").status == 502
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -59,7 +59,7 @@ def test_none_left(world, stream):
 
     reply = gateway.chat("auto", stream=stream)
 
-    assert reply.status in (502, 503) and reply.error and reply.complete
+    assert reply.status == 502 and reply.error and reply.complete
     assert reply.headers["x-should-retry"] == "false" and "retry-after" not in reply.headers, "another one has been tried"
     assert mock.count("alpha") == 1 and mock.count("beta") == 1
     line = gateway.request_lines(1)
@@ -146,5 +146,5 @@ def test_the_deadline_of_a_request_ends_all_attempts(upstream_world):
     began = time.monotonic()
     reply = gateway.chat("auto")
 
-    assert reply.status in (503, 504) and reply.error and 0.5 < time.monotonic() - began < 3
+    assert reply.status == 504 and reply.error and 0.5 < time.monotonic() - began < 3
     until("nothing is left running at the expert", lambda: mock.stats("alpha")["in_flight"] == 0)

@@ -166,7 +166,7 @@ def test_route_says_where_and_why_without_asking_an_expert(plain_world):
 
     asked = gateway.post("/v1/route", chat("auto", "What is love?")).json()
     assert asked["object"] == "route" and asked["expert"] == "beta" and asked["decision"] == "default"
-    assert asked["steps_us"]["route"] >= 0
+    assert set(asked["steps_us"]) == {"parse", "route"} and asked["steps_us"]["route"] < 1e6
     named = gateway.post("/v1/route", chat("alpha")).json()
     assert named["expert"] == "alpha" and named["decision"] == "named"
     text = gateway.post("/v1/route", {"input": "What is love?"}).json()
@@ -174,7 +174,7 @@ def test_route_says_where_and_why_without_asking_an_expert(plain_world):
     many = gateway.post("/v1/route", {"input": ["one", "two", "three"]}).json()
     assert many["object"] == "list" and [d["expert"] for d in many["data"]] == ["beta"] * 3
     assert gateway.post("/v1/route", {"input": 5}).status == 400
-    assert gateway.post("/v1/route", {"input": []}).status in (200, 400)
+    assert gateway.post("/v1/route", {"input": []}).status == 400
     assert mock.requests() == []
 
 

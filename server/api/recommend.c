@@ -15,6 +15,7 @@
 #include "base.h"
 #include "cache.h"
 #include "feedback.h"
+#include "history_codec.h"
 #include "js.h"
 #include "request_parts.h"
 #include "settings.h"
@@ -376,7 +377,7 @@ static enum next recommend_recall(struct request *r)
         if (m->key.local.p && m->recent.n_items == 0 &&
             shared_cache_get(SHARED_CACHE_HISTORIES, m->key.hash, m->key.local, cache_now_ms(), &r->arena, &value)) {
                 m->recent.items = arena_alloc(&r->arena, (size_t)s->keep * sizeof *m->recent.items);
-                m->recent.n_items = m->recent.items ? shared_cache_texts(value, m->recent.items, (size_t)s->keep) : 0;
+                m->recent.n_items = m->recent.items ? history_decode(value, m->recent.items, (size_t)s->keep) : 0;
         }
         if (m->recent.n_items && !add_recent(r, m))
                 return reply_error(r, 503, NULL, NULL, "out of memory for the user's history");

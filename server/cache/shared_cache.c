@@ -5,8 +5,9 @@
 #include <pthread.h>
 
 #include "base.h"
+#include "history_codec.h"
 
-enum { PARTS = 16, LIST_MAX = 65536 };
+enum { PARTS = 16 };
 
 struct part {
         pthread_mutex_t lock;
@@ -112,56 +113,18 @@ struct lru_counts shared_cache_counts(enum shared_cache which)
         return all;
 }
 
-/* ---- lists: two bytes of length before each text -------------------------------------------------------------------------- */
-
-size_t shared_cache_texts(struct pm_str value, struct pm_str *texts, size_t max)
-{
-        size_t n = 0;
-        uint16_t length;
-
-        while (n < max && value.n >= sizeof length) {
-                memcpy(&length, value.p, sizeof length);
-                if (length > value.n - sizeof length)
-                        break;
-                texts[n++] = (struct pm_str){ value.p + sizeof length, length };
-                value = (struct pm_str){ value.p + sizeof length + length, value.n - sizeof length - length };
-        }
-        return n;
-}
-
-/* Returns the length of the list of `text` and then those of `before` that fit. */
-static size_t pushed(char *out, struct pm_str text, struct pm_str before, size_t keep)
-{
-        uint16_t length = (uint16_t)text.n;
-        size_t n = sizeof length + text.n;
-        struct pm_str one;
-
-        memcpy(out, &length, sizeof length);
-        memcpy(out + sizeof length, text.p, text.n);
-        for (size_t i = 1; i < keep && shared_cache_texts(before, &one, 1) == 1; i++) {
-                size_t whole = sizeof length + one.n;
-
-                if (n + whole > LIST_MAX)
-                        break;
-                memcpy(out + n, before.p, whole);
-                n += whole;
-                before = (struct pm_str){ before.p + whole, before.n - whole };
-        }
-        return n;
-}
-
-void shared_cache_push(enum shared_cache which, uint64_t hash, struct pm_str key, struct pm_str text, size_t keep, int64_t expires_ms, int64_t now_ms)
+void shared_cache_push(enum shared_cache which, uint64_t hash, struct pm_str key, struct pm_str item, size_t keep, int64_t expires_ms, int64_t now_ms)
 {
         struct part *p = part_of(which, hash);
-        CLEANUP(free_p) char *list = malloc(LIST_MAX);
+        CLEANUP(free_p) char *list = malloc(HISTORY_MAX);
         struct pm_str before = { NULL, 0 };
 
-        if (!list || text.n > 4096)
+        if (!list || item.n > HISTORY_ITEM_MAX)
                 return;
         pthread_mutex_lock(&p->lock);
         if (p->lru) {
                 (void)lru_get(p->lru, hash, key, now_ms, &before, NULL);
-                (void)lru_put(p->lru, hash, key, (struct pm_str){ list, pushed(list, text, before, keep) }, expires_ms, now_ms);
+                (void)lru_put(p->lru, hash, key, (struct pm_str){ list, history_push(before, item, keep, list) }, expires_ms, now_ms);
         }
         pthread_mutex_unlock(&p->lock);
 }

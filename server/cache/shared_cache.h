@@ -29,8 +29,6 @@ void shared_cache_remove(enum shared_cache which, uint64_t hash, struct pm_str k
 size_t shared_cache_remove_prefix(enum shared_cache which, struct pm_str prefix);
 struct lru_counts shared_cache_counts(enum shared_cache which);
 
-/* A value can be a list of texts, the newest first: puts one before the others, of which at most `keep` stay, in 64 KiB. */
-void shared_cache_push(enum shared_cache which, uint64_t hash, struct pm_str key, struct pm_str text, size_t keep, int64_t expires_ms, int64_t now_ms);
-/* The texts of such a value, which they point into; at most `max`.  Returns how many. */
-size_t shared_cache_texts(struct pm_str value, struct pm_str *texts, size_t max);
+/* The value is a history (history_codec.h): puts an item before the others, of which at most `keep` stay. */
+void shared_cache_push(enum shared_cache which, uint64_t hash, struct pm_str key, struct pm_str item, size_t keep, int64_t expires_ms, int64_t now_ms);
 #endif

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 
+#include "history_codec.h"
 #include "lru.h"
 #include "shared_cache.h"
 
@@ -225,10 +226,10 @@ Test(shared_cache, lists_have_the_newest_first_and_an_end)
                 shared_cache_push(SHARED_CACHE_HISTORIES, 7, str("u"), str(item), 3, 100, 0);
         }
         cr_assert(shared_cache_get(SHARED_CACHE_HISTORIES, 7, str("u"), 0, &a, &v));
-        cr_assert_eq(shared_cache_texts(v, texts, LENGTH_OF(texts)), 3);
+        cr_assert_eq(history_decode(v, texts, LENGTH_OF(texts)), 3);
         cr_expect(memcmp(texts[0].p, "item-5", 6) == 0 && memcmp(texts[2].p, "item-3", 6) == 0);
-        cr_expect_eq(shared_cache_texts(v, texts, 2), 2, "no more than there is room for");
-        cr_expect_eq(shared_cache_texts((struct pm_str){ v.p, v.n - 1 }, texts, 8), 2, "a cut list ends before what is cut");
+        cr_expect_eq(history_decode(v, texts, 2), 2, "no more than there is room for");
+        cr_expect_eq(history_decode((struct pm_str){ v.p, v.n - 1 }, texts, 8), 2, "a cut list ends before what is cut");
         cr_expect_not(shared_cache_get(SHARED_CACHE_HISTORIES, 7, str("u"), 100, &a, &v), "until it ends");
         cr_expect_eq(shared_cache_counts(SHARED_CACHE_PINS).entries, 0, "pins are something else");
         for (int i = 0; i < 40; i++)

@@ -109,7 +109,7 @@ int argument_output(const char *option, const char *path, enum argument_output h
 
         errno = there && S_ISDIR(st.st_mode) != folder ? (folder ? ENOTDIR : EISDIR) : !*path ? ENOENT : 0;
         if (there && errno == 0 && replaced && !S_ISREG(st.st_mode)) {
-                (void)fprintf(stderr, "%s: '%s' is not a file: what is there would be replaced\n", option, path);
+                (void)fprintf(stderr, "%s: '%s' is not a regular file and would be replaced\n", option, path);
                 return 3;
         }
         if (errno == 0 && (there && !replaced ? access(path, folder ? W_OK | X_OK : W_OK) == 0 : folder_of_ok(path)))

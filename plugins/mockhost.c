@@ -176,7 +176,7 @@ static enum mock_end advance(struct run *r, pm_step_fn *step)
                 if (r->move <= LAST_ENDING)
                         return ending(r);
                 if (!r->then || (r->move == OFFLOAD && !r->work))
-                        return broken(r, "named no function to go on with");
+                        return broken(r, "named no function for its next step");
                 if (!mockhost_operate(r))
                         return MOCK_LEFT;
                 if (atomic_load(&r->misused))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One scalar into a number, and back.  Every form is strict: what is not wholly understood is refused, nothing is clamped, and
- * a time without its unit is a mistake, because nobody knows whether 5 were seconds or milliseconds.
+ * One scalar into a number, and back.  Every form is strict: text that does not fit it as a whole is refused, and nothing is clamped.
+ * A time without its unit is a mistake, because 5 could be seconds or milliseconds.
  */
 #include <math.h>
 

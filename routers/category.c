@@ -65,7 +65,7 @@ static int load_encoder(struct category *c, const struct pm_open *o)
         if (!c->encoder_folder)
                 return 0;
         if (!dim)
-                return o->refuse(o, "encoder '%s' is for nothing: model '%s' was trained without one", c->encoder_folder, c->model);
+                return o->refuse(o, "encoder '%s' is not used: model '%s' was trained without one", c->encoder_folder, c->model);
         r = encoder_open(c->encoder_folder, &c->encoder, why, sizeof why);
         if (r == 0)
                 r = classifier_attach(c->classifier, c->encoder, why, sizeof why);

@@ -87,7 +87,7 @@ static int open_files(struct instruct *s, const struct pm_open *o)
         if (r < 0)
                 return o->refuse(o, "encoder '%s': %s", s->encoder_folder, why);
         if (encoder_needs_scratch(s->encoder))
-                return o->refuse(o, "encoder '%s': its tokenizer is not of BERT's kind, which alone reads a text in one pass", s->encoder_folder);
+                return o->refuse(o, "encoder '%s': its tokenizer is not BERT's, the only one that reads a text in one pass", s->encoder_folder);
         return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* instruct_explain.h - why instruct decided as it did, for whoever asks. */
+/* instruct_explain.h - why instruct decided as it did: the explanation in /v1/route. */
 #ifndef PM_INSTRUCT_EXPLAIN_H
 #define PM_INSTRUCT_EXPLAIN_H
 

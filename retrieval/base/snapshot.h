@@ -2,7 +2,7 @@
 /*
  * snapshot.h - a file's bytes as they were when it was opened.
  *
- * What has been checked must not change under whoever uses it: a file that is cut or written over in place would end the process, for a
+ * What has been checked must not change while it is used: a file that is cut or written over in place would end the process, for a
  * mapped page is the file's.  So a file of up to SNAPSHOT_COPY_MAX is read into memory of our own, once for all who have the same file open
  * (routers, generations), and what happens to it is nobody's concern any more.  A larger one is mapped; it may be replaced by rename only
  * (pointsman-train does), and one that was written into while it was read is refused by snapshot_settle().  Any thread.

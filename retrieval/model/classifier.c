@@ -366,13 +366,13 @@ int classifier_attach(struct classifier *c, const struct encoder *e, char *why, 
 
         assert(c->parts.dim > 0);
         if (encoder_needs_scratch(e))
-                return set_error(why, why_size, "its tokenizer is not of BERT's kind, which alone reads a text in one pass");
+                return set_error(why, why_size, "its tokenizer is not BERT's, the only one that reads a text in one pass");
         if (encoder_dim(e) != c->parts.dim)
                 return set_error(why, why_size, "its vectors have %zu dimensions, the model was trained with %zu", encoder_dim(e), c->parts.dim);
         if (encoder_digest(e, hex) < 0)
                 return set_error(why, why_size, "no memory for its SHA-256");
         if (strcmp(hex, c->parts.encoder) != 0)
-                return set_error(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, c->parts.encoder);
+                return set_error(why, why_size, "it is not the one (%.12s...) that the model was trained with (%.12s...)", hex, c->parts.encoder);
         c->encoder = e;
         return 0;
 }

@@ -43,7 +43,7 @@ int gates_check(const struct gates *g, const struct encoder *e, char *why, size_
         if (encoder_digest(e, hex) < 0)
                 return set_error(why, why_size, "no memory for its SHA-256");
         if (strcmp(hex, g->parts.encoder) != 0)
-                return set_error(why, why_size, "it is another one (%.12s...) than the model was trained with (%.12s...)", hex, g->parts.encoder);
+                return set_error(why, why_size, "it is not the one (%.12s...) that the model was trained with (%.12s...)", hex, g->parts.encoder);
         return 0;
 }
 

@@ -282,7 +282,7 @@ static int read_text(struct instruction_prompt s, bool cut, char ret[INSTRUCTION
 
         s = trimmed(s, " \t\r\n");
         if (!skip_thought(&s))
-                return set_error(why, why_size, "the model thinks aloud, and its thoughts do not end within what it may say");
+                return set_error(why, why_size, "the model's reasoning does not end within its token limit");
         whole = s.n;
         s.n = MIN(s.n, strcspn(s.p, "\r\n"));
         skip_label(&s);

@@ -295,7 +295,7 @@ static int open_encoder(struct category_task *t)
         if (r < 0) {
                 (void)fprintf(stderr, "%s: %s\n", t->encoder, why);
         } else if (t->opened && encoder_needs_scratch(t->opened)) {
-                (void)fprintf(stderr, "%s: its tokenizer is not of BERT's kind, which alone reads a text in one pass\n", t->encoder);
+                (void)fprintf(stderr, "%s: its tokenizer is not BERT's, the only one that reads a text in one pass\n", t->encoder);
                 r = -EINVAL;
         }
         t->fit.encoder = t->opened;

@@ -66,7 +66,7 @@ static const struct argument table[] = {
         ARGUMENT_NUMBER(struct embed_task, dim, "dim", "256", 1, 1024, "numbers in a vector"),
         ARGUMENT_NUMBER(struct embed_task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
         ARGUMENT_NUMBER(struct embed_task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
-                        "that compute (as many as there are processors)"),
+                        "threads that compute (one per processor)"),
         ARGUMENT_HEADING("fastrp:"),
         ARGUMENT_TAKEN(struct embed_task, fastrp, "powers", "W,W,...", take_powers,
                        "weights of the graph's first, second, ... power (1,0.35)"),

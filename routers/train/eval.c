@@ -38,7 +38,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct eval_task, unknown, "unknown", "LABEL", 0, NULL,
                       "lines of this label belong to no category and should come out below the threshold"),
         ARGUMENT_TEXT(struct eval_task, encoder, "encoder", "FOLDER", 0, NULL,
-                      "the one that the model was trained with, if it looks at vectors"),
+                      "the encoder that the model was trained with, if it uses vectors"),
         ARGUMENT_REAL(struct eval_task, threshold, "threshold", NULL, 0, 1, "instead of the model's own"),
         ARGUMENT_OUTPUT(struct eval_task, predictions, "predictions", "FILE", 0, ARGUMENT_WRITTEN,
                         "writes id, label, category and confidence of each line, tab-separated; tabs and lines' ends in "
@@ -172,8 +172,8 @@ static int attach(struct eval_task *t)
 
         if (!needed || !t->encoder) {
                 if (needed || t->encoder)
-                        (void)fprintf(stderr, needed ? "%s: it looks at vectors: --encoder must say of which encoder\n"
-                                                     : "%s: it looks at no vectors: --encoder is for nothing\n", t->model);
+                        (void)fprintf(stderr, needed ? "%s: it uses vectors: --encoder is required\n"
+                                                     : "%s: it uses no vectors: leave --encoder out\n", t->model);
                 return needed || t->encoder ? -EINVAL : 0;
         }
         r = encoder_open(t->encoder, &t->opened, why, sizeof why);

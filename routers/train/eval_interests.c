@@ -58,7 +58,7 @@ static const struct argument table[] = {
                       "some of: popularity, user vector, history centroid, mixture, knn-embed, co-citation, blend"),
         ARGUMENT_NUMBER(struct eval_interests_task, seed, "seed", "0", 0, INT_MAX, "of what is drawn"),
         ARGUMENT_NUMBER(struct eval_interests_task, threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
-                        "that compute (as many as there are processors)"),
+                        "threads that compute (one per processor)"),
         ARGUMENT_FLAG(struct eval_interests_task, save, "save", "write settings and figures into the catalogue's manifest"),
         ARGUMENT_FLAG(struct eval_interests_task, json, "json", "one JSON object instead of the table"),
         ARGUMENT_OUTPUT(struct eval_interests_task, svg, "svg", "FILE", 0, ARGUMENT_WRITTEN, "a chart of the recalls"),

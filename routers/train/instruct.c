@@ -29,10 +29,10 @@ struct instruct_task {
 #define COMBINE_NONE (-1)
 
 static const struct argument table[] = {
-        ARGUMENT_HEADING("Experts that are known by themselves, an object a line:"),
+        ARGUMENT_HEADING("Experts that are described, one JSON object a line:"),
         ARGUMENT_TEXT(struct instruct_task, source.experts, "experts", "FILE", 0, NULL,
                       "{\"expert\": NAME, \"instruction\": SENTENCE, \"examples\": [PROMPT, ...]}; one of both is enough"),
-        ARGUMENT_HEADING("\nExperts that are known by how they did on prompts of several tasks:"),
+        ARGUMENT_HEADING("\nExperts that are known by their outcomes on prompts of several tasks:"),
         TRAINING_SET_ARGUMENTS(struct instruct_task, source, 0, ""),
         ARGUMENT_HEADING(""),
         ARGUMENT_TEXT(struct instruct_task, ask.url, "ask", "URL", 0, NULL, "an OpenAI-compatible server "
@@ -61,7 +61,7 @@ static const struct argument table[] = {
         ARGUMENT_REAL(struct instruct_task, settings.threshold, "threshold", NULL, -1, 2, "how near that is (else 0.8)"),
         ARGUMENT_NUMBER(struct instruct_task, settings.seed, "seed", "0", 0, INT32_MAX, "of what is drawn"),
         ARGUMENT_NUMBER(struct instruct_task, settings.threads, "threads", NULL, 1, PARALLEL_THREADS_MAX,
-                        "that compute (as many as there are processors)"),
+                        "threads that compute (one per processor)"),
         ARGUMENT_OUTPUT(struct instruct_task, out, "out", "FILE", PM_REQUIRED, ARGUMENT_REPLACED, "safetensors"),
         ARGUMENT_END,
 };

@@ -265,7 +265,7 @@ static int label_of(struct jsonl_rows *rows, const char *label, size_t *ret, cha
                         return 0;
                 }
         if (!jsonl_is_name(label)) {
-                (void)snprintf(why, why_size, "label '%.64s' has a tab, a line's end or another control character, which stands in no line and no header", label);
+                (void)snprintf(why, why_size, "label '%.64s' has a tab, a newline or another control character, which fits into no line and no header", label);
                 return -EINVAL;
         }
         if (rows->n_labels == JSONL_LABELS_MAX || !*label || strlen(label) > 200) {

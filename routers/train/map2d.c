@@ -255,7 +255,7 @@ static int make_picture(struct map2d_task *t)
         if (r < 0)
                 return r;
         if (t->rows.n_labels > CATEGORIES_MAX) {
-                (void)fprintf(stderr, "%s: %zu categories, nobody tells more than %d colours apart: choose some by --where\n", t->in.path,
+                (void)fprintf(stderr, "%s: %zu categories, more than %d colours cannot be told apart: choose some by --where\n", t->in.path,
                               t->rows.n_labels, CATEGORIES_MAX);
                 return -EINVAL;
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pointsman-train predict category: what a model says of prompts that nobody has labelled, a line for each, in their order.
+ * pointsman-train predict category: what a model says of prompts without labels, one line each, in their order.
  */
 #include <jansson.h>
 
@@ -35,9 +35,9 @@ static const struct argument table[] = {
                       "what the prompt is, of an object or a table; fields are joined by newlines"),
         ARGUMENT_TEXT(struct predict_task, id, "id", "FIELD", 0, "id", "what is said beside it; where there is none, the line's "
                       "number"),
-        ARGUMENT_FLAG(struct predict_task, plain, "plain", "each line is a prompt, whatever it looks like"),
+        ARGUMENT_FLAG(struct predict_task, plain, "plain", "each line is a prompt, even if it looks like JSON or a table"),
         ARGUMENT_TEXT(struct predict_task, encoder, "encoder", "FOLDER", 0, NULL,
-                      "the one that the model was trained with, if it looks at vectors"),
+                      "the encoder that the model was trained with, if it uses vectors"),
         ARGUMENT_REAL(struct predict_task, threshold, "threshold", NULL, 0, 1,
                       "instead of the model's own: below it a prediction is not sure"),
         ARGUMENT_OUTPUT(struct predict_task, out_path, "out", "FILE", 0, ARGUMENT_WRITTEN, "instead of standard output"),
@@ -47,7 +47,7 @@ static const struct argument table[] = {
 };
 
 static const struct arguments arguments = { .command = "predict category", .table = table,
-                                            .known = "predict: with what? Known: predict category" };
+                                            .known = "predict: what to predict with is missing: predict category" };
 
 /* ---- one prompt ----------------------------------------------------------------------------------------------------------- */
 
@@ -207,8 +207,8 @@ static int open_model(struct predict_task *t)
         }
         needed = classifier_parts(t->classifier)->dim > 0;
         if (needed != (t->encoder != NULL)) {
-                (void)fprintf(stderr, needed ? "%s: it looks at vectors: --encoder must say of which encoder\n"
-                                             : "%s: it looks at no vectors: --encoder is for nothing\n", t->model);
+                (void)fprintf(stderr, needed ? "%s: it uses vectors: --encoder is required\n"
+                                             : "%s: it uses no vectors: leave --encoder out\n", t->model);
                 return -EINVAL;
         }
         if (needed) {

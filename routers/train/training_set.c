@@ -168,7 +168,7 @@ static int read_outcomes(const struct training_set_source *s, struct training_se
                 return -EINVAL;
         }
         if (r == 0 && matched < l->rows.n)
-                (void)fprintf(stderr, "%s: %zu of %zu prompts have no outcome, which does not count\n", s->rows.path, l->rows.n - matched, l->rows.n);
+                (void)fprintf(stderr, "%s: %zu of %zu prompts have no outcome, ignoring them\n", s->rows.path, l->rows.n - matched, l->rows.n);
         return r;
 }
 

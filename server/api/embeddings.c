@@ -2,8 +2,8 @@
 /*
  * POST /v1/embeddings for a model in the process: text in, vectors out, as float or base64, whole or with fewer dimensions.
  *
- * A batch is worked off in pieces of about a millisecond, however many texts that are, between which the loop has its turn.  Fewer dimensions
- * are the first ones, made one long again: models of ours have them in the order of what they say.
+ * A batch is computed in pieces of about a millisecond; between two pieces the event loop runs.  Fewer dimensions are the first ones,
+ * normalised again: our models put the most informative ones first.
  */
 #include <event2/buffer.h>
 #include <math.h>

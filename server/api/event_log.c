@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker gathers lines and hands them to the one thread that writes, because a disk, or a server behind it, may take any time.  What does not go
- * out stays, in order, up to a limit of all workers together for each file: then whoever adds is told.
+ * A worker gathers lines and hands them to the one thread that writes, because a disk, or a server behind it, may take any time.  Lines
+ * that cannot be written yet stay in order.  Each file has a limit for all workers together; above it event_log_add() fails.
  */
 #include "event_log.h"
 
@@ -175,8 +175,8 @@ static int open_file(const char *file, const char **ret_what, bool *ret_locked)
         return -1;
 }
 
-/* Writes what it can.  Returns how much of it counts: up to the last line's end.  What is behind that is taken back, or, where that cannot be,
- * made an end of by whoever opens the file next. */
+/* Writes what it can.  Returns how much of it counts: up to the last newline.  A part of a line behind it is cut off again; where that
+ * fails, the next open of the file ends it with a newline. */
 static size_t write_lines(int fd, bool locked, const char *text, size_t n, int *ret_error)
 {
         size_t done = 0, half;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One list under one lock: jobs take a millisecond or more, so the lock is never the matter.  A job's `state` changes under the
- * lock; who finds it QUEUED may take it out: a pool thread to run it, its owner to withdraw it, the end to send it home unrun.
+ * One list under one lock: jobs take a millisecond or more, so the lock costs next to nothing.  A job's `state` changes under the
+ * lock.  While it is QUEUED, a pool thread may take it out to run it, its owner to cancel it, and the end of the pool to return it unrun.
  */
 #include "pool.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Each thread has an entry in a list, in its own thread-local memory.  The watchdog adds up, look by look, how long an entry has not
- * changed: a look counts at most two intervals, so that a process that was stopped accuses nobody, and what the kernel says of the time
- * that a thread was runnable without a core is taken off.
+ * changed.  A look counts at most two intervals, so that no thread is blamed after the whole process was stopped.  Time that a thread was
+ * runnable without a core is subtracted, as the kernel reports it.
  */
 #include "watchdog.h"
 

@@ -4,7 +4,7 @@
  *
  * Version 2, little-endian: version (1 byte), when it ends (8: milliseconds since 1970), the first bytes of its key's digest (8), then length
  * and bytes (4 and so many) of the expert's name and of the content type, then the body as it went out, which is never empty.  What was read is
- * not trusted: whoever uses it looks the name up and reads the body as an expert's.
+ * not trusted: its user looks the name up and reads the body as an expert's.
  */
 #ifndef PM_ANSWER_CODEC_H
 #define PM_ANSWER_CODEC_H

@@ -142,7 +142,7 @@ static unsigned apis_of(const struct pm_strs *apis)
         return apis->items ? set : EXPERT_CHAT | EXPERT_COMPLETIONS | EXPERT_RESPONSES;
 }
 
-/* With quotes around them, as whoever reads names of JSON may look there. */
+/* With quotes around them, for callers that look names of JSON up. */
 static struct expert_drop drop_of(struct build *b, const struct pm_strs *names)
 {
         struct pm_str *list = make(b, (names->n + 1) * sizeof *list);

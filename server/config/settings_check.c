@@ -302,7 +302,7 @@ static void check_admin(struct check *c)
                 problems_add(c->problems, token, "admin.token", "has %zu characters, and %s is reachable from other machines: there it needs "
                              "at least %d", strlen(m->token), m->address, TOKEN_MIN);
         else if (strlen(m->token) < TOKEN_MIN_HERE)
-                problems_add(c->problems, token, "admin.token", "has %zu characters, where at least %d are needed: whoever is on this machine "
+                problems_add(c->problems, token, "admin.token", "has %zu characters, where at least %d are needed: any process on this machine "
                              "could guess it", strlen(m->token), TOKEN_MIN_HERE);
         for (size_t i = 0; i < c->s->listen.n && port; i++) {
                 const char *other = SETTINGS_AT(c->s->listen, struct listen_settings, i).address;
@@ -343,7 +343,7 @@ static void check_endpoints(struct check *c, const struct expert_settings *e)
         if (e->ca && !tls && !broken) {
                 (void)snprintf(path, sizeof path, "experts.%.120s.ca", e->name);
                 problems_add(c->problems, settings_place(c->s, "experts", e->name, "ca"), path,
-                             "says whom to trust for https://, but no endpoint is https://");
+                             "names the trusted authorities for https://, but no endpoint is https://");
         }
 }
 
@@ -460,7 +460,7 @@ static void check_route(struct check *c, const struct route_settings *r)
         empty_list(c, "routes", r->name, "experts", &r->experts, "no expert can answer");
         if (index_in(&c->experts, r->name) >= 0)
                 problems_add(c->problems, settings_place(c->s, "routes", r->name, NULL), "routes",
-                             "'%s' is the name of an expert too, so nobody could tell which one a client wants: rename one of them", r->name);
+                             "'%s' is the name of an expert too, so it would be unclear which one a client wants: rename one of them", r->name);
         if (!r->preset)
                 return;
         at = settings_place(c->s, "routes", r->name, "default");
@@ -482,7 +482,7 @@ static void check_embedder(struct check *c, const struct embedder_settings *e)
                              ? "has a model and an expert: one of them would be right" : "needs a 'model' (a folder) or an 'expert'");
         if (e->model && (index_in(&c->experts, e->name) >= 0 || index_in(&c->routes, e->name) >= 0))
                 problems_add(c->problems, settings_place(c->s, "embedders", e->name, NULL), path,
-                             "is the name of an expert or a route too, so nobody could tell which one a client wants: rename one of them");
+                             "is the name of an expert or a route too, so it would be unclear which one a client wants: rename one of them");
         (void)snprintf(path, sizeof path, "embedders.%.120s.expert", e->name);
         if (e->expert && i < 0)
                 unknown_name(c, &c->experts, e->expert, settings_place(c->s, "embedders", e->name, "expert"), path);
@@ -506,7 +506,7 @@ static void check_tenant(struct check *c, const struct tenant_settings *t)
         (void)snprintf(path, sizeof path, "tenants.%.120s", t->name);
         if (t->keys.n + t->key_hashes.n == 0)
                 problems_add(c->problems, settings_place(c->s, "tenants", t->name, NULL), path,
-                             "has no key, so nobody could be this tenant: add 'keys' or 'key_hashes'");
+                             "has no key, so no client could be this tenant: add 'keys' or 'key_hashes'");
 }
 
 /* ---- the cache ----------------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  * TREE_DEPTH_MAX deep.
  *
  * An alias shares its anchor's node, so a small file can mean a huge tree ("billion laughs").  Each node therefore knows how many
- * values it stands for and how deep it is, and an alias costs all of them: whoever walks the tree later is safe.
+ * values it stands for and how deep it is, and an alias costs all of them: a later walk of the tree is bounded.
  *
  * Two kinds of mistakes: after those of the grammar there is no tree; the others are noted and reading goes on, so that one run
  * shows all of them.

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Headers that pages cannot set: what a browser says here is so, and who is no browser need not be kept out. */
+/*
+ * Only headers that a page cannot set are read, so what a browser sends is true.  Other clients may send what they like: the checks are
+ * about browsers.
+ */
 #include "browser.h"
 
 #include <arpa/inet.h>

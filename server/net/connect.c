@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numeric addresses and localhost need no resolver; other names go through libevent's.  A lookup that is cancelled is freed when libevent
- * says so, later, and may outlive whoever asked.
+ * Numeric addresses and localhost need no resolver; other names go through libevent's.  libevent reports a
+ * cancelled lookup later; it is freed then and may outlive its owner.
  */
 #include "connect.h"
 

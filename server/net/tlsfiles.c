@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OpenSSL reads the files and says what it dislikes; a missing or unreadable file is told apart first, in the system's words.
- * A key with a passphrase is refused, since nobody is there to type it (and OpenSSL would ask on the terminal).
+ * OpenSSL reads the files and reports what is wrong.  A missing or unreadable file is found first and reported with the system's error.
+ * A key with a passphrase is refused: OpenSSL would ask for it on the terminal, and a service has none.
  */
 #include <sys/stat.h>
 
@@ -106,7 +106,7 @@ int tlsfiles_key(const char *file, char *why, size_t n)
                 return -EINVAL;
         if (!k && asked) {
                 ERR_clear_error();
-                (void)snprintf(why, n, "'%s' has a passphrase, and nobody is there to type it: store it without one (openssl pkey)", file);
+                (void)snprintf(why, n, "'%s' has a passphrase, which cannot be entered here: store it without one (openssl pkey)", file);
                 return -EINVAL;
         }
         return k ? 0 : refuse(file, "private key", why, n);

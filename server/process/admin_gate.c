@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * evhttp says neither how many connections it has nor when one ends.  So we make its bufferevents, and hold one reference to each: one
- * whose callbacks are gone belongs to nobody but us.  A connection is sent away by shutting its socket, which evhttp takes for its end.
+ * evhttp says neither how many connections it has nor when one ends.  So we make its bufferevents and hold one reference to each: when
+ * its callbacks are gone, ours is the last.  A connection is closed by shutting its socket down, which evhttp takes for its end.
  * The descriptor is the bufferevent's (evhttp then only ends our side of the connection): closed before its bufferevent has left the loop,
  * its number would be another thread's by then.  So both go together, in the next look.
  */
@@ -129,7 +129,7 @@ static struct bufferevent *on_guest(struct event_base *base, void *arg)
 
         if (!one)
                 return bev; /* NULL: evhttp tries, and fails */
-        bufferevent_setwatermark(bev, EV_READ, 0, UNREAD_MAX); /* whoever goes on sending after evhttp has let go */
+        bufferevent_setwatermark(bev, EV_READ, 0, UNREAD_MAX); /* a client may go on sending after evhttp has let go */
         if (sweep(g) >= CONNECTIONS_MAX)
                 send_oldest_away(g);
         else if (!evtimer_pending(g->look, NULL))

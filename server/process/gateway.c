@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start, reload, drain and stop.  The main loop does nothing for requests: it has signals, the administrator's listener, and an
- * inbox to which workers say that they are drained and generations that nobody holds them any more.
+ * Start, reload, drain and stop.  The main loop does nothing for requests: it has signals, the admin listener, and an
+ * inbox.  Workers report there that they are drained, and generations that no request uses them any more.
  */
 #include "gateway.h"
 

@@ -226,7 +226,7 @@ static void refresh(struct cluster *c)
                 redis_readiness(c->r);
         c->read_us = now_us();
         if (!conn)
-                add_seeds(c); /* whoever is up first is asked */
+                add_seeds(c); /* the first one that answers is asked */
         if (!conn || redis_send(c->r, conn, &c->call, true, 2, argv, n, c->r->config.connect_ms * 1000) < 0) {
                 refresh_in(c, REFRESH_DOWN_US);
                 return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An id that nobody has seen is routed like any other request: the expert may know it, and says so if not.  One whose expert is gone, or
- * rests, is not sent to another, which could only fail in words of its own; but a plain item has all that it says in itself, and its expert is
- * only preferred.
+ * An unknown id is routed like any other request: the expert may know it, and answers with an error if not.  If the id's expert is gone or
+ * its breaker is open, no other expert is asked: it could only fail.  A plain item carries all of its content, so its expert is only
+ * preferred.
  */
 #include "follow.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where no keys are needed, a page in a browser is kept out by what the browser says of it: browser.h. */
+/* Without API keys, requests of web pages are refused by the headers that browsers set: browser.h. */
 #include "base.h"
 #include "browser.h"
 #include "request_parts.h"

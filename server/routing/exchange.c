@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A transfer whose whole answer is wanted.  There is no second attempt here: a router that asks has a fraction of a second, and
- * knows better than we do what to do when an answer does not come.
+ * A transfer whose answer is read whole.  It is tried once: a router that calls has a fraction of a second, and knows best what to do
+ * without an answer.
  */
 #include "exchange.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What libcurl is told about a request: the way, the headers, the body and whom to call.
+ * The options that libcurl gets for a request: URL, headers, body and callbacks.
  *
- * All of it is said anew for each request, and what an option refuses is said by its name: a pooled handle may refuse what a new one
+ * All of them are set anew for each request, and an option that fails is named: a pooled handle may refuse what a new one
  * takes (libcurl 7.88 keeps a receive buffer after some failures and on shared HTTP/2 connections, and then takes no other size).
  */
 #include "curl_parts.h"

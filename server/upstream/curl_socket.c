@@ -2,8 +2,8 @@
 /*
  * The sockets that libcurl uses, and whether one that has rested may carry another request.
  *
- * libcurl before 8.0 takes a kept connection for alive although bytes wait on it that nobody has asked for; they would become the
- * answer to the next request, whoever sends it.  So each request on a kept HTTP/1.1 connection looks at the socket, and at what TLS
+ * libcurl before 8.0 takes an idle connection for alive although unsolicited bytes wait on it; they would become the
+ * answer to the next request, which may be another client's.  So each request on a kept HTTP/1.1 connection looks at the socket, and at what TLS
  * has read of it, before a byte of it leaves: if anything is there, the connection is closed and the request goes out on another.
  * (HTTP/2 may send frames at any time.  TLS 1.3's session tickets come before the first answer; one that comes later costs a
  * connection, no more.)

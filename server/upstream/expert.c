@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * expert.c - where a request may go, and what its end says about the place.
+ * expert.c - which expert and endpoint a request goes to, and what its result says about their health.
  *
  * The hot path (expert_pick, expert_done) takes no lock: a closed breaker costs a few relaxed loads and the two in-flight
- * counters.  The breaker's words change in an order that lets readers on other threads err only on the careful side: a probe's
- * place is given back after the new opening time is written, and whoever takes the place looks at that time again.
+ * counters.  The breaker's fields change in an order that lets other threads err only on the safe side: the slot of the
+ * half-open probe is released after the new opening time is written, and a thread that takes the slot reads that time again.
  */
 #include "expert.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One walk over what an answer says.  A delta costs no more than its bytes: nothing is copied, and members that nobody needs are
- * passed over.
+ * One walk over what an answer says.  A delta costs no more than its bytes: nothing is copied, and members that are not needed are
+ * skipped.
  */
 #include "facts.h"
 

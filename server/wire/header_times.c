@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numbers are read as digits with a fraction, in units of a thousandth of a millisecond, and rounded up: who is told to wait 1.5 ms
- * must not come back after one.
+ * Numbers are read as digits with a fraction, in units of a thousandth of a millisecond, and rounded up: a client that is told to
+ * wait 1.5 ms must not come back after one.
  */
 #include "header_times.h"
 

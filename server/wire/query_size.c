@@ -2,10 +2,10 @@
 /*
  * How long a prompt is at least, in tokens, without a tokenizer.
  *
- * Five bytes of text a token: English prose comes to 4 to 4.6 with today's vocabularies, other languages, code and numbers to less, so
- * that who has fewer tokens of room than this says cannot take the prompt.  Counted is the text of messages, escapes resolved; pictures,
- * sounds and the names of tools are not, and neither is the answer.  Who has a little more room than this may still refuse it, and
- * then a longer one is asked.
+ * Five bytes of text a token: English prose comes to 4 to 4.6 with today's vocabularies, other languages, code and numbers to less, so an
+ * expert with a smaller context than this cannot take the prompt.  The text of messages counts, escapes resolved; pictures, sounds, the
+ * names of tools and the answer do not.  An expert with a slightly larger context may still refuse the prompt; then one with a larger
+ * context is tried.
  */
 #include "query.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parts are found by their names in whatever object has them; the status and a few words decide what it is.
+ * Members are found by their names at any depth; the status and a few words decide what the refusal is.
  *
- * Context length, as it is said: "maximum context length" (OpenAI, vLLM), "longer than the maximum model length" (vLLM),
+ * Wordings of "context length exceeded": "maximum context length" (OpenAI, vLLM), "longer than the maximum model length" (vLLM),
  * exceed_context_size_error (llama.cpp), "exceeds the context length", "exceeded max context length" (Ollama), "prompt is too long"
  * (Anthropic), "`inputs` must have less than", "`inputs` tokens + `max_new_tokens`" (TGI, Together), "input token count" (Gemini), "longer than
  * the model's context length" (SGLang), "total number of tokens in the prompt cannot exceed" (Cohere), "when context the overflows" (LM Studio).
- * Whoever said it in whatever code (Mistral's is "3051"), clients are told context_length_exceeded.
+ * Whatever the expert's own code is (Mistral's is "3051"), clients get context_length_exceeded.
  */
 #include "refusal.h"
 

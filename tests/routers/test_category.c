@@ -201,7 +201,7 @@ Test(category, a_model_that_looks_at_vectors)
         (void)snprintf(json, sizeof json, "{\"model\": \"%s\", \"encoder\": \"" ENCODER "\", \"experts\": {\"general\": {\"ranking\": [\"large\"]}}}",
                        name);
         cr_assert_neq(open_with(&o, json, two, 2), 0);
-        cr_assert(strstr(o.why, "it is another one"), "%s", o.why);
+        cr_assert(strstr(o.why, "it is not the one"), "%s", o.why);
         on_close(&o);
         encoder_destroy(e);
         (void)unlink(name);
@@ -369,7 +369,7 @@ Test(category, what_cannot_work_is_refused_when_opened)
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"maths\": {\"ranking\": [\"small\"]}}}", "category 'maths', which model");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"math\": {\"ranking\": [\"small\"]}}}", "ranks 0 experts for category 'general'");
         refused("{\"model\": \"" MODEL "\", \"experts\": {\"general\": {\"ranking\": [\"small\", \"small\"]}}}", "'small' is ranked twice");
-        refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"encoder\": \"" ENCODER "\"}", "is for nothing");
+        refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"encoder\": \"" ENCODER "\"}", "is not used");
         refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"max_text\": 10}", "max_text: 10 bytes are too few");
         refused("{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"treshold\": 0.4}", "did you mean 'threshold'");
 }

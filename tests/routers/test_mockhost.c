@@ -26,7 +26,7 @@ Test(mockhost, broken_rules_are_told)
         ends("bad_never", "{\"how\": \"stale\"}", MOCK_BROKEN, "step 2 returned without a move");
         ends("bad_never", "{\"how\": \"other\"}", MOCK_BROKEN, "step 1 returned a step that no move of its own made");
         ends("bad_twice", NULL, MOCK_BROKEN, "made two moves");
-        ends("bad_null_then", NULL, MOCK_BROKEN, "named no function to go on with");
+        ends("bad_null_then", NULL, MOCK_BROKEN, "named no function for its next step");
         ends("bad_loops", NULL, MOCK_BROKEN, "step 64 was the last one allowed");
         ends("bad_unknown_expert", NULL, MOCK_REFUSED, "decided for 'nobody', which is none of the query's experts");
 }

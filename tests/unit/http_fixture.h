@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http_fixture.h - the front over real sockets, with a request that does what the path says in place of request.c.  Server and
- * client run in one thread: whoever waits turns the loop.
+ * client run in one thread: a test that waits runs the loop.
  */
 #ifndef PM_HTTP_FIXTURE_H
 #define PM_HTTP_FIXTURE_H

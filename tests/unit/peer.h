@@ -24,7 +24,7 @@ struct peer {
         char path[64]; /* PEER_UNIX: the socket; PEER_TLS: the authority's certificate, PEM */
         void *tls;
         atomic_uint connections, requests, ends; /* ends: connections that the client closed or reset first */
-        atomic_uint closed;                      /* that are closed here, whoever was first */
+        atomic_uint closed;                      /* that are closed here, by either side */
         char head[8192];                         /* of the last request */
         char request[16384];                     /* the same with its body, as far as it fits */
         uint64_t body_n, body_sum;

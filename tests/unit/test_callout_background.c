@@ -2,9 +2,9 @@
 /* pm_call in the background: what goes on after its query has gone. */
 #include "callout_fixture.h"
 
-TestSuite(errand_background, .init = begin, .fini = end, .timeout = 60);
+TestSuite(callout_background, .init = begin, .fini = end, .timeout = 60);
 
-Test(errand_background, in_the_background_nobody_waits)
+Test(callout_background, in_the_background_nobody_waits)
 {
         struct trial t;
 
@@ -32,7 +32,7 @@ Test(errand_background, in_the_background_nobody_waits)
 }
 
 /* It passes because the reply is not there yet: who comes after it decides for this request only. */
-Test(errand_background, who_decides_in_its_place_does_so_for_now)
+Test(callout_background, who_decides_in_its_place_does_so_for_now)
 {
         static char bodies[CALLOUTS_MAX][16], body[16];
         static const struct { int passes_on, background; bool held, busy, provisional; } rows[] = {
@@ -72,7 +72,7 @@ Test(errand_background, who_decides_in_its_place_does_so_for_now)
         TOLD("0 200 one");
 }
 
-Test(errand_background, one_refresh_at_a_time_in_the_background)
+Test(callout_background, one_refresh_at_a_time_in_the_background)
 {
         struct trial t;
 
@@ -91,7 +91,7 @@ Test(errand_background, one_refresh_at_a_time_in_the_background)
         TOLD("0 200 one");
 }
 
-Test(errand_background, without_keep_s_there_is_no_background)
+Test(callout_background, without_keep_s_there_is_no_background)
 {
         wants("{}");
         wanted.background = 1;
@@ -99,7 +99,7 @@ Test(errand_background, without_keep_s_there_is_no_background)
         TOLD("0 200 one");
 }
 
-Test(errand_background, who_waits_may_wait_for_the_background)
+Test(callout_background, who_waits_may_wait_for_the_background)
 {
         struct trial t = { 0 };
 
@@ -119,7 +119,7 @@ Test(errand_background, who_waits_may_wait_for_the_background)
         nothing_is_under_way();
 }
 
-Test(errand_background, the_background_does_not_wait_for_who_waits)
+Test(callout_background, the_background_does_not_wait_for_who_waits)
 {
         struct trial t = { 0 };
 
@@ -136,7 +136,7 @@ Test(errand_background, the_background_does_not_wait_for_who_waits)
         cr_assert_eq(asked(), 1);
 }
 
-Test(errand_background, the_background_is_bounded)
+Test(callout_background, the_background_is_bounded)
 {
         static char bodies[CALLOUTS_MAX + 1][16];
 
@@ -165,7 +165,7 @@ Test(errand_background, the_background_is_bounded)
 }
 
 /* As many as there can be, and the worker ends: the sanitizers see what is left. */
-Test(errand_background, the_worker_may_end_before_them)
+Test(callout_background, the_worker_may_end_before_them)
 {
         static char bodies[CALLOUTS_MAX][16];
 
@@ -196,7 +196,7 @@ static bool metrics_say(const char *line)
         return found;
 }
 
-Test(errand_background, the_background_has_its_own_limit_and_its_failures_are_counted)
+Test(callout_background, the_background_has_its_own_limit_and_its_failures_are_counted)
 {
         int64_t began;
 
@@ -222,7 +222,7 @@ Test(errand_background, the_background_has_its_own_limit_and_its_failures_are_co
         cr_assert(metrics_say("pointsman_cache_lookups_total{cache=\"vectors\",result=\"local\"} 0\n"));
 }
 
-Test(errand_background, the_background_does_not_need_an_expert_that_is_there)
+Test(callout_background, the_background_does_not_need_an_expert_that_is_there)
 {
         bench.experts[2].breaker_failures = 1000;
         bench.endpoints[2].port = 9; /* nobody listens */
@@ -241,7 +241,7 @@ Test(errand_background, the_background_does_not_need_an_expert_that_is_there)
 /* ---- what a router of an older ABI says --------------------------------------------------------------------------------- */
 
 /* Its structs end before the new members, and there is anything behind them. */
-Test(errand_background, an_old_router_says_nothing_with_what_it_does_not_know)
+Test(callout_background, an_old_router_says_nothing_with_what_it_does_not_know)
 {
         struct trial t;
 

@@ -21,7 +21,7 @@ Test(config, good)
         check(E "listen: 0.0.0.0:80\nopen: true\n", "");
         check(E "listen: '[::]:80'\ntenants: {t: {keys: " KEY "}}\n", "");
         check(E "admin: {address: 0.0.0.0:81}\n", "");
-        check(E "admin: {token: short}\n", "f:2:16: admin.token: has 5 characters, where at least 8 are needed: whoever is on this machine could guess it\n");
+        check(E "admin: {token: short}\n", "f:2:16: admin.token: has 5 characters, where at least 8 are needed: any process on this machine could guess it\n");
         check(E "admin: {token: longer12}\n", "");
         check(E "admin: {address: 0.0.0.0:81, token: " KEY "}\n", "");
         check("experts: {meta-llama/Llama-3.1:8b@q4_0+x: {endpoints: [unix:/run/x.sock:/v1, http://h], headers: ['X-A:b', \"api-key:  c\"]}}", "");
@@ -118,7 +118,7 @@ Test(config, names)
               "f:1:11: experts: the name 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...' has 137 characters; at most 128 are "
               "possible\n");
         check(E "routes: {a: {}}\n",
-              "f:2:10: routes: 'a' is the name of an expert too, so nobody could tell which one a client wants: rename one of them\n");
+              "f:2:10: routes: 'a' is the name of an expert too, so it would be unclear which one a client wants: rename one of them\n");
 }
 
 Test(config, experts)
@@ -134,7 +134,7 @@ Test(config, experts)
               "f:2:73: experts.a.key: has letters that no header can carry (a space, a line's end?); use printable ASCII\n"
               "f:2:87: experts.a.model: is empty; leave it out to send the expert's name\n"
               "f:3:18: experts.b.endpoints[0]: transport 'plain' carries http:// only, and this is 'https://h': use 'auto' or 'curl'\n"
-              "f:4:59: experts.c.ca: says whom to trust for https://, but no endpoint is https://\n"
+              "f:4:59: experts.c.ca: names the trusted authorities for https://, but no endpoint is https://\n"
               "f:4:35: experts.c.apis[0]: no API is called 'chatt' - did you mean 'chat'?\n"
               "f:4:48: experts.c.apis[2]: 'chat' is in this list twice\n"
               "f:4:59: experts.c.ca: cannot read '/base/no.pem': No such file or directory\n"
@@ -165,8 +165,8 @@ Test(config, references)
               "f:6:83: embedders.h: needs a 'model' (a folder) or an 'expert'\n"
               "f:7:56: tenants.t.experts[1]: no expert is called 'alpah' - did you mean 'alpha'?\n"
               "f:7:73: tenants.t.routes[0]: no route is called 'auto' - there are: r, s\n"
-              "f:7:81: tenants.u: has no key, so nobody could be this tenant: add 'keys' or 'key_hashes'\n"
-              "f:7:88: tenants.v: has no key, so nobody could be this tenant: add 'keys' or 'key_hashes'\n");
+              "f:7:81: tenants.u: has no key, so no client could be this tenant: add 'keys' or 'key_hashes'\n"
+              "f:7:88: tenants.v: has no key, so no client could be this tenant: add 'keys' or 'key_hashes'\n");
         check(E "routes: {r: {routers: x}}\n", "f:2:23: routes.r.routers[0]: no router is called 'x' - there are none\n");
 }
 

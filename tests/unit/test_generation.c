@@ -68,7 +68,7 @@ Test(generation, tls_files, .init = make_folder, .fini = folder_end)
 
         (void)snprintf(wanted, sizeof wanted, "f:2:46: listen[0].tls.key: this key does not belong to the certificate '%s/server.pem'\n", folder);
         check_in(folder, E "listen: {tls: {certificate: server.pem, key: other.key}}\n", wanted);
-        (void)snprintf(wanted, sizeof wanted, "f:2:46: listen[0].tls.key: '%s/locked.key' has a passphrase, and nobody is there to type it: "
+        (void)snprintf(wanted, sizeof wanted, "f:2:46: listen[0].tls.key: '%s/locked.key' has a passphrase, which cannot be entered here: "
                        "store it without one (openssl pkey)\n", folder);
         check_in(folder, E "listen: {tls: {certificate: server.pem, key: locked.key}}\n", wanted);
         (void)snprintf(wanted, sizeof wanted, "f:2:29: listen[0].tls.certificate: '%s/server.key' holds no certificate in PEM form\n"

@@ -20,9 +20,9 @@ struct catalogue_recipe {
         size_t cells, user_cells;          /* 0: by size */
         unsigned rounds;                   /* of k-means */
         unsigned seed, threads;
-        size_t near;                       /* users alike that are kept for each user */
-        size_t near_budget;                /* vectors looked at to find them; 0: all */
-        size_t also;                       /* things taken along that are kept for each item */
+        size_t near;                       /* similar users that are kept for each user */
+        size_t near_budget;                /* vectors that are compared to find them; 0: all */
+        size_t also;                       /* co-occurring items that are kept for each item */
         double user_exponent, item_exponent;
         const char *factory;               /* a FAISS index beside the cells; NULL: none */
         const char *index_search;          /* its search parameters, "nprobe=16"; NULL: FAISS's own */

@@ -172,7 +172,7 @@ static int read_into(struct graph_reading *x)
         r = take_lines(x, f);
         (void)gzerror(f, &error);
         if (r == 0 && error == Z_BUF_ERROR) {
-                (void)set_error(x->why, x->why_size, "line %zu: the gzip data is cut", x->number + 1);
+                (void)set_error(x->why, x->why_size, "line %zu: the gzip data is truncated", x->number + 1);
                 return -EIO;
         }
         if (r == 0 && x->graph->n == 0) {

@@ -53,7 +53,7 @@ static int read_header(const char *header, struct npy *ret, char *why, size_t wh
                 return set_error(why, why_size, "its numbers are %.12s, '<f2', '<f4' or '<f8' were expected", type ? type : "nothing");
         ret->item = (size_t)(type[3] - '0');
         if (!order || strncmp(order, "False", 5) != 0)
-                return set_error(why, why_size, "it lies in Fortran's order: save numpy.ascontiguousarray() of it");
+                return set_error(why, why_size, "it is in Fortran order: save numpy.ascontiguousarray() of it");
         return read_shape(value_of(header, "shape"), ret, why, why_size);
 }
 

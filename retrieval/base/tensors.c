@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "cleanup.h"
 #include "error.h"
 #include "snapshot.h"
 #include "tensors.h"
@@ -39,11 +40,6 @@ const char *tensor_type_name(enum tensor_type type)
 size_t tensor_type_size(enum tensor_type type)
 {
         return types[type].size;
-}
-
-static void json_p(json_t **j)
-{
-        json_decref(*j);
 }
 
 static void tensors_p(struct tensors **t)

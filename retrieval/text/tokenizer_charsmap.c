@@ -7,20 +7,10 @@
 #include <jansson.h>
 
 #include "base.h"
+#include "base64.h"
 #include "tokenizer_parts.h"
 
 #define GRAPHEME_MAX 5 /* bytes */
-
-static int base64_value(char c)
-{
-        if (c >= 'A' && c <= 'Z')
-                return c - 'A';
-        if (c >= 'a' && c <= 'z')
-                return c - 'a' + 26;
-        if (c >= '0' && c <= '9')
-                return c - '0' + 52;
-        return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
 
 static uint32_t little_endian(const unsigned char *p)
 {
@@ -30,26 +20,14 @@ static uint32_t little_endian(const unsigned char *p)
 int charsmap_parse(const char *base64, size_t n, struct charsmap *ret, char *why, size_t why_size)
 {
         unsigned char *blob = malloc(n / 4 * 3 + 4);
-        uint32_t bits = 0, units;
-        size_t size = 0, have = 0;
+        uint32_t units;
+        size_t size = 0;
 
         if (!blob)
                 return -ENOMEM;
-        while (n && base64[n - 1] == '=')
-                n--;
-        for (size_t i = 0; i < n; i++) {
-                int v = base64_value(base64[i]);
-
-                if (v < 0) {
-                        free(blob);
-                        return tokenizer_refuse(why, why_size, "Precompiled: byte %zu of the charsmap is not base64", i);
-                }
-                bits = bits << 6 | (uint32_t)v;
-                have += 6;
-                if (have >= 8) {
-                        have -= 8;
-                        blob[size++] = (unsigned char)(bits >> have);
-                }
+        if (base64_decode(base64, n, blob, &size) < 0) {
+                free(blob);
+                return tokenizer_refuse(why, why_size, "Precompiled: the charsmap is not base64");
         }
         units = size >= 4 ? little_endian(blob) : 0;
         if (units < 4 || units % 4 || units > size - 4) {

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "cleanup.h"
 #include "catalogue.h"
 #include "digest.h"
 #include "error.h"
@@ -26,11 +27,6 @@ struct catalogue_opened {
 static void close_it(struct catalogue_opened **x)
 {
         catalogue_close(*x ? &(*x)->c : NULL);
-}
-
-static void json_p(json_t **j)
-{
-        json_decref(*j);
 }
 
 /* ---- the manifest --------------------------------------------------------------------------------------------------------- */

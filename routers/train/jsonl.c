@@ -6,22 +6,13 @@
 #include <zlib.h>
 
 #include "base.h"
+#include "gzip.h"
+#include "cleanup.h"
 #include "digest.h"
 #include "jsonl.h"
 #include "progress.h"
 
 #define NAMED_MAX 10 /* bad lines that get a message of their own */
-
-static void gzclose_p(gzFile *f)
-{
-        if (*f)
-                (void)gzclose(*f);
-}
-
-static void json_p(json_t **j)
-{
-        json_decref(*j);
-}
 
 int jsonl_where(void *source, const char *condition)
 {

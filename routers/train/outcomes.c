@@ -6,16 +6,11 @@
 #include <zlib.h>
 
 #include "base.h"
+#include "gzip.h"
 #include "outcomes.h"
 
 #define LINE_MAX_BYTES (1 << 20)
 #define COLUMNS_MAX 4096
-
-static void gzclose_p(gzFile *f)
-{
-        if (*f)
-                (void)gzclose(*f);
-}
 
 /* Splits at `by`, in place; returns how many parts there were, of which at most `room` are kept. */
 static size_t split(char *text, char by, char **part, size_t room)

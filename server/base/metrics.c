@@ -73,20 +73,15 @@ struct metrics_shard *metrics_shard_create(void)
         return s;
 }
 
-static inline uint64_t get(const counter *c)
-{
-        return atomic_load_explicit(c, memory_order_relaxed);
-}
-
 static inline void add(counter *c, uint64_t n)
 {
-        atomic_store_explicit(c, get(c) + n, memory_order_relaxed);
+        atomic_store_explicit(c, counter_get(c) + n, memory_order_relaxed);
 }
 
 static void add_all(counter *to, const counter *from, size_t bytes)
 {
         for (size_t i = 0; i < bytes / sizeof *to; i++) {
-                uint64_t n = get(&from[i]);
+                uint64_t n = counter_get(&from[i]);
 
                 if (n)
                         add(&to[i], n);
@@ -251,7 +246,7 @@ void metrics_sum(enum metrics_family family, int index, size_t at, size_t n, uin
                         continue;
                 chunk += (size_t)(index % METRICS_CHUNK) * (sizes[family] / sizeof *chunk) + at;
                 for (size_t i = 0; i < n; i++)
-                        out[i] += get(&chunk[i]);
+                        out[i] += counter_get(&chunk[i]);
         }
         pthread_mutex_unlock(&lock);
 }

@@ -5,6 +5,7 @@
 #ifndef PM_METRICS_NUMBERS_H
 #define PM_METRICS_NUMBERS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,11 @@
 #define METRICS_CHUNK 64
 
 extern const int64_t metrics_time_bounds[METRICS_TIME_BOUNDS], metrics_token_bounds[METRICS_TOKEN_BOUNDS];
+
+static inline uint64_t counter_get(const counter *c)
+{
+        return atomic_load_explicit(c, memory_order_relaxed);
+}
 
 struct metrics_shard {
         struct metrics_shard *next;

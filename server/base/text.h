@@ -11,6 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pm_router.h"
+
+/* NULL is an empty one. */
+static inline struct pm_str str_of(const char *text)
+{
+        return (struct pm_str){ text, text ? strlen(text) : 0 };
+}
+
 struct text {
         char *p;
         size_t n, room;

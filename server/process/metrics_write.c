@@ -70,11 +70,6 @@ static const struct metric metrics[] = {
 };
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------- */
-static inline uint64_t get(const counter *c)
-{
-        return atomic_load_explicit(c, memory_order_relaxed);
-}
-
 /* Text in the making: whole, or `cut` by a lack of memory. */
 struct writer {
         struct evbuffer *to;
@@ -106,14 +101,13 @@ static void histogram(struct writer *out, const char *name, const char *labels, 
                       const int64_t *bounds, size_t n, double unit)
 {
         const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
-        uint64_t count = 0, sum = get(&buckets[n + 1]);
+        uint64_t count = 0, sum = counter_get(&buckets[n + 1]);
 
         for (size_t i = 0; i < n; i++) {
-                count += get(&buckets[i]);
-                put(out, "%s_bucket{%s%sle=\"%.9g\"} %" PRIu64 "\n", name, labels, comma,
-                                          (double)bounds[i] * unit, count);
+                count += counter_get(&buckets[i]);
+                put(out, "%s_bucket{%s%sle=\"%.9g\"} %" PRIu64 "\n", name, labels, comma, (double)bounds[i] * unit, count);
         }
-        count += get(&buckets[n]);
+        count += counter_get(&buckets[n]);
         put(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, comma, count);
         put(out, "%s_sum%s%s%s %.15g\n", name, open, labels, close, (double)sum * unit);
         put(out, "%s_count%s%s%s %" PRIu64 "\n", name, open, labels, close, count);
@@ -145,7 +139,7 @@ static void write_series(struct writer *out, const struct metric *m, const char 
         for (const struct label *l = m->by; l < m->by + LENGTH_OF(m->by) && l->key; l++) {
                 const size_t nth = i / l->each % l->n;
 
-                if (!l->values && get(value) == 0)
+                if (!l->values && counter_get(value) == 0)
                         return;
                 (void)snprintf(number, sizeof number, "%zu", nth);
                 text = l->values ? l->values[nth] : number;
@@ -161,9 +155,9 @@ static void write_series(struct writer *out, const struct metric *m, const char 
         else
                 put(out, "%s ", m->name);
         if (m->holds == HOLDS_counter)
-                put(out, "%" PRIu64 "\n", get(value));
+                put(out, "%" PRIu64 "\n", counter_get(value));
         else if (m->holds == HOLDS_nanos)
-                put(out, "%.15g\n", (double)get(value) * 1e-9);
+                put(out, "%.15g\n", (double)counter_get(value) * 1e-9);
 }
 
 static void write_metric(struct writer *out, const struct metric *m, const char *owner, const counter *numbers)

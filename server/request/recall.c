@@ -19,15 +19,11 @@
 #include "settings.h"
 #include "shared_cache.h"
 #include "tenant.h"
+#include "text.h"
 
 enum {
         JITTER = 10             /* a decision ends up to a tenth of its time earlier */
 };
-
-static struct pm_str str(const char *text)
-{
-        return (struct pm_str){ text, text ? strlen(text) : 0 };
-}
 
 static void move(struct recall *k, enum recall_at to)
 {
@@ -386,12 +382,12 @@ static struct pm_str kept_bytes(struct request *r, const struct cached_decision 
 
 static struct cached_decision kept_of(const struct decision *d, const struct cache_key *key, int64_t ends_ms)
 {
-        struct cached_decision k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .only = d->only, .key = key->hash, .expert = str(d->expert->name),
-                          .router = str(d->router ? d->router->name : NULL), .category = str(d->category), .reason = str(d->reason),
-                          .extra = str(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)DECISION_FALLBACKS_MAX) };
+        struct cached_decision k = { .ends_ms = ends_ms, .confidence = d->confidence, .unsure = d->unsure, .only = d->only, .key = key->hash, .expert = str_of(d->expert->name),
+                          .router = str_of(d->router ? d->router->name : NULL), .category = str_of(d->category), .reason = str_of(d->reason),
+                          .extra = str_of(d->extra), .n_fallbacks = MIN(d->n_fallbacks, (size_t)DECISION_FALLBACKS_MAX) };
 
         for (size_t i = 0; i < k.n_fallbacks; i++)
-                k.fallbacks[i] = str(d->fallbacks[i]->name);
+                k.fallbacks[i] = str_of(d->fallbacks[i]->name);
         return k;
 }
 

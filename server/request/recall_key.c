@@ -7,11 +7,7 @@
 #include "js.h"
 #include "request_parts.h"
 #include "tenant.h"
-
-static struct pm_str str(const char *text)
-{
-        return (struct pm_str){ text, text ? strlen(text) : 0 };
-}
+#include "text.h"
 
 static const struct tenant *scope_of(const struct request *r)
 {
@@ -25,7 +21,7 @@ static void sum_headers(struct request *r, struct cache *c)
         for (size_t i = 0; i < rc->n_headers; i++) {
                 uint64_t n = 0;
 
-                cache_sum_text(c, str(rc->headers[i]));
+                cache_sum_text(c, str_of(rc->headers[i]));
                 for (size_t k = 0; r->head && k < r->head->n_headers; k++) {
                         const struct h1_header *h = &r->head->headers[k];
 
@@ -65,7 +61,7 @@ bool recall_decision_key(struct request *r)
         if (rc->reads & PM_READS_USER)
                 cache_sum_text(c, q.user);
         if (rc->reads & PM_READS_TENANT)
-                cache_sum_text(c, str(r->tenant ? r->tenant->name : ""));
+                cache_sum_text(c, str_of(r->tenant ? r->tenant->name : ""));
         sum_headers(r, c);
         return cache_sum_key(c, r->generation, CACHE_KEY_DECISION, scope_of(r), r->route, &r->arena, &r->recall.decision);
 }
@@ -100,7 +96,7 @@ static bool sum_beginning(struct request *r, struct cache *c)
                         continue;
                 if (query_text_of(t->content, &r->arena, &text) < 0)
                         return false;
-                cache_sum_text(c, str(is_user ? "user" : "system"));
+                cache_sum_text(c, str_of(is_user ? "user" : "system"));
                 cache_sum_text(c, text);
                 user = user || is_user;
                 system = system || is_system;
@@ -137,7 +133,7 @@ bool recall_pin_key(struct request *r)
                         if (js_string_is(r->query.turns[i].role, "assistant"))
                                 k->pin_is = RECALL_PIN_SOUGHT;
         }
-        cache_sum_text(c, str(k->pinned_by));
+        cache_sum_text(c, str_of(k->pinned_by));
         if (strcmp(k->pinned_by, "its first messages") != 0)
                 k->pin_is = RECALL_PIN_SOUGHT; /* it may have begun with another gateway */
         sum_headers(r, c);

@@ -24,7 +24,7 @@ static int from_base64(struct pm_str s, struct arena *a, const float **ret, size
 
         if (!out)
                 return -ENOMEM;
-        e = base64_decode(s, out, &n);
+        e = base64_decode(s.p, s.n, out, &n);
         if (e < 0)
                 return e;
         if (n == 0 || n % sizeof(float) != 0 || n / sizeof(float) > DIM_MAX)

@@ -14,6 +14,7 @@
 #include "base.h"
 #include "log.h"
 #include "sha256.h"
+#include "text.h"
 
 #define OPEN_MAX_US 30000000 /* a flapping expert is found again within so long */
 #define BUSY_MAX_US 60000000
@@ -95,15 +96,10 @@ static bool key_of(const struct pm_str *parts, size_t n, unsigned char ret[SHA25
         return good;
 }
 
-static struct pm_str str(const char *text)
-{
-        return (struct pm_str){ text, text ? strlen(text) : 0 };
-}
-
 static struct address_entry *address_of(const struct endpoint *p)
 {
         size_t n = address_length(p->url);
-        const struct pm_str parts[] = { { p->url, n }, str(p->ca), str(p->proxy) };
+        const struct pm_str parts[] = { { p->url, n }, str_of(p->ca), str_of(p->proxy) };
         unsigned char key[SHA256_SIZE];
         struct address_entry *x;
 
@@ -135,7 +131,7 @@ struct endpoint_state *endpoint_state_of(const struct endpoint *p, const char *m
         pthread_mutex_lock(&entries_lock);
         address = address_of(p);
         if (address) {
-                const struct pm_str parts[] = { { (const char *)address->key, sizeof address->key }, str(p->url), str(model), p->fixed_headers };
+                const struct pm_str parts[] = { { (const char *)address->key, sizeof address->key }, str_of(p->url), str_of(model), p->fixed_headers };
 
                 if (!key_of(parts, LENGTH_OF(parts), key))
                         address = NULL;

@@ -19,14 +19,14 @@ Test(base64, decoded)
                 unsigned char out[16];
                 size_t n = 99;
 
-                cr_assert_eq(base64_decode((struct pm_str){ rows[i].text, strlen(rows[i].text) }, out, &n), 0, "%s", rows[i].text);
+                cr_assert_eq(base64_decode(rows[i].text, strlen(rows[i].text), out, &n), 0, "%s", rows[i].text);
                 cr_assert(n == strlen(rows[i].bytes) && memcmp(out, rows[i].bytes, n) == 0, "%s", rows[i].text);
         }
         for (size_t i = 0; i < LENGTH_OF(wrong); i++) {
                 unsigned char out[16];
                 size_t n = 99;
 
-                cr_assert_eq(base64_decode((struct pm_str){ wrong[i], strlen(wrong[i]) }, out, &n), -EINVAL, "%s", wrong[i]);
+                cr_assert_eq(base64_decode(wrong[i], strlen(wrong[i]), out, &n), -EINVAL, "%s", wrong[i]);
                 cr_assert_eq(n, 99u, "touched on failure");
         }
 }

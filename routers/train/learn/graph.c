@@ -7,6 +7,8 @@
 #include <zlib.h>
 
 #include "base.h"
+#include "gzip.h"
+#include "cleanup.h"
 #include "error.h"
 #include "graph.h"
 #include "graph_line.h"
@@ -22,17 +24,6 @@ struct graph_reading {
         char *why;
         size_t why_size;
 };
-
-static void gzclose_p(gzFile *f)
-{
-        if (*f)
-                (void)gzclose(*f);
-}
-
-static void json_p(json_t **j)
-{
-        json_decref(*j);
-}
 
 static int split_of(struct graph *g, const char *name, size_t n, uint32_t *ret)
 {

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base64.h"
+/* base64.h - RFC 4648, with '+' and '/', or for names with '-' and '_'.  Inline, so that libraries of any folder can have it. */
+#ifndef PM_BASE64_H
+#define PM_BASE64_H
 
-#include "base.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
 
-int base64_value(char c, bool url)
+/* 0..63, or -1: no letter of that alphabet. */
+static inline int base64_value(char c, bool url)
 {
         if (c >= 'A' && c <= 'Z')
                 return c - 'A';
@@ -14,15 +19,16 @@ int base64_value(char c, bool url)
         return c == (url ? '-' : '+') ? 62 : c == (url ? '_' : '/') ? 63 : -1;
 }
 
-int base64_decode(struct pm_str text, unsigned char *out, size_t *ret_n)
+/* With '+' and '/', '=' at the end or none.  Into out, of n / 4 * 3 + 3 bytes.  0, or -EINVAL. */
+static inline int base64_decode(const char *text, size_t n, unsigned char *out, size_t *ret_n)
 {
         unsigned bits = 0, have = 0;
-        size_t n = 0;
+        size_t size = 0;
 
-        while (text.n && text.p[text.n - 1] == '=')
-                text.n--;
-        for (size_t i = 0; i < text.n; i++) {
-                int v = base64_value(text.p[i], false);
+        while (n && text[n - 1] == '=')
+                n--;
+        for (size_t i = 0; i < n; i++) {
+                int v = base64_value(text[i], false);
 
                 if (v < 0)
                         return -EINVAL;
@@ -30,14 +36,15 @@ int base64_decode(struct pm_str text, unsigned char *out, size_t *ret_n)
                 have += 6;
                 if (have >= 8) {
                         have -= 8;
-                        out[n++] = (unsigned char)(bits >> have);
+                        out[size++] = (unsigned char)(bits >> have);
                 }
         }
-        *ret_n = n;
+        *ret_n = size;
         return 0;
 }
 
-char *base64url_encode(const unsigned char *p, size_t n, char *out)
+/* n is a multiple of 3: n / 3 * 4 letters, no NUL.  Their end. */
+static inline char *base64url_encode(const unsigned char *p, size_t n, char *out)
 {
         static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -51,3 +58,4 @@ char *base64url_encode(const unsigned char *p, size_t n, char *out)
         }
         return out;
 }
+#endif

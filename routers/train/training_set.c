@@ -23,16 +23,26 @@ int training_set_missing(const char *command, const struct training_set_source *
         return argument_missing(command, !rows->path ? "--in" : !rows->text ? "--text" : "--label");
 }
 
+/* An array that cannot grow stays, and is freed with the set. */
+static bool resize(void *array, size_t room, size_t size)
+{
+        void *held, *more;
+
+        memcpy(&held, array, sizeof held);
+        more = reallocarray(held, room, size);
+        if (more)
+                memcpy(array, &more, sizeof more);
+        return more != NULL;
+}
+
 static int grow(struct training_set *l)
 {
         size_t room = l->room ? 2 * l->room : 1024;
 
         if (l->n < l->room)
                 return 0;
-        l->texts = realloc(l->texts, room * sizeof *l->texts);
-        l->task = realloc(l->task, room * sizeof *l->task);
-        l->example_of = realloc(l->example_of, room * sizeof *l->example_of);
-        if (!l->texts || !l->task || !l->example_of)
+        if (!resize(&l->texts, room, sizeof *l->texts) || !resize(&l->task, room, sizeof *l->task) ||
+            !resize(&l->example_of, room, sizeof *l->example_of))
                 return -ENOMEM;
         l->room = room;
         return 0;

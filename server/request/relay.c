@@ -349,14 +349,12 @@ static enum next stream_over(struct request *r)
         return broken(r, FAILURE_TRANSFER, arena_printf(&r->arena, "%s", t->error_text));
 }
 
-/* The bytes of an event, with the end that a last one may lack; one of mixed line ends is put right. */
-static struct pm_str whole_event(struct request *r, const struct stream_event *e)
+/* With the end that a last event may lack; one of mixed line ends is put right. */
+static struct pm_str mended(struct request *r, const struct stream_event *e)
 {
         struct pm_str raw = e->raw, end = r->wire->event_end;
         char *out;
 
-        if (LIKELY(!e->ragged))
-                return raw;
         while (raw.n && (raw.p[raw.n - 1] == '\n' || raw.p[raw.n - 1] == '\r'))
                 raw.n--;
         out = arena_alloc(&r->arena, raw.n + end.n);
@@ -365,6 +363,12 @@ static struct pm_str whole_event(struct request *r, const struct stream_event *e
         memcpy(out, raw.p, raw.n);
         memcpy(out + raw.n, end.p, end.n);
         return (struct pm_str){ out, raw.n + end.n };
+}
+
+/* The bytes of an event, as they go out. */
+static inline struct pm_str whole_event(struct request *r, const struct stream_event *e)
+{
+        return LIKELY(!e->ragged) ? e->raw : mended(r, e);
 }
 
 /* An event that says that the answer has failed. */

@@ -132,13 +132,13 @@ static struct pm_str fixed_headers(struct build *b, const struct expert_settings
 
 static unsigned apis_of(const struct pm_strs *apis)
 {
-        static const char *const names[] = { "chat", "completions", "responses", "embeddings" };
         unsigned set = 0;
 
-        for (size_t i = 0; i < apis->n; i++)
-                for (unsigned j = 0; j < LENGTH_OF(names); j++)
-                        if (strcmp(apis->items[i], names[j]) == 0)
-                                set |= 1u << j;
+        for (size_t i = 0; i < apis->n; i++) {
+#define X(name, bit, text) set |= strcmp(apis->items[i], text) == 0 ? (bit) : 0;
+                EXPERT_APIS(X)
+#undef X
+        }
         return apis->items ? set : EXPERT_CHAT | EXPERT_COMPLETIONS | EXPERT_RESPONSES;
 }
 

@@ -6,6 +6,7 @@
 #include "settings.h"
 
 #include "base.h"
+#include "expert.h"
 #include "redis.h"
 
 #define ROUTERS_MAX 256
@@ -102,7 +103,7 @@ static const struct pm_option expert_table[] = {
         EXPERT_STR(model, 0, "model name that is sent to the server; absent: the expert's name"),
         EXPERT_STR(key, PM_SECRET, "API key, sent as Authorization: Bearer; empty or absent: no such header"),
         PM_STRS_OPTION(struct expert_settings, headers, "headers", PM_SECRET, 0, 32, "headers added to each upstream request, as 'Name: value'"),
-        PM_STRS_OPTION(struct expert_settings, apis, "apis", 0, 0, 4,
+        PM_STRS_OPTION(struct expert_settings, apis, "apis", 0, 0, EXPERT_APIS_N,
                        "APIs that the server supports: chat, completions, responses, embeddings; absent: the first three"),
         PM_STRS_OPTION(struct expert_settings, drop, "drop", 0, 0, 64,
                        "members removed from the request body before it is sent, matched case-insensitively; for those with which a server lets clients choose "

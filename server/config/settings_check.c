@@ -414,7 +414,9 @@ static void check_drop(struct check *c, const struct expert_settings *e)
 
 static void check_expert(struct check *c, const struct expert_settings *e)
 {
-        static const char *apis[] = { "chat", "completions", "responses", "embeddings" };
+#define X(name, bit, text) text,
+        static const char *apis[] = { EXPERT_APIS(X) };
+#undef X
         struct section known = { .what = "API", .list = apis, .n = LENGTH_OF(apis) };
         char path[PATH_SIZE], why[512];
 

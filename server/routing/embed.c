@@ -1,89 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A backend gets one request per text, with encoding_format base64: a vector of 1,024 floats is then 5.5 kB instead of 20 kB and needs no
- * number parsing.  Answers with a list of numbers are accepted too.
- */
+/* A backend gets one request per text. */
 #include "embed.h"
 
 #include "base.h"
-#include "base64.h"
 #include "config.h"
 #include "embed_model.h"
+#include "embedding.h"
 #include "expert.h"
-#include "js.h"
 #include "settings.h"
 
-enum { REPLY_MAX = 4 << 20, DIM_MAX = 65536 };
-
-/* Little-endian float32s, as the API defines. */
-static int from_base64(struct pm_str s, struct arena *a, const float **ret, size_t *ret_dim)
-{
-        unsigned char *out = arena_alloc(a, s.n / 4 * 3 + 3);
-        size_t n = 0;
-        int e;
-
-        if (!out)
-                return -ENOMEM;
-        e = base64_decode(s.p, s.n, out, &n);
-        if (e < 0)
-                return e;
-        if (n == 0 || n % sizeof(float) != 0 || n / sizeof(float) > DIM_MAX)
-                return -EINVAL;
-        *ret = (const float *)(const void *)out;
-        *ret_dim = n / sizeof(float);
-        return 0;
-}
-
-static int from_numbers(struct pm_str list, struct arena *a, const float **ret, size_t *ret_dim)
-{
-        struct pm_str key;
-        struct js j;
-        size_t n = 0;
-        float *out;
-
-        js_start(&j, list, 4);
-        for (js_enter(&j); js_more(&j, &key); n++)
-                if (js_type(js_take(&j)) != JS_NUMBER)
-                        return -EINVAL;
-        if (n == 0 || n > DIM_MAX)
-                return -EINVAL;
-        out = arena_alloc(a, n * sizeof *out);
-        if (!out)
-                return -ENOMEM;
-        js_start(&j, list, 4);
-        n = 0;
-        for (js_enter(&j); js_more(&j, &key); n++)
-                out[n] = strtof(js_take(&j).p, NULL); /* ends at the comma or bracket that follows */
-        *ret = out;
-        *ret_dim = n;
-        return 0;
-}
-
-/* {"data":[{"embedding": ...}]} */
-static int read_reply(struct pm_str reply, struct arena *a, const float **ret, size_t *ret_dim)
-{
-        struct pm_str data, value, key;
-        struct js j;
-        int e;
-
-        if (js_check(reply, 16, NULL, NULL) < 0)
-                return -EINVAL;
-        data = js_member(js_trim(reply), "data");
-        js_start(&j, data, 16);
-        if (js_type(data) != JS_ARRAY || !js_enter(&j) || !js_more(&j, &key))
-                return -EINVAL;
-        value = js_member(js_take(&j), "embedding");
-        if (js_type(value) == JS_STRING)
-                e = from_base64(js_text(value, a), a, ret, ret_dim);
-        else if (js_type(value) == JS_ARRAY)
-                e = from_numbers(value, a, ret, ret_dim);
-        else
-                return -EINVAL;
-        for (size_t i = 0; e == 0 && i < *ret_dim; i++)
-                if (!__builtin_isfinite((*ret)[i]))
-                        return -EINVAL;
-        return e;
-}
+enum { REPLY_MAX = 4 << 20 };
 
 /* ---- a model in the process ---------------------------------------------------------------------------------------------- */
 
@@ -144,7 +70,7 @@ static void read_answer(struct embed *e)
 
         if (a->status != PM_OK)
                 failed(e, a->status, "%s", a->error);
-        else if (read_reply(a->reply, a->arena, &e->vector, &e->dim) < 0)
+        else if (embedding_read(a->reply, a->arena, &e->vector, &e->dim) < 0)
                 failed(e, PM_EINVAL, "'%s' did not answer with an embedding", a->expert->name);
         else if (!dim_ok(e))
                 failed(e, PM_EINVAL, "'%s' answered with %zu dimensions, embedders.%s.dim says %" PRId64, a->expert->name, e->dim,
@@ -157,23 +83,17 @@ static void ask_backend(struct embed *e)
 {
         const struct expert *x = e->embedder->expert;
         struct arena *a = e->lookup.arena;
-        size_t room = 6 * (e->text.n + strlen(x->model)) + 128, n;
-        char *body = arena_alloc(a, room);
+        struct pm_str body = embedding_ask(x->model, e->text, a);
 
         e->asked = true;
-        if (!body) {
+        if (!body.p) {
                 failed(e, PM_ETOOBIG, "out of memory for a text of %zu bytes", e->text.n);
                 if (e->lookup.key.local.p)
                         lookup_done(&e->lookup, (struct pm_str){ 0 }, 0);
                 e->done = true;
                 return;
         }
-        n = (size_t)snprintf(body, room, "{\"encoding_format\":\"base64\",\"model\":\"");
-        n += js_escape((struct pm_str){ x->model, strlen(x->model) }, body + n);
-        n += (size_t)snprintf(body + n, room - n, "\",\"input\":\"");
-        n += js_escape(e->text, body + n);
-        n += (size_t)snprintf(body + n, room - n, "\"}");
-        exchange_start(&e->ask, e->worker, a, &e->wake, e->embedder->expert, e->embedder->path, (struct pm_str){ body, n }, e->timeout_ms, REPLY_MAX);
+        exchange_start(&e->ask, e->worker, a, &e->wake, e->embedder->expert, e->embedder->path, body, e->timeout_ms, REPLY_MAX);
 }
 
 /* On as far as it goes now. */

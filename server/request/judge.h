@@ -11,7 +11,7 @@
  *   stream_options not known     the same one again without that member, if it was ours, and so from then on for an hour
  *   401, 403, 404                our configuration's: the next expert, and never shown as the client's own
  *   508                          our configuration's, too: an expert that leads back to us
- *   other 4xx                    the request's: passed on in OpenAI's shape, no retry
+ *   other 4xx                    the request's: passed on in the wire's shape, no retry
  *   no descriptor, no memory     ours: 503, and nobody's health is touched
  *
  * A stream's first event that is an error is judged by the same table.  A limit of the request or of the client that passes is not the

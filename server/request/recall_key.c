@@ -66,16 +66,6 @@ bool recall_decision_key(struct request *r)
         return cache_sum_key(c, r->generation, CACHE_KEY_DECISION, scope_of(r), r->route, &r->arena, &r->recall.decision);
 }
 
-/* The Responses API's `conversation`, a name or an object with one, or what clients put into metadata. */
-static struct pm_str conversation_id(struct request *r)
-{
-        struct pm_str v = query_conversation(&r->query);
-
-        if (!v.p && js_type(r->query.metadata) == JS_OBJECT)
-                v = js_member(r->query.metadata, "conversation_id");
-        return js_type(v) == JS_STRING ? js_text(v, &r->arena) : (struct pm_str){ 0 };
-}
-
 static struct pm_str text_member(struct request *r, struct pm_str place)
 {
         return js_type(place) == JS_STRING ? js_text(place, &r->arena) : (struct pm_str){ 0 };
@@ -116,7 +106,7 @@ bool recall_pin_key(struct request *r)
         struct pm_str key, user, session = { 0 };
 
         cache_sum_begin(c);
-        if ((key = conversation_id(r)).n) {
+        if ((key = text_member(r, query_conversation_name(&r->query))).n) {
                 k->pinned_by = "user and conversation";
                 user = text_member(r, r->query.user);
                 cache_sum_text(c, key);

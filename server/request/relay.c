@@ -66,7 +66,7 @@ static enum next no_answer(struct request *r, const char *fault)
         return fallback_failed(r, FAILURE_NO_ANSWER, arena_printf(&r->arena, "answered %d %s", r->attempt.transfer->status, fault));
 }
 
-/* Only what has come to its end in all its choices is kept. */
+/* Only what has come to its end is kept. */
 static void keep_only_whole(struct request *r)
 {
         if (r->recall.answer.local.p && !r->wire->is_all(&r->attempt.reading, &r->query))

@@ -11,6 +11,7 @@
 #include "js.h"
 #include "loader.h"
 #include "log.h"
+#include "openai.h"
 #include "query.h"
 
 static struct routing *routing_of(struct pm_query *q)
@@ -215,7 +216,7 @@ static pm_step host_call(struct pm_query *q, pm_step_fn *then, const struct pm_c
         x->pm_call = (struct pm_call){ 0 };
         memcpy(&x->pm_call, c, x->router->table->minor >= 2 ? sizeof *c : offsetof(struct pm_call, background)); /* as it knew it */
         if (!x->pm_call.path)
-                x->pm_call.path = "/chat/completions";
+                x->pm_call.path = openai_chat.path;
         x->pm_call.path = arena_strndup(a, x->pm_call.path, strlen(x->pm_call.path));
         x->pm_call.body.p = arena_strndup(a, c->body.p ? c->body.p : "", c->body.n);
         x->asked = generation_expert(x->call.generation, (struct pm_str){ c->expert, c->expert ? strlen(c->expert) : 0 });

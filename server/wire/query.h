@@ -68,6 +68,8 @@ int query_text_of(struct pm_str value, struct arena *a, struct pm_str *ret);
 bool query_is_user(const struct query_turn *t);
 /* The place of the conversation's id: `conversation`, or the one in it; p NULL: there is none. */
 struct pm_str query_conversation(const struct query *q);
+/* The same, or what clients put into metadata to name it. */
+struct pm_str query_conversation_name(const struct query *q);
 
 /*
  * Might the prompt fit into so many tokens (0: unknown)?  False: surely not.  Conservative, see query_size.c.  *least: how many it has

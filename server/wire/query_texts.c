@@ -55,6 +55,15 @@ struct pm_str query_conversation(const struct query *q)
         return js_type(id) == JS_STRING ? id : (struct pm_str){ 0 };
 }
 
+struct pm_str query_conversation_name(const struct query *q)
+{
+        struct pm_str id = query_conversation(q);
+
+        if (!id.p && js_type(q->metadata) == JS_OBJECT)
+                id = js_member(q->metadata, "conversation_id");
+        return id;
+}
+
 static void whole_body(const struct query *q, struct arena *a, struct pm_query *pm)
 {
         pm->body = q->body;

@@ -103,8 +103,8 @@ static bool ask_store(struct request *r)
         f->asked = true;
         for (f->which = 0; f->which < FOLLOWS && !f->keys[f->which].local.p;)
                 f->which++;
-        return f->which < FOLLOWS && cache_store_ready(c) &&
-               cache_fetch(c, &f->fetch, &f->keys[f->which], &r->arena, &r->wake, r->generation->cache->redis.timeout * 1000);
+        return f->which < FOLLOWS && cache_store_ready(c) && (f->fetch = arena_alloc(&r->arena, sizeof *f->fetch)) &&
+               cache_fetch(c, f->fetch, &f->keys[f->which], &r->arena, &r->wake, r->generation->cache->redis.timeout * 1000);
 }
 
 enum follow_result follow_find(struct request *r)
@@ -114,7 +114,7 @@ enum follow_result follow_find(struct request *r)
         int64_t now_ms = cache_now_ms();
         struct pm_str value;
 
-        if (cache_fetching(&f->fetch))
+        if (f->fetch && cache_fetching(f->fetch))
                 return FOLLOW_WAITS;
         if (!f->begun) {
                 f->begun = true;
@@ -127,14 +127,17 @@ enum follow_result follow_find(struct request *r)
         }
         if (!f->asked && ask_store(r))
                 return FOLLOW_WAITS;
-        value = f->fetch.value;
-        f->fetch.value = (struct pm_str){ 0 };
+        if (!f->fetch)
+                return FOLLOW_NOTHING;
+        value = f->fetch->value;
+        f->fetch->value = (struct pm_str){ 0 };
         return value.p ? take(r, f->which, value) : FOLLOW_NOTHING;
 }
 
 void follow_finish(struct request *r)
 {
-        cache_fetch_cancel(&r->follow.fetch);
+        if (r->follow.fetch)
+                cache_fetch_cancel(r->follow.fetch);
         r->follow = (struct follow){ .begun = false };
 }
 

@@ -23,7 +23,7 @@ enum { FOLLOW_RESPONSE, FOLLOW_CONVERSATION, FOLLOW_SEALED, FOLLOW_ITEM, FOLLOWS
 struct follow {
         bool begun, asked;        /* asked: the store, with whatever result */
         struct cache_key keys[FOLLOWS]; /* without a key: the request does not name such */
-        struct cache_fetch fetch;
+        struct cache_fetch *fetch; /* NULL: the store has not been asked */
         int which;                /* it was asked for */
 };
 

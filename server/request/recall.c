@@ -160,7 +160,7 @@ static void fetch(struct request *r, enum recall_what what, const struct cache_k
 
 static bool fetching(const struct recall *k)
 {
-        for (int i = 0; i < FETCHES; i++)
+        for (int i = 0; k->fetches && i < FETCHES; i++)
                 if (cache_fetching(&k->fetches[i]))
                         return true;
         return false;
@@ -173,8 +173,9 @@ static bool start_fetch(struct request *r)
         struct cache *c = r->worker->cache;
         int64_t now = now_us(), limit = MIN(r->generation->cache->redis.timeout * 1000, k->deadline_us - now);
 
-        if (!cache_has_store(c) || limit <= 0)
+        if (!cache_has_store(c) || limit <= 0 || !(k->fetches = arena_alloc(&r->arena, FETCHES * sizeof *k->fetches)))
                 return false;
+        memset(k->fetches, 0, FETCHES * sizeof *k->fetches);
         k->fetched_us = now;
         if (k->answer.local.p)
                 fetch(r, FETCH_ANSWER, &k->answer, limit);
@@ -190,14 +191,14 @@ static void count_foreign(struct request *r)
 {
         static const enum metrics_cache of[FETCHES] = { [FETCH_DECISION] = METRICS_CACHE_DECISIONS, [FETCH_PIN] = METRICS_CACHE_PINS, [FETCH_ANSWER] = METRICS_CACHE_ANSWERS };
 
-        for (int i = 0; i < FETCHES; i++)
+        for (int i = 0; r->recall.fetches && i < FETCHES; i++)
                 if (r->recall.fetches[i].foreign)
                         count(r, of[i], METRICS_RECALL_FOREIGN);
 }
 
 static struct pm_str *fetched(struct recall *k, enum recall_what what)
 {
-        return k->fetches[what].value.p ? &k->fetches[what].value : NULL;
+        return k->fetches && k->fetches[what].value.p ? &k->fetches[what].value : NULL;
 }
 
 /* ---- waiting for another's computation ----------------------------------------------------------------------------------- */
@@ -472,7 +473,7 @@ void recall_finish(struct request *r)
 
         if (k->at == RECALL_AT_START)
                 return;
-        for (int i = 0; i < FETCHES; i++)
+        for (int i = 0; k->fetches && i < FETCHES; i++)
                 cache_fetch_cancel(&k->fetches[i]);
         singleflight_leave(r->worker->cache, &k->singleflight);
         *k = (struct recall){ 0 };

@@ -52,7 +52,7 @@ struct recall {
         int64_t kept_ends_ms;
         int64_t deadline_us;       /* of recall and route together, by now_us() */
         int64_t fetched_us;        /* when the store was asked */
-        struct cache_fetch fetches[FETCHES];
+        struct cache_fetch *fetches; /* FETCHES of them; NULL: the store has not been asked */
         struct singleflight singleflight;
 };
 

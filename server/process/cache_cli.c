@@ -11,10 +11,10 @@
 #include "cache.h"
 #include "config.h"
 #include "decision_codec.h"
+#include "edits.h"
 #include "gateway.h"
 #include "keyscan.h"
 #include "log.h"
-#include "query.h"
 #include "routing.h"
 #include "settings.h"
 
@@ -89,7 +89,7 @@ int decisions_read_line(const char *line, size_t n, struct pm_str *key, struct c
                 wrong = "'key', 'expert' or 'router' is longer than 1 KiB";
         else if (k->category.n > DECISION_WORDS_MAX || k->reason.n > DECISION_WORDS_MAX)
                 wrong = "'category' or 'reason' is longer than 1 KiB";
-        else if (k->extra.p && query_extra_check(k->extra, NULL, &extra) < 0)
+        else if (k->extra.p && edits_extra_check(k->extra, NULL, &extra) < 0)
                 wrong = "'extra' is no JSON object, or has more than 64 KiB or 256 members: no gateway would use it";
         else if (k->only && json_array_size(list))
                 wrong = "'only' has 'fallbacks': one of the two would be right";

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "base.h"
+#include "edits.h"
 #include "header_times.h"
 #include "hops.h"
 #include "request_parts.h"
@@ -200,19 +201,20 @@ static int64_t first_limit(const struct request *r, const struct expert *e, int6
 /* The body for this expert; again if what its endpoints have been found to take differs. */
 static int compose_body(struct request *r, const struct expert *e)
 {
-        bool usage = expert_takes_usage(e, r->attempt.endpoint, now_us());
-        struct query as_it_is;
-        const struct query *q = &r->query;
+        bool usage = expert_takes_usage(e, r->attempt.endpoint, now_us()); /* if not, nothing is added to a client's wish, or to its absence */
+        const char *extra = r->expert_index == 0 ? r->decision.extra : NULL;
+        struct edits edits = EDITS(&r->arena);
+        int err;
 
         if (r->pieces && r->pieces_usage == usage)
                 return 0;
-        if (!usage) { /* nothing is added to a client's wish, or to its absence */
-                as_it_is = r->query;
-                as_it_is.wants_usage = true;
-                q = &as_it_is;
-        }
         r->pieces_usage = usage;
-        return r->wire->splice(q, e->model, r->expert_index == 0 ? r->decision.extra : NULL, &e->drop, &r->arena, &r->pieces, &r->n_pieces);
+        err = r->wire->edit(&r->query, e->model, usage, &edits);
+        if (err == 0 && e->drop.n)
+                err = edits_drop(&edits, &e->drop);
+        if (err == 0 && extra)
+                err = edits_set_all(&edits, (struct pm_str){ extra, strlen(extra) });
+        return err < 0 ? err : r->wire->splice(&r->query, &edits, &r->arena, &r->pieces, &r->n_pieces);
 }
 
 enum next forward_next(struct request *r)

@@ -13,6 +13,7 @@
 #include "answers.h"
 #include "base.h"
 #include "decision_codec.h"
+#include "edits.h"
 #include "js.h"
 #include "lru.h"
 #include "request_parts.h"
@@ -50,7 +51,7 @@ static bool look_up(struct request *r, const struct cached_decision *k, struct d
                 return false;
         if (k->router.p && !(d.router = generation_router(r->generation, k->router)))
                 return false;
-        if (k->category.n > DECISION_WORDS_MAX || k->reason.n > DECISION_WORDS_MAX || (k->extra.p && query_extra_check(k->extra, NULL, &why) < 0))
+        if (k->category.n > DECISION_WORDS_MAX || k->reason.n > DECISION_WORDS_MAX || (k->extra.p && edits_extra_check(k->extra, NULL, &why) < 0))
                 return false;
         if (!js_utf8(k->category) || !js_utf8(k->reason)) /* they go out in JSON */
                 return false;

@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "config.h"
+#include "edits.h"
 #include "h1.h"
 #include "js.h"
 #include "loader.h"
@@ -103,7 +104,7 @@ static pm_step host_decide(struct pm_query *q, const struct pm_decision *d)
                               d->expert ? d->expert : "(NULL)", q->n_experts);
         if (!(d->confidence >= 0 && d->confidence <= 1 + 1e-6)) /* a sum of shares may be a little more */
                 return refuse(x, "stated a confidence of %g, which is not in 0..1", d->confidence);
-        if (d->extra && query_extra_check((struct pm_str){ d->extra, strlen(d->extra) }, NULL, &why) < 0)
+        if (d->extra && edits_extra_check((struct pm_str){ d->extra, strlen(d->extra) }, NULL, &why) < 0)
                 return refuse(x, "gave an 'extra' that %s", why);
         while (!only && d->fallbacks && d->fallbacks[n])
                 n++;

@@ -280,7 +280,8 @@ static bool is_error(struct pm_str body)
 /* What all four have. */
 #define OPENAI                                                                                                                   \
         .stream_type = EVENTS, .ask_whole = ASK("application/json"), .ask_stream = ASK(EVENTS), .parse = query_parse,            \
-        .splice = query_splice, .look = look, .read_answer = read_answer, .tell_as_events = tell_as_events,                      \
+        .edit = query_edits, .splice = query_splice, .look = look, .read_answer = read_answer,                                   \
+        .tell_as_events = tell_as_events,                                                                                        \
         .read_event = read_event, .event_end = STR("\n\n"), .error_body = error_body, .no_memory_body = STR(NO_MEMORY), .is_error = is_error
 
 #define ENDS_IN_DONE                                                                                                             \

@@ -3,7 +3,7 @@
  * query.h - the client's body: understood, not rebuilt.
  *
  * query_parse() goes over the bytes once, proves that they are JSON of the shape that the API asks for, and keeps the places of
- * the members that matter.  query_splice() says how to send the same bytes on with only those members changed: pieces of the
+ * the members that matter.  query_splice() says how to send the same bytes on with only a few edits (edits.h): pieces of the
  * client's own body with a few new ones between them.  Nothing is re-serialised.
  */
 #ifndef PM_QUERY_H
@@ -16,6 +16,8 @@
 #include "arena.h"
 #include "expert_api.h"
 #include "pm_router.h"
+
+struct edits;
 
 struct query_limits {
         size_t depth, messages;
@@ -77,15 +79,13 @@ struct pm_str query_conversation_name(const struct query *q);
  */
 bool query_fits(const struct query *q, int64_t context, int64_t *least);
 
-/*
- * The pieces to send to an expert that calls itself `model`: the client's body with `model` replaced, usage asked for in streams of
- * /chat/completions and /completions, the members of `extra` (one JSON object, may be NULL) put in place of those of the same name or
- * added, and those of `drop` (may be NULL) left out.  Names are the same in whatever letters: see alike.h.  Pieces point into the body and
- * the arena.  0, -ENOMEM, or -EINVAL: extra is not what query_extra_check() takes.
- */
-int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop,
-                 struct arena *a, struct iovec **ret, size_t *ret_n);
+/* What makes a body one for an expert that calls itself `model`: that name, and `usage`: that is asked for in streams of /chat/completions and
+ * /completions.  0 or -ENOMEM, or -EINVAL: the list has edits there. */
+int query_edits(const struct query *q, const char *model, bool usage, struct edits *e);
 
-/* Is it a JSON object within the bounds PM_EXTRA_..._MAX?  0 with its number of members (may be NULL), or -EINVAL or -E2BIG with a clause. */
-int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why);
+/*
+ * The pieces to send: the client's body as `e` says.  They point into the body, what the edits hold, and the arena.  0, -ENOMEM, or -EINVAL: the
+ * edits overlap or are out of order, or one begins in a member that another takes away and ends outside of it.
+ */
+int query_splice(const struct query *q, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n);
 #endif

@@ -1,48 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The client's bytes with a few members changed: a list of edits, in the order of their places, becomes a list of pieces.  What is
- * not edited goes out from where it came in.
+ * The client's bytes with a few of them changed: a list of edits becomes a list of pieces.  What is not edited goes out from where it
+ * came in.  Only edits of members by name need a walk over the body, and one is enough for all of them.
  */
-#include "query.h"
-
 #include "alike.h"
 #include "base.h"
+#include "edits.h"
 #include "js.h"
-
-struct edit {
-        size_t at, skip;  /* in the body */
-        struct pm_str with;
-};
-
-struct splice {
-        struct edit *edits;
-        size_t n, room;
-        struct arena *arena;
-};
-
-static int add_edit(struct splice *s, size_t at, size_t skip, struct pm_str with)
-{
-        size_t i;
-
-        if (!with.p)
-                return -ENOMEM;
-        if (s->n == s->room) {
-                size_t room = s->room ? 2 * s->room : 8;
-                struct edit *more = arena_alloc(s->arena, room * sizeof *more);
-
-                if (!more)
-                        return -ENOMEM;
-                if (s->n)
-                        memcpy(more, s->edits, s->n * sizeof *more);
-                s->edits = more;
-                s->room = room;
-        }
-        for (i = s->n; i > 0 && s->edits[i - 1].at > at; i--)
-                s->edits[i] = s->edits[i - 1];
-        s->edits[i] = (struct edit){ at, skip, with };
-        s->n++;
-        return 0;
-}
+#include "query.h"
 
 static struct pm_str quoted(struct arena *a, const char *text)
 {
@@ -62,26 +27,46 @@ static struct pm_str literal(const char *s)
         return (struct pm_str){ s, strlen(s) };
 }
 
-static int splice_usage(const struct query *q, struct splice *s, size_t open)
+/* Behind the bracket that opens the body. */
+static size_t open_of(const struct query *q)
+{
+        return (size_t)(js_trim(q->body).p - q->body.p) + 1;
+}
+
+/* ---- what makes it a request for that expert ------------------------------------------------------------------------------ */
+
+static int ask_usage(const struct query *q, struct edits *e)
 {
         struct pm_str so = q->stream_options, v;
 
         if (!q->stream || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || q->wants_usage)
                 return 0;
         if (!so.p)
-                return add_edit(s, open, 0, literal("\"stream_options\":{\"include_usage\":true},"));
+                return edits_replace(e, open_of(q), 0, literal("\"stream_options\":{\"include_usage\":true},"));
         if (js_type(so) != JS_OBJECT)
-                return add_edit(s, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
+                return edits_replace(e, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
         v = js_member(so, "include_usage");
         if (v.p)
-                return add_edit(s, (size_t)(v.p - q->body.p), v.n, literal("true"));
+                return edits_replace(e, (size_t)(v.p - q->body.p), v.n, literal("true"));
         for (size_t i = 1; i < so.n; i++)
                 if (so.p[i] == '"')
-                        return add_edit(s, (size_t)(so.p + 1 - q->body.p), 0, literal("\"include_usage\":true,"));
-        return add_edit(s, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
+                        return edits_replace(e, (size_t)(so.p + 1 - q->body.p), 0, literal("\"include_usage\":true,"));
+        return edits_replace(e, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
 }
 
-/* ---- members by name: a router's own, and those that an expert is not to see ---------------------------------------------- */
+int query_edits(const struct query *q, const char *model, bool usage, struct edits *e)
+{
+        int err = 0;
+
+        if (q->model_value.p && !js_string_is(q->model_value, model)) {
+                struct pm_str name = quoted(e->arena, model);
+
+                err = name.p ? edits_replace(e, (size_t)(q->model_value.p - q->body.p), q->model_value.n, name) : -ENOMEM;
+        }
+        return err == 0 && usage ? ask_usage(q, e) : err;
+}
+
+/* ---- members by name ------------------------------------------------------------------------------------------------------ */
 
 struct change {
         struct pm_str folded;      /* by alike_fold() */
@@ -94,7 +79,7 @@ struct change {
 struct changes {
         struct change *list;
         const struct change **sorted; /* by the folded name, each once: the last one counts */
-        size_t n, all, room, longest; /* n: of the sorted ones, all: of the list */
+        size_t n, all, longest;       /* n: of the sorted ones, all: of the list */
 };
 
 static int by_name(const struct pm_str *a, const struct pm_str *b)
@@ -112,60 +97,45 @@ static int compare(const void *a, const void *b)
         return c ? c : x->order < y->order ? -1 : x->order > y->order;
 }
 
-static int add_change(struct changes *c, struct pm_str name, struct pm_str value, struct arena *a)
+static int read_change(const struct edit_member *m, size_t order, struct arena *a, struct change *ret)
 {
-        char *folded = arena_alloc(a, name.n + 2);
-        struct pm_str text = js_text((struct pm_str){ name.p - 1, name.n + 2 }, a);
+        struct change c = { .folded = m->name, .text = m->name, .name = m->name, .value = m->value, .order = order };
 
-        if (!folded || !text.p)
+        if (alike_folds(m->name)) {
+                char *folded = arena_alloc(a, m->name.n + 2);
+
+                if (!folded)
+                        return -ENOMEM;
+                c.folded = (struct pm_str){ folded, alike_fold(m->name, folded) };
+        }
+        if (memchr(m->name.p, '\\', m->name.n))
+                c.text = js_text((struct pm_str){ m->name.p - 1, m->name.n + 2 }, a);
+        if (!c.text.p)
                 return -ENOMEM;
-        assert(c->n < c->room);
-        c->list[c->n] = (struct change){ .folded = { folded, alike_fold(name, folded) }, .text = text, .name = name, .value = value, .order = c->n };
-        c->longest = MAX(c->longest, c->list[c->n].folded.n);
-        c->n++;
+        *ret = c;
         return 0;
 }
 
-static bool ours_to_say(struct pm_str name)
+static int list_changes(struct changes *c, const struct edits *e, struct arena *a)
 {
-        return alike(name, "model") || alike(name, "stream") || alike(name, "stream_options");
-}
+        size_t n = e->n_members, unique = 0;
 
-/* What is to be dropped comes first: a router's own member of that name is sent. */
-static int list_changes(struct changes *c, const char *extra, const struct expert_drop *drop, struct arena *a)
-{
-        struct pm_str e = extra ? literal(extra) : (struct pm_str){ 0 }, name;
-        size_t members = 0, unique = 0;
-        const char *why;
-        struct js j;
-        int err = 0;
-
-        if (extra && query_extra_check(e, &members, &why) < 0)
-                return -EINVAL;
-        c->room = members + (drop ? drop->n : 0);
-        c->list = arena_alloc(a, (c->room + 1) * sizeof *c->list);
-        c->sorted = arena_alloc(a, (c->room + 1) * sizeof *c->sorted);
-        if (!c->list || !c->sorted)
+        c->list = arena_alloc(a, n * (sizeof *c->list + sizeof *c->sorted));
+        if (!c->list)
                 return -ENOMEM;
-        for (size_t i = 0; drop && i < drop->n && err == 0; i++)
-                err = add_change(c, drop->names[i], (struct pm_str){ 0 }, a);
-        if (extra) {
-                js_start(&j, js_trim(e), 64);
-                for (js_enter(&j); err == 0 && js_more(&j, &name);) {
-                        struct pm_str value = js_take(&j);
+        c->sorted = (const struct change **)(c->list + n);
+        for (size_t i = 0; i < n; i++) {
+                int err = read_change(&e->members[i], i, a, &c->list[i]);
 
-                        if (!ours_to_say(name))
-                                err = add_change(c, name, value, a);
-                }
-        }
-        if (err < 0)
-                return err;
-        c->all = c->n;
-        for (size_t i = 0; i < c->n; i++)
+                if (err < 0)
+                        return err;
+                c->longest = MAX(c->longest, c->list[i].folded.n);
                 c->sorted[i] = &c->list[i];
-        qsort(c->sorted, c->n, sizeof *c->sorted, compare);
-        for (size_t i = 0; i < c->n; i++) {
-                if (i + 1 < c->n && by_name(&c->sorted[i]->folded, &c->sorted[i + 1]->folded) == 0)
+        }
+        c->all = n;
+        qsort(c->sorted, n, sizeof *c->sorted, compare);
+        for (size_t i = 0; i < n; i++) {
+                if (i + 1 < n && by_name(&c->sorted[i]->folded, &c->sorted[i + 1]->folded) == 0)
                         c->list[c->sorted[i]->order].placed = true; /* a later one counts in its place */
                 else
                         c->sorted[unique++] = c->sorted[i];
@@ -204,30 +174,31 @@ struct run {
         bool open, any;          /* `any`: some member stays before it */
 };
 
-static int end_run(struct run *run, struct splice *s, bool last, size_t next)
+static int end_run(struct run *run, struct edits *found, bool last, size_t next)
 {
         size_t from = last && run->any ? run->before : run->from, to = last ? run->to : next;
 
         if (!run->open)
                 return 0;
         run->open = false;
-        return add_edit(s, from, to - from, literal(""));
+        return edits_replace(found, from, to - from, literal(""));
 }
 
-/* "name":value */
-static struct pm_str member(struct pm_str name, struct pm_str value, const char *after, struct arena *a)
+/* "name":value into out, which has room for size_of() bytes; returns its end. */
+static size_t size_of(const struct change *c)
 {
-        size_t n = strlen(after);
-        char *m = arena_alloc(a, name.n + value.n + n + 3);
+        return c->name.n + c->value.n + 3;
+}
 
-        if (!m)
-                return (struct pm_str){ 0 };
-        m[0] = '"';
-        memcpy(m + 1, name.p, name.n);
-        memcpy(m + 1 + name.n, "\":", 2);
-        memcpy(m + 3 + name.n, value.p, value.n);
-        memcpy(m + 3 + name.n + value.n, after, n);
-        return (struct pm_str){ m, name.n + value.n + n + 3 };
+static char *put_member(char *out, const struct change *c)
+{
+        *out++ = '"';
+        memcpy(out, c->name.p, c->name.n);
+        out += c->name.n;
+        *out++ = '"';
+        *out++ = ':';
+        memcpy(out, c->value.p, c->value.n);
+        return out + c->value.n;
 }
 
 /* Is it the name itself, and not one like it? */
@@ -238,20 +209,57 @@ static bool is_called(struct pm_str key, struct pm_str text, char *scratch)
         return key.n == text.n && memcmp(key.p, text.p, key.n) == 0;
 }
 
+/* The change's place: the value alone, where the client has written the name as we do. */
+static int change_at(struct change *c, bool same_name, size_t at, struct pm_str value, const struct query *q, struct edits *found)
+{
+        size_t from = (size_t)(value.p - q->body.p);
+        char *m;
+
+        c->placed = true;
+        if (same_name)
+                return edits_replace(found, from, value.n, c->value);
+        m = arena_alloc(found->arena, size_of(c));
+        if (!m)
+                return -ENOMEM;
+        return edits_replace(found, at, from + value.n - at, (struct pm_str){ m, (size_t)(put_member(m, c) - m) });
+}
+
+/* What the client does not have comes first, in the order of the list. */
+static int add_members(const struct changes *c, size_t open, struct edits *found)
+{
+        size_t n = 0;
+        char *all, *to;
+
+        for (size_t i = 0; i < c->all; i++)
+                if (c->list[i].value.p && !c->list[i].placed)
+                        n += size_of(&c->list[i]) + 1;
+        if (n == 0)
+                return 0;
+        all = to = arena_alloc(found->arena, n);
+        if (!all)
+                return -ENOMEM;
+        for (size_t i = 0; i < c->all; i++)
+                if (c->list[i].value.p && !c->list[i].placed) {
+                        to = put_member(to, &c->list[i]);
+                        *to++ = ',';
+                }
+        return edits_replace(found, open, 0, (struct pm_str){ all, n });
+}
+
 /*
- * One walk over the body.  A router's member takes the place of the client's first one of that name, in whatever letters; further ones go,
- * since experts differ on which of them counts.
+ * One walk over the body: where the members are.  A new value takes the place of the client's first one of that name, in whatever
+ * letters; further ones go, since experts differ on which of them counts.
  */
-static int splice_members(const struct query *q, const char *extra, const struct expert_drop *drop, struct splice *s, size_t open)
+static int find_members(const struct query *q, const struct edits *e, size_t open, struct edits *found)
 {
         struct changes c = { .list = NULL };
         struct run run = { .before = open };
         struct pm_str key;
         char *scratch;
         struct js j;
-        int err = list_changes(&c, extra, drop, s->arena);
+        int err = list_changes(&c, e, found->arena);
 
-        scratch = err < 0 ? NULL : arena_alloc(s->arena, 6 * c.longest + 2);
+        scratch = err < 0 ? NULL : arena_alloc(found->arena, 6 * c.longest + 2);
         if (!scratch)
                 return err < 0 ? err : -ENOMEM;
         js_start(&j, q->body, 512);
@@ -267,85 +275,84 @@ static int splice_members(const struct query *q, const char *extra, const struct
                         run.to = end;
                         continue;
                 }
-                err = end_run(&run, s, false, at);
-                if (err == 0 && d && is_called(key, d->text, scratch))
-                        err = add_edit(s, (size_t)(v.p - q->body.p), v.n, d->value);
-                else if (err == 0 && d)
-                        err = add_edit(s, at, end - at, member(d->name, d->value, "", s->arena));
-                if (d)
-                        d->placed = true;
+                err = end_run(&run, found, false, at);
+                if (err == 0 && d)
+                        err = change_at(d, is_called(key, d->text, scratch), at, v, q, found);
                 run.any = true;
                 run.before = end;
         }
         if (err == 0)
-                err = end_run(&run, s, true, 0);
-        for (size_t i = 0; err == 0 && i < c.all; i++)
-                if (c.list[i].value.p && !c.list[i].placed)
-                        err = add_edit(s, open, 0, member(c.list[i].name, c.list[i].value, ",", s->arena));
-        return err;
+                err = end_run(&run, found, true, 0);
+        return err < 0 ? err : add_members(&c, open, found);
 }
 
-int query_extra_check(struct pm_str extra, size_t *ret_members, const char **why)
-{
-        struct pm_str key;
-        size_t n = 0;
-        struct js j;
+/* ---- the pieces ----------------------------------------------------------------------------------------------------------- */
 
-        if (extra.n > PM_EXTRA_BYTES_MAX) {
-                *why = "is longer than 64 KiB";
-                return -E2BIG;
+struct splice {
+        const char *body;
+        size_t at, n;     /* so much of the body is done with; so many pieces are there */
+        struct iovec *out;
+};
+
+static void put_piece(struct splice *p, const char *from, size_t n)
+{
+        union { const char *from; void *to; } bytes = { from };
+
+        if (n)
+                p->out[p->n++] = (struct iovec){ bytes.to, n };
+}
+
+static void put_edit(struct splice *p, const struct edit_place *d)
+{
+        if (d->at > p->at)
+                put_piece(p, p->body + p->at, d->at - p->at);
+        put_piece(p, d->with.p, d->with.n);
+        p->at = MAX(p->at, d->at + d->n);
+}
+
+/* Both in the order of their places.  What is edited in a member goes with it. */
+static int merge(struct splice *p, const struct edits *places, const struct edits *members)
+{
+        const struct edit_place *a = places->places, *b = members->places;
+        const struct edit_place *a_end = a + places->n_places, *b_end = b + members->n_places;
+
+        for (; a < a_end; a++) {
+                for (; b < b_end && (b->at < a->at || (b->at == a->at && a->n)); b++) {
+                        if (b->at < p->at)
+                                return -EINVAL; /* an edit goes beyond the member that it begins in */
+                        put_edit(p, b);
+                }
+                if (a->at >= p->at)
+                        put_edit(p, a);
+                else if (a->at + a->n > p->at)
+                        return -EINVAL;
         }
-        if (js_check(extra, PM_EXTRA_DEPTH_MAX, NULL, NULL) < 0 || js_type(js_trim(extra)) != JS_OBJECT) {
-                *why = "is not a JSON object";
-                return -EINVAL;
+        for (; b < b_end; b++) {
+                if (b->at < p->at)
+                        return -EINVAL;
+                put_edit(p, b);
         }
-        js_start(&j, js_trim(extra), PM_EXTRA_DEPTH_MAX);
-        for (js_enter(&j); js_more(&j, &key); n++)
-                (void)js_take(&j);
-        if (n > PM_EXTRA_MEMBERS_MAX) {
-                *why = "has more than 256 members";
-                return -E2BIG;
-        }
-        if (ret_members)
-                *ret_members = n;
         return 0;
 }
 
-int query_splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop,
-                 struct arena *a, struct iovec **ret, size_t *ret_n)
+int query_splice(const struct query *q, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n)
 {
-        struct splice s = { .arena = a };
-        size_t open = (size_t)(js_trim(q->body).p - q->body.p) + 1, at = 0, n = 0;
-        struct iovec *out;
-        int e = 0;
+        struct splice p = { .body = q->body.p };
+        struct edits found = EDITS(a);
+        int err = edits_in_order(e, q->body.n) ? 0 : -EINVAL;
 
-        if (q->model_value.p && !js_string_is(q->model_value, model))
-                e = add_edit(&s, (size_t)(q->model_value.p - q->body.p), q->model_value.n, quoted(a, model));
-        if (e == 0)
-                e = splice_usage(q, &s, open);
-        if (e == 0 && (extra || (drop && drop->n)))
-                e = splice_members(q, extra, drop, &s, open);
-        if (e < 0)
-                return e;
-        out = arena_alloc(a, (2 * s.n + 1) * sizeof *out);
-        if (!out)
+        if (err == 0 && e->n_members)
+                err = find_members(q, e, open_of(q), &found);
+        if (err < 0)
+                return err;
+        p.out = arena_alloc(a, (2 * (e->n_places + found.n_places) + 1) * sizeof *p.out);
+        if (!p.out)
                 return -ENOMEM;
-        for (size_t i = 0; i < s.n; i++) {
-                const struct edit *d = &s.edits[i];
-                union { const char *from; void *to; } body = { q->body.p + at }, with = { d->with.p };
-
-                if (d->at > at)
-                        out[n++] = (struct iovec){ body.to, d->at - at };
-                if (d->with.n)
-                        out[n++] = (struct iovec){ with.to, d->with.n };
-                at = MAX(at, d->at + d->skip); /* something may be put in where a run of members goes */
-        }
-        if (at < q->body.n) {
-                union { const char *from; void *to; } rest = { q->body.p + at };
-
-                out[n++] = (struct iovec){ rest.to, q->body.n - at };
-        }
-        *ret = out;
-        *ret_n = n;
+        err = merge(&p, e, &found);
+        if (err < 0)
+                return err;
+        put_piece(&p, p.body + p.at, q->body.n - p.at);
+        *ret = p.out;
+        *ret_n = p.n;
         return 0;
 }

@@ -25,6 +25,7 @@
 #include "scan.h"
 #include "stream_event.h"
 
+struct edits;
 struct evbuffer;
 struct h1_header;
 struct iovec;
@@ -53,9 +54,9 @@ struct wire {
         /* The client's body: 0, or -EINVAL with *why.  Points into body and a. */
         int (*parse)(struct pm_str body, enum expert_api api, const struct query_limits *limits, struct arena *a, struct query *ret,
                      struct query_error *why);
-        /* The same bytes for one expert: query_splice() says how. */
-        int (*splice)(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop, struct arena *a,
-                      struct iovec **ret, size_t *ret_n);
+        /* What makes them a body for an expert of that name, and the same bytes so edited: query.h. */
+        int (*edit)(const struct query *q, const char *model, bool usage, struct edits *e);
+        int (*splice)(const struct query *q, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n);
         enum wire_conversation conversation;
         /* Would the same body be answered the same again, so that the answer may be kept?  NULL: never. */
         bool (*repeats)(const struct query *q);

@@ -8,6 +8,7 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
 
+#include "edits.h"
 #include "js.h"
 #include "query.h"
 
@@ -43,6 +44,19 @@ static const struct query_limits limits = { .depth = 16, .messages = 4 };
 HELPER int parse(enum expert_api api, const char *body)
 {
         return query_parse(exact(body, strlen(body)), api, &limits, &arena, &query, &why);
+}
+
+/* As an attempt does it. */
+HELPER int splice(const struct query *q, const char *model, const char *extra, const struct expert_drop *drop, struct arena *a, struct iovec **ret, size_t *ret_n)
+{
+        struct edits e = EDITS(a);
+        int err = query_edits(q, model, true, &e);
+
+        if (err == 0 && drop)
+                err = edits_drop(&e, drop);
+        if (err == 0 && extra)
+                err = edits_set_all(&e, (struct pm_str){ extra, strlen(extra) });
+        return err < 0 ? err : query_splice(q, &e, a, ret, ret_n);
 }
 
 HELPER bool same(struct pm_str a, const char *b)

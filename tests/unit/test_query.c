@@ -226,7 +226,7 @@ Test(query, says_when_memory_is_short)
                 cr_assert(e == -ENOMEM || (e == 0 && same(pm.text, "\n long enough")));
                 arena_finish(&small);
                 arena_init(&small, NULL, room);
-                e = query_splice(&query, "other", "{\"a\":1,\"b\":2}", NULL, &small, &pieces, &n);
+                e = splice(&query, "other", "{\"a\":1,\"b\":2}", NULL, &small, &pieces, &n);
                 cr_assert(e == -ENOMEM || (e == 0 && n == 5), "%d %zu", e, n);
                 arena_finish(&small);
                 arena_init(&small, NULL, room);
@@ -236,7 +236,7 @@ Test(query, says_when_memory_is_short)
         }
         arena_init(&small, NULL, 0);
         cr_assert_eq(query_texts(&query, &small, &pm), -ENOMEM);
-        cr_assert_eq(query_splice(&query, "other", NULL, NULL, &small, &pieces, &n), -ENOMEM);
+        cr_assert_eq(splice(&query, "other", NULL, NULL, &small, &pieces, &n), -ENOMEM);
 }
 
 /* ---- /v1/route ---------------------------------------------------------------------------------------------------------- */

@@ -28,7 +28,7 @@ static const char *spliced(const char *model, const char *extra)
         struct iovec *pieces;
         size_t n;
 
-        cr_assert_eq(query_splice(&query, model, extra, NULL, &arena, &pieces, &n), 0);
+        cr_assert_eq(splice(&query, model, extra, NULL, &arena, &pieces, &n), 0);
         return joined(pieces, n);
 }
 
@@ -104,7 +104,7 @@ Test(query_splice, changes_only_what_must_change)
                 int e;
 
                 cr_assert_eq(parse(rows[i].api, rows[i].body), 0, "%s: %s", rows[i].body, why.message);
-                e = query_splice(&query, rows[i].model, rows[i].extra, NULL, &arena, &pieces, &n);
+                e = splice(&query, rows[i].model, rows[i].extra, NULL, &arena, &pieces, &n);
                 if (!rows[i].expected) {
                         cr_assert_eq(e, -EINVAL, "%s", rows[i].extra);
                         continue;
@@ -137,7 +137,7 @@ Test(query_splice, leaves_out_what_an_expert_is_not_to_see)
                 size_t n;
 
                 cr_assert_eq(parse(EXPERT_CHAT, rows[i].body), 0, "%s: %s", rows[i].body, why.message);
-                cr_assert_eq(query_splice(&query, rows[i].model, rows[i].extra, &(struct expert_drop){ names, 2 }, &arena, &pieces, &n), 0);
+                cr_assert_eq(splice(&query, rows[i].model, rows[i].extra, &(struct expert_drop){ names, 2 }, &arena, &pieces, &n), 0);
                 cr_assert_str_eq(joined(pieces, n), rows[i].expected);
         }
 }
@@ -154,17 +154,17 @@ Test(query_splice, members_by_name_cost_one_walk, .timeout = 30)
         for (unsigned i = 0; i < MEMBERS; i++)
                 n += (size_t)snprintf(extra + n, 64, "%s\"Extra_%u\":%u", i ? "," : "{", i, i);
         memcpy(extra + n, "}", 2);
-        cr_assert_eq(query_extra_check((struct pm_str){ extra, n + 1 }, &members, &clause), 0);
+        cr_assert_eq(edits_extra_check((struct pm_str){ extra, n + 1 }, &members, &clause), 0);
         cr_assert_eq(members, MEMBERS);
         n = (size_t)snprintf(body, 100, "{\"model\":\"m\"," HI);
         for (unsigned i = 0; i < CLIENTS; i++)
                 n += (size_t)snprintf(body + n, 32, ",\"EXTRA_%u\":0", i);
         memcpy(body + n, "}", 2);
         cr_assert_eq(parse(EXPERT_CHAT, body), 0, "%s", why.message);
-        cr_assert_eq(query_splice(&query, "m", extra, NULL, &arena, &pieces, &n), 0);
+        cr_assert_eq(splice(&query, "m", extra, NULL, &arena, &pieces, &n), 0);
         cr_assert_eq(n, 2 * MEMBERS + 1, "%zu: each took a place of its own", n);
         memcpy(extra + strlen(extra) - 1, ",\"z\":1}", 8);
-        cr_assert_eq(query_extra_check((struct pm_str){ extra, strlen(extra) }, NULL, &clause), -E2BIG);
+        cr_assert_eq(edits_extra_check((struct pm_str){ extra, strlen(extra) }, NULL, &clause), -E2BIG);
         cr_assert_str_eq(clause, "has more than 256 members");
 }
 

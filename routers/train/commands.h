@@ -14,6 +14,7 @@ int command_interests(int argc, char **argv);
 int command_eval_interests(int argc, char **argv); /* argv[0]: "interests" */
 int command_instruct(int argc, char **argv);
 int command_eval_instruct(int argc, char **argv);  /* argv[0]: "instruct" */
+int command_eval_route(int argc, char **argv);     /* argv[0]: "route" */
 int command_map2d(int argc, char **argv);
 int command_predict(int argc, char **argv);
 #endif

@@ -50,7 +50,7 @@ static const struct argument table[] = {
 };
 
 static const struct arguments arguments = { .command = "eval category", .table = table,
-                                            .known = "eval: what is to be measured? Known: eval category, eval interests, eval instruct" };
+                                            .known = "eval: what is to be measured? Known: eval category, eval interests, eval instruct, eval route" };
 
 /* The model's index for each label of the file; labels that neither know is said of are a mistake, not an error of the model. */
 static int match_labels(const struct eval_task *t, size_t *index)
@@ -223,6 +223,8 @@ int command_eval(int argc, char **argv)
 #endif
         if (argc > 1 && strcmp(argv[1], "instruct") == 0)
                 return command_eval_instruct(argc, argv);
+        if (argc > 1 && strcmp(argv[1], "route") == 0)
+                return command_eval_route(argc, argv);
         struct eval_task t = { .threshold = -1 };
         int r = arguments_read(&arguments, argc, argv, &t);
 

@@ -12,7 +12,7 @@ static const struct {
         int (*run)(int argc, char **argv);
 } commands[] = {
         { "category", "train a category model on labelled prompts", command_category },
-        { "eval", "measure a model: eval category --model M ..., eval interests --catalogue FOLDER ...", command_eval },
+        { "eval", "measure a model, or routing itself: eval category --model M ..., eval route --outcomes F ...", command_eval },
         { "predict", "what a model says of prompts without labels: predict category --model M ...", command_predict },
         { "instruct", "train an instruct model: experts known by outcomes, examples or a sentence", command_instruct },
         { "embed", "vectors of users and items from a file of edges", command_embed },

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * route_frontier.h - compositions within budgets of loaded parameters, beside single experts.
+ */
+#ifndef PM_ROUTE_FRONTIER_H
+#define PM_ROUTE_FRONTIER_H
+
+#include "route_measure.h"
+
+#define ROUTE_FRONTIER_MAX 256
+
+struct route_frontier_point {
+        double budget, loaded;      /* loaded: the mean over the folds */
+        struct route_point point;
+        double experts;             /* how many are loaded, at the mean over the folds */
+        size_t rival;               /* the best single expert of up to twice the composition's mean active parameters */
+        double lead, lead_error;    /* over that one, and its standard error, paired */
+};
+
+/*
+ * In each fold the programme says which experts to load, from what that fold was trained on; among them the posterior and the table choose.
+ * `range`: FROM:TO:STEP, or NULL: 24 steps, each a factor more.  0, or -errno after a message on stderr.
+ */
+int route_frontier(const struct route_measure *m, const char *range, struct route_frontier_point ret[ROUTE_FRONTIER_MAX], size_t *ret_n);
+#endif

@@ -140,8 +140,7 @@ static void take_into_force(struct gateway *g, struct generation *gen)
                 log_msg(NULL, PM_ERROR, "out of memory: cache.responses keeps its old size");
         if (shared_cache_bound(SHARED_CACHE_HISTORIES, (size_t)gen->feedback->memory) < 0)
                 log_msg(NULL, PM_ERROR, "out of memory: feedback.memory keeps its old size");
-        log_setup((enum pm_level)gen->log_level,
-                  (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
+        log_setup((enum pm_level)gen->log_level, (enum log_format)(g->options.log_format >= 0 ? g->options.log_format : gen->log_format));
         watchdog_limit(gen->watchdog);
         memory_limit(gen->limits.memory);
         atomic_store_explicit(&g->number, gen->number, memory_order_relaxed);

@@ -536,4 +536,4 @@ def test_no_redis_and_a_wrong_one(plain_world):
         assert "wrong-password" not in err
     for words in (["sideways"], []):
         status, _, err = run("decisions", *words, "-c", plain_world.folder / "none")
-        assert status != 0 and "'export' or 'import'" in err
+        assert status == 2 and "export|import" in err, err

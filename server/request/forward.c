@@ -214,7 +214,7 @@ static int compose_body(struct request *r, const struct expert *e)
                 err = edits_drop(&edits, &e->drop);
         if (err == 0 && extra)
                 err = edits_set_all(&edits, (struct pm_str){ extra, strlen(extra) });
-        return err < 0 ? err : r->wire->splice(&r->query, &edits, &r->arena, &r->pieces, &r->n_pieces);
+        return err < 0 ? err : r->wire->splice(r->query.body, &edits, &r->arena, &r->pieces, &r->n_pieces);
 }
 
 enum next forward_next(struct request *r)

@@ -84,8 +84,8 @@ bool query_fits(const struct query *q, int64_t context, int64_t *least);
 int query_edits(const struct query *q, const char *model, bool usage, struct edits *e);
 
 /*
- * The pieces to send: the client's body as `e` says.  They point into the body, what the edits hold, and the arena.  0, -ENOMEM, or -EINVAL: the
+ * The pieces to send: a body, a proved JSON object, as `e` says.  They point into the body, what the edits hold, and the arena.  0, -ENOMEM, or -EINVAL: the
  * edits overlap or are out of order, or one begins in a member that another takes away and ends outside of it.
  */
-int query_splice(const struct query *q, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n);
+int query_splice(struct pm_str body, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n);
 #endif

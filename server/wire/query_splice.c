@@ -28,9 +28,9 @@ static struct pm_str literal(const char *s)
 }
 
 /* Behind the bracket that opens the body. */
-static size_t open_of(const struct query *q)
+static size_t open_of(struct pm_str body)
 {
-        return (size_t)(js_trim(q->body).p - q->body.p) + 1;
+        return (size_t)(js_trim(body).p - body.p) + 1;
 }
 
 /* ---- what makes it a request for that expert ------------------------------------------------------------------------------ */
@@ -42,7 +42,7 @@ static int ask_usage(const struct query *q, struct edits *e)
         if (!q->stream || (q->api != EXPERT_CHAT && q->api != EXPERT_COMPLETIONS) || q->wants_usage)
                 return 0;
         if (!so.p)
-                return edits_replace(e, open_of(q), 0, literal("\"stream_options\":{\"include_usage\":true},"));
+                return edits_replace(e, open_of(q->body), 0, literal("\"stream_options\":{\"include_usage\":true},"));
         if (js_type(so) != JS_OBJECT)
                 return edits_replace(e, (size_t)(so.p - q->body.p), so.n, literal("{\"include_usage\":true}"));
         v = js_member(so, "include_usage");
@@ -210,9 +210,9 @@ static bool is_called(struct pm_str key, struct pm_str text, char *scratch)
 }
 
 /* The change's place: the value alone, where the client has written the name as we do. */
-static int change_at(struct change *c, bool same_name, size_t at, struct pm_str value, const struct query *q, struct edits *found)
+static int change_at(struct change *c, bool same_name, size_t at, struct pm_str value, struct pm_str body, struct edits *found)
 {
-        size_t from = (size_t)(value.p - q->body.p);
+        size_t from = (size_t)(value.p - body.p);
         char *m;
 
         c->placed = true;
@@ -250,9 +250,10 @@ static int add_members(const struct changes *c, size_t open, struct edits *found
  * One walk over the body: where the members are.  A new value takes the place of the client's first one of that name, in whatever
  * letters; further ones go, since experts differ on which of them counts.
  */
-static int find_members(const struct query *q, const struct edits *e, size_t open, struct edits *found)
+static int find_members(struct pm_str body, const struct edits *e, struct edits *found)
 {
         struct changes c = { .list = NULL };
+        size_t open = open_of(body);
         struct run run = { .before = open };
         struct pm_str key;
         char *scratch;
@@ -262,11 +263,11 @@ static int find_members(const struct query *q, const struct edits *e, size_t ope
         scratch = err < 0 ? NULL : arena_alloc(found->arena, 6 * c.longest + 2);
         if (!scratch)
                 return err < 0 ? err : -ENOMEM;
-        js_start(&j, q->body, 512);
+        js_start(&j, body, 512);
         for (js_enter(&j); err == 0 && js_more(&j, &key);) {
                 struct pm_str v = js_take(&j);
                 struct change *d = change_of(&c, key, scratch);
-                size_t at = (size_t)(key.p - 1 - q->body.p), end = (size_t)(v.p + v.n - q->body.p);
+                size_t at = (size_t)(key.p - 1 - body.p), end = (size_t)(v.p + v.n - body.p);
 
                 if (d && (!d->value.p || d->placed)) {
                         if (!run.open)
@@ -277,7 +278,7 @@ static int find_members(const struct query *q, const struct edits *e, size_t ope
                 }
                 err = end_run(&run, found, false, at);
                 if (err == 0 && d)
-                        err = change_at(d, is_called(key, d->text, scratch), at, v, q, found);
+                        err = change_at(d, is_called(key, d->text, scratch), at, v, body, found);
                 run.any = true;
                 run.before = end;
         }
@@ -335,14 +336,14 @@ static int merge(struct splice *p, const struct edits *places, const struct edit
         return 0;
 }
 
-int query_splice(const struct query *q, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n)
+int query_splice(struct pm_str body, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n)
 {
-        struct splice p = { .body = q->body.p };
+        struct splice p = { .body = body.p };
         struct edits found = EDITS(a);
-        int err = edits_in_order(e, q->body.n) ? 0 : -EINVAL;
+        int err = edits_in_order(e, body.n) ? 0 : -EINVAL;
 
         if (err == 0 && e->n_members)
-                err = find_members(q, e, open_of(q), &found);
+                err = find_members(body, e, &found);
         if (err < 0)
                 return err;
         p.out = arena_alloc(a, (2 * (e->n_places + found.n_places) + 1) * sizeof *p.out);
@@ -351,7 +352,7 @@ int query_splice(const struct query *q, const struct edits *e, struct arena *a, 
         err = merge(&p, e, &found);
         if (err < 0)
                 return err;
-        put_piece(&p, p.body + p.at, q->body.n - p.at);
+        put_piece(&p, p.body + p.at, body.n - p.at);
         *ret = p.out;
         *ret_n = p.n;
         return 0;

@@ -56,7 +56,7 @@ struct wire {
                      struct query_error *why);
         /* What makes them a body for an expert of that name, and the same bytes so edited: query.h. */
         int (*edit)(const struct query *q, const char *model, bool usage, struct edits *e);
-        int (*splice)(const struct query *q, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n);
+        int (*splice)(struct pm_str body, const struct edits *e, struct arena *a, struct iovec **ret, size_t *ret_n);
         enum wire_conversation conversation;
         /* Would the same body be answered the same again, so that the answer may be kept?  NULL: never. */
         bool (*repeats)(const struct query *q);

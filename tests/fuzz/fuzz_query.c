@@ -60,7 +60,7 @@ static void splice(const struct query *q, const char *extra, struct arena *a)
                 assert(edits_drop(&e, &(struct expert_drop){ names, LENGTH_OF(names) }) == 0);
         if (extra && edits_set_all(&e, (struct pm_str){ extra, strlen(extra) }) < 0)
                 return; /* extra came from the input: what is no object is refused */
-        assert(query_splice(q, &e, a, &pieces, &n) == 0);
+        assert(query_splice(q->body, &e, a, &pieces, &n) == 0);
         out = joined(pieces, n, a);
         assert(js_check(out, 512, NULL, NULL) == 0);
         assert(js_string_is(js_member(js_trim(out), "model"), "the \"model\""));
@@ -95,7 +95,7 @@ static void edit_texts(const struct query *q, struct arena *a)
         (void)edits_set(&e, "temperature", (struct pm_str){ "0", 1 });
         (void)edits_remove(&e, (dice >> 33) % 2 ? "messages" : "x");
         assert(query_edits(q, "m", true, &e) == 0);
-        assert(query_splice(q, &e, a, &pieces, &n) == 0);
+        assert(query_splice(q->body, &e, a, &pieces, &n) == 0);
         assert(js_check(joined(pieces, n, a), 512, NULL, NULL) == 0);
 }
 

@@ -56,7 +56,7 @@ HELPER int splice(const struct query *q, const char *model, const char *extra, c
                 err = edits_drop(&e, drop);
         if (err == 0 && extra)
                 err = edits_set_all(&e, (struct pm_str){ extra, strlen(extra) });
-        return err < 0 ? err : query_splice(q, &e, a, ret, ret_n);
+        return err < 0 ? err : query_splice(q->body, &e, a, ret, ret_n);
 }
 
 HELPER bool same(struct pm_str a, const char *b)

@@ -14,7 +14,7 @@ static const char *edited(const struct edits *e)
 {
         struct iovec *pieces;
         size_t n, length = 0;
-        int err = query_splice(&query, e, &arena, &pieces, &n);
+        int err = query_splice(query.body, e, &arena, &pieces, &n);
         char *out = arena_zalloc(&arena, query.body.n + 4096);
 
         if (err < 0)
@@ -310,7 +310,7 @@ Test(edits, without_memory)
                 if (err == 0)
                         err = edits_remove(&e, "a");
                 if (err == 0)
-                        err = query_splice(&query, &e, &small, &pieces, &n);
+                        err = query_splice(query.body, &e, &small, &pieces, &n);
                 cr_assert(err == 0 || err == -ENOMEM, "%d", err);
                 some |= err < 0;
                 all = err == 0;

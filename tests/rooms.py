@@ -23,7 +23,7 @@ MODULES = [
     {'redis', 'redis_conn', 'redis_writer', 'redis_connect', 'redis_cluster', 'redis_sentinel'},
     {'upstream', 'http1', 'http1_connect', 'http1_pool', 'curl', 'curl_request', 'curl_answer', 'curl_socket'},
     {'routing', 'host_api'},
-    {'request', 'limiter', 'page', 'recall', 'follow', 'answers', 'forward', 'fallback', 'relay', 'settle', 'reply'},
+    {'request', 'limiter', 'page', 'recall', 'follow', 'answers', 'forward', 'fallback', 'relay', 'stages', 'stages_answer', 'settle', 'reply'},
     {'recommend', 'feedback'},
     {'gateway', 'paths', 'worker_thread', 'admin', 'purge'},
     {'tokenizer', 'tokenizer_charsmap', 'tokenizer_model_read', 'tokenizer_read', 'tokenizer_steps'},

@@ -26,6 +26,7 @@ struct embed_model;
 struct expert;
 struct feedback_settings;
 struct settings;
+struct stage;
 struct tenants;
 struct plugin;
 
@@ -114,6 +115,8 @@ struct generation {
         struct embedder **embedders;
         size_t n_embedders;
         struct tenants *tenants; /* NULL: no keys are needed */
+        const struct stage *const *stages; /* what requests and answers go through, in this order: request/stages.h */
+        size_t n_stages;
         const struct settings *settings; /* the file's side, for config_to_json() */
         const struct cache_settings *cache; /* of these */
         const struct feedback_settings *feedback;

@@ -8,6 +8,7 @@
 #include "base.h"
 #include "lru.h"
 #include "request_parts.h"
+#include "stages.h"
 #include "tenant.h"
 
 void answers_key(struct request *r)
@@ -30,6 +31,8 @@ void answers_key(struct request *r)
                 cache_sum_text(c, (struct pm_str){ r->tenant->name, strlen(r->tenant->name) });
         for (size_t i = 0; i < rc->n_headers; i++)
                 cache_sum_text(c, h1_header(r->head, rc->headers[i]));
+        for (size_t i = 0; i < r->generation->n_stages; i++) /* what is kept has been through them */
+                cache_sum_text(c, (struct pm_str){ r->generation->stages[i]->name, strlen(r->generation->stages[i]->name) });
         (void)cache_sum_key(c, r->generation, CACHE_KEY_ANSWER, rc->share_all ? NULL : r->tenant, r->route, &r->arena, &r->recall.answer);
 }
 

@@ -12,6 +12,7 @@
 #include "header_times.h"
 #include "hops.h"
 #include "request_parts.h"
+#include "stages.h"
 #include "tenant.h"
 
 enum {
@@ -32,6 +33,8 @@ void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdic
                 r->tokens_out = a->reading.tokens_out;
                 r->first_token = a->reading.first_token;
         }
+        if (UNLIKELY(r->stages != NULL))
+                stages_attempt_over(r);
         now = now_us();
         if (t) {
                 total = now - t->opened_us;
@@ -206,7 +209,7 @@ static int compose_body(struct request *r, const struct expert *e)
         struct edits edits = EDITS(&r->arena);
         int err;
 
-        if (r->pieces && r->pieces_usage == usage)
+        if (r->pieces && r->pieces_usage == usage && !r->stages)
                 return 0;
         r->pieces_usage = usage;
         err = r->wire->edit(&r->query, e->model, usage, &edits);
@@ -214,6 +217,8 @@ static int compose_body(struct request *r, const struct expert *e)
                 err = edits_drop(&edits, &e->drop);
         if (err == 0 && extra)
                 err = edits_set_all(&edits, (struct pm_str){ extra, strlen(extra) });
+        if (UNLIKELY(r->stages != NULL) && err == 0)
+                err = stages_edits(r, &edits);
         return err < 0 ? err : r->wire->splice(r->query.body, &edits, &r->arena, &r->pieces, &r->n_pieces);
 }
 
@@ -222,8 +227,10 @@ enum next forward_next(struct request *r)
         struct attempt *a = &r->attempt;
         int64_t now = now_us(), left;
         struct upstream_call call;
+        struct pm_str headers;
         struct expert *e;
         unsigned index;
+        int err;
 
         r->at = STEP_forward;
         if (r->attempts == 0 && !r->patience)
@@ -239,6 +246,14 @@ enum next forward_next(struct request *r)
                         continue;
                 if (r->expert_index && !query_fits(&r->query, e->context, &r->least_tokens))
                         continue;
+                if (UNLIKELY(r->stages != NULL)) {
+                        enum next n = stages_attempt(r, e);
+
+                        if (n == DONE && !r->response_done)
+                                continue;
+                        if (n != GO)
+                                return n == WAIT ? WAIT : GO;
+                }
                 a->endpoint = expert_pick(e, r->tried_mask, now, &index);
                 if (!a->endpoint && r->tried_mask) {
                         r->tried_mask = 0; /* all endpoints had their turn: again from the first */
@@ -251,11 +266,15 @@ enum next forward_next(struct request *r)
         r->attempts_here++;
         r->tried_mask |= 1ull << index;
         r->attempts++;
-        if ((!r->upstream_headers.p && !compose_headers(r)) || compose_body(r, e) < 0) {
+        err = r->upstream_headers.p || compose_headers(r) ? compose_body(r, e) : -ENOMEM;
+        headers = UNLIKELY(r->stages != NULL) && err == 0 ? stages_headers(r, r->upstream_headers) : r->upstream_headers;
+        if (err < 0 || !headers.p) {
                 attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
+                if (err == -EINVAL) /* only of theirs do we not know where they are */
+                        return reply_error(r, 500, NULL, "stage_failed", "a stage has edited what the gateway has to say itself");
                 return reply_error(r, 503, NULL, NULL, "out of memory for the request");
         }
-        call = (struct upstream_call){ .endpoint = a->endpoint, .path = r->wire->path, .headers = r->upstream_headers, .body = r->pieces,
+        call = (struct upstream_call){ .endpoint = a->endpoint, .path = r->wire->path, .headers = headers, .body = r->pieces,
                                        .n_body = r->n_pieces, .connect_ms = MIN(e->connect_ms, left), .first_ms = first_limit(r, e, now, left), .by_content = r->query.stream,
                                        .idle_ms = MIN(e->idle_ms, left), .high_water = (size_t)r->generation->limits.buffer,
                                        .head_max = (size_t)r->generation->limits.head };

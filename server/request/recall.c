@@ -19,6 +19,7 @@
 #include "request_parts.h"
 #include "settings.h"
 #include "shared_cache.h"
+#include "stages.h"
 #include "tenant.h"
 #include "text.h"
 
@@ -357,9 +358,12 @@ static void count_misses(struct request *r)
 
 enum next recall_step(struct request *r)
 {
-        enum next next = recall(r);
         struct recall *k = &r->recall;
+        enum next next;
 
+        if (UNLIKELY(r->generation->n_stages > 0) && (stages_request(r) == WAIT || r->response_done))
+                return r->response_done ? GO : WAIT;
+        next = recall(r);
         if (next == GO) {
                 count_misses(r);
                 if (k->at != RECALL_AT_START && k->at != RECALL_AT_END)

@@ -16,6 +16,7 @@
 #include "base.h"
 #include "progress.h"
 #include "request_parts.h"
+#include "stages.h"
 
 enum { READ_ANSWER_MAX = 1 << 20, WIND_UP_MS = 50 };
 
@@ -74,6 +75,7 @@ static void keep_only_whole(struct request *r)
 }
 
 static enum next whole_as_events(struct request *r, struct pm_str body);
+static enum next broken(struct request *r, enum failure_what what, const char *why);
 
 /* What has come since the last look goes through the scanner. */
 static bool scan_rest(struct request *r)
@@ -93,12 +95,44 @@ static bool scan_rest(struct request *r)
         return !x->scan.bad;
 }
 
+/* It is all there, and is an answer: body is what of it lies in one piece; p NULL: none. */
+static enum next whole_answer(struct request *r, struct pm_str body)
+{
+        struct transfer *t = r->attempt.transfer;
+        struct http_reply head;
+
+        if (r->query.stream)
+                return whole_as_events(r, body);
+        if (body.p)
+                answers_record(r, body);
+        head = begin(r, content_type(r, t));
+        r->bytes_out = (int64_t)evbuffer_get_length(t->in);
+        http_reply_buffer(r->conn, &head, t->in);
+        return complete(r);
+}
+
+enum next relay_whole(struct request *r, struct pm_str body)
+{
+        struct evbuffer *in = r->attempt.transfer->in;
+
+        if (body.p && (evbuffer_drain(in, evbuffer_get_length(in)) < 0 || evbuffer_add(in, body.p, body.n) < 0))
+                return relay_no_memory(r);
+        body = (struct pm_str){ (const char *)evbuffer_pullup(in, -1), evbuffer_get_length(in) };
+        return body.p ? whole_answer(r, body) : relay_no_memory(r);
+}
+
+static enum next to_stages(struct request *r, enum stage_what what, const struct stage_event *ev, struct pm_str raw)
+{
+        if ((what != STAGE_END && !ev->data.p) || stages_take(r, what, ev, raw) < 0)
+                return relay_no_memory(r);
+        return stages_run(r);
+}
+
 static enum next whole(struct request *r)
 {
         struct transfer *t = r->attempt.transfer;
         struct reading *x = &r->attempt.reading;
         size_t n = evbuffer_get_length(t->in);
-        struct http_reply head;
         struct facts facts;
         const char *fault;
 
@@ -113,9 +147,8 @@ static enum next whole(struct request *r)
                 reading_add(x, &facts);
                 x->first_token = t->first_byte_us;
                 keep_only_whole(r);
-                if (r->query.stream)
-                        return whole_as_events(r, body);
-                answers_record(r, body);
+                if (LIKELY(!r->staged))
+                        return whole_answer(r, body);
         } else { /* read as it came */
                 fault = !scan_rest(r) || !scan_closed(&x->scan) ? "with something that is not a JSON object" : scan_fault(&x->scan, &r->wire->shape);
                 if (fault)
@@ -124,14 +157,11 @@ static enum next whole(struct request *r)
                         return no_answer(r, "with a long whole answer where a stream was asked for");
                 x->first_token = t->first_byte_us;
                 r->recall.answer = (struct cache_key){ .hash = 0 };
+                if (LIKELY(!r->staged))
+                        return whole_answer(r, (struct pm_str){ 0 });
         }
-        head = begin(r, content_type(r, t));
-        r->bytes_out = (int64_t)n;
-        http_reply_buffer(r->conn, &head, t->in);
-        return complete(r);
+        return to_stages(r, STAGE_WHOLE, &(struct stage_event){ .data = { (const char *)evbuffer_pullup(t->in, -1), n } }, (struct pm_str){ 0 });
 }
-
-static enum next broken(struct request *r, enum failure_what what, const char *why);
 
 /* The client sees that this is not all. */
 static enum next cut(struct request *r, const char *why)
@@ -201,7 +231,7 @@ static enum next relay_answer(struct request *r)
         struct transfer *t = r->attempt.transfer;
 
         if (r->headers_sent || evbuffer_get_length(t->in) >= (size_t)r->generation->limits.buffer)
-                return pieces(r);
+                return UNLIKELY(r->staged) ? broken(r, FAILURE_TOO_LARGE, "its answer has limits.buffer or more, and stages must see all of it") : pieces(r);
         if (t->state == TRANSFER_DONE)
                 return whole(r);
         if (t->state == TRANSFER_HEAD) {
@@ -262,14 +292,17 @@ static enum next broken(struct request *r, enum failure_what what, const char *w
         return request_answered(r);
 }
 
-enum next relay_cut_short(struct request *r)
+enum next relay_no_memory(struct request *r)
 {
-        static const char why[] = "the gateway is shutting down (limits.drain_time has passed)";
+        return broken(r, FAILURE_MEMORY, "out of memory for the answer");
+}
 
-        r->error = why;
+enum next relay_cut_short(struct request *r, const char *code, const char *why)
+{
+        r->error = why ? why : "out of memory for the reason";
         metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         if (r->streaming)
-                send_error(r, "shutting_down", why);
+                send_error(r, code, r->error);
         http_stream_end(r->conn, false);
         return request_answered(r);
 }
@@ -303,13 +336,18 @@ static enum next wind_up(struct request *r)
         return r->timer ? WAIT : complete(r);
 }
 
-static enum next stream_complete(struct request *r)
+enum next relay_complete(struct request *r)
 {
         keep_only_whole(r);
         if (r->wire->done.n)
                 send_event(r, r->wire->done);
         http_stream_end(r->conn, true);
         return wind_up(r);
+}
+
+static enum next stream_complete(struct request *r)
+{
+        return UNLIKELY(r->staged) ? to_stages(r, STAGE_END, &(struct stage_event){ .what = STAGE_END }, (struct pm_str){ 0 }) : relay_complete(r);
 }
 
 static enum next whole_as_events(struct request *r, struct pm_str body)
@@ -326,7 +364,7 @@ static enum next whole_as_events(struct request *r, struct pm_str body)
         if (!events.p)
                 return fallback_failed(r, FAILURE_MEMORY, "out of memory for the answer");
         send_event(r, events);
-        return stream_complete(r);
+        return relay_complete(r);
 }
 
 /* The expert says that this was all. */
@@ -380,7 +418,7 @@ static enum next stream_failed(struct request *r, const struct stream_event *e, 
                 return fallback_refused(r, e->data);
         said = fallback_said(r, e->data);
         why = *said ? arena_printf(&r->arena, "its stream says: %s", said) : "its stream says that it has failed";
-        if (!f->failed || r->wire->done.n)
+        if (!f->failed || r->wire->done.n || r->staged) /* no stage is to see what it has all of the answer so far in */
                 return broken(r, FAILURE_SAID, why);
         /* the API's own end of an answer that has failed, which its clients know */
         r->recall.answer = (struct cache_key){ .hash = 0 };
@@ -391,6 +429,15 @@ static enum next stream_failed(struct request *r, const struct stream_event *e, 
         metrics_count(r->worker->loop.metrics, METRICS_AT(plain, stream_cut));
         attempt_end(r, ATTEMPT_CUT, EXPERT_BAD, 0);
         return request_answered(r);
+}
+
+void relay_put(struct request *r, struct pm_str event)
+{
+        struct reading *x = &r->attempt.reading;
+
+        if (UNLIKELY(!x->first_token && !r->headers_sent) && reading_hold(x, &r->arena, event))
+                return; /* another expert can still answer */
+        send_event(r, event);
 }
 
 /* One event, and what it says.  GO: on with the next; anything else is the step's answer. */
@@ -422,9 +469,10 @@ static enum next relay_event(struct request *r, const struct stream_event *e, co
                 follow_answer(r, e->data, true);
         if (UNLIKELY(f->usage.n > 0) && !r->query.wants_usage && r->pieces_usage && r->wire->strip && !r->wire->strip(e, f))
                 return GO; /* only usage, which we asked for and the client did not */
-        if (UNLIKELY(!x->first_token && !r->headers_sent) && reading_hold(x, &r->arena, whole_event(r, e)))
-                return GO; /* another expert can still answer */
-        send_event(r, whole_event(r, e));
+        if (LIKELY(!r->staged))
+                relay_put(r, whole_event(r, e));
+        else if (stages_take(r, STAGE_EVENT, &(struct stage_event){ .name = e->name, .data = e->data }, e->ragged ? (struct pm_str){ 0 } : e->raw) < 0)
+                return *ret_over = true, relay_no_memory(r);
         if (UNLIKELY(f->closes) && !r->wire->done.n) {
                 *ret_over = true;
                 return stream_complete(r);
@@ -451,6 +499,7 @@ static enum next relay_stream(struct request *r)
         struct transfer *t = r->attempt.transfer;
         struct reading *x = &r->attempt.reading;
         size_t limit = (size_t)r->generation->limits.buffer;
+        enum next n;
 
         if (!x->reader.max)
                 stream_reader_init(&x->reader, (size_t)r->generation->limits.event);
@@ -459,7 +508,6 @@ static enum next relay_stream(struct request *r)
                 struct facts f;
                 size_t before = evbuffer_get_length(t->in);
                 int got = r->wire->read_event(&x->reader, t->in, t->state == TRANSFER_DONE, &e, &f);
-                enum next n;
                 size_t used;
                 bool over;
 
@@ -481,6 +529,8 @@ static enum next relay_stream(struct request *r)
                 if (over)
                         return n;
                 evbuffer_drain(t->in, used);
+                if (UNLIKELY(r->staged) && ((n = stages_run(r)) == WAIT || r->at != STEP_relay))
+                        return n;
         }
         return WAIT; /* the client is slow: the transfer pauses by itself when `in` is full */
 }
@@ -512,6 +562,8 @@ enum next request_relay(struct request *r)
                 return wind_up(r);
         if (now_us() > r->deadline && (r->headers_sent || t->state == TRANSFER_HEAD)) /* bytes that trickle let no other limit pass */
                 return broken(r, FAILURE_TIME, "the request has taken longer than limits.request_time");
+        if (UNLIKELY(r->staged) && ((n = stages_run(r)) == WAIT || r->at != STEP_relay))
+                return n; /* one of them has waited */
         if (UNLIKELY(r->attempt.reading.kind == READING_UNKNOWN)) {
                 n = look(r);
                 if (r->attempt.reading.kind == READING_UNKNOWN || r->at != STEP_relay)

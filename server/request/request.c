@@ -53,7 +53,7 @@ static enum next cut_short(struct request *r)
 {
         r->end = "shutdown";
         attempt_end(r, ATTEMPT_CANCELLED, EXPERT_NEUTRAL, 0);
-        return r->headers_sent ? relay_cut_short(r)
+        return r->headers_sent ? relay_cut_short(r, "shutting_down", "the gateway is shutting down (limits.drain_time has passed)")
                         : reply_error(r, 503, NULL, "shutting_down", "the gateway is shutting down (limits.drain_time has passed); try again");
 }
 

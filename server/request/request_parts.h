@@ -28,6 +28,7 @@
 #include "worker.h"
 
 struct event;
+struct stages;
 struct tenant;
 
 enum next { GO, WAIT, DONE };
@@ -117,6 +118,9 @@ struct request {
         int64_t retry_after_ms;      /* to tell the client; 0: unknown */
         bool no_retry;               /* to ask again does not help, or might be paid for twice */
 
+        struct stages *stages;       /* at work on it; NULL: there are none */
+        bool staged;                 /* and its answer goes through them */
+
         /* what came back */
         bool headers_sent;           /* the reply's head is out: no other expert can answer any more */
         bool streaming;              /* begun in pieces, or server-sent events */
@@ -188,8 +192,13 @@ enum next recall_step(struct request *r);
 enum next request_forward(struct request *r);
 enum next request_relay(struct request *r);
 enum next request_settle(struct request *r);
-/* The reply has begun and will not be continued: an error event, if it is a stream, and a cut. */
-enum next relay_cut_short(struct request *r);
+/* The reply has begun and will not be continued: an error event, if it is a stream, and a cut.  why NULL: no memory for it. */
+enum next relay_cut_short(struct request *r, const char *code, const char *why);
+/* What comes out of the stages (stages.h): an event, the end of a stream, a whole answer (body.p NULL: as it came). */
+void relay_put(struct request *r, struct pm_str event);
+enum next relay_complete(struct request *r);
+enum next relay_whole(struct request *r, struct pm_str body);
+enum next relay_no_memory(struct request *r);
 /* Ends the attempt in hand, if there is one: closes its transfer, gives the endpoint back, counts. */
 void attempt_end(struct request *r, enum metrics_attempt how, enum expert_verdict v, int64_t retry_us);
 

@@ -7,6 +7,7 @@
 #include "limiter.h"
 #include "loader.h"
 #include "log.h"
+#include "stages.h"
 #include "tenant.h"
 
 static double cost_of(const struct expert *e, int64_t in, int64_t out)
@@ -122,6 +123,8 @@ enum next request_settle(struct request *r)
                         metrics_tokens(m, e->metric, MAX(r->tokens_in, 0), MAX(r->tokens_out, 0), cost);
                 observe(r, e, cost, total);
         }
+        if (UNLIKELY(r->stages != NULL))
+                stages_settle(r, e, cost);
         if (r->admission == ADMITTED)
                 r->worker->limiter->charge(r, r->tokens_in, r->tokens_out, cost);
         if (r->generation->log_requests && log_wants(PM_INFO))

@@ -162,7 +162,7 @@ static const struct wire ndjson_wire = {
         .api = NDJSON_API, .path = NDJSON_PATH, .stream_type = "application/x-ndjson", .key_header = "x-ndjson-key",
         .ask_whole = NDJSON_STR("Content-Type: application/json\r\nAccept: application/json\r\n"),
         .ask_stream = NDJSON_STR("Content-Type: application/json\r\nAccept: application/x-ndjson\r\n"),
-        .parse = ndjson_parse, .splice = query_splice, .conversation = WIRE_FIRST_MESSAGES, .repeats = ndjson_repeats,
+        .parse = ndjson_parse, .edit = query_edits, .splice = query_splice, .conversation = WIRE_FIRST_MESSAGES, .repeats = ndjson_repeats,
         .look = ndjson_look, .read_answer = ndjson_read_answer, .shape = { "message", '{', "without a message" }, .tell_as_events = ndjson_tell,
         .read_event = ndjson_read_event, .event_end = NDJSON_STR("\n"), .is_all = ndjson_is_all,
         .error_body = ndjson_error_body, .error_event = ndjson_error_event, .is_error = ndjson_is_error,

@@ -169,6 +169,7 @@ Test(request_stages, waits_and_goes_on, .init = two, .fini = front_end)
                 cr_assert_eq(waiting.waits, rows[i].whole, "row %zu: %u", i, waiting.waits);
                 cr_assert(mock_was_asked(ALPHA, "Hi " MASKED) && !mock_was_asked(ALPHA, "\"waited\":true,\"waited\":true"));
                 cr_assert(mock_was_asked(ALPHA, "\"waited\":true") && mock_was_asked(ALPHA, "x-waited: yes\r\nx-attempt: alpha\r\n"));
+                cr_assert_not(mock_was_asked(ALPHA, "x-waited: yes\r\nx-waited"), "what it said before it had waited counts for nothing");
 
                 mock_streams(ALPHA, THEN_NEXT, ROLE DELTA("a 4111") DELTA("111111111111") STOP DONE_EVENT);
                 wait_in(rows[i].moments, 3);
@@ -338,6 +339,17 @@ Test(request_stages, a_second_expert, .init = two, .fini = front_end)
                 cr_assert_eq(counted.cost.tokens_in, 11);
                 front_turn_ms(5);
         }
+}
+
+Test(request_stages, the_same_expert_again, .fini = front_end)
+{
+        front_begin("experts: {alpha: {endpoints: '${ALPHA}', retries: 1}}\n");
+        memset(&counted, 0, sizeof counted);
+        USE(&tally);
+        mock_says(ALPHA, "500 E", "", "oops");
+        mock_says(ALPHA, "200 OK", "", ANSWER("again"));
+        HAS(ask(CHAT, "", SAYING("alpha", "Hi")), "again");
+        cr_assert(mock_was_asked(ALPHA, "\"attempt\":2") && !mock_was_asked(ALPHA, "\"attempt\":1"), "with the edits of this attempt");
 }
 
 Test(request_stages, not_this_expert, .init = two, .fini = front_end)

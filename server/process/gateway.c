@@ -564,13 +564,12 @@ int gateway_run(const struct gateway_options *o)
 {
         struct gateway g = { .options = *o, .started_us = now_us() };
         struct problems *p = problems_create(PROBLEMS_MAX);
-        int r = -ENOMEM;
+        int r = -ENOMEM, log;
 
         log_setup(PM_INFO, (enum log_format)MAX(o->log_format, 0));
-        r = log_start();
-        if (r < 0)
-                log_msg(NULL, PM_WARN, "cannot start the log thread (%s): a slow reader of standard error blocks the gateway", ERRNO_TEXT(r));
-        r = -ENOMEM;
+        log = log_start();
+        if (log < 0)
+                log_msg(NULL, PM_WARN, "cannot start the log thread (%s): a slow reader of standard error blocks the gateway", ERRNO_TEXT(log));
         pthread_mutex_init(&g.lock, NULL);
         g.base = event_base_new();
         if (p && g.base && inbox_init(&g.inbox, g.base, &g) == 0) {

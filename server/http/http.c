@@ -62,7 +62,7 @@ static int ctx_failed(const struct tls_files *f, const char *what, const char **
 static int ctx_create(const struct tls_files *f, SSL_CTX **ret, const char **why)
 {
         static const unsigned char name[] = "pointsman";
-        CLEANUP(ctx_free) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+        CLEANUP(ctx_free) SSL_CTX *ctx = (errno = 0, SSL_CTX_new(TLS_server_method()));
 
         if (!ctx)
                 return ctx_failed(f, "cannot set up TLS", why);

@@ -48,12 +48,18 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
         return -1;
 }
 
+static EVP_PKEY *read_key(FILE *f, bool *ret_asked)
+{
+        errno = 0;
+        return PEM_read_PrivateKey(f, NULL, no_passphrase, ret_asked);
+}
+
 const char *tlsfiles_error(int *ret)
 {
         unsigned long e, last = 0;
         bool nothing;
 
-        *ret = -EINVAL;
+        *ret = errno == ENOMEM ? -ENOMEM : -EINVAL;
         while ((e = ERR_get_error()) != 0) {
                 if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
                         *ret = -ENOMEM;
@@ -78,6 +84,7 @@ static int refuse(const char *file, const char *what, char *why, size_t n)
 
 static X509 *read_certificate(FILE *f)
 {
+        errno = 0;
         return PEM_read_X509(f, NULL, NULL, NULL);
 }
 
@@ -100,7 +107,7 @@ int tlsfiles_key(const char *file, char *why, size_t n)
 {
         bool asked = false;
         CLEANUP(fclose_p) FILE *f = open_file(file, why, n);
-        CLEANUP(key_free) EVP_PKEY *k = f ? PEM_read_PrivateKey(f, NULL, no_passphrase, &asked) : NULL;
+        CLEANUP(key_free) EVP_PKEY *k = f ? read_key(f, &asked) : NULL;
 
         if (!f)
                 return -EINVAL;
@@ -114,11 +121,12 @@ int tlsfiles_key(const char *file, char *why, size_t n)
 
 int tlsfiles_pair(const char *certificate, const char *key)
 {
+        bool asked = false;
         char why[8];
         CLEANUP(fclose_p) FILE *c = open_file(certificate, why, sizeof why);
         CLEANUP(fclose_p) FILE *f = open_file(key, why, sizeof why);
         CLEANUP(certificate_free) X509 *x = c ? read_certificate(c) : NULL;
-        CLEANUP(key_free) EVP_PKEY *k = f ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
+        CLEANUP(key_free) EVP_PKEY *k = f ? read_key(f, &asked) : NULL;
         bool match = x && k && X509_check_private_key(x, k) == 1;
         int r;
 
@@ -128,7 +136,7 @@ int tlsfiles_pair(const char *certificate, const char *key)
 
 int tlsfiles_ciphers(const char *list)
 {
-        SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+        SSL_CTX *ctx = (errno = 0, SSL_CTX_new(TLS_server_method()));
         bool known = ctx && SSL_CTX_set_cipher_list(ctx, list) == 1;
         int r;
 

@@ -20,8 +20,8 @@ int tlsfiles_pair(const char *certificate, const char *key);
 /* Suites in OpenSSL's words, at least one of which there is for TLS 1.2.  0, -EINVAL or -ENOMEM. */
 int tlsfiles_ciphers(const char *list);
 
-/* What OpenSSL has queued of errors, which are gone then: NULL, or the last one's words; -ENOMEM in *ret if it lacked memory, whatever it
- * says after that of a file that it could not take apart, else -EINVAL. */
+/* What OpenSSL has queued of errors, which are gone then: NULL, or the last one's words.  -ENOMEM in *ret if it lacked memory, whatever it
+ * says after that of a file that it could not take apart, or if errno, which was 0 before, says so; else -EINVAL. */
 const char *tlsfiles_error(int *ret);
 
 /* May everybody on this machine read the file? */

@@ -232,8 +232,11 @@ static void open_extra(const struct rule *r, struct mistakes *m)
                 mistake(m, r, "extra has %zu bytes, at most %u are allowed", strlen(r->extra), PM_EXTRA_BYTES_MAX);
                 return;
         }
+        errno = 0;
         extra = json_loads(r->extra, JSON_REJECT_DUPLICATES, &error);
-        if (!json_is_object(extra))
+        if (!extra && errno == ENOMEM) /* Jansson does not say so */
+                mistake(m, r, "out of memory");
+        else if (!json_is_object(extra))
                 mistake(m, r, "extra is no JSON object: %s", extra ? "found another value" : error.text);
         else if (json_object_size(extra) > PM_EXTRA_MEMBERS_MAX)
                 mistake(m, r, "extra has %zu members, at most %u are allowed", json_object_size(extra), PM_EXTRA_MEMBERS_MAX);

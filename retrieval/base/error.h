@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 __attribute__((format(printf, 3, 4), unused)) static int set_error(char *why, size_t n, const char *fmt, ...)
@@ -17,5 +18,13 @@ __attribute__((format(printf, 3, 4), unused)) static int set_error(char *why, si
         (void)vsnprintf(why, n, fmt, args);
         va_end(args);
         return -EINVAL;
+}
+
+/*
+ * Jansson does not say that it had no memory, and complains of the text instead.  After a NULL of its readers, before which errno was 0.
+ */
+static inline bool json_lacked_memory(void)
+{
+        return errno == ENOMEM;
 }
 #endif

@@ -196,7 +196,10 @@ int tensors_parse(const void *bytes, size_t n, struct tensors **ret, char *why, 
                 return set_error(why, why_size, "cut: the header needs %" PRIu64 " bytes, the file has %zu after its length", length, n - 8);
         if (length < 2 || p[8] != '{')
                 return set_error(why, why_size, "not a safetensors file: the header does not begin with '{'");
+        errno = 0;
         header = json_loadb((const char *)p + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+        if (!header && json_lacked_memory())
+                return set_error(why, why_size, "out of memory");
         if (!header)
                 return set_error(why, why_size, "the header is not valid JSON: %s (byte %d)", error.text, error.position);
         return read_header(header, (const char *)p + 8 + length, n - 8 - (size_t)length, ret, why, why_size);

@@ -237,7 +237,10 @@ static int read_labels(struct classifier *c, char *why, size_t why_size)
 
         if (!text)
                 return set_error(why, why_size, "metadata 'labels' is missing");
+        errno = 0;
         c->labels = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+        if (!c->labels && json_lacked_memory())
+                return -ENOMEM;
         n = json_array_size(c->labels);
         if (n < 2 || n > CLASSIFIER_CATEGORIES_MAX)
                 return set_error(why, why_size, "metadata 'labels' must be a list of 2 to %d names", CLASSIFIER_CATEGORIES_MAX);

@@ -371,10 +371,15 @@ int encoder_create(struct tokenizer *tokenizer, struct tensors *file, const stru
 int encoder_config_parse(const char *text, size_t n, struct encoder_config *ret, char *why, size_t why_size)
 {
         json_error_t error;
-        json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error), *normalize = json_object_get(j, "normalize");
-        json_t *max = json_object_get(j, "max_length");
-        struct encoder_config config = { json_is_true(normalize), MAX_TOKENS_PRESET };
+        json_t *j = (errno = 0, json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)), *normalize, *max;
+        struct encoder_config config = { .max_tokens = MAX_TOKENS_PRESET };
         int r = 0;
+
+        if (!j && json_lacked_memory())
+                return set_error(why, why_size, "out of memory");
+        normalize = json_object_get(j, "normalize");
+        max = json_object_get(j, "max_length");
+        config.normalize = json_is_true(normalize);
 
         if (json_is_integer(max) && json_integer_value(max) > 0 && json_integer_value(max) <= (json_int_t)ENCODER_TEXT_MAX)
                 config.max_tokens = (size_t)json_integer_value(max);

@@ -54,10 +54,15 @@ static int read_texts(struct gates *g, const char *key, size_t max, size_t bytes
                       const char ***ret, size_t *ret_n, char *why, size_t why_size)
 {
         const char *text = tensors_meta(g->file, key);
-        json_t *list = text ? json_loads(text, 0, NULL) : NULL;
-        size_t n = json_array_size(list);
+        json_t *list;
+        size_t n;
 
+        errno = 0;
+        list = text ? json_loads(text, 0, NULL) : NULL;
+        n = json_array_size(list);
         *ret_json = list;
+        if (text && !list && json_lacked_memory())
+                return -ENOMEM;
         if (!json_is_array(list) || n > max)
                 return set_error(why, why_size, "'%s' in its metadata must be a list of at most %zu texts", key, max);
         *ret = calloc(n + 1, sizeof **ret);

@@ -199,7 +199,10 @@ static int load(const char *path, struct score_table *t, char *why, size_t why_s
 
         if (stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > SCORE_TABLE_BYTES_MAX))
                 return set_error(why, why_size, "must be a file of at most %d MiB", SCORE_TABLE_BYTES_MAX >> 20);
+        errno = 0;
         t->json = json_load_file(path, JSON_REJECT_DUPLICATES, &e);
+        if (!t->json && json_lacked_memory())
+                return set_error(why, why_size, "out of memory");
         if (!t->json)
                 return set_error(why, why_size, "%s (line %d, column %d)", e.text, e.line, e.column);
         kind = json_string_value(json_object_get(t->json, "kind"));

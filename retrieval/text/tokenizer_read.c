@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "error.h"
 #include "tokenizer_parts.h"
 
 #define TEXT_MAX 4096 /* bytes of an added token, or of what Replace puts in */
@@ -412,6 +413,8 @@ static int from_json(json_t *j, const json_error_t *error, struct tokenizer **re
         struct tokenizer *t = j ? calloc(1, sizeof *t) : NULL;
         int r;
 
+        if (!j && json_lacked_memory())
+                return tokenizer_refuse(why, why_size, "out of memory");
         if (!j)
                 return tokenizer_refuse(why, why_size, "not valid JSON: %s (byte %d)", error->text, error->position);
         r = t ? read_all(j, t, why, why_size) : -ENOMEM;
@@ -431,6 +434,7 @@ int tokenizer_parse(const char *text, size_t n, struct tokenizer **ret, char *wh
         why[0] = '\0';
         if (n > TOKENIZER_FILE_MAX)
                 return tokenizer_refuse(why, why_size, "%zu bytes are too many, at most %zu are read", n, TOKENIZER_FILE_MAX);
+        errno = 0;
         j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
         r = from_json(j, &error, ret, why, why_size);
         json_decref(j);
@@ -452,6 +456,7 @@ int tokenizer_open(const char *path, struct tokenizer **ret, char *why, size_t w
         }
         if (!S_ISREG(st.st_mode) || (size_t)st.st_size > TOKENIZER_FILE_MAX)
                 return tokenizer_refuse(why, why_size, "must be a file of at most %zu MiB", TOKENIZER_FILE_MAX >> 20);
+        errno = 0;
         j = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
         r = from_json(j, &error, ret, why, why_size);
         json_decref(j);

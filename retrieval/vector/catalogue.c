@@ -56,7 +56,10 @@ static int read_manifest(const char *folder, json_t **ret, char *why, size_t why
         }
         if (!S_ISREG(st.st_mode) || (size_t)st.st_size > MANIFEST_MAX)
                 return set_error(why, why_size, CATALOGUE_MANIFEST ": must be a file of at most %zu KiB", MANIFEST_MAX >> 10);
+        errno = 0;
         *ret = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+        if (!*ret && json_lacked_memory())
+                return set_error(why, why_size, CATALOGUE_MANIFEST ": out of memory");
         if (!*ret)
                 return set_error(why, why_size, CATALOGUE_MANIFEST ": line %d: %.120s", error.line, error.text);
         kind = json_string_value(json_object_get(*ret, "kind"));

@@ -549,7 +549,12 @@ int tree_parse(const char *text, size_t n, const char *file, struct arena *a, st
                 text += 3;
                 n -= 3;
         }
+        errno = 0;
         copy = tree_json(text, n, &n);
+        if (!copy && errno == ENOMEM) {
+                problems_add(p, &whole, NULL, "out of memory: cannot read the file");
+                return -EINVAL;
+        }
         r.text = copy ? copy : text;
         r.n = n;
         r.file = arena_strndup(a, file, strlen(file));

@@ -56,7 +56,7 @@ char *tree_json(const char *text, size_t n, size_t *ret_n)
                 return NULL;
         json = json_loadb(text, n, 0, NULL);
         if (!json)
-                return NULL;
+                return NULL; /* Jansson leaves ENOMEM where it had no memory */
         json_decref(json);
         copy = malloc(n + 1);
         if (copy)

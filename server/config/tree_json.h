@@ -7,6 +7,6 @@
 
 #include <stddef.h>
 
-/* A copy to read instead of the text, on the heap, or NULL: it can be read as it is. */
+/* A copy to read instead of the text, on the heap, or NULL: it can be read as it is, or errno is ENOMEM. */
 char *tree_json(const char *text, size_t n, size_t *ret_n);
 #endif

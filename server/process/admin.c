@@ -352,8 +352,12 @@ static void forget_decisions(struct admin *a, struct evhttp_request *req)
                 answer_error(req, 409, "a purge is already running; try again when it has ended");
                 return;
         }
+        errno = 0;
         if (evhttp_parse_query_str(query ? query : "", &all) < 0) {
-                answer_error(req, 400, "the query cannot be read: ?prefix=TENANT|ROUTE|&kind=decisions, with | as %7C");
+                if (errno == ENOMEM)
+                        answer_error(req, 503, "out of memory for the query");
+                else
+                        answer_error(req, 400, "the query cannot be read: ?prefix=TENANT|ROUTE|&kind=decisions, with | as %7C");
                 return;
         }
         prefix = evhttp_find_header(&all, "prefix");

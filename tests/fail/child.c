@@ -135,6 +135,13 @@ static bool ask(void)
         return got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
+static const char *body_of(const char *answer)
+{
+        const char *end = strstr(answer, "\r\n\r\n");
+
+        return end ? end + 4 : "";
+}
+
 static size_t lines_of(const char *text)
 {
         size_t n = 0;
@@ -146,15 +153,15 @@ static size_t lines_of(const char *text)
 
 static void judge(bool in_time, size_t log_from)
 {
-        bool right = has_all(c.answer, c.s->right) && (!c.s->lines || calm_lines == 0 || lines_of(c.answer) == calm_lines), ours = strncmp(c.answer, "HTTP/1.1 503", 12) == 0 || strncmp(c.answer, "HTTP/1.1 500", 12) == 0;
+        bool right = has_all(c.answer, c.s->right) && (!c.s->lines || calm_lines == 0 || lines_of(body_of(c.answer)) == calm_lines), ours = strncmp(c.answer, "HTTP/1.1 503", 12) == 0 || strncmp(c.answer, "HTTP/1.1 500", 12) == 0;
         const char *body = strstr(c.answer, "\r\n\r\n");
 
         report->whole = right;
-        report->lines = lines_of(c.answer);
+        report->lines = lines_of(body_of(c.answer));
         (void)snprintf(report->answer, sizeof report->answer, "%.1000s", c.answer);
         if (!in_time)
                 found("no answer in time");
-        else if (right || (ours && body && strstr(body, "\"message\":\"") && says_memory(body)))
+        else if (right || ((ours || c.s->admin) && body && (c.s->admin || strstr(body, "\"message\":\"")) && says_memory(body)))
                 return;
         else if (!c.answer[0] && !log_says_memory(log_from))
                 found("the connection was closed, and nothing says why");
@@ -242,6 +249,8 @@ static void play(void)
         if (c.s->warm)
                 must_answer("before anything failed", "HTTP/1.1 200\0");
         from = c.log_n;
+        if (c.s->admin)
+                points_evhttp();
         points_arm(c.n, c.on, &report->failure);
         judge(ask(), from);
         report->calls = points_disarm();

@@ -77,7 +77,7 @@ const struct scenario scenarios[] = {
         ADMIN("admin-config", "/admin/config", NULL, "\"experts\":\0"),
         ADMIN("admin-generation", "/admin/generation", NULL, "\"ready\": true\0"),
         ADMIN("admin-metrics", "/metrics", NULL, "process_start_time_seconds 1\0"),
-        ADMIN("admin-reload", "/admin/reload", "POST", "\"generation\": 2\0"),
+        ADMIN("admin-reload", "/admin/reload", "POST", "\"generation\": \0"),
         ADMIN("admin-purge", "/admin/decisions?prefix=&kind=all", "DELETE", "\"memory\": 0\0"),
         ADMIN("admin-expert", "/admin/experts/plain?state=up", "POST", "\"health\": \"up\"\0"),
         { "tls", ASK, "/v1/chat/completions", CHAT("tls", ""), WHOLE },

@@ -52,7 +52,7 @@ static struct {
         _Atomic bool armed, tracking, tracing;
         _Atomic unsigned long seen;
         unsigned long at;
-        bool on;
+        bool on, evhttp;
         struct points_failure *failure;
         pthread_mutex_t lock;
         struct block blocks[ROOM];
@@ -70,6 +70,34 @@ static const char *const not_survived[] = {
         "curl_easy_reset",     /* libcurl 7.88: says nothing, and leaves a handle whose next transfer has no buffer */
 };
 
+static bool is_in(const char *name, const char *const *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(name, list[i]) == 0)
+                        return true;
+        return false;
+}
+
+/*
+ * Does libevent ask, on behalf of nobody but itself?  A connection of its HTTP server (2.1) that lacks memory is closed without a word, or told
+ * that its request is bad, or waits for what is there already, or is a NULL that it looks into.
+ */
+static bool libevent_alone(void *const *frames, int n)
+{
+        Dl_info us, info;
+        bool others = false;
+
+        (void)dladdr(&s, &us);
+        for (int i = 0; i < n && dladdr(frames[i], &info); i++) {
+                if (info.dli_fbase == us.dli_fbase && others)
+                        return false;
+                others = others || info.dli_fbase != us.dli_fbase;
+                if (info.dli_sname && (strcmp(info.dli_sname, "event_base_loop") == 0 || strcmp(info.dli_sname, "evhttp_send_reply") == 0))
+                        return true; /* evhttp_send_reply() leaves out the status line that there is no memory for */
+        }
+        return false;
+}
+
 static bool survives(void *const *frames, int n)
 {
         for (int i = 0; i < n; i++) {
@@ -77,11 +105,10 @@ static bool survives(void *const *frames, int n)
 
                 if (!dladdr(frames[i], &info) || !info.dli_sname)
                         continue;
-                for (size_t k = 0; k < sizeof not_survived / sizeof not_survived[0]; k++)
-                        if (strcmp(info.dli_sname, not_survived[k]) == 0)
-                                return false;
+                if (is_in(info.dli_sname, not_survived, sizeof not_survived / sizeof not_survived[0]))
+                        return false;
         }
-        return true;
+        return !s.evhttp || !libevent_alone(frames, n);
 }
 
 static bool fails(void)
@@ -230,6 +257,11 @@ void points_exempt(bool yes)
         exempt = yes;
 }
 
+void points_evhttp(void)
+{
+        s.evhttp = true;
+}
+
 void points_track(bool trace)
 {
         atomic_store(&s.tracing, trace);
@@ -350,9 +382,8 @@ static bool by_its_own_fault(const struct made_by *b)
 
                 if (!dladdr(b->frames[i], &info) || !info.dli_sname)
                         continue;
-                for (size_t k = 0; k < sizeof loses / sizeof loses[0]; k++)
-                        if (strcmp(info.dli_sname, loses[k]) == 0)
-                                return true;
+                if (is_in(info.dli_sname, loses, sizeof loses / sizeof loses[0]))
+                        return true;
         }
         return false;
 }

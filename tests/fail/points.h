@@ -22,6 +22,8 @@ struct points_failure {
 
 /* The calling thread is a client, or a test. */
 void points_exempt(bool yes);
+/* The requests are for libevent's HTTP server, with its own faults. */
+void points_evhttp(void);
 /* The n-th call from now on fails, and with `on` all that come after it; n 0: none does.  *ret is
  * written at once, even if the process does not survive it. */
 void points_arm(unsigned long n, bool on, struct points_failure *ret);

@@ -103,7 +103,11 @@ static bool survives(void *const *frames, int n)
         for (int i = 0; i < n; i++) {
                 Dl_info info;
 
-                if (!dladdr(frames[i], &info) || !info.dli_sname)
+                if (!dladdr(frames[i], &info))
+                        continue;
+                if (strstr(info.dli_fname, "/libgfortran.so"))
+                        return false; /* ends the process while it is loaded: "Allocating cleared memory failed"; its own names are hidden */
+                if (!info.dli_sname)
                         continue;
                 if (is_in(info.dli_sname, not_survived, sizeof not_survived / sizeof not_survived[0]))
                         return false;

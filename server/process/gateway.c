@@ -583,7 +583,7 @@ int gateway_run(const struct gateway_options *o)
                 stop(&g);
         }
         if (r < 0) {
-                log_lines(PM_ERROR, "", p && problems_count(p) ? problems_text(p) : ERRNO_TEXT(r));
+                log_lines(PM_ERROR, "", p && problems_count(p) ? problems_text(p) : r == -EAGAIN ? "cannot start a thread: out of memory, or of threads" : ERRNO_TEXT(r));
                 log_msg(NULL, PM_ERROR, "not started");
         } else {
                 log_msg(NULL, PM_INFO, "stopped");

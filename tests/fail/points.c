@@ -376,6 +376,7 @@ extern void *__libc_stack_end;
 /* What a library loses by its own fault when it has no memory: the block was made on behalf of this function of its. */
 static const char *const loses[] = {
         "EVP_MD_fetch",   /* OpenSSL 3.0: its map of names takes a name that it could not copy for a new one, and drops the old entry */
+        "OSSL_DECODER_CTX_new_for_pkey", /* the same */
         "dlopen",         /* glibc 2.36: of a library that it cannot map, the names that it has made of it so far */
 };
 

@@ -376,7 +376,7 @@ static int listener_open(struct http_listener *l, const struct listener *from, c
         }
         l->event = event_new(l->http->loop->base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
         if (!l->event || evutil_make_socket_nonblocking(l->fd) < 0 || event_add(l->event, NULL) < 0) {
-                *why = "cannot watch the listening socket";
+                *why = "out of memory for watching the listening socket";
                 return -ENOMEM;
         }
         return 0;

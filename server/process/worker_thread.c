@@ -277,7 +277,7 @@ struct worker *worker_create(const struct worker_setup *s, const char **why)
                         if (t->http && thread_start(t) == 0)
                                 return w;
                         if (t->http)
-                                *why = "cannot start a thread";
+                                *why = "cannot start a thread: out of memory, or of threads";
                 }
         }
         for (size_t i = 0; i < unowned; i++)

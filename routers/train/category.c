@@ -4,7 +4,8 @@
  *
  * 1. One part of five is held back (by a hash of the text, so equal texts stay together); a model of the others says how good the
  *    recipe is, and its decisions on the held-back part calibrate the confidence.  With vectors, two recipes are tried: a softmax is
- *    ahead on short prompts of many categories, SVMs on long ones of few.
+ *    ahead on short prompts of many categories, SVMs on long ones of few.  With --apart each part in turn is held back, and the parts
+ *    are of whole sources: prompts of a source are alike, and a model is surer of a source that it knows than of what users will send.
  * 2. The model that is written is trained on everything.
  * 3. The threshold: given, or chosen on prompts with unknown ones among them, or .5, where a decision is as often wrong as right.
  */
@@ -22,6 +23,8 @@
 
 #define PARTS 5
 #define WORST 8
+#define SOURCES_MAX 4096
+#define NEVER PARTS /* the part of rows that are always trained on */
 
 enum loss { HINGE, SOFTMAX, BOTH }; /* BOTH: none was given */
 
@@ -38,6 +41,8 @@ struct category_task {
         struct quality held;   /* on the held-back part */
         double slope, offset;
         size_t n_held;
+        unsigned char *part;   /* of each row, or NEVER */
+        unsigned rounds;       /* so many parts are held back, one after the other */
         const char *rule;      /* how the threshold came about */
         char rule_text[128];
 };
@@ -62,6 +67,9 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct category_task, on.path, "threshold-on", "FILE", 0, NULL,
                       "choose the threshold that makes most decisions on these lines right"),
         ARGUMENT_REAL(struct category_task, threshold, "threshold", NULL, 0, 1, "or take this one (neither: 0.5)"),
+        ARGUMENT_TEXT(struct category_task, in.id, "apart", "FIELD", 0, NULL,
+                      "where a prompt comes from: hold back whole values of this field, so that figures and confidence are those of sources "
+                      "not seen; prompts where it is empty are always trained on"),
         ARGUMENT_NUMBER(struct category_task, fit.seed, "seed", "0", 0, INT_MAX, "of the held-back part and the solver"),
         ARGUMENT_NUMBER(struct category_task, fit.bits, "bits", "17", NGRAMS_BITS_MIN, NGRAMS_BITS_MAX, "2^N buckets of features"),
         ARGUMENT_CHOICE(struct category_task, loss, "loss", NULL, "hinge|softmax",
@@ -100,27 +108,48 @@ static int read_arguments(struct category_task *t, int argc, char **argv)
         return 0;
 }
 
-/* Decides the held-back rows, calibrates on them, and measures with that calibration. */
-static int judge(struct category_task *t, const struct fitted *f, const bool *use, struct decision *d, double *logit, bool *right)
-{
-        float scores[CLASSIFIER_CATEGORIES_MAX];
-        size_t n = 0;
+/* What was decided of the rows that were held back. */
+struct judged_rows {
+        struct decision *d;
+        size_t *row;
+        double *logit;
+        bool *right;
+        size_t n;
+};
 
+/* Adds the rows that f was not trained on, but for those of a category that none of its rows had: it cannot say that. */
+static int judge(const struct category_task *t, const struct fitted *f, const bool *use, struct judged_rows *j)
+{
+        CLEANUP(free_p) bool *known = calloc(t->rows.n_labels, sizeof *known);
+        float scores[CLASSIFIER_CATEGORIES_MAX];
+
+        if (!known)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->rows.n; i++)
+                known[t->rows.list[i].label] |= use[i];
         for (size_t i = 0; i < t->rows.n; i++) {
                 const struct jsonl_row *row = &t->rows.list[i];
+                struct decision *d = &j->d[j->n];
 
-                if (use[i] || !classifier_scores(f->classifier, row->text, row->n, 0, scores))
+                if (use[i] || (t->in.id && !known[row->label]) || !classifier_scores(f->classifier, row->text, row->n, 0, scores))
                         continue;
-                d[n].truth = row->label;
-                logit[n] = classifier_logit(scores, t->rows.n_labels, &d[n].said);
-                right[n] = d[n].said == d[n].truth;
-                n++;
+                d->truth = row->label;
+                j->row[j->n] = i;
+                j->logit[j->n] = classifier_logit(scores, t->rows.n_labels, &d->said);
+                j->right[j->n] = d->said == d->truth;
+                j->n++;
         }
-        calibrate(logit, right, n, &t->slope, &t->offset);
-        for (size_t i = 0; i < n; i++)
-                d[i].confidence = 1 / (1 + exp(-(t->slope * logit[i] + t->offset)));
-        t->n_held = n;
-        return metrics_measure(d, n, t->rows.n_labels, .5, &t->held);
+        return 0;
+}
+
+/* Calibrates on these decisions, and measures with that calibration. */
+static int measure(struct category_task *t, struct judged_rows *j)
+{
+        calibrate(j->logit, j->right, j->n, &t->slope, &t->offset);
+        for (size_t i = 0; i < j->n; i++)
+                j->d[i].confidence = 1 / (1 + exp(-(t->slope * j->logit[i] + t->offset)));
+        t->n_held = j->n;
+        return metrics_measure(j->d, j->n, t->rows.n_labels, .5, &t->held);
 }
 
 static void set_recipe(struct category_task *t, bool softmax)
@@ -130,38 +159,165 @@ static void set_recipe(struct category_task *t, bool softmax)
         t->fit.dense_weight = t->dense_weight > 0 ? t->dense_weight : softmax ? 1 : .4;
 }
 
-/* Leaves the better recipe in the settings, with its calibration and figures in the task. */
-static int hold_back(struct category_task *t)
-{
-        CLEANUP(free_p) bool *use = calloc(t->rows.n, sizeof *use), *right = calloc(t->rows.n, sizeof *right);
-        CLEANUP(free_p) struct decision *d = calloc(t->rows.n, sizeof *d);
-        CLEANUP(free_p) double *logit = calloc(t->rows.n, sizeof *logit);
-        bool both = t->opened && t->loss == BOTH, softmax = t->loss == SOFTMAX;
-        struct fitted f[2] = { { 0 } };
-        double hinge;
+/* Sources, the largest first, each into the part that is the smallest so far. */
+struct source {
+        const char *name;
+        size_t rows;
         unsigned part;
-        int r;
+};
 
-        if (!use || !right || !d || !logit)
+static int by_rows(const void *a, const void *b)
+{
+        const struct source *x = a, *y = b;
+
+        return x->rows != y->rows ? (x->rows < y->rows ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+static size_t source_of(const struct source *list, size_t n, const char *name)
+{
+        size_t i = 0;
+
+        while (i < n && strcmp(list[i].name, name) != 0)
+                i++;
+        return i;
+}
+
+static int part_sources(struct category_task *t)
+{
+        CLEANUP(free_p) struct source *list = calloc(SOURCES_MAX, sizeof *list);
+        size_t n = 0, size[PARTS] = { 0 };
+
+        if (!list)
                 return -ENOMEM;
+        for (size_t i = 0; i < t->rows.n; i++) {
+                size_t k = source_of(list, n, t->rows.list[i].id);
+
+                if (!*t->rows.list[i].id)
+                        continue;
+                if (k == SOURCES_MAX) {
+                        (void)fprintf(stderr, "%s: field '%s' has more than %d values: it does not name a source\n", t->in.path, t->in.id, SOURCES_MAX);
+                        return -EINVAL;
+                }
+                if (k == n)
+                        list[n++].name = t->rows.list[i].id;
+                list[k].rows++;
+        }
+        if (n < 2) {
+                (void)fprintf(stderr, "%s: field '%s' names fewer than two sources: none can be held back\n", t->in.path, t->in.id);
+                return -EINVAL;
+        }
+        qsort(list, n, sizeof *list, by_rows);
+        for (size_t k = 0; k < n; k++) {
+                for (unsigned p = 1; p < PARTS; p++)
+                        if (size[p] < size[list[k].part])
+                                list[k].part = p;
+                size[list[k].part] += list[k].rows;
+        }
+        for (size_t i = 0; i < t->rows.n; i++)
+                t->part[i] = *t->rows.list[i].id ? (unsigned char)list[source_of(list, n, t->rows.list[i].id)].part : NEVER;
+        t->rounds = (unsigned)MIN(n, (size_t)PARTS);
+        return 0;
+}
+
+static int part_rows(struct category_task *t)
+{
+        unsigned part;
+
+        t->part = calloc(t->rows.n, sizeof *t->part);
+        if (!t->part)
+                return -ENOMEM;
+        if (t->in.id)
+                return part_sources(t);
         for (size_t i = 0; i < t->rows.n; i++) {
                 if (jsonl_part(&t->rows.list[i], t->fit.seed, PARTS, &part) < 0)
                         return -ENOMEM;
-                use[i] = part != 0;
+                t->part[i] = (unsigned char)part;
         }
+        t->rounds = 1;
+        return 0;
+}
+
+/* A line for each source: what a model that never saw it says of its prompts. */
+static int print_sources(const struct category_task *t, const struct judged_rows *j)
+{
+        CLEANUP(free_p) struct source *list = calloc(SOURCES_MAX, sizeof *list);
+        CLEANUP(free_p) struct decision *d = calloc(j->n, sizeof *d);
+        size_t n = 0;
+
+        if (!list || !d)
+                return -ENOMEM;
+        for (size_t i = 0; i < j->n; i++) {
+                const char *name = t->rows.list[j->row[i]].id;
+                size_t k = source_of(list, n, name);
+
+                if (k == n)
+                        list[n++].name = name;
+                list[k].rows++;
+        }
+        qsort(list, n, sizeof *list, by_rows);
+        (void)printf("\n%-28s %8s %9s %9s %9s %12s\n", "source, not seen", "prompts", "accuracy", "macro-F1", "sure", "right if so");
+        for (size_t k = 0; k < n; k++) {
+                struct quality q;
+                size_t m = 0;
+                int r;
+
+                for (size_t i = 0; i < j->n; i++)
+                        if (strcmp(t->rows.list[j->row[i]].id, list[k].name) == 0)
+                                d[m++] = j->d[i];
+                r = metrics_measure(d, m, t->rows.n_labels, t->threshold >= 0 ? t->threshold : .5, &q);
+                if (r < 0)
+                        return r;
+                (void)printf("%-28.28s %8zu %9.4f %9.4f %9.4f %12.4f\n", list[k].name, m, q.accuracy, q.macro_f1, q.kept, q.kept_accuracy);
+        }
+        return 0;
+}
+
+/* One recipe on all parts that are held back. */
+static int try_recipe(struct category_task *t, bool softmax, bool *use, struct judged_rows *j)
+{
+        int r = 0;
+
+        j->n = 0;
         set_recipe(t, softmax);
-        r = fit(&t->rows, use, &t->fit, &f[0]);
+        for (unsigned part = 0; r == 0 && part < t->rounds; part++) {
+                struct fitted f = { 0 };
+
+                for (size_t i = 0; i < t->rows.n; i++)
+                        use[i] = t->part[i] != part;
+                r = fit(&t->rows, use, &t->fit, &f);
+                if (r == 0)
+                        r = judge(t, &f, use, j);
+                fitted_finish(&f);
+        }
+        return r == 0 ? measure(t, j) : r;
+}
+
+/* Leaves the better recipe in the settings, with its calibration and figures in the task. */
+static int hold_back(struct category_task *t)
+{
+        CLEANUP(free_p) bool *use = calloc(t->rows.n, sizeof *use), *right = calloc(2 * t->rows.n, sizeof *right);
+        CLEANUP(free_p) struct decision *d = calloc(2 * t->rows.n, sizeof *d);
+        CLEANUP(free_p) double *logit = calloc(2 * t->rows.n, sizeof *logit);
+        CLEANUP(free_p) size_t *row = calloc(2 * t->rows.n, sizeof *row);
+        struct judged_rows j[2] = { { d, row, logit, right, 0 } };
+        bool both = t->opened && t->loss == BOTH;
+        double hinge;
+        int r;
+
+        if (!use || !right || !d || !logit || !row)
+                return -ENOMEM;
+        j[1] = (struct judged_rows){ d + t->rows.n, row + t->rows.n, logit + t->rows.n, right + t->rows.n, 0 };
+        r = part_rows(t);
         if (r == 0)
-                r = judge(t, &f[0], use, d, logit, right);
+                r = try_recipe(t, t->loss == SOFTMAX, use, &j[0]);
         if (r == 0 && both) {
                 hinge = t->held.accuracy;
-                set_recipe(t, true);
-                r = fit(&t->rows, use, &t->fit, &f[1]);
-                if (r == 0)
-                        r = judge(t, &f[1], use, d, logit, right);
+                r = try_recipe(t, true, use, &j[1]);
                 if (r == 0 && t->held.accuracy <= hinge) {
                         set_recipe(t, false);
-                        r = judge(t, &f[0], use, d, logit, right);
+                        r = measure(t, &j[0]);
+                } else {
+                        j[0] = j[1];
                 }
         }
         if (r == 0 && t->n_held == 0) {
@@ -170,15 +326,16 @@ static int hold_back(struct category_task *t)
                 r = -ENODATA;
         }
         if (r == 0 && !t->json) {
-                (void)printf("held back: %zu of %zu prompts, %zu categories\n", t->n_held, t->rows.n, t->rows.n_labels);
+                (void)printf("held back: %zu of %zu prompts, %zu categories%s\n", t->n_held, t->rows.n, t->rows.n_labels,
+                             t->in.id ? ", by source" : "");
                 if (both)
                         (void)printf("loss: %s\n", t->fit.softmax ? "softmax" : "hinge");
                 (void)printf("accuracy %.4f  macro-F1 %.4f  calibration error %.4f\n\n", t->held.accuracy, t->held.macro_f1,
                              t->held.ece);
-                r = metrics_confusion(stdout, d, t->n_held, (const char *const *)t->rows.labels, t->rows.n_labels, WORST);
+                r = metrics_confusion(stdout, j[0].d, t->n_held, (const char *const *)t->rows.labels, t->rows.n_labels, WORST);
+                if (r == 0 && t->in.id)
+                        r = print_sources(t, &j[0]);
         }
-        fitted_finish(&f[0]);
-        fitted_finish(&f[1]);
         return r;
 }
 
@@ -327,6 +484,7 @@ int command_category(int argc, char **argv)
         }
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "category: out of memory\n");
+        free(t.part);
         jsonl_finish(&t.rows);
         encoder_destroy(t.opened);
         return r < 0;

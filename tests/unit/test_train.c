@@ -227,6 +227,48 @@ Test(train, a_softmax_of_all_categories)
         classifier_destroy(c);
 }
 
+/* Prompts of two sources that have no word in common; `ours` are of no source and have the words of both. */
+static void write_sources(bool ours)
+{
+        static const char *const words[2][2][2] = { { { "matrix", "prime" }, { "court", "verdict" } }, { { "addieren", "bruch" }, { "anwalt", "klage" } } };
+        FILE *f = fopen(in_folder("a.jsonl"), "we");
+
+        cr_assert(f);
+        for (int i = 0; i < (ours ? 320 : 160); i++)
+                (void)fprintf(f, "{\"q\":\"%s %c%c\",\"c\":\"%s\",\"from\":\"%s\"}\n", words[i / 80 % 2][i % 2][i / 2 % 2], 'a' + i % 23, 'a' + i / 23,
+                              i % 2 ? "law" : "math", i >= 160 ? "" : i < 80 ? "english" : "german");
+        (void)fclose(f);
+}
+
+static double accuracy_of_sources(const char *apart)
+{
+        const char *words[] = { "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--bits", "12", "--out", in_folder("m.safetensors"),
+                                apart ? "--apart" : NULL, apart, NULL };
+        struct classifier *c;
+        char why[256];
+        double accuracy;
+
+        cr_assert_eq(run(command_category, words), 0);
+        cr_assert_eq(classifier_open(in_folder("m.safetensors"), &c, why, sizeof why), 0, "%s", why);
+        accuracy = strtod(classifier_meta(c, "accepted_accuracy"), NULL);
+        classifier_destroy(c);
+        return accuracy;
+}
+
+Test(train, a_source_that_was_not_seen_is_harder_than_it_looks)
+{
+        write_sources(false);
+        cr_assert_gt(accuracy_of_sources(NULL), .99);
+        cr_assert_lt(accuracy_of_sources("from"), .75);
+        write_sources(true);
+        cr_assert_gt(accuracy_of_sources("from"), .99, "prompts of no source are always trained on");
+        cr_assert_eq(run(command_category, (const char *[]){ "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--apart", "other", "--out",
+                                                             in_folder("n.safetensors"), NULL }), 1, "no such field");
+        cr_assert_eq(run(command_category, (const char *[]){ "category", "--in", in_folder("a.jsonl"), "--text", "q", "--label", "c", "--where", "from=german",
+                                                             "--apart", "from", "--out", in_folder("n.safetensors"), NULL }), 1, "one source");
+        cr_assert_eq(access(in_folder("n.safetensors"), F_OK), -1);
+}
+
 /* Weights against a direct computation: at the optimum each is C times what its rows are wrong by. */
 Test(train, a_softmax_ends_where_its_loss_is_least)
 {

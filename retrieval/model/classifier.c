@@ -22,6 +22,7 @@
 #include "tensors.h"
 
 #define LANES 16
+#define AHEAD 16 /* rows that are fetched before their turn, where a table is larger than a cache */
 #define ROWS_BEFORE_CARRY 256 /* 256 * 127 < 32768 */
 #define LABEL_MAX 200
 #define COLUMNS_MAX ((CLASSIFIER_CATEGORIES_MAX + 1 + LANES - 1) / LANES * LANES)
@@ -107,8 +108,14 @@ static void add_rows_many(const int8_t *rows, const uint32_t *bucket, size_t n, 
         wide sum[COLUMNS_MAX / LANES];
 
         memset(sum, 0, blocks * sizeof *sum);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+                const int8_t *later = rows + (size_t)bucket[MIN(i + AHEAD, n - 1)] * blocks * LANES;
+
+                __builtin_prefetch(later);
+                if (blocks > 2)
+                        __builtin_prefetch(later + 64);
                 add_row(sum, rows + (size_t)bucket[i] * blocks * LANES, blocks);
+        }
         carry(sum, blocks, total);
 }
 

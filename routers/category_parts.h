@@ -26,7 +26,7 @@ struct inline_ranking {
 };
 
 struct category {
-        const char *model, *encoder_folder, *map, *general;
+        const char *model, *task_model, *encoder_folder, *map, *general;
         struct pm_tables experts;
         int64_t by;                  /* enum category_by */
         double threshold, entropy, margin;
@@ -34,11 +34,14 @@ struct category {
         int64_t max_text;
 
         struct classifier *classifier;
-        struct encoder *encoder;     /* NULL: the model looks at features alone */
+        struct classifier *tasks;    /* NULL: no task_model */
+        struct encoder *encoder;     /* NULL: the models look at features alone */
         size_t inline_max;           /* bytes of text that are classified on the loop */
         struct score_table *table;   /* holds the names of a map file */
         struct ranking *rankings;    /* one for each category of the model, then general */
         size_t n_rankings;
+        struct ranking *pairs;       /* [n_rankings][tasks] "category/task"; n is 0 where the table has no such row */
+        size_t n_pairs;
         struct candidates candidates; /* with scores; none where rankings decide */
         float *scores;               /* [categories + 1][candidates.n], general's last */
         struct score_table_doubt doubt;

@@ -78,13 +78,15 @@ static size_t names_of(const struct category *c, const char *category, const cha
 /* A category of the table that the model does not have would never be used: probably misspelt, or another model's map. */
 static int check_category(const struct category *c, const struct pm_open *o, const char *category)
 {
-        const struct classifier_parts *p = classifier_parts(c->classifier);
-
-        if (strcmp(category, c->general) == 0)
-                return 0;
-        for (size_t i = 0; i < p->categories; i++)
-                if (strcmp(p->labels[i], category) == 0)
+        for (size_t i = 0; i < c->n_rankings; i++)
+                if (strcmp(c->rankings[i].category, category) == 0)
                         return 0;
+        for (size_t i = 0; i < c->n_pairs; i++)
+                if (strcmp(c->pairs[i].category, category) == 0)
+                        return 0;
+        if (c->tasks)
+                return o->refuse(o, "'%s' ranks experts for category '%s': model '%s' has no such category, nor are there such a one and a task of '%s'",
+                                 c->map ? c->map : "experts", category, c->model, c->task_model);
         return o->refuse(o, "'%s' ranks experts for category '%s', which model '%s' does not have",
                          c->map ? c->map : "experts", category, c->model);
 }
@@ -99,6 +101,32 @@ static int check_categories(const struct category *c, const struct pm_open *o)
                 r = check_category(c, o, p->rows[i].category);
         for (size_t i = 0; r == 0 && i < c->experts.n; i++)
                 r = check_category(c, o, table[i].category);
+        return r;
+}
+
+/* A ranking for each category and task.  Most are empty: the table has only those rows where the task makes a difference. */
+static int fill_pairs(struct category *c, const struct pm_open *o, struct strangers *strangers)
+{
+        const struct classifier_parts *tasks = classifier_parts(c->tasks);
+        const char *names[EXPERTS_MAX];
+        int r = 0;
+
+        c->pairs = calloc(c->n_rankings * tasks->categories, sizeof *c->pairs);
+        if (!c->pairs)
+                return o->refuse(o, "out of memory");
+        for (; r == 0 && c->n_pairs < c->n_rankings * tasks->categories; c->n_pairs++) {
+                const char *category = c->rankings[c->n_pairs / tasks->categories].category, *task = tasks->labels[c->n_pairs % tasks->categories];
+                size_t room = strlen(category) + strlen(task) + 2, n;
+                char *name = malloc(room);
+
+                if (!name)
+                        return o->refuse(o, "out of memory");
+                (void)snprintf(name, room, "%s/%s", category, task);
+                c->pairs[c->n_pairs].category = name;
+                n = names_of(c, name, names);
+                r = keep(o, name, names, n, &c->pairs[c->n_pairs]);
+                note_strangers(o, names, n, strangers);
+        }
         return r;
 }
 
@@ -123,6 +151,11 @@ static int fill_rankings(struct category *c, const struct pm_open *o)
                         return r;
                 note_strangers(o, names, n, &strangers);
         }
+        r = c->tasks ? fill_pairs(c, o, &strangers) : 0;
+        if (r == 0)
+                r = check_categories(c, o);
+        if (r < 0)
+                return r;
         if (strangers.n > 0)
                 o->log(o, PM_WARN, "%s ranks experts that are not configured, passing them over: %s", c->map ? c->map : "experts",
                        listed(strangers.name, strangers.n, text, sizeof text));
@@ -223,9 +256,7 @@ int category_rankings(struct category *c, const struct pm_open *o)
 
         if (r < 0)
                 return o->refuse(o, "map '%s': %s", c->map, why[0] ? why : "out of memory");
-        r = check_categories(c, o);
-        if (r == 0)
-                r = fill_rankings(c, o);
+        r = fill_rankings(c, o);
         if (r < 0)
                 return r;
         scores = c->table && score_table_parts(c->table)->scores;

@@ -207,6 +207,72 @@ Test(category, a_model_that_looks_at_vectors)
         (void)unlink(name);
 }
 
+/* A model that says "left" of every text, or is in two minds. */
+static void write_task(const char *path, bool sure)
+{
+        static int8_t rows[(1 << 8) * 16];
+        static const float scale[2] = { 1, 1 };
+        static const char *const labels[2] = { "left", "right" };
+        const float bias[2] = { sure ? 1 : 0, 0 };
+        struct classifier_parts p = { .bits = 8, .categories = 2, .labels = labels, .rows = rows, .scale = scale, .bias = bias, .idf_step = 1,
+                                      .slope = 1, .threshold = .6, .text_max = 4096 };
+        struct classifier *c;
+        char why[256];
+
+        for (size_t i = 0; i < 1 << 8; i++)
+                rows[i * 16 + 2] = 1;
+        c = classifier_create(&p);
+        cr_assert(c);
+        cr_assert_eq(classifier_save(c, path, NULL, why, sizeof why), 0, "%s", why);
+        classifier_destroy(c);
+}
+
+static void decides(struct on *o, const char *text, const char *category, const char *expert)
+{
+        struct mock_result r = on_ask(o, text);
+
+        cr_assert_eq(r.end, MOCK_DECIDED, "%s", r.text ? r.text : "");
+        cr_assert_str_eq(r.category, category);
+        cr_assert_str_eq(r.expert, expert);
+        cr_assert_eq(!!strstr(r.reason, ", task left (0.99)"), !!strchr(category, '/'), "%s", r.reason);
+        mock_result_finish(&r);
+}
+
+Test(category, a_task_beside_the_category)
+{
+        static const char integral[] = "Find the integral of x squared over the ring Z_7 of all polynomials";
+        static const char cells[] = "In the cells of plants, which organelle makes glucose, and how did natural selection favor such species?";
+        static const char table[] = "\"math\": {\"ranking\": [\"coder\"]}, \"math/left\": {\"ranking\": [\"large\", \"small\"]}, "
+                                    "\"general\": {\"ranking\": [\"small\"]}";
+        char name[] = "/tmp/pointsman-task.XXXXXX", json[768];
+        int fd = mkstemp(name);
+        struct on o;
+
+        cr_assert_geq(fd, 0);
+        (void)close(fd);
+        write_task(name, true);
+        (void)snprintf(json, sizeof json, "{\"model\": \"" MODEL "\", \"task_model\": \"%s\", \"experts\": {%s}}", name, table);
+        cr_assert_eq(open_with(&o, json, three_experts, 3), 0, "%s", o.why);
+        decides(&o, integral, "math/left", "large");
+        decides(&o, cells, "biology/left", "small");
+        decides(&o, "Hello there", "general/left", "small");
+        on_close(&o);
+        write_task(name, false);
+        cr_assert_eq(open_with(&o, json, three_experts, 3), 0, "%s", o.why);
+        decides(&o, integral, "math", "coder");
+        on_close(&o);
+        (void)snprintf(json, sizeof json, "{\"model\": \"" MODEL "\", \"task_model\": \"%s\", \"experts\": {\"math/up\": {\"ranking\": [\"coder\"]}, %s}}",
+                       name, table);
+        cr_assert_neq(open_with(&o, json, three_experts, 3), 0);
+        cr_assert(strstr(o.why, "'math/up'") && strstr(o.why, "nor are there such a one and a task of"), "%s", o.why);
+        on_close(&o);
+        (void)snprintf(json, sizeof json, "{\"model\": \"" MODEL "\", \"task_model\": \"/nonexistent\", \"experts\": {%s}}", table);
+        cr_assert_neq(open_with(&o, json, three_experts, 3), 0);
+        cr_assert(strstr(o.why, "task_model '/nonexistent'"), "%s", o.why);
+        on_close(&o);
+        (void)unlink(name);
+}
+
 static void refused(const char *json, const char *said)
 {
         struct on o;

@@ -53,6 +53,8 @@ static const struct pm_option options[] = {
         PM_STR_OPTION(struct category, general, "general", 0, "general", "name of the category for all other prompts"),
         PM_SIZE_OPTION(struct category, max_text, "max_text", "0", 0, 1048576,
                        "bytes of a prompt that are read, half from its beginning and half from its end, at least 64; 0: as the model was trained"),
+        PM_SIZE_OPTION(struct category, short_text, "short_text", "40", 0, 65536,
+                       "a last message of the user with fewer bytes is read with the user's messages before it, as of 'and why?'"),
         PM_END_OPTION
 };
 
@@ -284,14 +286,48 @@ static pm_step looked(void *self, struct pm_query *q)
         return decide(q, l);
 }
 
+static bool is_users(const struct pm_message *m)
+{
+        return m->role.n == 4 && memcmp(m->role.p, "user", 4) == 0;
+}
+
+/* What is to be classified: the last message of the user, after those before it where it is too short to say what it is about. */
+static struct pm_str text_of(const struct category *c, struct pm_query *q)
+{
+        size_t enough = (size_t)c->short_text, first = q->n_messages, n = 0;
+        char *joined, *at;
+
+        if (q->text.n >= enough || q->n_messages < 2)
+                return q->text;
+        for (size_t i = q->n_messages; i-- > 0 && n < enough;)
+                if (is_users(q->messages[i])) {
+                        n += q->messages[i]->text.n + 1;
+                        first = i;
+                }
+        joined = at = n > q->text.n + 1 ? q->host->alloc(q, n) : NULL;
+        if (!joined)
+                return q->text;
+        for (size_t i = first; i < q->n_messages; i++) {
+                const struct pm_str *text = &q->messages[i]->text;
+
+                if (!is_users(q->messages[i]))
+                        continue;
+                if (text->n > 0)
+                        memcpy(at, text->p, text->n);
+                at += text->n;
+                *at++ = '\n';
+        }
+        return (struct pm_str){ joined, (size_t)(at - joined) - 1 };
+}
+
 static pm_step route(void *self, struct pm_query *q)
 {
         const struct category *c = self;
         size_t max_text = c->max_text ? (size_t)c->max_text : classifier_parts(c->classifier)->text_max;
         float expected[EXPERTS_MAX];
-        struct category_look here = { .router = c, .text = q->text, .max_text = max_text, .expected = c->scores ? expected : NULL }, *l;
+        struct category_look here = { .router = c, .text = text_of(c, q), .max_text = max_text, .expected = c->scores ? expected : NULL }, *l;
 
-        if (MIN(q->text.n, max_text) <= c->inline_max) {
+        if (MIN(here.text.n, max_text) <= c->inline_max) {
                 look(&here);
                 return decide(q, &here);
         }
@@ -304,4 +340,4 @@ static pm_step route(void *self, struct pm_query *q)
 }
 
 PM_ROUTER(.name = "category", .version = "1", .summary = "routes by topic: classifies the prompt and takes the expert with the best expected score",
-          .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_TEXT | PM_READS_HEADERS)
+          .self_size = sizeof(struct category), .options = options, .open = opened, .close = closed, .route = route, .reads = PM_READS_TEXT | PM_READS_MESSAGES | PM_READS_HEADERS)

@@ -31,7 +31,7 @@ struct category {
         int64_t by;                  /* enum category_by */
         double threshold, entropy, margin;
         struct preferences preferences;
-        int64_t max_text;
+        int64_t max_text, short_text;
 
         struct classifier *classifier;
         struct classifier *tasks;    /* NULL: no task_model */

@@ -273,6 +273,36 @@ Test(category, a_task_beside_the_category)
         (void)unlink(name);
 }
 
+#define SAYS(role, text) { { role, sizeof role - 1 }, { text, sizeof text - 1 } }
+
+Test(category, a_short_last_message_is_read_with_those_before_it)
+{
+        static const struct pm_message talk[] = { SAYS("system", "You know all about contracts, courts and plaintiffs under the statute of frauds."),
+                                                  SAYS("user", "Find the integral of x squared over the ring Z_7 of all polynomials"),
+                                                  SAYS("assistant", "It is not defined."), SAYS("user", ""), SAYS("assistant", "Yes?"), SAYS("user", "and why?") };
+        struct mock_ask ask = { .text = mock_str("and why?"), .messages = talk, .n_messages = LENGTH_OF(talk) };
+        struct mock_result r;
+        struct on o;
+
+        cr_assert_eq(open_with(&o, shipped, five, 5), 0, "%s", o.why);
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_str_eq(r.category, "math");
+        mock_result_finish(&r);
+        ask.messages = talk + 5;
+        ask.n_messages = 1;
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_str_neq(r.category, "math");
+        mock_result_finish(&r);
+        on_close(&o);
+        cr_assert_eq(open_with(&o, "{\"model\": \"" MODEL "\", \"map\": \"" MAP "\", \"short_text\": 0}", five, 5), 0, "%s", o.why);
+        ask.messages = talk;
+        ask.n_messages = LENGTH_OF(talk);
+        mockhost_run(o.host, &ask, &r);
+        cr_assert_str_neq(r.category, "math", "the last message alone");
+        mock_result_finish(&r);
+        on_close(&o);
+}
+
 static void refused(const char *json, const char *said)
 {
         struct on o;

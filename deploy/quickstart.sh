@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # From a clone to a running gateway: installs what is missing, builds, starts mock experts in place of the models that
-# configs/category.yaml names, starts the gateway, and routes some dozen real prompts through it.
+# configs/chat.yaml names, starts the gateway, and routes some dozen real prompts through it.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -14,7 +14,7 @@ usage: [PORT=8080] deploy/quickstart.sh [--once]
   --help    this text
 
 Installs Debian packages (deploy/deps.sh --no-tests; root or sudo if any is missing), builds in build/, listens on
-127.0.0.1:PORT and on the experts' ports of configs/category.yaml.  Logs are in build/quickstart/.  Ctrl-C stops everything.
+127.0.0.1:PORT and on the experts' ports of configs/chat.yaml.  Logs are in build/quickstart/.  Ctrl-C stops everything.
 END
 }
 
@@ -28,7 +28,7 @@ for arg; do
 done
 
 cd "$(dirname "$0")/.."
-config=configs/category.yaml prompts=tests/data/prompts.jsonl logs=build/quickstart
+config=configs/chat.yaml prompts=tests/data/prompts.jsonl logs=build/quickstart
 export PORT=${PORT:-8080}
 base=http://127.0.0.1:$PORT
 gateway='' experts=''
@@ -134,8 +134,8 @@ done
 ((i < 200)) || fail "the gateway was not ready after 10 s" "$logs/gateway.log"
 echo "$base is ready"
 
-say "real prompts, streamed, model \"auto\" (the mock experts wait 20 ms before their first token; mmlupro was in the training data, the others were not)"
-widths=(10 44 16 10 26)
+say "real prompts, streamed, model \"auto\" (none was in the training data; the mock experts wait 20 ms before their first token)"
+widths=(10 44 21 10 10)
 heads=(set prompt category confidence expert)
 for i in "${!heads[@]}"; do cell "${widths[i]}" "${heads[i]}"; done
 printf '%12s  %14s\n' 'decision us' 'first token ms'

@@ -181,20 +181,16 @@ double classifier_logit(const float *scores, size_t categories, size_t *best)
         return -log(others + 1e-30);
 }
 
-double classifier_confidence(const struct classifier *c, const float *scores, size_t *best)
-{
-        double logit = classifier_logit(scores, c->parts.categories, best);
-
-        return 1 / (1 + exp(-(c->parts.slope * logit + c->parts.offset)));
-}
-
 void classifier_decide(const struct classifier *c, const char *text, size_t n, size_t text_max, struct verdict *ret)
 {
         float scores[CLASSIFIER_CATEGORIES_MAX];
 
         *ret = (struct verdict){ 0 };
-        if (classifier_scores(c, text, n, text_max, scores))
-                ret->confidence = classifier_confidence(c, scores, &ret->category);
+        if (classifier_scores(c, text, n, text_max, scores)) {
+                double logit = classifier_logit(scores, c->parts.categories, &ret->category);
+
+                ret->confidence = 1 / (1 + exp(-(c->parts.slope * logit + c->parts.offset)));
+        }
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------- */
@@ -326,10 +322,10 @@ static int read_rows(struct classifier *c, char *why, size_t why_size)
  * Metadata, all strings: kind "pointsman.category", version, features (NGRAMS_VERSION), bits, text_max, labels (a JSON list),
  * idf_step, slope, offset, threshold; the trainer adds what the model was made from and accepted with.
  */
-int classifier_open(const char *path, struct classifier **ret, char *why, size_t why_size)
+int classifier_open_as(const char *kind, const char *path, struct classifier **ret, char *why, size_t why_size)
 {
         CLEANUP(classifier_p) struct classifier *c = calloc(1, sizeof *c);
-        const char *kind, *version, *features;
+        const char *found, *version, *features;
         bool dense;
         int r;
 
@@ -339,11 +335,11 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
         r = tensors_open(path, &c->file, why, why_size);
         if (r < 0)
                 return r;
-        kind = tensors_meta(c->file, "kind");
+        found = tensors_meta(c->file, "kind");
         version = tensors_meta(c->file, "version");
         features = tensors_meta(c->file, "features");
-        if (!kind || strcmp(kind, "pointsman.category") != 0)
-                return set_error(why, why_size, "kind is '%.64s', wanted 'pointsman.category': not a category model", kind ? kind : "");
+        if (!found || strcmp(found, kind) != 0)
+                return set_error(why, why_size, "kind is '%.64s', wanted '%s': not a %s model", found ? found : "", kind, kind + strlen("pointsman."));
         dense = version && strcmp(version, CLASSIFIER_VERSION_DENSE) == 0;
         if (!version || (!dense && strcmp(version, CLASSIFIER_VERSION) != 0))
                 return set_error(why, why_size, "version is '%.32s', this program reads '%s' and '%s': train it again",
@@ -362,6 +358,17 @@ int classifier_open(const char *path, struct classifier **ret, char *why, size_t
                 r = read_rows(c, why, why_size);
         if (r == 0 && dense)
                 r = read_dense(c, why, why_size);
+        if (r < 0)
+                return r;
+        *ret = TAKE(c);
+        return 0;
+}
+
+int classifier_open(const char *path, struct classifier **ret, char *why, size_t why_size)
+{
+        CLEANUP(classifier_p) struct classifier *c = NULL;
+        int r = classifier_open_as(CLASSIFIER_KIND, path, &c, why, why_size);
+
         if (r == 0)
                 r = tensors_settle(c->file, why, why_size);
         if (r < 0)
@@ -399,7 +406,8 @@ static char *labels_text(const struct classifier_parts *p)
         return text;
 }
 
-int classifier_save(const struct classifier *c, const char *path, const char *const *meta, char *why, size_t why_size)
+int classifier_save_as(const char *kind, const struct classifier *c, const char *path, const struct tensor *more, size_t n_more,
+                       const char *const *meta, char *why, size_t why_size)
 {
         const struct classifier_parts *p = &c->parts;
         const struct tensor list[] = {
@@ -408,7 +416,7 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
                 { "dense", TENSOR_F32, 2, { p->dim, p->categories }, p->dense, p->dim * p->categories * sizeof(float) },
                 { "rows", TENSOR_I8, 2, { (uint64_t)1 << p->bits, c->columns }, p->rows, ((size_t)1 << p->bits) * c->columns },
         };
-        struct tensor kept[LENGTH_OF(list)];
+        struct tensor kept[LENGTH_OF(list) + CLASSIFIER_MORE_MAX];
         size_t n_kept = 0;
         CLEANUP(free_p) char *labels = labels_text(p);
         CLEANUP(free_p) const char **all = NULL;
@@ -428,7 +436,7 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
         (void)snprintf(number[3], sizeof number[3], "%.6f", p->slope);
         (void)snprintf(number[4], sizeof number[4], "%.6f", p->offset);
         (void)snprintf(number[5], sizeof number[5], "%.6f", p->threshold);
-        memcpy(all, (const char *[20]){ "kind", "pointsman.category", "version", p->dim ? CLASSIFIER_VERSION_DENSE : CLASSIFIER_VERSION,
+        memcpy(all, (const char *[20]){ "kind", kind, "version", p->dim ? CLASSIFIER_VERSION_DENSE : CLASSIFIER_VERSION,
                                         "features", NGRAMS_VERSION,
                                         "bits", number[0], "text_max", number[1], "labels", labels, "idf_step", number[2],
                                         "slope", number[3], "offset", number[4], "threshold", number[5] },
@@ -439,15 +447,28 @@ int classifier_save(const struct classifier *c, const char *path, const char *co
                 all[20 + n] = "encoder_sha256";
                 all[21 + n] = p->encoder;
         }
+        assert(n_more <= CLASSIFIER_MORE_MAX);
+        for (; n_kept < n_more; n_kept++)
+                kept[n_kept] = more[n_kept];
         for (size_t i = 0; i < LENGTH_OF(list); i++)
                 if (list[i].bytes)
                         kept[n_kept++] = list[i];
         return tensors_write(path, kept, n_kept, all, why, why_size);
 }
 
+int classifier_save(const struct classifier *c, const char *path, const char *const *meta, char *why, size_t why_size)
+{
+        return classifier_save_as(CLASSIFIER_KIND, c, path, NULL, 0, meta, why, why_size);
+}
+
 const struct classifier_parts *classifier_parts(const struct classifier *c)
 {
         return &c->parts;
+}
+
+struct tensors *classifier_file(const struct classifier *c)
+{
+        return c->file;
 }
 
 const char *classifier_meta(const struct classifier *c, const char *key)

@@ -19,6 +19,8 @@
 
 #define CLASSIFIER_CATEGORIES_MAX 1023
 #define CLASSIFIER_TEMPERATURE .2 /* of the shares that confidence is made of */
+#define CLASSIFIER_KIND "pointsman.category"
+#define CLASSIFIER_MORE_MAX 8
 #define CLASSIFIER_VERSION "1"
 #define CLASSIFIER_VERSION_DENSE "2" /* the version of a model that looks at vectors, too */
 
@@ -72,8 +74,17 @@ bool classifier_scores(const struct classifier *c, const char *text, size_t n, s
 
 /* The share of the best score among exp(score / temperature), as a logit: what confidence is made of.  *best: its index. */
 double classifier_logit(const float *scores, size_t categories, size_t *best);
-/* What classifier_decide() says of scores. */
-double classifier_confidence(const struct classifier *c, const float *scores, size_t *best);
+
+/*
+ * For models that are a classifier and more (scorer.h): their kind, and tensors besides, at most CLASSIFIER_MORE_MAX.  Whoever opens one reads the
+ * others from classifier_file() and then calls tensors_settle().
+ */
+struct tensor;
+struct tensors;
+int classifier_open_as(const char *kind, const char *path, struct classifier **ret, char *why, size_t why_size);
+int classifier_save_as(const char *kind, const struct classifier *c, const char *path, const struct tensor *more, size_t n_more,
+                       const char *const *meta, char *why, size_t why_size);
+struct tensors *classifier_file(const struct classifier *c);
 
 const struct classifier_parts *classifier_parts(const struct classifier *c);
 const char *classifier_meta(const struct classifier *c, const char *key); /* NULL: not there, or not from a file */

@@ -5,16 +5,16 @@
 
 #include "base.h"
 
-void posterior_from(const struct classifier *c, float *p, struct verdict *ret)
-{
-        const struct classifier_parts *parts = classifier_parts(c);
-        size_t n = parts->categories;
-        double sum = 0, share, top;
+#define SOFT .2
 
-        ret->confidence = classifier_confidence(c, p, &ret->category);
+void posterior_calibrated(double slope, double offset, size_t n, float *p, struct verdict *ret)
+{
+        double sum = 0, share, top, logit = classifier_logit(p, n, &ret->category);
+
+        ret->confidence = 1 / (1 + exp(-(slope * logit + offset)));
         top = (double)p[ret->category];
         for (size_t i = 0; i < n; i++) {
-                p[i] = (float)exp(((double)p[i] - top) * parts->slope / CLASSIFIER_TEMPERATURE);
+                p[i] = (float)exp(((double)p[i] - top) * slope / CLASSIFIER_TEMPERATURE);
                 sum += (double)p[i];
         }
         share = 1 / sum;
@@ -34,7 +34,7 @@ bool posterior_of(const struct classifier *c, const char *text, size_t n, size_t
 
         *ret = (struct verdict){ 0 };
         if (classifier_scores(c, text, n, text_max, p)) {
-                posterior_from(c, p, ret);
+                posterior_calibrated(classifier_parts(c)->slope, classifier_parts(c)->offset, categories, p, ret);
                 return true;
         }
         memset(p, 0, categories * sizeof *p);
@@ -42,27 +42,42 @@ bool posterior_of(const struct classifier *c, const char *text, size_t n, size_t
         return false;
 }
 
-double posterior_doubt(const struct score_table_doubt *limits, const float *p, size_t categories, double confidence)
+double posterior_measure(enum posterior_measure m, const float *p, size_t categories, double confidence)
 {
-        double doubt = 0, entropy = 0, first = 0, second = 0;
+        double entropy = 0, first = 0, second = 0;
 
-        if (!isnan(limits->confidence) && confidence < limits->confidence)
-                doubt = 1 - confidence / limits->confidence;
-        if ((isnan(limits->entropy) && isnan(limits->margin)) || !(confidence > 0))
-                return confidence > 0 ? doubt : 1;
+        if (m == POSTERIOR_CONFIDENCE)
+                return confidence;
         for (size_t i = 0; i <= categories; i++) {
                 double x = (double)p[i];
 
-                entropy -= x > 0 ? x * log(x) : 0;
+                if (m == POSTERIOR_ENTROPY)
+                        entropy -= x > 0 ? x * log(x) : 0;
                 second = x > first ? first : MAX(second, x);
                 first = MAX(first, x);
         }
-        entropy /= log((double)categories + 1);
-        if (entropy > limits->entropy)
-                doubt = MAX(doubt, (entropy - limits->entropy) / (1 - limits->entropy));
-        if (first - second < limits->margin)
-                doubt = MAX(doubt, 1 - (first - second) / limits->margin);
-        return MIN(doubt, 1);
+        return m == POSTERIOR_ENTROPY ? entropy / log((double)categories + 1) : first - second;
+}
+
+/* From 0 at a limit to 1 where what is left to the worst there can be has shrunk by a fifth. */
+static double ramp(double beyond, double room)
+{
+        return beyond > 0 ? MIN(1., beyond / (SOFT * room)) : 0;
+}
+
+double posterior_doubt(const struct score_table_doubt *limits, const float *p, size_t categories, double confidence)
+{
+        double doubt = 0;
+
+        if (!(confidence > 0))
+                return 1;
+        if (!isnan(limits->confidence))
+                doubt = ramp(limits->confidence - confidence, limits->confidence);
+        if (!isnan(limits->entropy))
+                doubt = MAX(doubt, ramp(posterior_measure(POSTERIOR_ENTROPY, p, categories, confidence) - limits->entropy, 1 - limits->entropy));
+        if (!isnan(limits->margin))
+                doubt = MAX(doubt, ramp(limits->margin - posterior_measure(POSTERIOR_MARGIN, p, categories, confidence), limits->margin));
+        return doubt;
 }
 
 void posterior_expect(const float *p, double doubt, const float *rows, size_t categories, size_t experts, float *expected)

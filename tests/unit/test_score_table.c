@@ -107,7 +107,7 @@ Test(posterior, the_best_has_the_confidence_and_others_share_the_rest)
         double u[2] = { exp(-.4 * 2 / CLASSIFIER_TEMPERATURE), exp(-.2 * 2 / CLASSIFIER_TEMPERATURE) };
         struct verdict v;
 
-        posterior_from(c, p, &v);
+        posterior_calibrated(classifier_parts(c)->slope, classifier_parts(c)->offset, 3, p, &v);
         cr_assert_eq(v.category, 1);
         NEAR(v.confidence, 1 / (1 + exp(-(2 * -log(exp(-.4 / CLASSIFIER_TEMPERATURE) + exp(-.2 / CLASSIFIER_TEMPERATURE)) + .5))));
         cr_assert_gt(v.confidence, 1 / (1 + u[0] + u[1]), "this is the case of a confidence above the share");
@@ -124,7 +124,7 @@ Test(posterior, what_calibration_takes_away_is_of_no_category)
         float p[4] = { 0, .2f, .2f, 9 }, sum = 0;
         struct verdict v;
 
-        posterior_from(c, p, &v);
+        posterior_calibrated(classifier_parts(c)->slope, classifier_parts(c)->offset, 3, p, &v);
         cr_assert_lt(v.confidence, .5);
         NEAR(p[1], p[2]);
         NEAR(p[1], v.confidence);
@@ -143,7 +143,7 @@ Test(posterior, far_ahead_is_certain_and_finite)
         float p[4] = { -1e6f, 1e6f, 0, 0 };
         struct verdict v;
 
-        posterior_from(c, p, &v);
+        posterior_calibrated(classifier_parts(c)->slope, classifier_parts(c)->offset, 3, p, &v);
         NEAR(p[1], 1);
         NEAR(p[0] + p[2] + p[3], 0);
         classifier_destroy(c);
@@ -164,17 +164,20 @@ Test(posterior, a_text_without_features_is_of_no_category)
 Test(posterior, doubt_grows_from_each_limit_without_a_jump)
 {
         static const float even[4] = { .25f, .25f, .25f, .25f }, sure[4] = { 1, 0, 0, 0 }, near[4] = { .5f, .4f, .1f, 0 };
-        struct score_table_doubt by_confidence = { .5, NAN, NAN }, by_entropy = { NAN, .5, NAN }, by_margin = { NAN, NAN, .2 }, all = { .5, .5, .2 };
+        struct score_table_doubt by_confidence = { .5, NAN, NAN }, by_entropy = { NAN, .5, NAN }, by_margin = { NAN, NAN, .2 };
 
         NEAR(posterior_doubt(&by_confidence, sure, 3, .5), 0);
-        NEAR(posterior_doubt(&by_confidence, sure, 3, .4999999), 2e-7);
-        NEAR(posterior_doubt(&by_confidence, sure, 3, .25), .5);
+        NEAR(posterior_doubt(&by_confidence, sure, 3, .499), .01);
+        NEAR(posterior_doubt(&by_confidence, sure, 3, .45), .5);
+        NEAR(posterior_doubt(&by_confidence, sure, 3, .4), 1);
+        NEAR(posterior_doubt(&by_confidence, sure, 3, .1), 1);
         NEAR(posterior_doubt(&by_entropy, even, 3, .25), 1);
         NEAR(posterior_doubt(&by_entropy, sure, 3, .25), 0);
-        NEAR(posterior_doubt(&by_margin, near, 3, .5), .5);
+        NEAR(posterior_doubt(&by_margin, near, 3, .5), 1);
+        NEAR(posterior_doubt(&(struct score_table_doubt){ NAN, NAN, .105 }, near, 3, .5), .005 / (.2 * .105));
         NEAR(posterior_doubt(&by_margin, sure, 3, 1), 0);
         NEAR(posterior_doubt(&by_margin, even, 3, .25), 1);
-        NEAR(posterior_doubt(&all, near, 3, .5), MAX(.5, ((-.5 * log(.5) - .4 * log(.4) - .1 * log(.1)) / log(4) - .5) / .5));
+        NEAR(posterior_doubt(&(struct score_table_doubt){ .5, .65, .1 }, near, 3, .5), ((-.5 * log(.5) - .4 * log(.4) - .1 * log(.1)) / log(4) - .65) / (.2 * .35));
 }
 
 Test(posterior, expected_scores_are_the_formula)

@@ -15,6 +15,9 @@ int command_eval_interests(int argc, char **argv); /* argv[0]: "interests" */
 int command_instruct(int argc, char **argv);
 int command_eval_instruct(int argc, char **argv);  /* argv[0]: "instruct" */
 int command_eval_route(int argc, char **argv);     /* argv[0]: "route" */
+int command_score(int argc, char **argv);
+int command_eval_score(int argc, char **argv);     /* argv[0]: "score" */
+int command_tune(int argc, char **argv);
 int command_map2d(int argc, char **argv);
 int command_predict(int argc, char **argv);
 #endif

@@ -225,6 +225,8 @@ int command_eval(int argc, char **argv)
                 return command_eval_instruct(argc, argv);
         if (argc > 1 && strcmp(argv[1], "route") == 0)
                 return command_eval_route(argc, argv);
+        if (argc > 1 && strcmp(argv[1], "score") == 0)
+                return command_eval_score(argc, argv);
         struct eval_task t = { .threshold = -1 };
         int r = arguments_read(&arguments, argc, argv, &t);
 

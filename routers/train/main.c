@@ -20,6 +20,8 @@ static const struct {
         { "interests", "clusters, lists and an index of them, to recommend from", command_interests },
 #endif
         { "map", "rank the experts of each category by recorded outcomes", command_map },
+        { "tune", "when the category router is unsure, by what the chosen experts earn", command_tune },
+        { "score", "train a score model: what is to be expected of each expert on a prompt", command_score },
         { "map2d", "draw prompts of several categories in a plane", command_map2d },
 };
 

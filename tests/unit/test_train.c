@@ -433,7 +433,7 @@ Test(train, wrong_arguments_are_refused)
 Test(train, each_command_shows_its_table)
 {
         static int (*const commands[])(int, char **) = { command_category, command_map, command_map2d, command_embed, command_instruct,
-                                                         command_eval, command_eval_instruct, command_predict };
+                                                         command_eval, command_eval_instruct, command_eval_score, command_predict, command_score, command_tune };
 
         for (size_t i = 0; i < LENGTH_OF(commands); i++)
                 cr_assert_eq(run(commands[i], (const char *[]){ "x", "--help", NULL }), 0, "%zu", i);

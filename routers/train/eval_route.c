@@ -60,7 +60,7 @@ static const struct argument table[] = {
                       "a strong and a weak expert: APGR, and the strong calls for 20, 50 and 80 % of the gap, as RouteLLM has them"),
         ARGUMENT_FLAG(struct eval_route_task, settings.noise, "noise",
                       "decisions and score that change with mistyped, shouted, shortened and polite prompts"),
-        ARGUMENT_FLAG(struct eval_route_task, walk, "frontier", "compositions within budgets of loaded parameters, beside single experts; needs --facts"),
+        ARGUMENT_FLAG(struct eval_route_task, walk, "frontier", "compositions within budgets of loaded parameters, and of few active ones, beside single experts; needs --facts"),
         ARGUMENT_TEXT(struct eval_route_task, frontier, "budgets", "FROM:TO:STEP", 0, NULL, "of the frontier (24, each a factor more)"),
         ARGUMENT_MANY(struct eval_route_task, resamples, "resamples", "1000", 0, "that the intervals are made of"),
         ARGUMENT_NUMBER(struct eval_route_task, settings.seed, "seed", "0", 0, INT_MAX, "of all that is drawn"),
@@ -197,6 +197,8 @@ static int measure(struct eval_route_task *t)
                         r = route_measure_curve(&m, i, y->curve[i], &y->n_curve[i]);
         if (r == 0 && t->walk)
                 r = route_frontier(&m, t->frontier, y->frontier, &y->n_frontier);
+        if (r == 0 && t->walk)
+                r = route_frontier_active(&m, y->light, &y->n_light);
         return r;
 }
 

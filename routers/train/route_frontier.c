@@ -142,3 +142,27 @@ int route_frontier(const struct route_measure *m, const char *range, struct rout
                 (void)fprintf(stderr, "eval: a map under a budget could not be solved: %s\n", ERRNO_TEXT(r));
         return r;
 }
+
+int route_frontier_active(const struct route_measure *m, struct route_frontier_point ret[ROUTE_CURVE], size_t *ret_n)
+{
+        const struct route_scores *s = m->scores;
+        CLEANUP(free_p) size_t *choice = calloc(s->n + 1, sizeof *choice);
+        CLEANUP(free_p) double *value = calloc(s->n + 1, sizeof *value);
+        size_t n = 0;
+
+        if (!choice || !value)
+                return -ENOMEM;
+        for (size_t i = 0; i < ROUTE_CURVE; i++) {
+                struct route_frontier_point y = { .budget = (double)NAN, .loaded = (double)NAN, .experts = (double)s->experts };
+                struct route_rule rule = { .mu = route_curve_weight(i) };
+
+                route_choose(m, s->score[ROUTE_POSTERIOR], &rule, choice);
+                y.point = route_point(m, choice, value);
+                if (n > 0 && y.point.active >= ret[n - 1].point.active)
+                        continue;
+                find_rival(m, value, &y);
+                ret[n++] = y;
+        }
+        *ret_n = n;
+        return 0;
+}

@@ -166,6 +166,11 @@ int route_measure_noise(const struct route_measure *m, const struct route_rule *
         return 0;
 }
 
+double route_curve_weight(size_t i)
+{
+        return i == 0 ? 0 : pow(10, -5 + 4. * (double)(i - 1) / (ROUTE_CURVE - 2));
+}
+
 int route_measure_curve(const struct route_measure *m, enum route_method method, struct route_point ret[ROUTE_CURVE], size_t *ret_n)
 {
         CLEANUP(free_p) size_t *choice = calloc(m->scores->n + 1, sizeof *choice);
@@ -173,12 +178,12 @@ int route_measure_curve(const struct route_measure *m, enum route_method method,
 
         if (!choice)
                 return -ENOMEM;
-        for (int i = 0; m->scores->score[method] && i < ROUTE_CURVE; i++) {
-                /* from nothing over 1e-5 to 1e-1 of the score a billion parameters */
-                struct route_rule rule = { .mu = i == 0 ? 0 : pow(10, -5 + 4. * (i - 1) / (ROUTE_CURVE - 2)) };
+        for (size_t i = 0; m->scores->score[method] && i < ROUTE_CURVE; i++) {
+                struct route_rule rule = { .mu = route_curve_weight(i) };
 
                 route_choose(m, m->scores->score[method], &rule, choice);
-                ret[n++] = route_point(m, choice, NULL);
+                ret[n] = route_point(m, choice, NULL);
+                n += n == 0 || ret[n].score < ret[n - 1].score || ret[n].score > ret[n - 1].score || ret[n].active < ret[n - 1].active;
         }
         *ret_n = n;
         return 0;

@@ -10,7 +10,7 @@
 #include "resample.h"
 #include "route_methods.h"
 
-#define ROUTE_CURVE 25 /* weights of active parameters that a curve is drawn from */
+#define ROUTE_CURVE 81 /* weights of active parameters that a curve is drawn from: 0, and from 1e-5 to 1e-1 of the score a billion */
 
 /* How an expert is chosen of expected scores: the highest score - lambda x price - mu x active; one that leads the default, the best of all prompts
  * trained on, by less than the margin is not worth leaving it for. */
@@ -52,7 +52,9 @@ struct route_point route_point(const struct route_measure *m, const size_t *choi
 /* 0 or -ENOMEM. */
 int route_measure_methods(const struct route_measure *m, const struct route_rule *rule, struct route_figures ret[ROUTE_METHODS]);
 int route_measure_noise(const struct route_measure *m, const struct route_rule *rule, struct route_noise ret[GARBLES][ROUTE_METHODS]);
-/* From the best score to the smallest active expert, by weights of active parameters; *ret_n points. */
+/* The i-th of these weights. */
+double route_curve_weight(size_t i);
+/* From the best score to the smallest active expert, by these weights; *ret_n points, of equal ones the first. */
 int route_measure_curve(const struct route_measure *m, enum route_method method, struct route_point ret[ROUTE_CURVE], size_t *ret_n);
 /* A strong and a weak expert; methods that are not there have a NAN.  0, -ENOMEM, or -ERANGE: the strong one is no better. */
 int route_measure_pair(const struct route_measure *m, size_t strong, size_t weak, struct apgr ret[ROUTE_METHODS]);

@@ -82,15 +82,25 @@ static void put_pair(const struct route_report *r)
         }
 }
 
+static void put_composition(const struct route_report *r, const struct route_frontier_point *y)
+{
+        char b[32], l[32];
+
+        (void)printf("%8s %8s %7.1f %8.4f %8.2f   %-28s %.4f  %+.4f +-%.4f%s\n", number(y->budget, 2, "", b), number(y->loaded, 2, "", l), y->experts,
+                     y->point.score, y->point.active, r->test->table.experts[y->rival], y->point.score - y->lead, y->lead, y->lead_error,
+                     y->lead > 1e-9 ? "  ahead" : "");
+}
+
 static void put_frontier(const struct route_report *r)
 {
-        (void)printf("\n%8s %8s %7s %8s %8s   best single expert of up to twice the active parameters\n", "budget", "loaded", "experts", "score", "active");
-        for (size_t i = 0; i < r->n_frontier; i++) {
-                const struct route_frontier_point *y = &r->frontier[i];
+        static const char title[] = "  loaded experts    score   active   best single expert of up to twice the active parameters";
 
-                (void)printf("%8.4g %8.2f %7.1f %8.4f %8.2f   %-28s %.4f  %+.4f +-%.4f%s\n", y->budget, y->loaded, y->experts, y->point.score, y->point.active,
-                             r->test->table.experts[y->rival], y->point.score - y->lead, y->lead, y->lead_error, y->lead > 0 ? "  ahead" : "");
-        }
+        (void)printf("\n  budget %s\n", title);
+        for (size_t i = 0; i < r->n_frontier; i++)
+                put_composition(r, &r->frontier[i]);
+        (void)printf("\nweighed  %s\n", title);
+        for (size_t i = 0; i < r->n_light; i++)
+                put_composition(r, &r->light[i]);
 }
 
 void route_tell_people(const struct route_report *r)
@@ -154,9 +164,29 @@ static json_t *method_json(const struct route_report *r, int m)
         return o;
 }
 
+static json_t *compositions_json(const struct route_report *r, const struct route_frontier_point *y, size_t n)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < n; i++) {
+                json_t *o = json_object();
+
+                add(o, "budget", y[i].budget);
+                add(o, "loaded", y[i].loaded);
+                add(o, "experts", y[i].experts);
+                add(o, "score", y[i].point.score);
+                add(o, "mean_active", y[i].point.active);
+                json_object_set_new(o, "rival", json_string(r->test->table.experts[y[i].rival]));
+                add(o, "lead", y[i].lead);
+                add(o, "lead_error", y[i].lead_error);
+                json_array_append_new(list, o);
+        }
+        return list;
+}
+
 int route_tell_json(const struct route_report *r)
 {
-        json_t *methods = json_object(), *alone = json_object(), *frontier = json_array();
+        json_t *methods = json_object(), *alone = json_object();
         json_t *o = json_pack("{s:I, s:I, s:I, s:f, s:o, s:o}", "prompts", (json_int_t)r->test->rows.n, "categories", (json_int_t)r->scores->labels, "folds",
                               (json_int_t)(r->elsewhere ? 0 : r->scores->folds), "margin", r->margin, "methods", methods, "alone", alone);
 
@@ -165,16 +195,10 @@ int route_tell_json(const struct route_report *r)
                         json_object_set_new(methods, route_names[m], method_json(r, m));
         for (size_t k = 0; k < r->test->experts; k++)
                 add(alone, r->test->table.experts[k], mean_of_expert(r, k));
-        for (size_t i = 0; i < r->n_frontier; i++) {
-                const struct route_frontier_point *y = &r->frontier[i];
-
-                json_array_append_new(frontier, json_pack("{s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f}", "budget", y->budget, "loaded", y->loaded, "experts",
-                                                          y->experts, "score", y->point.score, "mean_active", y->point.active, "rival",
-                                                          r->test->table.experts[y->rival], "lead", y->lead, "lead_error", y->lead_error));
+        if (r->n_frontier) {
+                json_object_set_new(o, "frontier", compositions_json(r, r->frontier, r->n_frontier));
+                json_object_set_new(o, "few_active", compositions_json(r, r->light, r->n_light));
         }
-        if (r->n_frontier)
-                json_object_set(o, "frontier", frontier);
-        json_decref(frontier);
         if (!o)
                 return -ENOMEM;
         (void)json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

@@ -24,6 +24,8 @@ struct route_report {
         size_t n_curve[ROUTE_METHODS];
         struct route_frontier_point frontier[ROUTE_FRONTIER_MAX];
         size_t n_frontier;
+        struct route_frontier_point light[ROUTE_CURVE]; /* all loaded, fewer and fewer active */
+        size_t n_light;
 };
 
 void route_tell_people(const struct route_report *r);

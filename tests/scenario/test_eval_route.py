@@ -124,6 +124,9 @@ def test_the_frontier(world):
     assert len(points) == 39 and points[0]["loaded"] == 7 and points[0]["experts"] == 1
     two = next(p for p in points if p["budget"] == 15)
     assert two["loaded"] == 15 and two["experts"] == 2 and two["score"] > .8 and two["lead"] > .2 and two["rival"] in ("lawyer", "counter")
+    light = json.loads(done.stdout)["few_active"]
+    assert light[0]["score"] == pytest.approx(json.loads(done.stdout)["methods"]["posterior x table"]["score"])
+    assert all(a["mean_active"] > b["mean_active"] for a, b in zip(light, light[1:]))
     assert ElementTree.parse(world / "f.svg").getroot().tag.endswith("svg")
 
 

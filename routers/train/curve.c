@@ -79,14 +79,25 @@ static double place_y(const struct frame *a, double y)
         return TOP + HIGH - HIGH * (y - a->y_low) / (a->y_high - a->y_low);
 }
 
+static int steps(double low, double high, double step)
+{
+        return (int)lround((high - low) / step);
+}
+
 static void draw_axes(FILE *f, const struct curve *c, const struct frame *a)
 {
-        for (double x = a->x_low; x <= a->x_high + a->x_step / 2; x += a->x_step)
+        for (int i = 0; i <= steps(a->x_low, a->x_high, a->x_step); i++) {
+                double x = a->x_low + i * a->x_step;
+
                 (void)fprintf(f, "<path d=\"M%.1f %dV%d\" stroke=\"#e5e5e5\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\" fill=\"#555\">%.6g</text>\n",
                               place_x(a, x), TOP, TOP + HIGH, place_x(a, x), TOP + HIGH + 18, fabs(x) < a->x_step / 2 ? 0 : x);
-        for (double y = a->y_low; y <= a->y_high + a->y_step / 2; y += a->y_step)
+        }
+        for (int i = 0; i <= steps(a->y_low, a->y_high, a->y_step); i++) {
+                double y = a->y_low + i * a->y_step;
+
                 (void)fprintf(f, "<path d=\"M%d %.1fH%d\" stroke=\"#e5e5e5\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\" fill=\"#555\">%.6g</text>\n",
                               LEFT, place_y(a, y), LEFT + WIDE, LEFT - 8, place_y(a, y) + 4, fabs(y) < a->y_step / 2 ? 0 : y);
+        }
         (void)fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">", LEFT + WIDE / 2, TOP + HIGH + 40);
         put_escaped(f, c->x_name);
         (void)fprintf(f, "</text>\n<text x=\"16\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 16 %d)\">", TOP + HIGH / 2, TOP + HIGH / 2);

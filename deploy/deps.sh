@@ -13,9 +13,9 @@ usage: deploy/deps.sh [--no-tests | --all] [--faiss=generic|avx2] [--prefix=DIR]
 
   --no-tests        only what is needed to build and to run, mock experts included
   --all             also what benchmarks need (wrk, haproxy, valgrind)
-  --faiss=generic   FAISS as the distribution compiled it, with its C API added (the preset)
+  --faiss=generic   FAISS as the distribution compiled it, with its C API added (the default)
   --faiss=avx2      compile all of FAISS for processors with AVX2 and FMA: some minutes once, IVF search about 3 times faster
-  --prefix=DIR      where libfaiss_c.so and faiss_c.pc go (preset /usr/local); for another place set
+  --prefix=DIR      where libfaiss_c.so and faiss_c.pc go (default: /usr/local); for another place set
                     PKG_CONFIG_PATH=DIR/lib/pkgconfig before running meson
   --help            this text
 

@@ -191,8 +191,9 @@ static const struct command commands[] = {
           "read a configuration and open its routers, but do not listen", check },
         { LINE("route", " -c FILE [TEXT|-]", config_and_text,
                "A JSON object a line: text (its beginning), expert, fallbacks, router, category, confidence, reason, decision, us; with\n"
-               "provisional: true if a router waits for a better one, unsure: true if it is no better than a default.  A line that is a\n"
-               "JSON object with \"prompt\" or \"messages\" stands for these, so that a prompt may have several lines.  The route is\n"
+               "provisional: true if a router waits for a better one, unsure: true if it is no better than a default, only: true if\n"
+               "no other expert may get it.  A line that is a JSON object with \"prompt\" or \"messages\" stands for these, so that a\n"
+               "prompt may have several lines.  The route is\n"
                "`auto`, or the first one.  Nothing is sent to the chosen experts; routers that ask experts or embedders do so.\n"),
           "show what the routers decide about a text, or about each line of standard input", route },
         { LINE("decisions", " export|import -c FILE", config_and_action,

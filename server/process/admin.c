@@ -86,7 +86,7 @@ static void answer_text(struct evhttp_request *req, int status, const char *text
 /* Takes o. */
 static void answer_json(struct evhttp_request *req, int status, json_t *o)
 {
-        CLEANUP(free_p) char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+        CLEANUP(free_p) char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
 
         json_decref(o);
         answer_text(req, status, text);

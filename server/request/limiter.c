@@ -12,7 +12,7 @@ static enum next admit(struct request *r)
                 return GO;
         if (!tenant_enter(t)) {
                 metrics_count_of(r->worker->loop.metrics, METRICS_TENANT, t->metric, METRICS_AT(tenant, requests[TENANT_REFUSED]));
-                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " requests in flight, which is its limit",
+                return reply_error(r, 429, NULL, "rate_limit_exceeded", "tenant '%s' has %" PRId64 " in flight, which is its limit",
                                    t->name, t->max_in_flight);
         }
         metrics_count_of(r->worker->loop.metrics, METRICS_TENANT, t->metric, METRICS_AT(tenant, requests[TENANT_ADMITTED]));

@@ -2,7 +2,7 @@
 /*
  * limiter.h - may a request begin now, and what has it cost in the end?
  *
- * One of them, named by the worker, stands in step admit, behind the key; limiter_in_flight is what a tenant's max_in_flight means.
+ * One of them, named by the worker, stands in step admit, behind the key; limiter_in_flight is what a tenant's in_flight means.
  */
 #ifndef PM_LIMITER_H
 #define PM_LIMITER_H

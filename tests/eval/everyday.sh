@@ -13,7 +13,7 @@ if [ "${1:-}" = --quick ]; then
 else
         for head in field task; do
                 "$train" category --in "$work/training.jsonl.gz" --text text --label $head --where "$head!=-" --apart apart --bits 16 --text-max 4096 \
-                        --cost 1 --loss hinge --encoder "$root/configs/models/pointsman-static" --out "$work/chat-$head.safetensors"
+                        --cost 0.5 --loss hinge --encoder "$root/configs/models/pointsman-static" --out "$work/chat-$head.safetensors"
         done
 fi
 [ "${1:-}" != --ship ] || cp "$work"/chat-*.safetensors "$root/configs/models/"

@@ -18,7 +18,7 @@
 struct score_task {
         struct jsonl_source in;
         struct score_settings settings;
-        const char *outcomes, *experts, *out, *encoder, *parent;
+        const char *outcomes, *experts, *out, *encoder, *parent, *add;
         int loss; /* 0: hinge, 1: softmax */
         bool json;
         struct jsonl_rows rows;
@@ -35,6 +35,8 @@ static const struct argument table[] = {
                       "what the prompt is; fields are joined by newlines, a list gives a line for each item"),
         ARGUMENT_TEXT(struct score_task, in.label, "label", "FIELD", PM_REQUIRED, NULL, "its category"),
         ARGUMENT_TEXT(struct score_task, parent, "parent", "FIELD", 0, NULL, "a coarser category, to which categories of few outcomes are drawn before the mean of all"),
+        ARGUMENT_TEXT(struct score_task, add, "add", "MODEL", 0, NULL,
+                      "take the experts into this model, which stays as it is otherwise: features, categories and weights are its own"),
         ARGUMENT_TEXT(struct score_task, in.id, "id", "FIELD", 0, "id", "what joins both files"),
         JSONL_ARGUMENT_WHERE(struct score_task, in),
         ARGUMENT_TEXT(struct score_task, experts, "experts", "A,B,...", 0, NULL, OUTCOMES_COLUMNS_HELP),
@@ -62,7 +64,7 @@ static int write_model(struct score_task *t, const struct score_trained *m, doub
 {
         char digest[65], number[8][32], why[256] = "";
         const char *meta[] = { "trained_by", "pointsman-train " PM_VERSION, "data_sha256", digest, "data_rows", number[0], "seed", number[1],
-                               "shrink", number[2], "ridge", number[3], "cost", number[4], "accepted_score", number[5], NULL };
+                               "shrink", number[2], "ridge", number[3], "cost", number[4], isnan(gain) ? NULL : "accepted_score", number[5], NULL };
         int r = jsonl_digest(&t->rows, digest);
 
         if (r < 0)
@@ -101,6 +103,38 @@ static int train_model(struct score_task *t)
         return r;
 }
 
+static int add_to_model(struct score_task *t)
+{
+        struct score_set set = { &t->rows, t->table.experts, t->table.n_experts, t->target, NULL, 0 };
+        struct score_trained m = { 0 };
+        struct scorer *old = NULL;
+        const char *ridge;
+        char why[256] = "";
+        bool vectors;
+        int r = scorer_open(t->add, &old, why, sizeof why);
+
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", t->add, why[0] ? why : "out of memory");
+                return r;
+        }
+        vectors = classifier_parts(scorer_classifier(old))->dim > 0;
+        if (vectors != (t->opened != NULL)) {
+                (void)fprintf(stderr, vectors ? "%s: it looks at vectors: --encoder must say of which encoder\n"
+                                              : "%s: it looks at no vectors: --encoder is for nothing\n", t->add);
+                r = -EINVAL;
+        } else if (vectors && (r = classifier_attach(scorer_classifier(old), t->opened, why, sizeof why)) < 0) {
+                (void)fprintf(stderr, "%s: %s\n", t->encoder, why);
+        }
+        ridge = classifier_meta(scorer_classifier(old), "ridge");
+        if (r == 0)
+                r = score_add(old, t->opened, &set, t->settings.shrink, t->settings.ridge > 0 ? t->settings.ridge : ridge ? strtod(ridge, NULL) : 30, &m);
+        if (r == 0)
+                r = write_model(t, &m, NAN);
+        score_trained_finish(&m);
+        scorer_destroy(old);
+        return r;
+}
+
 static int run(struct score_task *t)
 {
         char why[256];
@@ -120,6 +154,8 @@ static int run(struct score_task *t)
         if (t->settings.fit.cost <= 0)
                 t->settings.fit.cost = t->loss == 1 ? 10 : 3;
         r = score_read(&t->in, t->outcomes, t->experts, &t->rows, &t->table, &t->target);
+        if (r == 0 && t->add)
+                return add_to_model(t);
         if (r == 0 && (t->rows.n_labels < 2 || t->table.n_experts < 2)) {
                 (void)fprintf(stderr, "%s: %zu categories and %zu experts: there is nothing to choose\n", t->in.path, t->rows.n_labels, t->table.n_experts);
                 r = -EINVAL;

@@ -179,12 +179,10 @@ static int fill_seen(struct score_work *w, size_t ridge, struct score_trained *r
 
 /* ---- all of it ---------------------------------------------------------------------------------------------------------- */
 
-/* The classifier with the heads behind its categories. */
-static int join(const struct score_set *set, const struct score_settings *s, const struct fitted *f, const struct heads *h, const struct heads_rows *r,
-                struct score_trained *ret, struct classifier **ret_classifier)
+int score_join(const struct classifier_parts *p, const struct encoder *e, char *const *experts, const struct heads *h, const struct heads_rows *r,
+               struct score_trained *ret, struct classifier **ret_classifier)
 {
-        const struct classifier_parts *p = classifier_parts(f->classifier);
-        size_t labels = p->categories, all = labels + set->n_experts, from = classifier_columns(labels), to = classifier_columns(all);
+        size_t before = p->categories, all = before + h->n, from = classifier_columns(before), to = classifier_columns(all);
         struct classifier_parts parts = *p;
         char why[256];
 
@@ -199,21 +197,21 @@ static int join(const struct score_set *set, const struct score_settings *s, con
         for (size_t i = 0; i < all; i++) {
                 char *name = NULL;
 
-                if (i >= labels && asprintf(&name, SCORER_PREFIX "%s", set->experts[i - labels]) < 0)
+                if (i >= before && asprintf(&name, SCORER_PREFIX "%s", experts[i - before]) < 0)
                         return -ENOMEM;
-                ret->labels[i] = i < labels ? strdup(p->labels[i]) : name;
+                ret->labels[i] = i < before ? strdup(p->labels[i]) : name;
                 if (!ret->labels[i])
                         return -ENOMEM;
         }
         for (size_t b = 0; b < r->buckets; b++) {
-                memcpy(ret->rows + b * to, p->rows + b * from, labels);
-                ret->rows[b * to + all] = p->rows[b * from + labels];
+                memcpy(ret->rows + b * to, p->rows + b * from, before);
+                ret->rows[b * to + all] = p->rows[b * from + before];
         }
-        memcpy(ret->scale, p->scale, labels * sizeof *ret->scale);
-        memcpy(ret->bias, p->bias, labels * sizeof *ret->bias);
+        memcpy(ret->scale, p->scale, before * sizeof *ret->scale);
+        memcpy(ret->bias, p->bias, before * sizeof *ret->bias);
         for (size_t d = 0; d < p->dim; d++)
-                memcpy(ret->dense + d * all, p->dense + d * labels, labels * sizeof *ret->dense);
-        heads_quantise(h, r, p->idf_step, labels, to, all, ret->rows, ret->scale, ret->bias, ret->dense);
+                memcpy(ret->dense + d * all, p->dense + d * before, before * sizeof *ret->dense);
+        heads_quantise(h, r, p->idf_step, before, to, all, ret->rows, ret->scale, ret->bias, ret->dense);
         parts.categories = all;
         parts.labels = (const char *const *)ret->labels;
         parts.rows = ret->rows;
@@ -221,13 +219,10 @@ static int join(const struct score_set *set, const struct score_settings *s, con
         parts.bias = ret->bias;
         parts.dense = ret->dense;
         parts.encoder = ret->encoder;
-        parts.slope = ret->slope;
-        parts.offset = ret->offset;
-        parts.threshold = s->threshold;
         *ret_classifier = classifier_create(&parts);
         if (!*ret_classifier)
                 return -ENOMEM;
-        return s->fit.encoder ? classifier_attach(*ret_classifier, s->fit.encoder, why, sizeof why) : 0;
+        return e ? classifier_attach(*ret_classifier, e, why, sizeof why) : 0;
 }
 
 static int make_scorer(const struct score_set *set, const bool *use, const struct score_settings *s, struct score_trained *ret)
@@ -248,7 +243,9 @@ static int make_scorer(const struct score_set *set, const bool *use, const struc
         if (got == 0)
                 got = heads_fit(&r, use, set->target, set->n_experts, ret->ridge, &h);
         if (got == 0)
-                got = join(set, s, &f, &h, &r, ret, &classifier);
+                got = fitted_set(&f, s->fit.encoder, ret->slope, ret->offset, s->threshold);
+        if (got == 0)
+                got = score_join(classifier_parts(f.classifier), s->fit.encoder, set->experts, &h, &r, ret, &classifier);
         if (got == 0) {
                 struct scorer_parts parts = { .categories = labels, .experts = set->n_experts, .table = ret->table, .mix = ret->mix, .sample = ret->sample,
                                               .samples = MIN(ret->n_seen, (size_t)SCORER_SAMPLE_MAX) };

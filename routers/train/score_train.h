@@ -54,5 +54,16 @@ struct score_trained {
 
 /* On the rows with use[i] (NULL: all).  0 or -errno after a message on stderr. */
 int score_train(const struct score_set *set, const bool *use, const struct score_settings *s, struct score_trained *ret);
+
+/* A classifier with the heads of further experts behind its columns; *ret holds what it borrows.  0 or -ENOMEM; destroy it either way. */
+int score_join(const struct classifier_parts *p, const struct encoder *e, char *const *experts, const struct heads *h, const struct heads_rows *r,
+               struct score_trained *ret, struct classifier **ret_classifier);
+
+/*
+ * Experts into a model, which stays as it is otherwise: their heads on its features, held back as its own (ridge), and their cells of its table, from
+ * their outcomes on these prompts; prompts of categories that it does not have count for general alone.  The weights of table and head are those
+ * of its experts.  The sample becomes these prompts.  0 or -errno after a message on stderr.
+ */
+int score_add(const struct scorer *old, const struct encoder *e, const struct score_set *set, double shrink, double ridge, struct score_trained *ret);
 void score_trained_finish(struct score_trained *t);
 #endif

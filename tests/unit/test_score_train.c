@@ -202,6 +202,41 @@ Test(score_train, what_is_refused_and_why)
                                                                "--text", "q", "--label", "c", "--outcomes", in_folder("o.tsv"), NULL }), 1);
 }
 
+/* To the model of left and middling comes right: the others say what they said, and right what it says where all were trained together. */
+Test(score_train, an_expert_is_taken_into_a_model)
+{
+        static const char *const texts[] = { "alpha apple number3 plain xyz", "beta banana number3 plain xyz", "alpha apple number3 gamma grape xyz", "" };
+        static const struct score_table_doubt sure = { 0, NAN, NAN };
+        struct scorer *two, *three;
+        char why[256];
+
+        put_prompts();
+        cr_assert_eq(run(command_score, (const char *[]){ "score", "--in", in_folder("p.jsonl"), "--text", "q", "--label", "c", "--outcomes", in_folder("o.tsv"),
+                                                          "--experts", "left,middling", "--bits", "10", "--parts", "3", "--out", in_folder("m"), NULL }), 0);
+        cr_assert_eq(run(command_score, (const char *[]){ "score", "--add", in_folder("m"), "--in", in_folder("p.jsonl"), "--text", "q", "--label", "c", "--outcomes",
+                                                          in_folder("o.tsv"), "--experts", "right", "--out", in_folder("n"), NULL }), 0);
+        cr_assert_eq(scorer_open(in_folder("m"), &two, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(scorer_open(in_folder("n"), &three, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(scorer_parts(three)->experts, 3);
+        cr_assert_str_eq(scorer_parts(three)->names[2], "right");
+        for (size_t i = 0; i < LENGTH_OF(texts); i++) {
+                float before[SCORER_EXPERTS_MAX], after[SCORER_EXPERTS_MAX];
+                struct verdict v;
+                double doubt;
+
+                scorer_estimate(two, texts[i], strlen(texts[i]), 0, &sure, before, &v, &doubt);
+                scorer_estimate(three, texts[i], strlen(texts[i]), 0, &sure, after, &v, &doubt);
+                cr_assert_eq(memcmp(before, after, 2 * sizeof *before), 0, "%s", texts[i]);
+                cr_assert(after[2] > 0 && after[2] < 1);
+                if (i < 3)
+                        cr_assert_eq(after[2] > after[0], i > 0, "%s: %g, %g", texts[i], (double)after[0], (double)after[2]);
+        }
+        scorer_destroy(two);
+        scorer_destroy(three);
+        cr_assert_eq(run(command_score, (const char *[]){ "score", "--add", in_folder("n"), "--in", in_folder("p.jsonl"), "--text", "q", "--label", "c", "--outcomes",
+                                                          in_folder("o.tsv"), "--experts", "right", "--out", in_folder("n"), NULL }), 1, "it is there already");
+}
+
 /* Two kinds of a: the fewer there are of one, the nearer its scores are to a's. */
 Test(score_train, a_category_of_few_outcomes_is_like_its_parent)
 {

@@ -50,7 +50,7 @@ static const struct argument table[] = {
 };
 
 static const struct arguments arguments = { .command = "eval category", .table = table,
-                                            .known = "eval: what is to be measured? Known: eval category, eval interests, eval instruct, eval route" };
+                                            .known = "eval: what is to be measured? Known: eval category, eval interests, eval instruct, eval score, eval route" };
 
 /* The model's index for each label of the file; labels that neither know is said of are a mistake, not an error of the model. */
 static int match_labels(const struct eval_task *t, size_t *index)

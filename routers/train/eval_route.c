@@ -46,7 +46,7 @@ static const struct argument table[] = {
         ARGUMENT_TEXT(struct eval_route_task, from.outcomes, "train-outcomes", "FILE", 0, NULL, "and their outcomes, of the same experts"),
         ARGUMENT_HEADING("\nHow:"),
         ARGUMENT_TEXT(struct eval_route_task, settings.only, "only", "METHOD,...", 0, NULL,
-                      "some of: random, prompt length, best single, true category, likeliest category, posterior x table, nearest prompts, oracle"),
+                      "some of: random, prompt length, best single, true category, likeliest category, posterior x table, nearest prompts, heads, expected score, oracle"),
         ARGUMENT_NUMBER(struct eval_route_task, neighbours, "neighbours", "80", 1, NEAREST_MAX, "nearest prompts that are asked"),
         ARGUMENT_REAL(struct eval_route_task, settings.shrink, "shrink", "20", 0, 1e6, "prompts of overall quality that every category begins with"),
         ARGUMENT_REAL(struct eval_route_task, settings.cost, "cost", "3", 1e-4, 1e4, "of the category model: higher fits closer"),

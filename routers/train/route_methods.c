@@ -1,33 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The category model is trained as `pointsman-train category` does it: one part of five held back to calibrate its confidence, then all.
+ * Categories, table and heads are those of `pointsman-train score`: what is measured is what the routers serve.
  */
 #include <math.h>
 
 #include "base.h"
-#include "calibrate.h"
-#include "fit.h"
 #include "nearest.h"
 #include "parallel.h"
-#include "posterior.h"
 #include "progress.h"
 #include "route_methods.h"
+#include "score_train.h"
 
-#define PARTS 5
+#define PARTS 3 /* that calibrate the model on each other */
 #define LENGTHS 10 /* classes of prompts about as long, of equal numbers */
 #define TEXT_MAX 16384
 
 const char *const route_names[ROUTE_METHODS] = { "random", "prompt length", "best single", "true category", "likeliest category", "posterior x table",
-                                                 "nearest prompts", "oracle" };
+                                                 "nearest prompts", "heads", "expected score", "oracle" };
 
 /* What one fold's training gives. */
 struct trained {
         const struct route_set *train, *test;
         const struct route_settings *s;
         const double *table;           /* [labels + 1][experts] */
-        float *rows;                   /* the same for the model's use */
         bool *use;                     /* [train->rows.n] */
-        struct fitted model;
+        struct score_trained model;
+        float *target;                 /* [train->rows.n][experts], for it */
         struct nearest *nearest;
         size_t length[LENGTHS];        /* upper ends of the classes */
         double by_length[LENGTHS][OUTCOMES_EXPERTS_MAX];
@@ -67,9 +65,14 @@ int route_methods_check(const char *only)
         return 0;
 }
 
+static bool needs_model(enum route_method m)
+{
+        return m == ROUTE_LIKELIEST || m == ROUTE_POSTERIOR || m == ROUTE_HEADS || m == ROUTE_EXPECTED;
+}
+
 static bool reads_text(enum route_method m)
 {
-        return m == ROUTE_LENGTH || m == ROUTE_LIKELIEST || m == ROUTE_POSTERIOR || m == ROUTE_NEAREST;
+        return m == ROUTE_LENGTH || m == ROUTE_NEAREST || needs_model(m);
 }
 
 /* ---- training --------------------------------------------------------------------------------------------------------------- */
@@ -120,59 +123,30 @@ static int train_lengths(struct trained *t)
         return 0;
 }
 
-/* The confidence of a model that has not seen the rows which it is calibrated on. */
-static int calibrate_model(struct trained *t, const struct fit_settings *how, double *ret_slope, double *ret_offset)
-{
-        const struct jsonl_rows *rows = &t->train->rows;
-        CLEANUP(free_p) bool *use = calloc(rows->n + 1, sizeof *use), *right = calloc(rows->n + 1, sizeof *right);
-        CLEANUP(free_p) double *logit = calloc(rows->n + 1, sizeof *logit);
-        float scores[CLASSIFIER_CATEGORIES_MAX];
-        struct fitted f = { 0 };
-        size_t n = 0, said;
-        unsigned part;
-        int r;
-
-        if (!use || !right || !logit)
-                return -ENOMEM;
-        for (size_t i = 0; i < rows->n; i++) {
-                if (jsonl_part(&rows->list[i], how->seed, PARTS, &part) < 0)
-                        return -ENOMEM;
-                use[i] = t->use[i] && part != 0;
-        }
-        r = fit(rows, use, how, &f);
-        for (size_t i = 0; r == 0 && i < rows->n; i++)
-                if (t->use[i] && !use[i] && classifier_scores(f.classifier, rows->list[i].text, rows->list[i].n, 0, scores)) {
-                        logit[n] = classifier_logit(scores, rows->n_labels, &said);
-                        right[n++] = said == rows->list[i].label;
-                }
-        if (r == 0)
-                calibrate(logit, right, n, ret_slope, ret_offset);
-        fitted_finish(&f);
-        return r;
-}
-
 static int train_model(struct trained *t)
 {
-        const struct fit_settings how = { .bits = t->s->bits, .cost = t->s->cost, .tolerance = .1, .seed = t->s->seed, .text_max = TEXT_MAX };
-        double slope, offset;
-        int r = calibrate_model(t, &how, &slope, &offset);
+        const struct route_set *s = t->train;
+        const struct score_settings how = { .fit = { .bits = t->s->bits, .cost = t->s->cost, .tolerance = .1, .seed = t->s->seed, .text_max = TEXT_MAX },
+                                            .parts = PARTS, .shrink = t->s->shrink, .quiet = true };
+        struct score_set set = { &s->rows, s->table.experts, s->experts, NULL };
 
-        if (r == 0)
-                r = fit(&t->train->rows, t->use, &how, &t->model);
-        return r == 0 ? fitted_set(&t->model, NULL, slope, offset, .5) : r;
+        t->target = calloc(s->rows.n * s->experts + 1, sizeof *t->target);
+        if (!t->target)
+                return -ENOMEM;
+        for (size_t i = 0; i < s->rows.n; i++)
+                memcpy(t->target + i * s->experts, s->outcome[i], s->experts * sizeof *t->target);
+        set.target = t->target;
+        return score_train(&set, t->use, &how, &t->model);
 }
 
 static int train(struct trained *t)
 {
-        size_t cells = (t->train->rows.n_labels + 1) * t->train->experts;
         int r = train_lengths(t);
+        bool wanted = false;
 
-        t->rows = calloc(cells, sizeof *t->rows);
-        if (!t->rows)
-                return -ENOMEM;
-        for (size_t i = 0; i < cells; i++)
-                t->rows[i] = (float)t->table[i];
-        if (r == 0 && (route_method_wanted(t->s->only, ROUTE_LIKELIEST) || route_method_wanted(t->s->only, ROUTE_POSTERIOR)))
+        for (int m = 0; m < ROUTE_METHODS; m++)
+                wanted = wanted || (needs_model(m) && route_method_wanted(t->s->only, m));
+        if (r == 0 && wanted)
                 r = train_model(t);
         if (r == 0 && route_method_wanted(t->s->only, ROUTE_NEAREST))
                 r = nearest_create(&t->train->rows, t->use, &t->nearest);
@@ -187,19 +161,37 @@ static void put_row(float *score, const double *row, size_t experts)
                 score[k] = (float)row[k];
 }
 
-static void ask_model(const struct trained *t, const char *text, size_t n, float *likeliest, float *posterior)
+/* Where a method's scores of a prompt go, or NULL. */
+static float *place(const struct trained *t, enum route_method m, size_t row)
 {
+        float *score = t->how < 0 ? t->scores->score[m] : t->scores->noisy[t->how][m];
+
+        return score ? score + row * t->scores->experts : NULL;
+}
+
+static void copy(float *to, const float *from, size_t n)
+{
+        if (to)
+                memcpy(to, from, n * sizeof *to);
+}
+
+static void ask_model(const struct trained *t, size_t row, const char *text, size_t n)
+{
+        static const struct score_table_doubt none = { NAN, NAN, NAN };
         size_t labels = t->train->rows.n_labels, experts = t->train->experts;
-        float p[CLASSIFIER_CATEGORIES_MAX + 1];
+        float two[OUTCOMES_EXPERTS_MAX], head[OUTCOMES_EXPERTS_MAX], *expected = place(t, ROUTE_EXPECTED, row);
         struct verdict v;
+        double doubt;
         bool any;
 
-        if (!t->model.classifier)
+        if (!t->model.scorer)
                 return;
-        any = posterior_of(t->model.classifier, text, n, 0, p, &v);
-        put_row(likeliest, t->table + (any ? v.category : labels) * experts, experts);
-        if (posterior)
-                posterior_expect(p, 0, t->rows, labels, experts, posterior);
+        any = scorer_inputs(t->model.scorer, text, n, 0, &none, two, head, &v, &doubt);
+        put_row(place(t, ROUTE_LIKELIEST, row), t->table + (any ? v.category : labels) * experts, experts);
+        copy(place(t, ROUTE_POSTERIOR, row), two, experts);
+        copy(place(t, ROUTE_HEADS, row), head, experts);
+        if (expected)
+                scorer_estimate(t->model.scorer, text, n, 0, &none, expected, &v, &doubt);
 }
 
 /* The nearest prompts' mean, drawn to the mean of all as if one more had been found. */
@@ -220,18 +212,10 @@ static void ask_nearest(const struct trained *t, const char *text, size_t n, flo
         }
 }
 
-/* Where a method's scores of a prompt go, or NULL. */
-static float *place(const struct trained *t, enum route_method m, size_t row)
-{
-        float *score = t->how < 0 ? t->scores->score[m] : t->scores->noisy[t->how][m];
-
-        return score ? score + row * t->scores->experts : NULL;
-}
-
 static void ask_text(const struct trained *t, size_t row, const char *text, size_t n, float *similar)
 {
         put_row(place(t, ROUTE_LENGTH, row), t->by_length[class_of(t, n)], t->train->experts);
-        ask_model(t, text, n, place(t, ROUTE_LIKELIEST, row), place(t, ROUTE_POSTERIOR, row));
+        ask_model(t, row, text, n);
         ask_nearest(t, text, n, similar, place(t, ROUTE_NEAREST, row));
 }
 
@@ -337,9 +321,9 @@ static int one_fold(const struct route_set *train_set, const struct route_set *t
                 r = train(&t);
         if (r == 0)
                 r = ask(&t);
-        fitted_finish(&t.model);
+        score_trained_finish(&t.model);
         nearest_destroy(t.nearest);
-        free(t.rows);
+        free(t.target);
         return r;
 }
 

@@ -19,6 +19,8 @@ enum route_method {
         ROUTE_LIKELIEST, /* of the likeliest category */
         ROUTE_POSTERIOR, /* of all categories, by how likely they are */
         ROUTE_NEAREST,   /* of the nearest prompts */
+        ROUTE_HEADS,     /* by regressions of its outcomes */
+        ROUTE_EXPECTED,  /* as score.so estimates it: posterior and heads, weighed */
         ROUTE_ORACLE,    /* its outcome itself */
         ROUTE_METHODS
 };

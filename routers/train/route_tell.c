@@ -300,7 +300,7 @@ static int draw_active(const struct route_report *r, const char *path)
                 alone[k] = (struct curve_point){ fact(r, FACT_ACTIVE, k), mean_of_expert(r, k), r->test->table.experts[k] };
         add_series(&c, "one expert alone", alone, r->test->experts, true);
         for (int m = 0; m < ROUTE_METHODS; m++) {
-                if (m == ROUTE_ORACLE || m == ROUTE_LENGTH)
+                if (m == ROUTE_ORACLE || m == ROUTE_LENGTH || m == ROUTE_SINGLE || m == ROUTE_LIKELIEST)
                         continue;
                 for (size_t i = 0; i < r->n_curve[m]; i++)
                         point[m][i] = (struct curve_point){ r->curve[m][i].active, r->curve[m][i].score, NULL };

@@ -61,7 +61,7 @@ def test_methods_beside_what_is_known(world):
     topics = [json.loads(line)["topic"] for line in (world / "a.jsonl").read_text().splitlines()]
     best = sum(r["lawyer" if t == "law" else "counter"] for r, t in zip(rows, topics)) / len(rows)
     assert of["true category"]["score"] == pytest.approx(best, abs=1e-5)
-    for method in ("likeliest category", "posterior x table", "nearest prompts"):
+    for method in ("likeliest category", "posterior x table", "nearest prompts", "heads", "expected score"):
         assert of[method]["score"] == pytest.approx(best, abs=.03), method
         assert of[method]["low"] < of[method]["score"] < of[method]["high"] and of[method]["gain"] > 5 * of[method]["gain_error"]
         assert 7 <= of[method]["mean_active"] <= 9

@@ -15,6 +15,12 @@ def expert_ids(gateway):
     return {m["id"] for m in gateway.get("/v1/models").json()["data"]}
 
 
+def hang_up(gateway, generation):
+    """A reload by signal. It is said when all workers have been told; before that, one may answer by the new file and another by the old one."""
+    gateway.signal(signal.SIGHUP)
+    until("it is said", lambda: gateway.log(msg=f"reloaded, generation {generation} is active"))
+
+
 # ---- the administrative listener ---------------------------------------------------------------------------------------------
 
 ADMIN = ["/admin/experts", "/admin/routers", "/admin/config", "/admin/generation", "/metrics"]
@@ -76,18 +82,18 @@ def test_a_good_reload(client_world, how):
         next(pieces)
         gateway.write(both)
         if how == "SIGHUP":
-            gateway.signal(signal.SIGHUP)
+            hang_up(gateway, 2)
         else:
             assert gateway.admin("POST", "/admin/reload").status == 200
-        until("the new generation", lambda: "beta" in expert_ids(gateway))
+        assert "beta" in expert_ids(gateway)
         assert gateway.post("/v1/chat/completions", chat("beta", max_tokens=1)).status == 200
         for _ in pieces:
             pass
     assert reply.done and reply.complete, "what ran went on"
 
     gateway.write(one)
-    gateway.signal(signal.SIGHUP)
-    until("and back", lambda: "beta" not in expert_ids(gateway))
+    hang_up(gateway, 3)
+    assert "beta" not in expert_ids(gateway)
     assert gateway.chat("beta").status == 404
 
 

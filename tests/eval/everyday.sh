@@ -12,8 +12,11 @@ if [ "${1:-}" = --quick ]; then
         models=$root/configs/models
 else
         for head in field task; do
+                weight=.4
+                [ $head = task ] || weight=.2 # the vector knows English only, and the field is asked in many languages
                 "$train" category --in "$work/training.jsonl.gz" --text text --label $head --where "$head!=-" --apart apart --bits 16 --text-max 4096 \
-                        --cost 0.5 --loss hinge --encoder "$root/configs/models/pointsman-static" --out "$work/chat-$head.safetensors"
+                        --cost 0.5 --loss hinge --dense-weight $weight \
+                        --encoder "$root/configs/models/pointsman-static" --out "$work/chat-$head.safetensors"
         done
 fi
 [ "${1:-}" != --ship ] || cp "$work"/chat-*.safetensors "$root/configs/models/"

@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 
 program, encode, models, static, minilm, data, root, training = sys.argv[1:9]
 quick = '--quick' in sys.argv
-BITS, LONGEST, PARTS, MINILM_ROWS = 16, 4096, 5, 2500
+BITS, LONGEST, PARTS, OF_A_KIND = 16, 4096, 5, 25  # so many prompts of a source, field and task are read by MiniLM, which takes long
 
 
 def lines(path):
@@ -173,11 +173,18 @@ def main():
     sys.path.insert(0, f'{root}/tests/eval')
     from minilm import MiniLM
     model = MiniLM(minilm)
-    some = [r for r in rows if r['field'] != '-' and r['task'] != '-' and len(r['text']) < 800][:MINILM_ROWS]
+    count, seen, some = collections.Counter(), set(), []
+    for r in rows:
+        if len(r['text']) <= 700 and r['text'] not in seen:
+            seen.add(r['text'])
+            count[r['source'], r['field'], r['task']] += 1
+            if count[r['source'], r['field'], r['task']] <= OF_A_KIND:
+                some.append(r)
     w, source = model.encode([r['text'] for r in some]), np.array([r['source'] for r in some])
-    of_set = {name: model.encode([r['text'][:2000] for r in of]) for name, of in sets.items() if name != 'both, passes agree'}
+    of_set = {name: model.encode([r['text'][:1200] for r in of]) for name, of in sets.items() if name != 'both, passes agree'}
     for head in ('field', 'task'):
-        near = Prototypes(w, np.array([r[head] for r in some]), source)
+        y = np.array([r[head] for r in some])
+        near = Prototypes(w[y != '-'], y[y != '-'], source[y != '-'])
         for name, u in of_set.items():
             figures(f'{name}, prototypes of MiniLM', sets[name], head, near.predict(u))
     return 0

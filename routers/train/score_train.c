@@ -83,7 +83,8 @@ static double earn(const struct score_work *w, size_t ridge, double a, double b)
 /*
  * The heads that leave the least of the squares, weighed as that wants it, or by half, or not at all: what earns most, and of equals the
  * table alone.  Squares are a finer measure than earnings, but not the one that counts: heads of prompts whose category says nearly all
- * are noise at the places where experts are about equally good.
+ * are noise at the places where experts are about equally good.  Of two, the stronger one would be chosen nearly always, and what matters is the order
+ * of the prompts: there squares decide alone.
  */
 static size_t weigh(const struct score_work *w, struct score_trained *ret)
 {
@@ -108,7 +109,7 @@ static size_t weigh(const struct score_work *w, struct score_trained *ret)
                 }
         }
         ret->ridge = w->ridge[best];
-        for (size_t i = 0; i < LENGTH_OF(shares); i++) {
+        for (size_t i = w->experts > 2 ? 0 : LENGTH_OF(shares) - 1; i < LENGTH_OF(shares); i++) {
                 double b = shares[i] * full, a = of.aa > 1e-12 ? MAX(0., (of.ay - b * of.ab) / of.aa) : 1, earned;
 
                 if (a + b <= 0)

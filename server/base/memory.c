@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memory.h"
 
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <malloc.h>
 #include <stdatomic.h>
 
@@ -42,6 +45,22 @@ bool memory_take(int64_t bytes)
 bool memory_room(void)
 {
         return atomic_load_explicit(&used, memory_order_relaxed) < atomic_load_explicit(&limit, memory_order_relaxed);
+}
+
+/*
+ * libevent (2.1) looks into the NULL if there is no memory for the callback of a read watermark, a few dozen bytes.  So it is asked for far more
+ * before, which is given back.
+ */
+int memory_read_ahead(struct bufferevent *bev, size_t max)
+{
+        struct evbuffer *spare = evbuffer_new();
+        int e = spare && evbuffer_expand(spare, 4096) == 0 ? 0 : -ENOMEM;
+
+        if (spare)
+                evbuffer_free(spare);
+        if (e == 0)
+                bufferevent_setwatermark(bev, EV_READ, 0, max);
+        return e;
 }
 
 /*

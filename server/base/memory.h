@@ -9,7 +9,10 @@
 #define PM_MEMORY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+struct bufferevent;
 
 void memory_limit(int64_t bytes); /* from now on */
 int64_t memory_used(void);
@@ -20,6 +23,9 @@ void memory_held(int64_t bytes);
 bool memory_take(int64_t bytes);
 /* Is there room for anything? */
 bool memory_room(void);
+
+/* It reads no further ahead than so many bytes: 0, or -ENOMEM, and then it has no such limit. */
+int memory_read_ahead(struct bufferevent *bev, size_t max);
 
 /* Memory that was freed goes back to the system.  Main thread, before others. */
 void memory_setup(void);

@@ -18,6 +18,7 @@
 #include "http_parts.h"
 #include "list.h"
 #include "log.h"
+#include "memory.h"
 #include "progress.h"
 
 #include "base.h"
@@ -432,11 +433,10 @@ static int open_tls(struct http_conn *c, SSL_CTX *tls)
         }
         bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
         bufferevent_setcb(c->bev, on_bev_readable, conn_on_bev_written, on_bev_event, c);
-        bufferevent_setwatermark(c->bev, EV_READ, 0, HTTP_AHEAD_MAX);
         bufferevent_setwatermark(c->bev, EV_WRITE, (size_t)c->http->limits.buffer / 4, 0);
         c->in = bufferevent_get_input(c->bev);
         c->out = bufferevent_get_output(c->bev);
-        return bufferevent_enable(c->bev, EV_READ | EV_WRITE) < 0 ? -ENOMEM : 0;
+        return memory_read_ahead(c->bev, HTTP_AHEAD_MAX) < 0 || bufferevent_enable(c->bev, EV_READ | EV_WRITE) < 0 ? -ENOMEM : 0;
 }
 
 struct http_conn *conn_create(struct http *h, int fd, SSL_CTX *tls, const char *peer)

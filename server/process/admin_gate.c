@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "log.h"
+#include "memory.h"
 #include "throttle.h"
 
 #include "base.h"
@@ -127,9 +128,10 @@ static struct bufferevent *on_guest(struct event_base *base, void *arg)
         struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
         struct guest *one = bev ? calloc(1, sizeof *one) : NULL;
 
-        if (!one)
+        if (!one || memory_read_ahead(bev, UNREAD_MAX) < 0) { /* a client may go on sending after evhttp has let go */
+                free(one);
                 return bev; /* NULL: evhttp tries, and fails */
-        bufferevent_setwatermark(bev, EV_READ, 0, UNREAD_MAX); /* a client may go on sending after evhttp has let go */
+        }
         if (sweep(g) >= CONNECTIONS_MAX)
                 send_oldest_away(g);
         else if (!evtimer_pending(g->look, NULL))

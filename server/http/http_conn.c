@@ -333,7 +333,12 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
 
                 if (c->wait == WAIT_HANDSHAKE && e)
                         log_msg(c->http->loop->log, PM_DEBUG, "TLS handshake with %s failed: %s", c->peer, ERR_reason_error_string(e));
-                on_eof(c, (what & BEV_EVENT_ERROR) != 0 || c->wait == WAIT_HANDSHAKE);
+                /* Libevent says EOF of a reset, too; but what cannot be written finds nobody who reads. */
+                on_eof(c, (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) != 0 || c->wait == WAIT_HANDSHAKE);
+                if (!c->dead && http_backlog(c) > 0) { /* it has stopped writing as well; this may call us, and c be gone then */
+                        (void)bufferevent_enable(bev, EV_WRITE);
+                        return;
+                }
         }
         conn_update(c);
 }

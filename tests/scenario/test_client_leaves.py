@@ -148,3 +148,20 @@ def test_what_is_given_up_is_cancelled_over_h2(plain_world, what, beside):
         other.close()
     assert gateway.chat("bad", "well").status == 200
     assert server.connections == (2 if other is None else 1)
+
+
+@pytest.mark.parametrize("how", ["closes", "resets"])
+def test_an_answer_that_nobody_fetches(client_world, how):
+    """The request has ended, its bytes wait for the client: the connection ends with the client, not with write_time."""
+    mock = client_world.experts("alpha", options=["--tokens", "5"])
+    gateway = client_world.gateway(client_world.config(mock, admin=client_world.admin(), limits={"write_time": "10m", "buffer": "16MiB"}))
+    mock.script(("alpha", f"big={3 << 20}"))
+
+    wire = gateway.wire(rcvbuf=4096)
+    wire.request("POST", "/v1/chat/completions", chat("alpha", stream=True))
+    until("the request has ended", lambda: gateway.request_lines(1))
+    until("it is the only client", lambda: gateway.admin("GET", "/admin/generation").json()["connections"] == 1)
+    if how == "resets":
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.close()
+    until("nothing is left of it", lambda: gateway.admin("GET", "/admin/generation").json()["connections"] == 0, 5)

@@ -504,8 +504,10 @@ static void on_request(struct evhttp_request *req, void *arg)
 
                 if (method != EVHTTP_REQ_POST)
                         wrong_method(req, EVHTTP_REQ_POST);
+                else if (!name)
+                        answer_error(req, 503, "out of memory for the expert's name");
                 else
-                        set_expert(a, req, name ? name : "");
+                        set_expert(a, req, name);
                 return;
         }
         answer_error(req, 404, "no such path");

@@ -137,22 +137,10 @@ static int add_to_model(struct score_task *t)
 
 static int run(struct score_task *t)
 {
-        char why[256];
-        int r = t->encoder ? encoder_open(t->encoder, &t->opened, why, sizeof why) : 0;
+        int r = score_fit_settings(t->encoder, t->loss == 1, &t->settings.fit, &t->opened);
 
-        if (r == 0 && t->opened && encoder_needs_scratch(t->opened)) {
-                (void)snprintf(why, sizeof why, "its tokenizer is not of BERT's kind, which alone reads a text in one pass");
-                r = -EINVAL;
-        }
-        if (r < 0) {
-                (void)fprintf(stderr, "%s: %s\n", t->encoder, why);
+        if (r < 0)
                 return r;
-        }
-        t->settings.fit.encoder = t->opened;
-        t->settings.fit.softmax = t->loss == 1;
-        t->settings.fit.dense_weight = t->loss == 1 ? 1 : .4;
-        if (t->settings.fit.cost <= 0)
-                t->settings.fit.cost = t->loss == 1 ? 10 : 3;
         r = score_read(&t->in, t->outcomes, t->experts, &t->rows, &t->table, &t->target);
         if (r == 0 && t->add)
                 return add_to_model(t);

@@ -331,3 +331,24 @@ void score_trained_finish(struct score_trained *t)
         free(t->seen.truth);
         *t = (struct score_trained){ 0 };
 }
+
+int score_fit_settings(const char *encoder, bool softmax, struct fit_settings *fit, struct encoder **ret_encoder)
+{
+        char why[256];
+        int r = encoder ? encoder_open(encoder, ret_encoder, why, sizeof why) : 0;
+
+        if (r == 0 && encoder && encoder_needs_scratch(*ret_encoder)) {
+                (void)snprintf(why, sizeof why, "its tokenizer is not of BERT's kind, which alone reads a text in one pass");
+                r = -EINVAL;
+        }
+        if (r < 0) {
+                (void)fprintf(stderr, "%s: %s\n", encoder, why);
+                return r;
+        }
+        fit->encoder = encoder ? *ret_encoder : NULL;
+        fit->softmax = softmax;
+        fit->dense_weight = softmax ? 1 : .4;
+        if (fit->cost <= 0)
+                fit->cost = softmax ? 10 : 3;
+        return 0;
+}

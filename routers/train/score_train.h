@@ -66,4 +66,6 @@ int score_join(const struct classifier_parts *p, const struct encoder *e, char *
  */
 int score_add(const struct scorer *old, const struct encoder *e, const struct score_set *set, double shrink, double ridge, struct score_trained *ret);
 void score_trained_finish(struct score_trained *t);
+/* Opens the encoder (a folder; NULL: none) and sets what the kind of loss asks for, where the caller has not.  0 or -errno after a message on stderr. */
+int score_fit_settings(const char *encoder, bool softmax, struct fit_settings *fit, struct encoder **ret_encoder);
 #endif

@@ -302,18 +302,10 @@ static int run(struct tune_task *t)
 {
         struct score_set set;
         struct score_work w = { .set = &set, .s = &t->settings, .unknown = SIZE_MAX };
-        char why[256];
-        int r = t->encoder ? encoder_open(t->encoder, &t->opened, why, sizeof why) : 0;
+        int r = score_fit_settings(t->encoder, t->loss == 1, &t->settings.fit, &t->opened);
 
-        if (r < 0) {
-                (void)fprintf(stderr, "%s: %s\n", t->encoder, why);
+        if (r < 0)
                 return r;
-        }
-        t->settings.fit.encoder = t->opened;
-        t->settings.fit.softmax = t->loss == 1;
-        t->settings.fit.dense_weight = t->loss == 1 ? 1 : .4;
-        if (t->settings.fit.cost <= 0)
-                t->settings.fit.cost = t->loss == 1 ? 10 : 3;
         r = score_read(&t->in, t->outcomes, t->experts, &t->rows, &t->table, &t->target);
         for (size_t i = 0; r == 0 && i < t->rows.n_labels; i++) {
                 if (t->unknown && strcmp(t->rows.labels[i], t->unknown) == 0)

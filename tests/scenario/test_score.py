@@ -89,3 +89,18 @@ def test_a_map_with_scores_weighs_prices(world, tmp_path):
     assert reply.headers["x-pointsman-expert"] == "mathstral-7b" and ": mathstral-7b 0." in reply.headers["x-pointsman-reason"], reply.headers
     reply = gateway.chat("auto", text, headers={"X-Tier": "cheap"})
     assert reply.headers["x-pointsman-expert"] == "phi-3-mini" and reply.headers["x-pointsman-reason"].endswith("; tier cheap"), reply.headers
+
+
+@pytest.mark.parametrize("command", ["score", "tune"])
+def test_an_encoder_that_training_cannot_use_is_refused(model, tmp_path, command):
+    shipped = ROOT / "configs" / "models" / "pointsman-static"
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(shipped / name)
+    tokenizer = json.loads((shipped / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    done = subprocess.run([TRAIN, command, "--in", model.parent / "p.jsonl", "--text", "prompt", "--label", "kind", "--outcomes", model.parent / "o.tsv",
+                           "--encoder", tmp_path, "--out", tmp_path / "out"], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1 and "not of BERT's kind" in done.stderr, (done.returncode, done.stderr)
